@@ -1,0 +1,248 @@
+"""Recipes: the typed settings of a run, read from YAML and refused before any work where they are wrong."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, ValidationError, model_validator
+
+from pipeline.errors import InputError
+from pipeline.labels import LabelSpace
+
+UPSAMPLINGS = {"normal": 5, "more": 6, "most": 7}
+"""How often each variant of the generator doubles the resolution (the public `num_upsampling_layers`)."""
+
+NonNegativeInt = Annotated[int, Field(ge=0)]
+
+
+class Settings(BaseModel):
+    """A section of a recipe: unknown keys and wrong types are errors, and nothing changes after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class DataSettings(Settings):
+    """Where the records are and the size at which networks see them."""
+
+    train: Path
+    """Parquet file, or folder of them, with label maps and photographs (see `prepare`)."""
+    validation: Path
+    """The same, for samples and scores; never trained on."""
+    height: PositiveInt
+    """Rows of the pictures that the generator makes."""
+    width: PositiveInt
+    """Columns of the pictures that the generator makes."""
+    flip: bool = True
+    """Mirror half of the training pairs."""
+
+
+class GeneratorSettings(Settings):
+    """The SPADE generator (Sec. 3 and Appendix A of the paper)."""
+
+    channels: PositiveInt = 64
+    """Width of the last block; earlier ones have up to 16 times as many (the public `ngf`)."""
+    upsampling: Literal["normal", "more", "most"] = "normal"
+    """5, 6 or 7 doublings from the first feature map to the picture."""
+    kernel_size: Literal[1, 3, 5, 7] = 3
+    """Kernel of the convolutions that compute gamma and beta."""
+    hidden: PositiveInt = 128
+    """Channels between the label map and gamma and beta."""
+    statistics: Literal["batch", "sync_batch", "instance"] = "sync_batch"
+    """What SPADE normalises by: the worker's batch, the whole batch over all workers, or each image."""
+    style_dim: NonNegativeInt = 0
+    """Length of the style vector z; 0: none, the label map itself is the first feature map. The paper's VAE: 256."""
+    modulation: Literal["auto", "pattern", "dense"] = "auto"
+    """How gamma and beta are computed: once per distinct window of labels (exact, faster), at every pixel, or the
+    faster of the two for each label map and resolution."""
+
+    @property
+    def doublings(self) -> int:
+        """How often the resolution doubles between the first feature map and the picture."""
+        return UPSAMPLINGS[self.upsampling]
+
+
+class DiscriminatorSettings(Settings):
+    """The multi-scale patch discriminator (Appendix A)."""
+
+    channels: PositiveInt = 64
+    """Width of the first layer (the public `ndf`)."""
+    scales: PositiveInt = 2
+    """How many copies look at the picture, each at half the resolution of the one before."""
+    layers: Annotated[int, Field(ge=2)] = 4
+    """Convolutions before the last one (the public `n_layers_D`)."""
+
+
+class LossSettings(Settings):
+    """Terms of the objective and their weights (Appendix A); 0 switches a term off."""
+
+    gan: Literal["hinge", "least_squares", "original", "wasserstein"] = "hinge"
+    """The adversarial loss."""
+    feature_matching: NonNegativeFloat = 10.0
+    """Weight of the L1 distance between the discriminator's features of real and synthesized pictures."""
+    perceptual: NonNegativeFloat = 10.0
+    """Weight of the VGG19 loss; without a weights file for it the term is off, and the log says so."""
+    kl: NonNegativeFloat = 0.05
+    """Weight of the style encoder's KL term; used only where `generator.style_dim` is not 0."""
+
+
+class TrainingSettings(Settings):
+    """The optimisation (Sec. 4)."""
+
+    steps: PositiveInt
+    """Optimiser steps in all (a generator and a discriminator step each)."""
+    decay_steps: NonNegativeInt = 0
+    """The last so many steps lower the learning rates linearly to 0."""
+    batch_size: PositiveInt = 32
+    """Pictures per step over all workers."""
+    learning_rate: PositiveFloat = 2e-4
+    """The base rate; with two time scales the generator takes half of it and the discriminator double."""
+    two_time_scale: bool = True
+    """The two time-scale update rule (1e-4 and 4e-4 in the paper), with Adam's betas 0 and 0.9."""
+    ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.999
+    """Decay a step of the generator's moving average, which is what checkpoints publish; 0: none."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Arithmetic of the networks; weights and optimiser stay in fp32."""
+    seed: NonNegativeInt = 0
+    """Of the initial weights, the shuffling and the flips."""
+    checkpoint_every: PositiveInt = 500
+    """Steps between checkpoints."""
+    log_every: PositiveInt = 10
+    """Steps between entries in TensorBoard."""
+    sample_every: PositiveInt = 250
+    """Steps between grids of samples in TensorBoard."""
+
+    @model_validator(mode="after")
+    def _check(self) -> TrainingSettings:
+        if self.decay_steps > self.steps:
+            raise ValueError(f"decay_steps is {self.decay_steps}, more than the {self.steps} steps in all")
+        return self
+
+
+class SegmenterSettings(Settings):
+    """The network that judges the pictures, trained on the real photographs (`train-segmenter`)."""
+
+    backbone: Literal["resnet50", "mobilenet_v3_large"] = "resnet50"
+    """The trunk of torchvision's DeepLabV3."""
+    steps: PositiveInt = 2000
+    """Optimiser steps."""
+    batch_size: PositiveInt = 8
+    """Photographs a step."""
+    learning_rate: PositiveFloat = 1e-3
+    """Peak rate of AdamW, lowered to 0 by a cosine."""
+    seed: NonNegativeInt = 0
+    """Of the initial weights, the shuffling and the flips."""
+
+
+class Recipe(Settings):
+    """Everything that a run depends on, apart from the machine it runs on."""
+
+    name: Annotated[str, Field(min_length=1)]
+    """For people: shown in logs and reports."""
+    labels: LabelSpace
+    data: DataSettings
+    generator: GeneratorSettings = GeneratorSettings()
+    discriminator: DiscriminatorSettings = DiscriminatorSettings()
+    losses: LossSettings = LossSettings()
+    training: TrainingSettings
+    segmenter: SegmenterSettings = SegmenterSettings()
+
+    @model_validator(mode="after")
+    def _check(self) -> Recipe:
+        multiple = 2**self.generator.doublings
+        for side in ("height", "width"):
+            value = getattr(self.data, side)
+            if value % multiple:
+                below, above = value // multiple * multiple, (value // multiple + 1) * multiple
+                choices = f"{below} or {above}" if below else f"{above}"
+                raise ValueError(
+                    f"data.{side} is {value}, but a generator with upsampling '{self.generator.upsampling}' makes "
+                    f"multiples of {multiple}; take {choices}"
+                )
+        return self
+
+
+def load_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
+    """Read a recipe from YAML, with `section.field=value` overrides (values are YAML too).
+
+    Raises `InputError`, one line that names the file, the field, the value and the valid choices.
+    """
+    try:
+        fields = yaml.safe_load(Path(path).read_text())
+    except FileNotFoundError:
+        raise InputError(f"recipe {path} does not exist") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"recipe {path} cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"recipe {path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(fields, dict):
+        raise InputError(f"recipe {path} must be a mapping of sections: {', '.join(Recipe.model_fields)}")
+    for override in overrides:
+        _apply(fields, override)
+    return parse_recipe(fields, source=str(path))
+
+
+def parse_recipe(fields: dict[str, Any], *, source: str) -> Recipe:
+    """Validate a recipe's fields (as YAML or JSON gives them); `source` names it in errors."""
+    try:
+        # JSON mode keeps pydantic strict about types yet takes lists for tuples and strings for paths.
+        return Recipe.model_validate_json(json.dumps(fields))
+    except TypeError as error:
+        raise InputError(f"{source}: {error}") from None
+    except ValidationError as error:
+        problems = "; ".join(_explain(problem) for problem in error.errors())
+        raise InputError(f"{source}: {problems}") from None
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """The resolved recipe as YAML, every default written out; `load_recipe` reads it back to an equal one."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, default_flow_style=None, width=120)
+
+
+def _apply(fields: dict[str, Any], override: str) -> None:
+    name, equals, text = override.partition("=")
+    keys = name.strip().split(".")
+    if not equals or not all(keys):
+        raise InputError(f"--set {override}: write section.field=value, such as training.steps=1000")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise InputError(f"--set {override}: '{text}' is not a valid YAML value") from None
+    section = fields
+    for key in keys[:-1]:
+        section = section.setdefault(key, {})
+        if not isinstance(section, dict):
+            raise InputError(f"--set {override}: '{key}' is a single value, not a section")
+    section[keys[-1]] = value
+
+
+def _explain(problem: Any) -> str:
+    """One validation problem as `field: what is wrong, with the value and the valid choices`."""
+    # Positions inside tuples stay; the names of union members that pydantic adds are of no use to a reader.
+    location = ".".join(str(part) for part in problem["loc"] if not str(part).startswith(("constrained", "tuple")))
+    value = problem["input"]
+    if problem["type"] == "extra_forbidden":
+        valid = _fields_at(problem["loc"][:-1])
+        close = difflib.get_close_matches(str(problem["loc"][-1]), valid, n=1)
+        hint = f"did you mean '{close[0]}'? " if close else ""
+        return f"unknown field '{location}'; {hint}the fields there are {', '.join(valid)}"
+    if problem["type"] == "missing":
+        return f"field '{location}' is missing"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "value_error":
+        return f"{location}: {message}" if location else message
+    return f"{location} is {value!r}: {message[:1].lower()}{message[1:]}"
+
+
+def _fields_at(location: tuple[Any, ...]) -> list[str]:
+    """The names of the valid fields of the section at `location`."""
+    model: Any = Recipe
+    for part in location:
+        annotation = model.model_fields[part].annotation
+        options = get_args(annotation) if get_origin(annotation) is Union else (annotation,)
+        model = next(option for option in options if isinstance(option, type) and issubclass(option, BaseModel))
+    return list(model.model_fields)
