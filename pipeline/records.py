@@ -52,12 +52,12 @@ PICTURE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string(
 """How a picture is stored: the struct that Hugging Face `datasets` calls an Image."""
 
 RECORD_FIELDS = (
-    pa.field("id", pa.string(), nullable=False),
-    pa.field("label", PICTURE, nullable=False),
+    pa.field("id", pa.string()),
+    pa.field("label", PICTURE),
     pa.field("instance", PICTURE),
     pa.field("image", PICTURE),
 )
-"""The columns of a data set."""
+"""The columns of a data set. All are nullable in the schema, because `datasets` takes nothing else for an Image."""
 
 
 @dataclass(frozen=True)
@@ -294,6 +294,7 @@ class RecordWriter:
         assert self._writer is not None, "use RecordWriter in a with statement"
         assert set(row) <= set(self._schema.names), f"unknown columns {set(row) - set(self._schema.names)}"
         key = tuple(row[name] for name in self._key)
+        assert None not in key, "a record without an id"
         if key in self._seen:
             raise InputError(f"{self._key[0]} '{key[0]}' comes twice in {self.path}; ids must be unique")
         self._seen.add(key)
