@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 MAX_CLASSES = 4096
 
-Colour = tuple[Annotated[int, Field(ge=0, le=255)], Annotated[int, Field(ge=0, le=255)], Annotated[int, Field(ge=0, le=255)]]
+Colour = tuple[
+    Annotated[int, Field(ge=0, le=255)], Annotated[int, Field(ge=0, le=255)], Annotated[int, Field(ge=0, le=255)]
+]
 
 
 class LabelSpace(BaseModel):

@@ -1,0 +1,105 @@
+"""The SPADE generator (Appendix A, Fig. 11): no encoder of the label map, only SPADE blocks and doublings."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from pipeline.config import GeneratorSettings
+from pipeline.errors import InputError
+from pipeline.labels import LabelSpace
+from pipeline.networks.semantics import Semantics
+from pipeline.networks.spade import SLOPE, SPADEBlock
+
+
+class Generator(nn.Module):
+    """Label codes, and a style vector if it takes one, to pictures.
+
+    `height` and `width` are those of the pictures. With a style vector the first feature map is a linear layer of
+    fixed size; without one it is a convolution of the shrunk label map, and other sizes work too.
+    """
+
+    def __init__(self, settings: GeneratorSettings, space: LabelSpace, *, height: int, width: int) -> None:
+        super().__init__()
+        self.settings = settings
+        self.space = space
+        self.size = (height, width)
+        first = _first_size(settings, height, width)
+        wide = 16 * settings.channels
+        if settings.style_dim:
+            self.first: nn.Module = nn.Linear(settings.style_dim, wide * first[0] * first[1])
+        else:
+            self.first = nn.Conv2d(space.channels, wide, 3, padding=1)
+        widths = _block_widths(settings)
+        self.blocks = nn.ModuleList(
+            SPADEBlock(inputs, outputs, settings, space) for inputs, outputs in pairwise(widths)
+        )
+        self.to_rgb = nn.Conv2d(widths[-1], 3, 3, padding=1)
+        _initialise(self)
+
+    def forward(self, codes: torch.Tensor | Semantics, z: torch.Tensor | None = None) -> torch.Tensor:
+        """Codes int32 `[N, H, W]` (or their `Semantics`), style `[N, style_dim]`: pictures `[N, 3, H, W]` in (-1, 1).
+
+        With the semantics of one label map and N styles: N pictures of that map.
+        """
+        semantics = codes if isinstance(codes, Semantics) else self.semantics(codes)
+        doubles = doubled_before(self.settings)
+        x = self.first_map(semantics, z).contiguous(memory_format=torch.channels_last)  # [N, 16 ch, H/2^d, W/2^d]
+        for block, double in zip(self.blocks, doubles, strict=True):
+            if double:
+                x = F.interpolate(x, scale_factor=2.0, mode="nearest")
+            x = block(x, semantics)
+        return torch.tanh(self.to_rgb(F.leaky_relu(x, SLOPE)))  # [N, 3, H, W]
+
+    def semantics(self, codes: torch.Tensor) -> Semantics:
+        """The label maps in the form the layers want, with this generator's choice of modulation."""
+        return Semantics(codes, self.space, self.settings.modulation)
+
+    def first_map(self, semantics: Semantics, z: torch.Tensor | None) -> torch.Tensor:
+        """The feature map that the blocks start from: `[N, 16 channels, H / 2^d, W / 2^d]`."""
+        height, width = semantics.codes.shape[1:]
+        first = _first_size(self.settings, height, width)
+        if not self.settings.style_dim:
+            return self.first(semantics.one_hot_at(*first, self.to_rgb.weight.dtype))
+        if z is None:
+            raise InputError(f"this generator takes a style vector of length {self.settings.style_dim}, and got none")
+        if (height, width) != self.size:
+            raise InputError(
+                f"a generator with style makes pictures of one size, {self.size[1]}x{self.size[0]}; "
+                f"the label map is {width}x{height}"
+            )
+        return self.first(z).view(len(z), -1, *first)
+
+
+def doubled_before(settings: GeneratorSettings) -> list[bool]:
+    """For each block in turn, whether the resolution doubles before it."""
+    if settings.upsampling == "normal":
+        return [False, True, False, True, True, True, True]
+    return [False, True, True, True, True, True, True] + ([True] if settings.upsampling == "most" else [])
+
+
+def _block_widths(settings: GeneratorSettings) -> list[int]:
+    """Channels before the first block, and after each one."""
+    widths = [16, 16, 16, 16, 8, 4, 2, 1]
+    channels = [settings.channels * width for width in widths]
+    return [*channels, max(1, settings.channels // 2)] if settings.upsampling == "most" else channels
+
+
+def _first_size(settings: GeneratorSettings, height: int, width: int) -> tuple[int, int]:
+    multiple = 2**settings.doublings
+    if height % multiple or width % multiple:
+        raise InputError(f"label map is {width}x{height}, but this generator needs multiples of {multiple}")
+    return height // multiple, width // multiple
+
+
+def _initialise(network: nn.Module) -> None:
+    """Glorot's normal initialisation with gain 0.02 and biases 0, as in Sec. 4."""
+    for name, parameter in network.named_parameters():
+        if parameter.dim() > 1:
+            nn.init.xavier_normal_(parameter, gain=0.02)
+        else:
+            assert name.endswith("bias")
+            nn.init.zeros_(parameter)

@@ -1,0 +1,147 @@
+"""Distinct windows of label codes, and which pixel shows which: what exact pattern modulation rests on.
+
+SPADE's gamma and beta at a pixel are functions of the label codes around it: of a k x k window of hidden
+activations, each of which is a function of a k x k window of codes. `find_patterns` numbers the distinct windows
+of both levels once for a label map and resolution. Every SPADE layer there then computes gamma and beta once per
+distinct window, and every pixel looks its own up. This is an identity, not an approximation.
+
+Discovery is exact: windows are compared by keys that hold all their codes, never by a hash that could collide.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+import torch.nn.functional as F
+
+LARGEST_KEY = 2**62
+OUTSIDE = 0
+"""The code, and the window number, of everything beyond the border of the image."""
+
+
+@dataclass(frozen=True, eq=False)
+class Patterns:
+    """The distinct windows of a batch of label maps at one resolution."""
+
+    hidden_windows: torch.Tensor
+    """int32 `[V, k*k]`: the codes in each distinct window that a hidden activation sees, taps row by row."""
+    windows: torch.Tensor
+    """int32 `[U, k*k]`: each distinct window of *numbers of hidden windows*: 1 + a row of `hidden_windows`, or 0 for
+    outside the image, where the hidden activation is 0 (zero padding) rather than a function of codes."""
+    rows: torch.Tensor
+    """int32 `[N, H, W]`: the row of `windows` that each pixel shows."""
+
+    @property
+    def hidden_share(self) -> float:
+        """Distinct windows of codes per pixel, in (0, 1]: the share of the dense path's products that is left."""
+        return len(self.hidden_windows) / self.rows.numel()
+
+    @property
+    def share(self) -> float:
+        """Distinct rows of gamma and beta per pixel, in (0, 1]."""
+        return len(self.windows) / self.rows.numel()
+
+    def code_index(self, table_length: int) -> torch.Tensor:
+        """Where each tap of each hidden window is in a table `[k*k*codes, ...]` of `table_length`: `[V, k*k]`."""
+        taps = self.hidden_windows.shape[1]
+        first = torch.arange(0, table_length, table_length // taps, device=self.rows.device, dtype=torch.int32)
+        return self.hidden_windows + first
+
+    @cached_property
+    def window_index(self) -> torch.Tensor:
+        """Where each tap of each window is in a table `[(1 + V)*k*k, ...]`: int32 `[U, k*k]`."""
+        taps = self.windows.shape[1]
+        return self.windows * taps + torch.arange(taps, device=self.rows.device, dtype=torch.int32)
+
+    @cached_property
+    def pixels_by_row(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Pixels `[N*H*W]` in the order of their rows, and where each row's pixels begin `[U]`: for gradients."""
+        rows = self.rows.flatten()
+        counts = torch.bincount(rows, minlength=len(self.windows))
+        return torch.argsort(rows, stable=True), counts.cumsum(0) - counts
+
+
+def find_patterns(codes: torch.Tensor, kernel_size: int) -> Patterns:
+    """Number the distinct windows of label codes `[N, H, W]` (integers, 1 or more) for k x k kernels.
+
+    >>> patterns = find_patterns(torch.tensor([[[1, 1, 1, 1, 3, 3, 3, 3]] * 9]), 3)
+    >>> len(patterns.hidden_windows), len(patterns.windows)
+    (12, 30)
+    """
+    hidden_windows, hidden_rows = distinct_windows(codes, kernel_size)
+    windows, rows = distinct_windows(hidden_rows + 1, kernel_size)
+    return Patterns(hidden_windows.int(), windows.int(), rows.int())
+
+
+def distinct_windows(ids: torch.Tensor, kernel_size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The distinct k x k windows of `ids` `[N, H, W]` (1 or more; 0 is put outside), and the one each pixel shows.
+
+    Returns `windows` int64 `[D, k*k]` and `rows` int64 `[N, H, W]` with `windows[rows[n, y, x]]` the window at (y, x).
+
+    Most of a label map is flat, so windows of one id all over are numbered by that id, and only the others,
+    along the boundaries, are sorted.
+    """
+    radius = kernel_size // 2
+    padded = F.pad(ids.long(), (radius, radius, radius, radius), value=OUTSIDE)  # [N, H + k - 1, W + k - 1]
+    centre = padded[:, radius : -radius or None, radius : -radius or None]
+    flat = _flat_windows(padded, kernel_size)
+
+    present = torch.zeros(int(padded.max()) + 1, dtype=torch.bool, device=ids.device)
+    present[centre[flat]] = True
+    flat_ids = present.nonzero().squeeze(1)
+    number = present.cumsum(0) - 1  # id -> row of a flat window
+    rows = number[centre]
+
+    taps = _gather_windows(padded, (~flat).nonzero(), kernel_size)  # [M, k*k]
+    mixed, mixed_rows = _distinct_rows(taps)
+    rows[~flat] = mixed_rows + len(flat_ids)
+    windows = torch.cat([flat_ids.unsqueeze(1).expand(-1, kernel_size**2), mixed])
+    return windows, rows
+
+
+def _flat_windows(padded: torch.Tensor, kernel_size: int) -> torch.Tensor:
+    """Bool `[N, H, W]`: windows that hold one id only. Separable: flat rows first, then equal rows."""
+    across = torch.ones_like(padded[:, :, kernel_size - 1 :], dtype=torch.bool)
+    for shift in range(1, kernel_size):
+        width = across.shape[2]
+        across &= padded[:, :, :width] == padded[:, :, shift : shift + width]
+    height = padded.shape[1] - kernel_size + 1
+    flat = across[:, :height].clone()
+    first = padded[:, :, : across.shape[2]]
+    for shift in range(1, kernel_size):
+        flat &= across[:, shift : shift + height]
+        flat &= first[:, :height] == first[:, shift : shift + height]
+    return flat
+
+
+def _gather_windows(padded: torch.Tensor, where: torch.Tensor, kernel_size: int) -> torch.Tensor:
+    """The windows at pixels `where` `[M, 3]` (image, row, column): int64 `[M, k*k]`."""
+    height, width = padded.shape[1:]
+    corner = (where[:, 0] * height + where[:, 1]) * width + where[:, 2]
+    steps = torch.arange(kernel_size, device=padded.device)
+    offsets = (steps[:, None] * width + steps).flatten()
+    return padded.flatten()[corner[:, None] + offsets]
+
+
+def _distinct_rows(table: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The distinct rows of `table` `[M, T]` (not negative) `[D, T]`, and the one that each row equals `[M]`.
+
+    A row is folded, entry by entry, into one number in mixed radix; where that number would not fit 62 bits, the
+    prefixes seen so far are numbered afresh and go on from there. So equal keys mean equal rows.
+    """
+    if not len(table):
+        return table, table.new_zeros(0)
+    radix = int(table.max()) + 1
+    key, span = table[:, 0], radix
+    for column in table.unbind(1)[1:]:
+        if span * radix >= LARGEST_KEY:
+            distinct, key = torch.unique(key, return_inverse=True)
+            span = len(distinct)
+        key = key * radix + column
+        span *= radix
+    distinct, row = torch.unique(key, return_inverse=True)
+    example = torch.empty_like(distinct)
+    example[row] = torch.arange(len(row), device=row.device)  # any example of a window serves: they are all equal
+    return table[example], row

@@ -1,0 +1,43 @@
+"""The names of parameters in the public SPADE checkpoints, and in ours."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import torch
+
+Tensors = Mapping[str, torch.Tensor]
+
+_SPECTRAL = {"weight_orig": "parametrizations.weight.original", "weight_u": "parametrizations.weight.0._u",
+             "weight_v": "parametrizations.weight.0._v"}  # fmt: skip
+_SPADE = {"param_free_norm": "norm", "mlp_shared.0": "shared", "mlp_gamma": "gamma", "mlp_beta": "beta"}
+_BLOCK = {"norm_s": "norm_shortcut", "conv_s": "conv_shortcut"}
+_BLOCKS = ["head_0", "G_middle_0", "G_middle_1", "up_0", "up_1", "up_2", "up_3", "up_4"]
+_GENERATOR = {"fc": "first", "conv_img": "to_rgb", **{name: f"blocks.{i}" for i, name in enumerate(_BLOCKS)}}
+_ENCODER = {"fc_mu": "mu", "fc_var": "logvar", **{f"layer{i + 1}.0": f"layers.{i}" for i in range(6)}}
+
+GENERATOR = {**_GENERATOR, **_BLOCK, **_SPADE, **_SPECTRAL}
+"""Parts of public generator keys (`latest_net_G.pth`), and ours."""
+ENCODER = {**_ENCODER, **_SPECTRAL}
+"""Parts of public encoder keys (`latest_net_E.pth`), and ours."""
+
+
+def from_public(state: Tensors, names: Mapping[str, str]) -> dict[str, torch.Tensor]:
+    """A public state dict under our keys; `names` is `GENERATOR`, `ENCODER` or the discriminator's.
+
+    The public encoder keeps no bias in its normalised layers, nor do we. Checkpoints saved from several GPUs carry
+    a `module.` prefix, which is dropped.
+    """
+    return {_translate(key.removeprefix("module."), names): value for key, value in state.items()}
+
+
+def to_public(state: Tensors, names: Mapping[str, str]) -> dict[str, torch.Tensor]:
+    """Our state dict under the public keys: the inverse of `from_public`."""
+    return {_translate(key, {ours: theirs for theirs, ours in names.items()}): value for key, value in state.items()}
+
+
+def _translate(key: str, names: Mapping[str, str]) -> str:
+    """Replace whole dotted parts of `key`, longest first, in one pass."""
+    parts = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+    return re.sub(rf"(?<![^.])(?:{parts})(?![^.])", lambda match: names[match.group()], key)

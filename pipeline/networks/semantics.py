@@ -1,0 +1,74 @@
+"""The label maps of one forward pass, at every resolution, in the form that each layer wants them."""
+
+from __future__ import annotations
+
+import logging
+from functools import lru_cache
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+
+from pipeline.labels import LabelSpace, one_hot
+from pipeline.networks.patterns import Patterns, find_patterns
+
+log = logging.getLogger(__name__)
+
+Modulation = Literal["auto", "pattern", "dense"]
+
+DENSE_SHARE = 0.85
+"""Of hidden windows distinct among pixels: from here on, `auto` computes gamma and beta at every pixel."""
+
+
+class Semantics:
+    """Label codes `[N, H, W]`, nearest-neighbour copies of them, and their patterns: each found once and kept.
+
+    One object serves all layers of a pass, several passes of a training step over the same label maps, and all
+    samples drawn for them.
+    """
+
+    def __init__(self, codes: torch.Tensor, space: LabelSpace, modulation: Modulation = "auto") -> None:
+        self.codes = codes
+        self.space = space
+        self.modulation = modulation
+        self._codes: dict[tuple[int, int], torch.Tensor] = {}
+        self._one_hot: dict[tuple[int, int, torch.dtype], torch.Tensor] = {}
+        self._patterns: dict[tuple[int, int, int], Patterns] = {}
+
+    def codes_at(self, height: int, width: int) -> torch.Tensor:
+        """The codes at a resolution, int32 `[N, height, width]`: the pixels that `F.interpolate` takes ("nearest")."""
+        if (height, width) == tuple(self.codes.shape[1:]):
+            return self.codes
+        if (height, width) not in self._codes:
+            # Codes are small integers, so float32 holds them exactly.
+            small = F.interpolate(self.codes.unsqueeze(1).float(), size=(height, width), mode="nearest")
+            self._codes[height, width] = small.squeeze(1).int()
+        return self._codes[height, width]
+
+    def one_hot_at(self, height: int, width: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        """The semantic input of the paper at a resolution, `[N, channels, height, width]`."""
+        if (height, width, dtype) not in self._one_hot:
+            self._one_hot[height, width, dtype] = one_hot(self.codes_at(height, width), self.space, dtype)
+        return self._one_hot[height, width, dtype]
+
+    def patterns_at(self, height: int, width: int, kernel_size: int) -> Patterns | None:
+        """The distinct windows at a resolution, or None where gamma and beta are to be computed densely."""
+        if self.modulation == "dense":
+            return None
+        key = (height, width, kernel_size)
+        if key not in self._patterns:
+            self._patterns[key] = find_patterns(self.codes_at(height, width), kernel_size)
+        patterns = self._patterns[key]
+        if self.modulation == "auto" and patterns.hidden_share > DENSE_SHARE:
+            _say_dense(height, width)
+            return None
+        return patterns
+
+
+@lru_cache(maxsize=64)
+def _say_dense(height: int, width: int) -> None:
+    """Once for each resolution: a line for every label map would drown the log."""
+    log.info(
+        "modulation at %dx%d is dense for label maps of which more than %d%% of the windows are distinct",
+        width, height, 100 * DENSE_SHARE,
+    )  # fmt: skip

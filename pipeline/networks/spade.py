@@ -1,0 +1,116 @@
+"""The spatially-adaptive normalisation layer and the residual block made of it (Sec. 3 and Fig. 2, 4 of the paper)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from pipeline.config import GeneratorSettings
+from pipeline.labels import LabelSpace
+from pipeline.networks.modulation import modulate
+from pipeline.networks.normalise import parameter_free_norm
+from pipeline.networks.patterns import Patterns
+from pipeline.networks.semantics import Semantics
+from pipeline.networks.spectral import spectral_norm
+
+SLOPE = 0.2
+"""Of every leaky ReLU in the generator."""
+
+
+class SPADE(nn.Module):
+    """Normalise without parameters, then scale and shift each pixel as the label map around it says (Eq. 1).
+
+    gamma and beta are two convolutions of a hidden layer, itself a convolution (and ReLU) of the label map. They are
+    computed at every pixel ("dense"), or once for each distinct window of the label map ("pattern"): the same numbers.
+    """
+
+    def __init__(self, channels: int, settings: GeneratorSettings, space: LabelSpace) -> None:
+        super().__init__()
+        kernel = settings.kernel_size
+        self.space = space
+        self.kernel_size = kernel
+        self.norm = parameter_free_norm(channels, settings.statistics)
+        self.shared = nn.Conv2d(space.channels, settings.hidden, kernel, padding=kernel // 2)
+        self.gamma = nn.Conv2d(settings.hidden, channels, kernel, padding=kernel // 2)
+        self.beta = nn.Conv2d(settings.hidden, channels, kernel, padding=kernel // 2)
+
+    def forward(self, x: torch.Tensor, semantics: Semantics, slope: float = 1.0) -> torch.Tensor:
+        """`x` `[N, C, H, W]` to the same shape; then a leaky ReLU of that slope (1: none)."""
+        normalised = self.norm(x)
+        height, width = x.shape[2:]
+        patterns = semantics.patterns_at(height, width, self.kernel_size)
+        if patterns is None:
+            gamma, beta = self.dense(semantics.one_hot_at(height, width, self.shared.weight.dtype))
+            return F.leaky_relu(normalised * (1 + gamma) + beta, slope)
+        return modulate(normalised, self.table(patterns).to(normalised.dtype), patterns, slope)
+
+    def dense(self, semantics: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """gamma and beta at every pixel, from the one-hot label map `[N, channels, H, W]`; both `[N, C, H, W]`."""
+        hidden = F.relu(self.shared(semantics))
+        return self.gamma(hidden), self.beta(hidden)
+
+    def table(self, patterns: Patterns) -> torch.Tensor:
+        """`[1 + gamma | beta]` for each distinct window: `[U, 2C]`."""
+        weight = torch.cat([self.gamma.weight, self.beta.weight])  # [2C, hidden, k, k]
+        assert self.shared.bias is not None and self.gamma.bias is not None and self.beta.bias is not None
+        bias = torch.cat([self.gamma.bias + 1, self.beta.bias])
+        return pattern_table(
+            patterns, code_table(self.shared.weight, self.space), self.shared.bias, tap_products(weight), bias
+        )
+
+
+def code_table(weight: torch.Tensor, space: LabelSpace) -> torch.Tensor:
+    """What each code at each tap adds to the hidden layer: `[hidden, channels, k, k]` to `[k*k*codes, hidden]`.
+
+    A convolution of a one-hot map is a sum of columns of its weight, one for each tap.
+    """
+    columns = weight.flatten(2).permute(2, 1, 0)  # [k*k, channels, hidden]
+    plain = columns[:, : space.class_channels]
+    edged = plain + columns[:, -1:] if space.instance_edges else plain
+    table = torch.stack([plain, edged], dim=2).flatten(1, 2)  # codes 1, 2, 3, ...
+    return F.pad(table, (0, 0, 1, 0)).flatten(0, 1)  # code 0: outside, nothing
+
+
+def tap_products(weight: torch.Tensor) -> torch.Tensor:
+    """A convolution's weight `[2C, hidden, k, k]` as the matrix `[hidden, k*k*2C]` of its taps side by side."""
+    return weight.flatten(2).permute(1, 2, 0).flatten(1)
+
+
+def pattern_table(
+    patterns: Patterns, codes: torch.Tensor, hidden_bias: torch.Tensor, taps: torch.Tensor, bias: torch.Tensor
+) -> torch.Tensor:
+    """Both convolutions of a SPADE layer, once for each distinct window: `[U, 2C]`.
+
+    `codes` from `code_table`, `hidden_bias` `[hidden]`, `taps` from `tap_products`, `bias` `[2C]`.
+
+    Either convolution is a product for each distinct thing at a tap, then a sum over the taps of look-ups in the
+    products. There are fewer distinct hidden windows (V) than windows of them (U), so products come first.
+    """
+    hidden = F.relu(F.embedding_bag(patterns.code_index(len(codes)), codes, mode="sum") + hidden_bias)  # [V, hidden]
+    hidden = F.pad(hidden, (0, 0, 1, 0))  # row 0: outside the image, where hidden is 0
+    products = (hidden @ taps).view(-1, len(bias))  # [(1 + V)*k*k, 2C]
+    return F.embedding_bag(patterns.window_index, products.to(bias.dtype), mode="sum") + bias
+
+
+class SPADEBlock(nn.Module):
+    """A residual block with SPADE before each convolution, and on its shortcut where the width changes (Fig. 4)."""
+
+    def __init__(self, inputs: int, outputs: int, settings: GeneratorSettings, space: LabelSpace) -> None:
+        super().__init__()
+        middle = min(inputs, outputs)
+        self.norm_0 = SPADE(inputs, settings, space)
+        self.conv_0 = spectral_norm(nn.Conv2d(inputs, middle, 3, padding=1))
+        self.norm_1 = SPADE(middle, settings, space)
+        self.conv_1 = spectral_norm(nn.Conv2d(middle, outputs, 3, padding=1))
+        self.learned_shortcut = inputs != outputs
+        if self.learned_shortcut:
+            self.norm_shortcut = SPADE(inputs, settings, space)
+            self.conv_shortcut = spectral_norm(nn.Conv2d(inputs, outputs, 1, bias=False))
+
+    def forward(self, x: torch.Tensor, semantics: Semantics) -> torch.Tensor:
+        """`x` `[N, inputs, H, W]` to `[N, outputs, H, W]`."""
+        shortcut = self.conv_shortcut(self.norm_shortcut(x, semantics)) if self.learned_shortcut else x
+        x = self.conv_0(self.norm_0(x, semantics, SLOPE))
+        x = self.conv_1(self.norm_1(x, semantics, SLOPE))
+        return shortcut + x
