@@ -1,0 +1,207 @@
+"""Folders and files on this machine or in an object store, each file appearing whole or not at all."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import os
+import posixpath
+from functools import cached_property
+from glob import glob
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import InputError
+
+FilePath = str
+"""A local path, or a URI that pyarrow knows (`s3://`, `gs://`, `hdfs://`, `fsspec+...://`)."""
+
+
+def is_uri(location: str | Path) -> bool:
+    """Whether a location names a file system other than this machine's; `file://` is this machine's."""
+    return "://" in str(location) and not str(location).startswith("file://")
+
+
+def local_path(location: str | Path) -> Path:
+    """A local location as an absolute path."""
+    assert not is_uri(location)
+    return Path(str(location).removeprefix("file://")).absolute()
+
+
+def filesystem(location: str | Path) -> tuple[Any, str]:
+    """The pyarrow file system of a location and the path inside it; `InputError` if there is no such scheme."""
+    import pyarrow as pa
+    from pyarrow import fs
+
+    if not is_uri(location):
+        return fs.LocalFileSystem(), str(local_path(location))
+    try:
+        return fs.FileSystem.from_uri(str(location))
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise InputError(f"{location} cannot be reached: {first_line(error)}") from None
+
+
+def find_files(location: str | Path, extension: str = ".parquet") -> tuple[str, list[FilePath]]:
+    """The files that an input names: a file, a folder (searched through), or a pattern with `*`.
+
+    Returns the folder to which names are relative, and the files sorted by path. Hidden and `_` names (of files
+    or of folders on the way) are left out. Raises `InputError` where nothing is found.
+    """
+    text = str(location)
+    if not is_uri(text):
+        return _find_local(local_path(text), extension)
+    system, path = filesystem(text)
+    prefix = text[: len(text) - len(path)] if text.endswith(path) else text.split("://")[0] + "://"
+    root = path.split("*")[0].rpartition("/")[0] if "*" in path else path
+    try:
+        import pyarrow.fs
+
+        if "*" not in path and system.get_file_info(path).type == pyarrow.fs.FileType.File:
+            return prefix + path.rpartition("/")[0], [prefix + path]
+        selector = pyarrow.fs.FileSelector(root, recursive=True, allow_not_found=True)
+        found = [info.path for info in system.get_file_info(selector) if info.is_file]
+    except OSError as error:
+        raise InputError(f"{text} cannot be read: {first_line(error)}") from None
+    if "*" in path:
+        found = [name for name in found if fnmatch.fnmatchcase(name, path)]
+    else:
+        found = [name for name in found if name.endswith(extension) and _visible(posixpath.relpath(name, root))]
+    if not found:
+        raise InputError(f"{text} does not exist, or has no {extension} files")
+    return prefix + root, [prefix + name for name in sorted(found)]
+
+
+def _find_local(path: Path, extension: str) -> tuple[str, list[FilePath]]:
+    if path.is_file():
+        return str(path.parent), [str(path)]
+    if path.is_dir():
+        found = [file for file in path.rglob(f"*{extension}") if file.is_file()]
+        files = sorted(str(file) for file in found if _visible(str(file.relative_to(path))))
+        if not files:
+            raise InputError(f"folder {path} has no {extension} files")
+        return str(path), files
+    if "*" in str(path):
+        # Path.glob takes no absolute pattern.
+        files = sorted(file for file in glob(str(path), recursive=True) if Path(file).is_file())  # noqa: PTH207
+        if not files:
+            raise InputError(f"no file matches {path}")
+        return str(Path(str(path).split("*")[0] + "x").parent), files
+    raise InputError(f"{path} does not exist; give a Parquet file, a folder of them, a pattern or a URI")
+
+
+def _visible(relative: str) -> bool:
+    return not any(part.startswith((".", "_")) for part in relative.split("/"))
+
+
+class Folder:
+    """An output folder, local or at a URI. Names are relative, with `/`. Pickles to its location.
+
+    A file is published in one step: locally it is synced under a hidden name and renamed, so that even a power cut
+    leaves the old state or the new one; an object store takes it in one piece.
+    """
+
+    def __init__(self, location: str | Path) -> None:
+        self.location = str(location).rstrip("/") if is_uri(location) else str(local_path(location))
+
+    def __reduce__(self) -> tuple[type, tuple[str]]:
+        return Folder, (self.location,)
+
+    def __str__(self) -> str:
+        return self.location
+
+    @property
+    def local(self) -> Path | None:
+        """Its path on this machine; None for a folder at a URI."""
+        return None if is_uri(self.location) else Path(self.location)
+
+    @cached_property
+    def _remote(self) -> tuple[Any, str]:
+        return filesystem(self.location)
+
+    def names(self, subfolder: str = "") -> list[str]:
+        """The names of the files in a subfolder (not below it), sorted; empty if there is no such folder."""
+        if self.local:
+            folder = self.local / subfolder
+            return sorted(file.name for file in folder.iterdir() if file.is_file()) if folder.is_dir() else []
+        from pyarrow import fs
+
+        system, root = self._remote
+        selector = fs.FileSelector(posixpath.join(root, subfolder) if subfolder else root, allow_not_found=True)
+        return sorted(info.base_name for info in system.get_file_info(selector) if info.is_file)
+
+    def size(self, name: str) -> int | None:
+        """Bytes of a file; None if it does not exist."""
+        if self.local:
+            file = self.local / name
+            return file.stat().st_size if file.is_file() else None
+        system, root = self._remote
+        info = system.get_file_info(posixpath.join(root, name))
+        return info.size if info.is_file else None
+
+    def open(self, name: str) -> Any:
+        """A file for reading (a binary, seekable pyarrow file)."""
+        system, root = self._remote
+        return system.open_input_file(posixpath.join(root, name))
+
+    def read(self, name: str) -> bytes | None:
+        """A small file's content; None if it does not exist."""
+        if self.size(name) is None:
+            return None
+        with self.open(name) as file:
+            return bytes(file.read())
+
+    def put(self, name: str, data: bytes) -> None:
+        """Publish a small file."""
+        if self.local:
+            target = self.local / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+            temporary.write_bytes(data)
+            self.publish(name, temporary)
+            return
+        system, root = self._remote
+        path = posixpath.join(root, name)
+        system.create_dir(posixpath.dirname(path), recursive=True)
+        with system.open_output_stream(path) as stream:
+            stream.write(data)
+
+    def publish(self, name: str, file: Path) -> None:
+        """Move a finished local file here; locally it must be on the same file system as the folder."""
+        if not self.local:
+            self.put(name, file.read_bytes())
+            file.unlink()
+            return
+        _sync(file)
+        target = self.local / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        file.replace(target)
+        _sync(target.parent)
+
+    def delete(self, name: str) -> None:
+        """Remove a file, if it is there."""
+        if self.local:
+            (self.local / name).unlink(missing_ok=True)
+        elif self.size(name) is not None:
+            system, root = self._remote
+            system.delete_file(posixpath.join(root, name))
+
+    def sha256(self, name: str) -> str:
+        """The checksum of a file's content, in hexadecimal."""
+        digest = hashlib.sha256()
+        with self.open(name) as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+        return digest.hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def first_line(error: BaseException) -> str:
+    """An exception's message on a single line, without its full stop."""
+    return (str(error).strip().split("\n")[0] or type(error).__name__).rstrip(". ")
