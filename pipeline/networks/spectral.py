@@ -2,24 +2,88 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+import torch.nn.functional as F
 from torch import nn
-from torch.nn.utils import parametrizations, parametrize
+from torch.nn.utils import parametrize
+
+EPSILON = 1e-12
+
+
+class SpectralNorm(nn.Module):
+    """A parametrisation: the weight `[outputs, ...]` divided by u^T W v, whose gradient flows through W only.
+
+    PyTorch's own parametrisation updates u before v, and so stays half an iteration behind the older hook with which
+    the public SPADE code was trained. Here v comes first: the same numbers, under PyTorch's names.
+    """
+
+    _u: torch.Tensor
+    _v: torch.Tensor
+
+    def __init__(self, weight: torch.Tensor) -> None:
+        super().__init__()
+        matrix = weight.detach().flatten(1)
+        self.register_buffer("_u", F.normalize(torch.randn_like(matrix[:, 0]), dim=0, eps=EPSILON))
+        self.register_buffer("_v", F.normalize(torch.randn_like(matrix[0]), dim=0, eps=EPSILON))
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        """The normalised weight; in training after one power iteration."""
+        matrix = weight.flatten(1)
+        if self.training:
+            self.iterate(matrix.detach())
+        # Cloned, because the next pass changes them in place, perhaps before this one is back-propagated.
+        sigma = torch.vdot(self._u.clone(), torch.mv(matrix, self._v.clone()))
+        return weight / sigma
+
+    def right_inverse(self, value: torch.Tensor) -> torch.Tensor:
+        """Assigning a weight sets the raw one."""
+        return value
+
+    @torch.no_grad()
+    def iterate(self, matrix: torch.Tensor) -> None:
+        """One power iteration on the weight as a matrix `[outputs, inputs]`: v first, then u."""
+        self._v.copy_(F.normalize(torch.mv(matrix.t(), self._u), dim=0, eps=EPSILON))
+        self._u.copy_(F.normalize(torch.mv(matrix, self._v), dim=0, eps=EPSILON))
 
 
 def spectral_norm(module: nn.Module) -> nn.Module:
-    """Wrap a convolution or linear layer; one power iteration for each forward pass in training, none in evaluation.
+    """Wrap a convolution or linear layer; one power iteration for each forward pass in training, none in evaluation."""
+    assert isinstance(module.weight, torch.Tensor)
+    parametrize.register_parametrization(module, "weight", SpectralNorm(module.weight))
+    return module
 
-    This is PyTorch's own parametrisation, which computes what the hook of the public SPADE code computes.
-    """
-    return parametrizations.spectral_norm(module)
+
+@torch.no_grad()
+def settle_spectral_norm(network: nn.Module, iterations: int = 15) -> None:
+    """Bring the estimates up to weights that have just been set, so that a network works before it is trained."""
+    for module in network.modules():
+        if parametrize.is_parametrized(module, "weight"):
+            weight = module.parametrizations.weight
+            for _ in range(iterations):
+                weight[0].iterate(weight.original.flatten(1))
 
 
 @torch.no_grad()
 def fold_spectral_norm(network: nn.Module) -> nn.Module:
-    """Replace every normalised weight by its present value, in place: the network in evaluation, without the cost."""
+    """Replace, in place, convolutions with spectral norm by plain ones with their present weight; evaluation mode only.
+
+    Not with PyTorch's `remove_parametrizations`: that takes the weight from the module's class, which deep copies
+    share, and so breaks the network that this one was copied from.
+    """
     assert not network.training, "the value of a weight in training depends on the next power iteration"
-    for module in network.modules():
-        if parametrize.is_parametrized(module, "weight"):
-            parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
+    for parent in list(network.modules()):
+        for name, module in list(parent.named_children()):
+            if isinstance(module, nn.Conv2d) and parametrize.is_parametrized(module, "weight"):
+                setattr(parent, name, _plain(module))
     return network
+
+
+def _plain(conv: nn.Conv2d) -> nn.Conv2d:
+    shape: dict[str, Any] = {name: getattr(conv, name) for name in ("kernel_size", "stride", "padding")}
+    plain = nn.Conv2d(conv.in_channels, conv.out_channels, **shape, bias=conv.bias is not None)
+    plain.weight = nn.Parameter(conv.weight.detach().clone())
+    if conv.bias is not None:
+        plain.bias = nn.Parameter(conv.bias.detach().clone())
+    return plain.eval()

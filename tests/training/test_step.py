@@ -1,0 +1,99 @@
+"""One GAN step against the public implementation's losses, gradients and running statistics."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+from pipeline.config import DiscriminatorSettings, GeneratorSettings, LossSettings, TrainingSettings
+from pipeline.labels import LabelSpace, encode
+from pipeline.networks.generator import Generator
+from pipeline.networks.public import GENERATOR, from_public, to_public
+from training.discriminator import Discriminator, ours_to_public, public_to_ours
+from training.step import Batch, GanStep, Synthesis
+
+# The reference folder beside the checkout.
+GOLDEN = Path(__file__).parents[3] / "shared/reference/spade/train_step.safetensors"
+
+
+def prefixed(numbers: dict, prefix: str) -> dict[str, torch.Tensor]:
+    return {key.removeprefix(prefix): value for key, value in numbers.items() if key.startswith(prefix)}
+
+
+@pytest.mark.skipif(not GOLDEN.exists(), reason=f"no golden numbers at {GOLDEN}")
+@pytest.mark.parametrize("modulation", ["dense", "pattern"])
+def test_the_step_is_the_public_one(modulation: str) -> None:
+    with safe_open(GOLDEN, "pt") as file:
+        golden = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+        config = json.loads(file.metadata()["config"])
+    space = LabelSpace(classes=tuple(map(str, range(config["label_nc"]))), dont_care=255, instance_edges=True)
+    label = np.where(golden["label"][:, 0] == config["label_nc"], 255, golden["label"][:, 0]).astype(np.uint8)
+    codes = [encode(a, b, space) for a, b in zip(label, golden["instance"][:, 0].numpy(), strict=True)]
+
+    size = config["crop_size"]
+    settings = GeneratorSettings(channels=config["ngf"], modulation=modulation)
+    generator = Generator(settings, space, height=size, width=size)
+    generator.load_state_dict(from_public(prefixed(golden, "before_G/"), GENERATOR))
+    discriminator = Discriminator(DiscriminatorSettings(channels=config["ndf"]), space)
+    discriminator.load_state_dict(public_to_ours(prefixed(golden, "before_D/")))
+    step = GanStep(
+        Synthesis(generator, None),
+        discriminator,
+        weights=LossSettings(),
+        settings=TrainingSettings(steps=1, learning_rate=2e-4),
+    )
+    fakes = []
+    generator.register_forward_hook(lambda module, inputs, output: fakes.append(output.detach()))
+    terms = step(Batch(torch.from_numpy(np.stack(codes)), golden["real"], torch.zeros(2, 2, 0)))
+
+    for ours, public in {
+        "generator/gan": "gan",
+        "generator/feature_matching": "feature_matching",
+        "discriminator/fake": "d_fake",
+        "discriminator/real": "d_real",
+    }.items():
+        torch.testing.assert_close(terms[ours], golden[f"loss/{public}"], rtol=0, atol=1e-5)
+    for fake, name in zip(fakes, ["fake_first", "fake_second"], strict=True):
+        # The second follows Adam's first step, which turns gradients that are noise into moves of the learning rate.
+        torch.testing.assert_close(fake, golden[name], rtol=0, atol=5e-5 if name == "fake_first" else 5e-4)
+
+    gradients = {
+        "grad_G/": to_public({name: value.grad for name, value in generator.named_parameters()}, GENERATOR),
+        "grad_D/": ours_to_public({name: value.grad for name, value in discriminator.named_parameters()}),
+    }
+    for prefix, ours in gradients.items():
+        assert set(ours) == set(prefixed(golden, prefix))
+        errors = {name: relative(gradient, golden[prefix + name]) for name, gradient in ours.items()}
+        assert not {name: error for name, error in errors.items() if error > 1e-4 and not before_normalisation(name)}
+    for name, gradient in gradients["grad_G/"].items():
+        if before_normalisation(name):  # and therefore zero, but for rounding
+            assert gradient.abs().max() < 1e-5
+            assert golden[f"grad_G/{name}"].abs().max() < 1e-5
+
+    after = {
+        "after_G/": to_public(generator.state_dict(), GENERATOR),
+        "after_D/": ours_to_public(discriminator.state_dict()),
+    }
+    compared = 0
+    for prefix, ours in after.items():
+        assert set(ours) == set(prefixed(golden, prefix))
+        for name, value in ours.items():
+            if name.endswith(("weight_u", "weight_v", "running_mean", "running_var", "num_batches_tracked")):
+                torch.testing.assert_close(value, golden[prefix + name], rtol=1e-4, atol=1e-5)
+                compared += 1
+    assert compared > 80
+
+
+def relative(value: torch.Tensor, expected: torch.Tensor) -> float:
+    return ((value - expected).norm() / expected.norm()).item()
+
+
+def before_normalisation(name: str) -> bool:
+    """Whether a bias is added to every pixel of what the next normalisation takes it away from again."""
+    shifts = name.endswith(("conv_0.bias", "conv_1.bias", "norm_s.mlp_beta.bias")) or name == "fc.bias"
+    return shifts and name not in ("up_3.conv_1.bias", "up_3.norm_s.mlp_beta.bias")  # these reach the picture

@@ -1,0 +1,174 @@
+"""One step of the adversarial game (Sec. 3 and Appendix A of the SPADE paper), to be read beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.config import LossSettings, TrainingSettings
+from pipeline.networks.encoder import StyleEncoder, sample_style
+from pipeline.networks.generator import Generator
+from pipeline.networks.semantics import Semantics
+from training import losses
+from training.discriminator import Discriminator
+from training.label_planes import LabelPlanes
+from training.perceptual import PerceptualLoss
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Label maps with their photographs."""
+
+    codes: Tensor
+    """int32 `[N, H, W]`."""
+    pictures: Tensor
+    """float `[N, 3, H, W]` in [-1, 1]."""
+    noise: Tensor
+    """float `[2, N, style_dim]`, N(0, 1): for the fakes of the generator's step, then of the discriminator's."""
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch on a device; the copy overlaps other work where the batch is in pinned memory."""
+        return Batch(*(value.to(device, non_blocking=True) for value in (self.codes, self.pictures, self.noise)))
+
+
+class Synthesis(nn.Module):
+    """The generator as training runs it: where it takes a style, it is given that of the photograph itself (the VAE)."""
+
+    def __init__(self, generator: Generator, encoder: StyleEncoder | None) -> None:
+        super().__init__()
+        self.generator = generator
+        self.encoder = encoder
+
+    def forward(self, semantics: Semantics, pictures: Tensor, noise: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Fakes `[N, 3, H, W]`, and the KL divergence of their styles, summed (None without an encoder)."""
+        if self.encoder is None:
+            return self.generator(semantics), None
+        mu, logvar = (value.float() for value in self.encoder(pictures))
+        return self.generator(semantics, sample_style(mu, logvar, noise)), losses.kl_divergence(mu, logvar)
+
+
+class Optimiser:
+    """Adam over some parameters, with the loss scaling that fp16 needs (none otherwise)."""
+
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], *, rate: float, betas: tuple[float, float], fp16: bool
+    ) -> None:
+        self.parameters = list(parameters)
+        self.base_rate = rate
+        self.adam = torch.optim.Adam(self.parameters, lr=rate, betas=betas, fused=True)
+        self.scaler = torch.amp.GradScaler(self.parameters[0].device.type, enabled=fp16)
+
+    def step(self, loss: Tensor) -> None:
+        """Back-propagate and update; the gradients stay until the next call."""
+        self.adam.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        self.scaler.step(self.adam)
+        self.scaler.update()
+
+    def set_rate(self, share: float) -> None:
+        """Make the learning rate this share of its first value."""
+        for group in self.adam.param_groups:
+            group["lr"] = self.base_rate * share
+
+
+def two_time_scale(settings: TrainingSettings) -> tuple[float, float, tuple[float, float]]:
+    """The rates of the generator and of the discriminator, and Adam's betas (Heusel et al. 2017; Sec. 4)."""
+    rate = settings.learning_rate
+    return (rate / 2, rate * 2, (0.0, 0.9)) if settings.two_time_scale else (rate, rate, (0.5, 0.999))
+
+
+class GanStep:
+    """The generator's step, then the discriminator's, on the same label maps and photographs.
+
+    `synthesis` and `discriminator` may be wrapped in DistributedDataParallel. Each is called through its wrapper only
+    in its own step, so gradients are reduced once a step for each; the other network runs bare.
+    """
+
+    def __init__(
+        self,
+        synthesis: nn.Module,
+        discriminator: nn.Module,
+        *,
+        weights: LossSettings,
+        settings: TrainingSettings,
+        perceptual: PerceptualLoss | None = None,
+        workers: int = 1,
+    ) -> None:
+        self.synthesis, self.discriminator = synthesis, discriminator
+        self.bare_synthesis = cast(Synthesis, getattr(synthesis, "module", synthesis))
+        self.bare_discriminator = cast(Discriminator, getattr(discriminator, "module", discriminator))
+        self.weights = weights
+        self.perceptual = perceptual if weights.perceptual else None
+        self.workers = workers
+        self.precision = PRECISIONS[settings.precision]
+        rate, discriminator_rate, betas = two_time_scale(settings)
+        fp16 = settings.precision == "fp16"
+        self.optimiser = Optimiser(synthesis.parameters(), rate=rate, betas=betas, fp16=fp16)
+        self.discriminator_optimiser = Optimiser(
+            discriminator.parameters(), rate=discriminator_rate, betas=betas, fp16=fp16
+        )
+
+    def __call__(self, batch: Batch) -> dict[str, Tensor]:
+        """Update both networks; returns every term of both losses, detached scalars, weights included."""
+        # What both steps need to know of the label maps does not depend on weights, and is found once.
+        semantics = self.bare_synthesis.generator.semantics(batch.codes)
+        planes = self.bare_discriminator.planes(batch.codes)
+
+        self.bare_discriminator.requires_grad_(False)  # it only judges
+        terms = self.generator_terms(semantics, planes, batch)
+        self.optimiser.step(torch.stack(list(terms.values())).sum())
+        self.bare_discriminator.requires_grad_(True)
+
+        discriminator_terms = self.discriminator_terms(semantics, planes, batch)
+        self.discriminator_optimiser.step(torch.stack(list(discriminator_terms.values())).sum())
+        return {name: value.detach() for name, value in (terms | discriminator_terms).items()}
+
+    def generator_terms(self, semantics: Semantics, planes: list[LabelPlanes], batch: Batch) -> dict[str, Tensor]:
+        """What the generator (and encoder) pays for its fakes."""
+        weights = self.weights
+        with self._autocast(batch):
+            fake, kl = self.synthesis(semantics, batch.pictures, batch.noise[0])
+            of_fake, of_real = self._judge(self.bare_discriminator, planes, fake, batch.pictures)
+            terms = {"generator/gan": losses.score_loss(of_fake, losses.WANTED[weights.gan])}
+            if weights.feature_matching:
+                terms["generator/feature_matching"] = weights.feature_matching * losses.feature_matching(
+                    of_fake, of_real
+                )
+            if self.perceptual:
+                terms["generator/perceptual"] = weights.perceptual * self.perceptual(fake, batch.pictures)
+            if kl is not None:
+                # A sum over the batch: its gradients must be summed over workers where the others' are averaged.
+                terms["generator/kl"] = weights.kl * self.workers * kl
+        return terms
+
+    def discriminator_terms(self, semantics: Semantics, planes: list[LabelPlanes], batch: Batch) -> dict[str, Tensor]:
+        """What the discriminator pays for its judgement of fakes drawn afresh from the updated generator."""
+        with self._autocast(batch):
+            with torch.no_grad():
+                fake, _ = self.bare_synthesis(semantics, batch.pictures, batch.noise[1])
+            of_fake, of_real = self._judge(self.discriminator, planes, fake, batch.pictures)
+            return {
+                "discriminator/fake": losses.score_loss(of_fake, losses.FAKE[self.weights.gan]),
+                "discriminator/real": losses.score_loss(of_real, losses.REAL[self.weights.gan]),
+            }
+
+    def _judge(
+        self, discriminator: nn.Module, planes: list[LabelPlanes], fake: Tensor, real: Tensor
+    ) -> tuple[losses.Features, losses.Features]:
+        # One pass over [fake; real], so that one power iteration serves both.
+        features = discriminator(planes, torch.cat([fake.to(real.dtype), real]))
+        # Losses in at least float32: scores are few, and the sums behind their means are long.
+        features = [
+            [layer if layer.dtype == torch.float64 else layer.float() for layer in layers] for layers in features
+        ]
+        return losses.split_features(features)
+
+    def _autocast(self, batch: Batch) -> torch.autocast:
+        enabled = self.precision != torch.float32
+        return torch.autocast(batch.codes.device.type, self.precision if enabled else None, enabled=enabled)
