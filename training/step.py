@@ -38,7 +38,7 @@ class Batch:
 
 
 class Synthesis(nn.Module):
-    """The generator as training runs it: where it takes a style, it is given that of the photograph itself (the VAE)."""
+    """The generator as training runs it: a style, where it takes one, is that of the photograph itself (the VAE)."""
 
     def __init__(self, generator: Generator, encoder: StyleEncoder | None) -> None:
         super().__init__()
