@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -34,6 +35,92 @@ class Verbs(click.Group):
 @click.version_option(package_name="spadework")
 def main() -> None:
     """Turn label maps into photographs at scale, and prove how good they are."""
+
+
+@main.command()
+@click.option(
+    "--input", "source", required=True, help="Label maps: a Parquet file, folder, 'pattern*' or URI (s3://, gs://)."
+)
+@click.option(
+    "--checkpoint", required=True, help="Run directory or .safetensors file; untrained:RECIPE.yaml for a baseline."
+)
+@click.option(
+    "--output", required=True, help="Folder for the pictures, or a URI; the same command continues a job there."
+)
+@click.option("--samples", default=1, show_default=True, help="Pictures of each label map, in different styles.")
+@click.option("--seed", default=0, show_default=True, help="Of the styles.")
+@click.option("--label-column", default="label", show_default=True, help="Column of the label maps.")
+@click.option("--id-column", help="Column of the ids  [default: id; file and row where there is none]")
+@click.option("--instance-column", help="Column of the instance maps  [default: instance, where there is one]")
+@click.option("--keep-size", is_flag=True, help="Pictures as large as their label maps, not as in training.")
+@click.option("--style", type=EXISTING, help="Photograph that gives the style.")
+@click.option("--style-column", help="Column of photographs: each map in the style of its own.")
+@click.option(
+    "--style-rows",
+    type=click.Choice(["own", "other"]),
+    default="own",
+    show_default=True,
+    help="With --style-column: each map in the style of its own photograph, or of another row's.",
+)
+@click.option(
+    "--style-interpolate",
+    nargs=3,
+    metavar="A B STEPS",
+    type=(EXISTING, EXISTING, int),
+    help="As many pictures as steps from the style of one photograph to that of another.",
+)
+@click.option(
+    "--truncation", type=float, help="Spread of the styles: 0 (the mean) to 1  [default: 1; 0 with photographs]"
+)
+@click.option(
+    "--format",
+    "picture_format",
+    type=click.Choice(["png", "webp", "jpeg"]),
+    default="png",
+    show_default=True,
+    help="Of the pictures; webp is lossless.",
+)
+@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True, help="Arithmetic.")
+@click.option(
+    "--max-rejects", default="0", show_default=True, help="Bad rows to leave out before giving up: 10, or 1%."
+)
+@click.option("--actors", type=int, help="Worker processes; 0: no Ray  [default: as many as the cores or GPUs]")
+@click.option("--threads", default=1, show_default=True, help="Of each worker's arithmetic.")
+@click.option("--gpus-per-actor", default=1.0, show_default=True, help="May be a fraction.")
+@click.option(
+    "--export", multiple=True, type=click.Choice(["folder", "webdataset"]), help="Also as files, or as tar shards."
+)
+@click.pass_context
+def synthesize(ctx: click.Context, source: str, checkpoint: str, output: str, **options: Any) -> None:
+    """Make pictures of label maps, every one exactly once.
+
+    A killed job continues with the same command and ends with the same bytes. Exit code 0: all done; 3: all done but
+    for rows in _job/rejects.parquet, within --max-rejects; 2: not done, with one line that says why.
+
+    Example: spadework synthesize --input data/landscape/val.parquet --checkpoint runs/x --output images/
+    """
+    from pipeline.synthesize import synthesize as run
+
+    summary = run(source, checkpoint, output, **options)
+    click.echo(
+        f"{summary.images} images of {summary.label_maps} label maps in {summary.output} "
+        f"({summary.images_this_run} in this run, {summary.images_per_second:.3g} a second)"
+    )
+    if summary.rejects:
+        click.echo(f"{summary.rejects} label maps were rejected; see {summary.output}/_job/rejects.parquet", err=True)
+        ctx.exit(3)
+
+
+@main.command()
+@click.argument("images")
+def verify(images: str) -> None:
+    """Check a finished synthesis: every part, its checksum, its rows and its pictures.
+
+    Example: spadework verify images/
+    """
+    from pipeline.verify import verify as run
+
+    click.echo(run(images))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import fcntl
 import json
 import logging
 import os
+import shutil
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -26,6 +27,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from io import BufferedRandom
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
@@ -80,23 +82,26 @@ class JobFolder:
     def __init__(self, location: str | Path) -> None:
         self.folder = Folder(location)
 
-    def claim(self, description: Mapping[str, Any]) -> None:
-        """Make the folder this job's, or find that it is already; `InputError` names what differs from its job."""
+    def refuse_another(self, description: Mapping[str, Any]) -> None:
+        """Raise `InputError` if the folder holds anything but this job, naming what differs. Writes nothing."""
         text = self.folder.read(JOB)
         if text is None:
             strangers = [name for name in self.folder.names() if name.endswith(".parquet") or name == SUCCESS]
             if strangers:
-                raise InputError(
-                    f"{self.folder} holds {strangers[0]}, which no job of this kind wrote; give a new folder"
-                )
-            self.folder.put(JOB, (json.dumps(description, indent=1) + "\n").encode())
+                raise InputError(f"{self.folder} holds {strangers[0]}, which no synthesis wrote; give a new folder")
             return
         try:
             found = json.loads(text)
         except ValueError:
             raise InputError(f"{self.folder}/{JOB} is damaged; give a new folder") from None
         if differences := _differences(found, json.loads(json.dumps(description))):
-            raise InputError(f"{self.folder} holds another job ({'; '.join(differences[:4])}); give a new folder")
+            raise InputError(f"{self.folder} holds another job: {'; '.join(differences[:4])}; give a new folder")
+
+    def claim(self, description: Mapping[str, Any]) -> None:
+        """Make the folder this job's; `refuse_another` decides whether it may be."""
+        self.refuse_another(description)
+        if self.folder.size(JOB) is None:
+            self.folder.put(JOB, (json.dumps(description, indent=1) + "\n").encode())
 
     @property
     def finished(self) -> bool:
@@ -116,6 +121,19 @@ class JobFolder:
                     found[record.name] = record
         return found
 
+    @contextmanager
+    def scratch(self, shard: Shard) -> Iterator[Path]:
+        """A path on this machine for a part that is being written: beside its place, if that is on this machine."""
+        if self.folder.local:
+            path = self.folder.local / f".{shard.name}.{uuid.uuid4().hex}.tmp"
+            try:
+                yield path
+            finally:
+                path.unlink(missing_ok=True)
+        else:
+            with TemporaryDirectory(prefix="spadework-") as folder:
+                yield Path(folder) / shard.name
+
     def publish(self, shard: Shard, part: Path, rows: int, rejects: tuple[Reject, ...]) -> ShardRecord:
         """A worker's finished part: first the part, then its record. A part without rows is not kept."""
         record = ShardRecord(shard.name, 0, "", 0, rejects)
@@ -127,16 +145,19 @@ class JobFolder:
         self.folder.put(f"{RECORDS}/{Path(shard.name).stem}.json", text.encode())
         return record
 
-    def finish(self, records: list[ShardRecord]) -> None:
-        """All shards are done: the rejects, the manifest, and then `_SUCCESS`."""
+    def write_manifest(self, records: list[ShardRecord]) -> None:
+        """All shards are done: the rejects, and the manifest."""
         rejects = [reject for record in records for reject in record.rejects]
         if rejects:
             self.folder.put(REJECTS, _rejects_table(rejects))
-        parts = [record.to_json() for record in records]
         totals = {"images": sum(record.rows for record in records), "rejects": len(rejects)}
-        manifest = (json.dumps({"version": 1, **totals, "parts": parts}, indent=1) + "\n").encode()
-        self.folder.put(MANIFEST, manifest)
+        manifest = {"version": 1, **totals, "parts": [record.to_json() for record in records]}
+        self.folder.put(MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
+
+    def succeed(self) -> None:
+        """Everything is there: write `_SUCCESS`, and remove the records that the manifest replaces."""
         self.folder.put(SUCCESS, (self.folder.sha256(MANIFEST) + "\n").encode())
+        self.tidy()
 
     def tidy(self) -> None:
         """Remove what a killed worker left half-written, and the records that the manifest has replaced."""
@@ -144,21 +165,28 @@ class JobFolder:
             for name in self.folder.names(subfolder):
                 if name.startswith(".") and name.endswith(".tmp"):
                     self.folder.delete(f"{subfolder}/{name}" if subfolder else name)
+        for unfinished in self.folder.local.glob(".*.tmp") if self.folder.local else ():  # An export, then.
+            shutil.rmtree(unfinished)
         if self.finished:
             for name in self.folder.names(RECORDS):
                 self.folder.delete(f"{RECORDS}/{name}")
 
     def abandon(self) -> None:
-        """After an error: leave finished shards for the next try, but not a folder without any."""
-        self.tidy()
+        """After an error: finished shards stay for the next try; a folder without any is removed."""
         local = self.folder.local
-        if self.records() or self.finished or not local:
+        if not local or not local.is_dir():
             return
-        for name in (JOB, "_job/driver.lock", "_job/workers.lock", "_job/token"):
-            self.folder.delete(name)
-        for empty in (local / RECORDS, local / "_job", local):
-            if empty.is_dir() and not any(empty.iterdir()):
-                empty.rmdir()
+        with self._file("workers.lock") as workers:
+            if not _lock(workers, fcntl.LOCK_EX, wait=5):
+                return  # The next run will tidy up.
+            self.tidy()
+            if self.finished or self.records():
+                return
+            for name in (JOB, "_job/driver.lock", "_job/workers.lock", "_job/token"):
+                self.folder.delete(name)
+            for empty in (local / RECORDS, local / "_job", local):
+                if empty.is_dir() and not any(empty.iterdir()):
+                    empty.rmdir()
 
     @contextmanager
     def driver_lock(self) -> Iterator[str]:

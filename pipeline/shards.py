@@ -140,13 +140,18 @@ def iter_shard(shard: Shard, columns: Sequence[str], *, batch_rows: int = 16) ->
         if not groups:
             return
         position = first
-        for batch in parquet.iter_batches(batch_size=batch_rows, row_groups=groups, columns=list(columns)):
-            start, stop = max(shard.start - position, 0), min(shard.stop - position, len(batch))
-            for offset, row in enumerate(batch.slice(start, max(stop - start, 0)).to_pylist()):
-                yield position + start + offset, row
-            position += len(batch)
-            if position >= shard.stop:
-                return
+        try:
+            for batch in parquet.iter_batches(batch_size=batch_rows, row_groups=groups, columns=list(columns)):
+                start, stop = max(shard.start - position, 0), min(shard.stop - position, len(batch))
+                for offset, row in enumerate(batch.slice(start, max(stop - start, 0)).to_pylist()):
+                    yield position + start + offset, row
+                position += len(batch)
+                if position >= shard.stop:
+                    return
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(
+                f"{shard.file.path} is damaged after row {position} ({first_line(error)}); copy it again"
+            ) from None
 
 
 def generated_id(file: InputFile, row: int) -> str:

@@ -1,0 +1,133 @@
+"""Label codes and styles to pictures, each the same to the last bit whatever is painted beside it."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from pipeline.checkpoints import build_encoder, build_generator, find_checkpoint, load_checkpoint
+from pipeline.config import Recipe, dump_recipe, load_recipe
+from pipeline.errors import InputError
+from pipeline.images import decode_image
+from pipeline.networks.encoder import StyleEncoder
+from pipeline.networks.generator import Generator
+from pipeline.networks.semantics import Semantics
+
+UNTRAINED = "untrained:"
+"""Before a recipe's path: its generator with fresh weights, as a baseline. Before a checkpoint's: of its recipe."""
+
+RECIPES = (".yaml", ".yml")
+
+Precision = Literal["fp32", "bf16"]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A generator ready to use and its name."""
+
+    recipe: Recipe
+    name: str
+    """sha256 of the checkpoint; for fresh weights `untrained-` and the sha256 of the recipe."""
+    generator: Generator
+    encoder: StyleEncoder | None
+
+
+def resolve_source(source: str | Path) -> str:
+    """`--checkpoint` with an absolute path, which means the same in every process; `InputError` if there is none."""
+    text = str(source)
+    prefix = UNTRAINED if text.startswith(UNTRAINED) else ""
+    path = Path(text.removeprefix(UNTRAINED))
+    if not (prefix and path.suffix in RECIPES):
+        path = find_checkpoint(path)
+    return prefix + str(path.absolute())
+
+
+def load_weights(source: str | Path, device: str | torch.device = "cpu") -> Weights:
+    """The weights that `--checkpoint` names: a checkpoint, a run directory, or `untrained:RECIPE`."""
+    text = str(source)
+    if not text.startswith(UNTRAINED):
+        checkpoint = load_checkpoint(Path(text), device=device)
+        return Weights(checkpoint.recipe, checkpoint.sha256, checkpoint.generator, checkpoint.encoder)
+    path = Path(text.removeprefix(UNTRAINED))
+    recipe = load_recipe(path) if path.suffix in RECIPES else load_checkpoint(find_checkpoint(path)).recipe
+    digest = hashlib.sha256(dump_recipe(recipe).encode()).hexdigest()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.training.seed)
+        generator, encoder = build_generator(recipe).eval(), build_encoder(recipe)
+    return Weights(recipe, f"untrained-{digest}", generator.to(device), encoder.eval().to(device) if encoder else None)
+
+
+class Painter:
+    """A generator behind a door that takes codes and gives uint8 pictures.
+
+    The rounding of a convolution depends on the shape of its batch and on the number of threads. So pictures are
+    painted one by one, with a number of threads that belongs to the job: then neighbours in a batch, the number of
+    workers and the shard do not show in any bit.
+    """
+
+    def __init__(
+        self, source: str | Path, *, device: str = "cpu", threads: int | None = None, precision: Precision = "fp32"
+    ) -> None:
+        """`threads` of this process for torch; None leaves them as they are."""
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self.device = torch.device(device)
+        if self.device.type == "cuda":
+            torch.backends.cudnn.benchmark = False  # It would choose algorithms by stopwatch.
+            torch.backends.cudnn.deterministic = True
+        self.weights = load_weights(source, self.device)
+        self.precision = precision
+        generator = self.weights.generator
+        self.multiple = 2**generator.settings.doublings
+        self.size = generator.size
+        self.style_dim = generator.settings.style_dim
+
+    @torch.inference_mode()
+    def prepare(self, codes: np.ndarray) -> Semantics:
+        """Codes int32 `[H, W]` on the device, padded on the right and below to what the generator takes.
+
+        The padding repeats the border, so that the picture goes on there; `paint` cuts it off. Runs in any thread.
+        """
+        height, width = codes.shape
+        padding = ((0, -height % self.multiple), (0, -width % self.multiple))
+        padded = np.pad(codes, padding, mode="edge") if any(after for _, after in padding) else codes
+        semantics = self.weights.generator.semantics(torch.from_numpy(padded).unsqueeze(0).to(self.device))
+        self._discover(semantics)
+        return semantics
+
+    def _discover(self, semantics: Semantics) -> None:
+        """Find the patterns of every resolution now, so that it happens beside the painting of another picture."""
+        settings = self.weights.generator.settings
+        height, width = semantics.codes.shape[1:]
+        for doubling in range(settings.doublings + 1):
+            scale = 2**doubling
+            semantics.patterns_at(height // scale, width // scale, settings.kernel_size)
+
+    @torch.inference_mode()
+    def paint(self, semantics: Semantics, z: torch.Tensor | None, height: int, width: int) -> np.ndarray:
+        """One picture, uint8 `[height, width, 3]`; `z` float32 `[style_dim]` for a generator with style."""
+        style = None if z is None else z.unsqueeze(0).to(self.device)
+        with self._precision():
+            picture = self.weights.generator(semantics, style)[0, :, :height, :width]  # [3, height, width]
+        pixels = ((picture.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        return pixels.permute(1, 2, 0).contiguous().cpu().numpy()
+
+    @torch.inference_mode()
+    def style_of(self, photograph: bytes) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and standard deviation of a photograph's style, float32 `[style_dim]` each, on the CPU."""
+        if self.weights.encoder is None:
+            raise InputError("the checkpoint has no style encoder, so photographs cannot give the style")
+        image = torch.from_numpy(decode_image(photograph)).permute(2, 0, 1).unsqueeze(0).to(self.device)
+        mu, logvar = self.weights.encoder(image.float() / 127.5 - 1)
+        return mu[0].float().cpu(), torch.exp(0.5 * logvar[0]).float().cpu()
+
+    def _precision(self) -> torch.autocast | nullcontext[None]:
+        if self.precision == "bf16":
+            return torch.autocast(self.device.type, torch.bfloat16)
+        return nullcontext()

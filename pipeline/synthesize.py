@@ -1,0 +1,197 @@
+"""[Ray] A batch job: every label map of an input to pictures, exactly once, whatever dies on the way.
+
+The input is cut into shards, each shard becomes one part of the output, and a pool of actors works through those
+that are not there yet. A killed job is continued by starting it again, and ends with the same bytes.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline.actor_pool import choose_device
+from pipeline.errors import InputError
+from pipeline.export import ExportKind
+from pipeline.job import Job, Summary
+from pipeline.job_folder import JobFolder
+from pipeline.painter import Precision, Weights, load_weights, resolve_source
+from pipeline.picture_formats import PictureFormat
+from pipeline.records import DatasetInfo
+from pipeline.shard_worker import WorkOrder
+from pipeline.shards import Plan, plan_shards
+from pipeline.style_source import StyleChoice, choose_style
+
+log = logging.getLogger(__name__)
+
+
+def synthesize(
+    input: str | Path,
+    checkpoint: str | Path,
+    output: str | Path,
+    *,
+    samples: int = 1,
+    seed: int = 0,
+    label_column: str = "label",
+    id_column: str | None = None,
+    instance_column: str | None = None,
+    keep_size: bool = False,
+    style: Path | None = None,
+    style_column: str | None = None,
+    style_rows: Literal["own", "other"] = "own",
+    style_interpolate: tuple[Path, Path, int] | None = None,
+    truncation: float | None = None,
+    picture_format: PictureFormat = "png",
+    precision: Precision = "fp32",
+    max_rejects: str | int = 0,
+    actors: int | None = None,
+    threads: int = 1,
+    device: str | None = None,
+    gpus_per_actor: float = 1.0,
+    export: Sequence[ExportKind] = (),
+    quiet: bool = False,
+) -> Summary:
+    """Make pictures of all label maps of `input` in the folder `output`.
+
+    `input` is a Parquet file, folder, pattern or URI; `checkpoint` a run directory, a `.safetensors` file, or
+    `untrained:` and a recipe. `samples` pictures a label map differ by style. `max_rejects` bad rows are left out
+    (a number, or a share such as `1%`) before the job gives up. `actors` processes with `threads` each do the work
+    (None: as many as the cores or GPUs allow; 0: this process, without Ray). `export` writes the result once more as
+    files.
+
+    Raises `InputError` for anything wrong with the input or the options, and where `output` holds another job.
+    """
+    started = time.monotonic()
+    if picture_format == "jpeg":
+        log.warning(
+            "JPEG loses detail, which moves FID and other distances; take png or webp for pictures to be scored"
+        )
+    samples = style_interpolate[2] if style_interpolate else samples
+    choice = choose_style(
+        photograph=style,
+        from_rows=style_rows if style_column else None,
+        interpolate=style_interpolate[:2] if style_interpolate else None,
+        truncation=truncation,
+    )
+    source = resolve_source(checkpoint)
+    weights = load_weights(source)
+    plan = plan_shards(
+        input,
+        images_per_row=max(samples, 1),
+        label_column=label_column,
+        id_column=id_column,
+        instance_column=instance_column,
+        style_column=style_column,
+    )
+    _check(plan, weights, choice, samples=samples, keep_size=keep_size)
+    device = device or choose_device(actors)
+    order = WorkOrder(
+        output=JobFolder(output).folder.location,
+        weights=source,
+        checkpoint=weights.name,
+        token="",  # From the lock, later.
+        columns=plan.columns,
+        info=DatasetInfo(weights.recipe.labels),
+        seed=seed,
+        samples=samples,
+        keep_size=keep_size,
+        picture_format=picture_format,
+        style=choice,
+        precision=precision,
+        device=device,
+        threads=threads,
+    )
+    description = _describe(plan, order, weights)
+    source_info = plan.info.preprocessing if plan.info else {}
+    info = DatasetInfo(weights.recipe.labels, {"input": source_info, "synthesis": description["settings"]})
+    job = Job(
+        plan=plan,
+        order=replace(order, info=info),
+        description=description,
+        limit=parse_max_rejects(max_rejects, plan.rows),
+        actors=actors,
+        gpus_per_actor=gpus_per_actor,
+        exports=export,
+        quiet=quiet,
+        started=started,
+    )
+    return job.run()
+
+
+def parse_max_rejects(value: str | int, rows: int) -> int:
+    """A number of rows, or a share of them as `1%`, to a number of rows.
+
+    >>> parse_max_rejects("1%", 250), parse_max_rejects(3, 250)
+    (2, 3)
+    """
+    text = str(value).strip()
+    try:
+        limit = int(float(text[:-1]) / 100 * rows) if text.endswith("%") else int(text)
+    except ValueError:
+        raise InputError(
+            f"--max-rejects is '{value}'; give a number of rows such as 10, or a share such as 1%"
+        ) from None
+    if limit < 0:
+        raise InputError(f"--max-rejects is '{value}'; it cannot be negative")
+    return limit
+
+
+def _check(plan: Plan, weights: Weights, choice: StyleChoice, *, samples: int, keep_size: bool) -> None:
+    """Refuse what cannot work before anything is written."""
+    recipe = weights.recipe
+    space, style = recipe.labels, recipe.generator.style_dim
+    if plan.info and (plan.info.space.classes, plan.info.space.dont_care) != (space.classes, space.dont_care):
+        theirs, ours = plan.info.space.classes, space.classes
+        raise InputError(
+            f"the checkpoint is of other classes: {len(ours)} ({', '.join(ours[:3])}, ...; don't-care "
+            f"{space.dont_care}), where the input has {len(theirs)} ({', '.join(theirs[:3])}, ...; don't-care "
+            f"{plan.info.space.dont_care})"
+        )
+    if space.instance_edges and plan.columns.instance is None:
+        raise InputError(
+            "the checkpoint wants instance maps, and the input has no column for them; name it with --instance-column"
+        )
+    if samples < 1:
+        raise InputError(f"--samples is {samples}; make at least 1 picture of each label map")
+    if choice.kind == "interpolation" and samples < 2:
+        raise InputError("--style-interpolate needs 2 steps or more")
+    if not style and (samples > 1 or choice.kind != "noise" or choice.truncation != 1):
+        raise InputError(
+            "the checkpoint's generator takes no style (generator.style_dim is 0), so each label map has one picture; "
+            "leave out --samples, --style... and --truncation"
+        )
+    if choice.kind != "noise" and weights.encoder is None:
+        raise InputError("the checkpoint has no style encoder, so photographs cannot give the style")
+    if style and keep_size:
+        raise InputError(
+            f"a generator with style makes pictures of one size, {recipe.data.width}x{recipe.data.height}; "
+            "leave out --keep-size"
+        )
+
+
+def _describe(plan: Plan, order: WorkOrder, weights: Weights) -> dict[str, Any]:
+    """All that the bytes of the output depend on, for `job.json`."""
+    height, width = weights.generator.size
+    return {
+        "version": 1,
+        "settings": {
+            "checkpoint": order.checkpoint,
+            "recipe": weights.recipe.name,
+            "seed": order.seed,
+            "samples": order.samples,
+            "size": "as the label maps" if order.keep_size else f"{width}x{height}",
+            "format": order.picture_format,
+            "style": order.style.describe(),
+            "precision": order.precision,
+            "device": order.device.split(":")[0],
+            "threads": order.threads,
+        },
+        "input": {
+            "columns": asdict(plan.columns),
+            "files": [{"name": file.name, "rows": file.rows, "sha256": file.fingerprint} for file in plan.files],
+            "shards": len(plan.shards),
+        },
+    }

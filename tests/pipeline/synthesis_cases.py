@@ -1,0 +1,97 @@
+"""Tiny checkpoints and label maps for the tests of batch synthesis, and for the kill campaign."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from pipeline.checkpoints import build_encoder, build_generator, save_generator
+from pipeline.config import Recipe, parse_recipe
+from pipeline.images import encode_png
+from pipeline.labels import LabelSpace
+from pipeline.records import DatasetInfo, RecordWriter
+
+CLASSES = ("sky", "sea", "sand", "tree")
+SPACE = LabelSpace(classes=CLASSES, dont_care=255)
+
+
+def recipe(*, side: int = 32, style_dim: int = 0, instance_edges: bool = False, **generator: Any) -> Recipe:
+    """The smallest generator there is; the pictures are abstract."""
+    fields = {
+        "name": "tiny",
+        "labels": {"classes": list(CLASSES), "dont_care": 255, "instance_edges": instance_edges},
+        "data": {"train": "train.parquet", "validation": "val.parquet", "height": side, "width": side},
+        "generator": {
+            "channels": 2, "hidden": 4, "style_dim": style_dim, "statistics": "batch", **generator,
+        },
+        "training": {"steps": 1},
+    }  # fmt: skip
+    return parse_recipe(fields, source="test")
+
+
+def write_checkpoint(folder: Path, *, seed: int = 0, encoder: bool = False, **options: Any) -> Path:
+    """A run directory with random weights, strong enough for label maps and styles to show in the pictures."""
+    settings = recipe(**options)
+    torch.manual_seed(seed)
+    generator = build_generator(settings)
+    style_encoder = build_encoder(settings) if encoder else None
+    with torch.no_grad():
+        for network in (generator, style_encoder):
+            for parameter in network.parameters() if network else ():
+                if parameter.dim() > 1:
+                    parameter.normal_(std=0.3)
+    save_generator(folder / "generator.safetensors", generator, settings, step=1, encoder=style_encoder)
+    return folder
+
+
+def label_map(index: int, *, height: int = 32, width: int = 32) -> np.ndarray:
+    """uint8 `[height, width]`: a horizon and a tree, elsewhere in each one."""
+    rng = np.random.default_rng(index)
+    label = np.zeros((height, width), np.uint8)
+    label[rng.integers(height // 4, 3 * height // 4) :] = rng.integers(1, 3)
+    top, left = rng.integers(height // 2), rng.integers(width // 2)
+    label[top : top + height // 3, left : left + width // 4] = 3
+    label[:2, :3] = 255
+    return label
+
+
+def write_maps(path: Path, count: int, *, info: bool = True, **size: int) -> Path:
+    """A Parquet file of label maps with photographs and instance maps, as `prepare` makes them."""
+    with RecordWriter(path, DatasetInfo(SPACE, {"made": "for a test"} if info else {}), row_group_rows=8) as writer:
+        for index in range(count):
+            label = label_map(index, **size)
+            photograph = np.random.default_rng(index).integers(0, 256, (*label.shape, 3), dtype=np.uint8)
+            writer.write({"id": f"map/{index}", "label": label, "instance": label + np.uint8(1), "image": photograph})
+    return path
+
+
+def write_cells(path: Path, labels: Sequence[bytes | None], ids: Sequence[str | None] | None = None) -> Path:
+    """A Parquet file with any cells whatever, without metadata, labels as raw bytes."""
+    columns: dict[str, Any] = {"label": pa.array(labels, pa.binary())}
+    if ids is not None:
+        columns["id"] = pa.array(ids, pa.string())
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+def good_label(index: int = 0) -> bytes:
+    """A label map as PNG."""
+    return encode_png(label_map(index))
+
+
+def output_rows(folder: Path) -> list[dict[str, Any]]:
+    """All rows of all parts, in order."""
+    return [row for part in sorted(folder.glob("part-*.parquet")) for row in pq.read_table(part).to_pylist()]
+
+
+def output_bytes(folder: Path) -> dict[str, bytes]:
+    """Every file that must not depend on how the job went, by name."""
+    volatile = ("summary.json", "driver.lock", "workers.lock", "token")
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name not in volatile)
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
