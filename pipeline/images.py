@@ -18,6 +18,8 @@ Palette = Mapping[tuple[int, int, int], int]
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 """What Pillow raises for bytes that are not a whole picture."""
 
+_PNG_END = b"IEND\xaeB`\x82"
+
 _LOSSLESS = ("PNG", "TIFF", "BMP", "GIF", "PPM")
 """Formats that keep ids as they are. JPEG and its like do not."""
 
@@ -124,4 +126,7 @@ def _open(data: bytes) -> Image.Image:
     except _BROKEN as error:
         reason = "not a picture" if isinstance(error, Image.UnidentifiedImageError) else " ".join(str(error).split())
         raise InputError(f"cannot be decoded ({reason}; {len(data)} bytes); write the file again") from None
+    # Pillow takes a PNG without its last bytes, once it has pixels enough; nothing then vouches for them.
+    if picture.format == "PNG" and _PNG_END not in data:
+        raise InputError(f"cannot be decoded (PNG file is truncated; {len(data)} bytes); write the file again")
     return picture

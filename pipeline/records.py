@@ -33,6 +33,7 @@ __all__ = [
     "RecordWriter",
     "check_columns",
     "check_dataset",
+    "check_sizes",
     "count_rows",
     "decode_image",
     "decode_label",
@@ -226,11 +227,18 @@ def decode_record(row: Mapping[str, Any], *, need_image: bool = False, palette: 
     image = _decode_cell(row, "image", decode_image) if need_image else None
     if need_image and image is None:
         raise InputError(f"record '{name}' has no photograph; this work needs one in column image")
-    for column, array in (("instance map", instance), ("photograph", image)):
-        if array is not None and array.shape[:2] != label.shape:
-            sizes = f"{array.shape[1]}x{array.shape[0]} but its label map {label.shape[1]}x{label.shape[0]}"
-            raise InputError(f"record '{name}': the {column} is {sizes}; make them the same size")
-    return Record(name, label, instance, image)
+    record = Record(name, label, instance, image)
+    check_sizes(record)
+    return record
+
+
+def check_sizes(record: Record) -> None:
+    """Refuse a record whose instance map or photograph is not as large as its label map."""
+    height, width = record.label.shape
+    for column, array in (("instance map", record.instance), ("photograph", record.image)):
+        if array is not None and array.shape[:2] != (height, width):
+            sizes = f"{array.shape[1]}x{array.shape[0]} but its label map {width}x{height}"
+            raise InputError(f"record '{record.id}': the {column} is {sizes}; make them the same size")
 
 
 def _decode_cell(row: Mapping[str, Any], column: str, decode: Any) -> np.ndarray | None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
+from pipeline.datasets.convert import Converted, Split, Summary, count_pixels, write_dataset
 from pipeline.datasets.scenery.canvas import Canvas
 from pipeline.datasets.scenery.ground import Ground, paint_ground, road_centre
 from pipeline.datasets.scenery.houses import paint_house
@@ -13,8 +17,9 @@ from pipeline.datasets.scenery.moods import MOODS, Light
 from pipeline.datasets.scenery.noise import Noise
 from pipeline.datasets.scenery.objects import cast_shadow, paint_rock, paint_tree
 from pipeline.datasets.scenery.terrain import GRASS, SAND, paint_forest, paint_hills, paint_mountains, paint_sky
+from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
-from pipeline.records import Record
+from pipeline.records import RECORD_FIELDS, DatasetInfo, Record, encode_png
 
 SPACE = LabelSpace(
     classes=(
@@ -88,7 +93,7 @@ def _paint_distance(canvas: Canvas, light: Light, noise: Noise, rng: np.random.G
     ranges = int(rng.choice([0, 1, 2], p=[0.22, 0.45, 0.33]))
     for number in range(ranges):
         tall = horizon * float(rng.uniform(0.35, 0.8)) * (1 - 0.35 * number)
-        snow = tall * float(rng.uniform(0.45, 0.8)) if rng.random() < 0.6 else None
+        snow = tall * float(rng.uniform(0.45, 0.8)) if rng.random() < 0.75 else None
         km = float(rng.uniform(9, 16)) / (1 + number)
         paint_mountains(
             canvas, light, noise, name=f"range {number}", base=horizon + 0.01, height=tall, km=km, snow=snow
@@ -162,3 +167,40 @@ def _free(canvas: Canvas, noise: Noise, ground: Ground, what: str, x: float, y: 
         return True
     centre = float(road_centre(canvas, noise, ground, np.asarray([near]))[0])
     return abs(x - centre) > (0.75 if what == "house" else 0.35) * near
+
+
+FIELDS = (*RECORD_FIELDS, pa.field("mood", pa.string()))
+"""The columns of the landscapes: those of every data set, and the name of the mood."""
+
+VALIDATION_START = 1_000_000
+"""Where the indices of validation scenes begin, so that the two sets never share a scene, however many there are."""
+
+
+def prepare(
+    out: Path, *, train: int, validation: int, height: int, width: int, seed: int = 0, workers: int | None = None
+) -> Summary:
+    """Draw `train` and `validation` scenes into `out`/train.parquet and `out`/validation.parquet."""
+    if train >= VALIDATION_START:
+        raise InputError(f"--train is {train:,}; at most {VALIDATION_START - 1:,} scenes can be told from validation")
+    splits = [
+        Split("train", range(train)),
+        Split("validation", range(VALIDATION_START, VALIDATION_START + validation)),
+    ]
+    info = DatasetInfo(SPACE, {"source": "landscape", "seed": seed, "size": [width, height]})
+    draw = partial(_draw_row, seed=seed, height=height, width=width)
+    return write_dataset(out, info, draw, [split for split in splits if split.items], fields=FIELDS, workers=workers)
+
+
+def _draw_row(index: int, *, seed: int, height: int, width: int) -> Converted:
+    scene = draw_scene(seed, index, height, width)
+    record = scene.record
+    assert record.instance is not None
+    assert record.image is not None
+    row = {
+        "id": record.id,
+        "label": encode_png(record.label),
+        "instance": encode_png(record.instance),
+        "image": encode_png(record.image),
+        "mood": scene.mood,
+    }
+    return Converted(row, count_pixels(record.label, SPACE))

@@ -1,0 +1,37 @@
+"""CamVid, in the 11-class form of the SegNet tutorial (Brostow et al. 2009; Badrinarayanan et al. 2017)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.datasets.convert import Split, Summary
+from pipeline.datasets.files import convert_files, list_pictures, pair
+from pipeline.labels import LabelSpace
+
+SPACE = LabelSpace(
+    classes=(
+        *("sky", "building", "pole", "road", "pavement", "tree"),
+        *("sign", "fence", "car", "pedestrian", "bicyclist"),
+    ),
+    palette=(
+        *((128, 128, 128), (128, 0, 0), (192, 192, 128), (128, 64, 128), (60, 40, 222), (128, 128, 0)),
+        *((192, 128, 128), (64, 64, 128), (64, 0, 128), (64, 64, 0), (0, 128, 192)),
+    ),
+    dont_care=11,
+)
+
+
+def prepare(
+    root: Path,
+    out: Path,
+    *,
+    size: tuple[int, int] | None = None,
+    workers: int | None = None,
+    skip_bad: bool = False,
+) -> Summary:
+    """Convert `root`/{train,val}/{images,labels}; `size` is height and width."""
+    splits = []
+    for name, folder in (("train", root / "train"), ("validation", root / "val")):
+        sources, skipped = pair(list_pictures(folder / "labels"), list_pictures(folder / "images"))
+        splits.append(Split(name, sources, skipped))
+    return convert_files(out, "camvid", SPACE, splits, size=size, workers=workers, skip_bad=skip_bad)

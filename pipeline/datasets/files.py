@@ -1,0 +1,155 @@
+"""Data sets of files: which belong together, and how one group of them becomes a record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.datasets.convert import Converted, Skipped, Split, Summary, count_pixels, write_dataset
+from pipeline.errors import InputError
+from pipeline.images import Palette, decode_image, decode_label, encode_png
+from pipeline.labels import LabelSpace
+from pipeline.records import DatasetInfo, Record, check_sizes, resize_record
+
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm")
+
+
+@dataclass(frozen=True)
+class Source:
+    """The files of one record."""
+
+    id: str
+    label: Path
+    image: Path | None = None
+    instance: Path | None = None
+
+
+def convert_source(
+    source: Source,
+    *,
+    space: LabelSpace,
+    size: tuple[int, int] | None = None,
+    palette: Palette | None = None,
+    relabel: Mapping[int, int] | None = None,
+) -> Converted:
+    """Read, check and where need be resize (`size`: height, width) the files of one record.
+
+    Files that need no change keep their bytes, so that photographs are not compressed twice. `palette` reads
+    RGB label maps; `relabel` maps stored ids to other ones. Raises `InputError`, which names the file.
+    """
+    paths = {"label": source.label, "instance": source.instance, "image": source.image}
+    given = {name: path for name, path in paths.items() if path is not None}
+    data: dict[str, bytes | np.ndarray] = {name: _read(path) for name, path in given.items()}
+    record = Record(
+        source.id,
+        label=_decode(data, "label", given, partial(decode_label, palette=palette)),
+        instance=_decode(data, "instance", given, decode_label) if source.instance else None,
+        image=_decode(data, "image", given, decode_image) if source.image else None,
+    )
+    check_sizes(record)
+    try:
+        if relabel is not None:
+            record = replace(record, label=_relabelled(record.label, relabel))
+        pixels = count_pixels(record.label, space)
+    except InputError as error:
+        raise InputError(f"{source.label}: {error}") from None
+    if palette or relabel:
+        data["label"] = record.label
+    if size is not None and record.label.shape != size:
+        record = resize_record(record, *size)
+        data = {name: getattr(record, name) for name in data}
+        pixels = count_pixels(record.label, space)
+    cells = {}
+    for name, value in data.items():
+        if isinstance(value, np.ndarray):
+            cells[name] = {"bytes": encode_png(value), "path": f"{source.id}.png"}
+        else:
+            cells[name] = {"bytes": value, "path": given[name].name}
+    return Converted({"id": source.id, **cells}, pixels)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); repair or remove it") from None
+
+
+def _decode(
+    data: Mapping[str, Any], name: str, paths: Mapping[str, Path], decode: Callable[[bytes], Any]
+) -> np.ndarray:
+    try:
+        return decode(data[name])
+    except InputError as error:
+        raise InputError(f"{paths[name]} {error}") from None
+
+
+def _relabelled(label: np.ndarray, relabel: Mapping[int, int]) -> np.ndarray:
+    top = int(label.max())
+    unknown = sorted(set(np.unique(label).tolist()) - set(relabel))
+    if unknown:
+        raise InputError(f"label map has id {unknown[0]}, which this data set does not have; leave the file out")
+    table = np.array([relabel.get(number, 0) for number in range(top + 1)])
+    return table.astype(np.uint8 if table.max() < 256 else np.uint16)[label]
+
+
+def list_pictures(folder: Path, *, suffix: str = "") -> dict[str, Path]:
+    """The pictures under a folder by name: their path in it without the extension (and without `suffix` before it)."""
+    if not folder.is_dir():
+        raise InputError(f"folder {folder} does not exist")
+    found: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() not in PICTURE_SUFFIXES or path.name.startswith(".") or not path.stem.endswith(suffix):
+            continue
+        name = path.relative_to(folder).with_suffix("").as_posix().removesuffix(suffix)
+        if name in found:
+            raise InputError(f"{found[name]} and {path} have the same name '{name}'; keep one of them")
+        found[name] = path
+    if not found:
+        raise InputError(f"folder {folder} has no pictures (such as *{suffix}.png)")
+    return found
+
+
+def pair(
+    labels: Mapping[str, Path], images: Mapping[str, Path] | None = None, instances: Mapping[str, Path] | None = None
+) -> tuple[list[Source], list[Skipped]]:
+    """Label maps with the photographs and instance maps of the same name, and the names that lack one of them."""
+    given = {"label map": labels, "photograph": images, "instance map": instances}
+    kinds = {kind: files for kind, files in given.items() if files is not None}
+    sources, skipped = [], []
+    for name in sorted(set().union(*kinds.values())):
+        missing = [kind for kind, files in kinds.items() if name not in files]
+        if missing:
+            skipped.append(Skipped(name, f"no {' and no '.join(missing)} of that name"))
+        else:
+            sources.append(
+                Source(name, labels[name], images[name] if images else None, instances[name] if instances else None)
+            )
+    return sources, skipped
+
+
+def convert_files(
+    out: Path,
+    name: str,
+    space: LabelSpace,
+    splits: Sequence[Split],
+    *,
+    size: tuple[int, int] | None = None,
+    workers: int | None = None,
+    skip_bad: bool = False,
+    palette: Palette | None = None,
+    relabel: Mapping[int, int] | None = None,
+) -> Summary:
+    """`write_dataset` for splits of `Source`s; `name` is kept in the metadata, with how the files were changed."""
+    notes: dict[str, Any] = {"source": name}
+    if size is not None:
+        notes |= {"size": [size[1], size[0]], "label_filter": "nearest", "image_filter": "lanczos"}
+    if relabel is not None:
+        notes["relabelled"] = {str(stored): number for stored, number in relabel.items() if stored != number}
+    convert = partial(convert_source, space=space, size=size, palette=palette, relabel=relabel)
+    return write_dataset(out, DatasetInfo(space, notes), convert, splits, workers=workers, skip_bad=skip_bad)
