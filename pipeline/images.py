@@ -48,7 +48,9 @@ def decode_label(data: bytes, palette: Palette | None = None) -> np.ndarray:
         raise InputError(f"is a {picture.format} label map, a format that may change ids; save it as PNG")
     if picture.mode in ("RGB", "RGBA"):
         if palette is None:
-            raise InputError("is an RGB label map; give a --palette from colours to ids, or save ids as 8-bit grey PNG")
+            raise InputError(
+                "is an RGB label map; give prepare folder a --palette (colours to ids), or save ids as 8-bit grey PNG"
+            )
         return colours_to_ids(np.array(picture)[..., :3], palette)
     if picture.mode == "1":
         return np.array(picture).astype(np.uint8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -160,7 +161,9 @@ def worker_pool(workers: int, items: int) -> Iterator[ProcessPoolExecutor | None
         yield None
         return
     # Forked children would inherit the locks of whatever threads run here (Arrow's, Ray's): start clean ones.
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    # Ctrl-C reaches the whole process group; only this process should answer it.
+    ignore = (signal.SIGINT, signal.SIG_IGN)
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=signal.signal, initargs=ignore)
     try:
         yield pool
     finally:

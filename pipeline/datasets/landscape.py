@@ -44,14 +44,18 @@ class Scene:
     mood: str
 
 
-def draw_scene(seed: int, index: int, height: int, width: int) -> Scene:
-    """Scene `index` of the landscapes of `seed`, a function of its four arguments alone."""
+def draw_scene(seed: int, index: int, height: int, width: int, *, mood: str | None = None) -> Scene:
+    """Scene `index` of the landscapes of `seed`, a function of its arguments alone.
+
+    `mood` shows the same place in another light (the sun and the clouds move); without it the scene has its own.
+    """
     noise = Noise(seed, index)
     rng = noise.stream("plan")
     canvas = Canvas(height, width)
-    mood = MOODS[int(noise.stream("mood").integers(len(MOODS)))]
+    own = MOODS[int(noise.stream("mood").integers(len(MOODS)))]
+    shown = next(candidate for candidate in MOODS if candidate.name == (mood or own.name))
     horizon = float(rng.uniform(0.36, 0.6))
-    light = Light.draw(mood, noise.stream("light"), horizon=horizon, aspect=canvas.aspect)
+    light = Light.draw(shown, noise.stream("light"), horizon=horizon, aspect=canvas.aspect)
     ground = _plan_ground(rng, horizon)
     paint_sky(canvas, light, noise, horizon)
     _paint_distance(canvas, light, noise, rng, ground)
@@ -59,7 +63,7 @@ def draw_scene(seed: int, index: int, height: int, width: int) -> Scene:
     _paint_objects(canvas, light, noise, ground)
     image = canvas.develop(light, noise, horizon)
     name = f"landscape-{seed}-{index:06d}"
-    return Scene(Record(name, canvas.label, canvas.instance, image), mood.name)
+    return Scene(Record(name, canvas.label, canvas.instance, image), shown.name)
 
 
 def _plan_ground(rng: np.random.Generator, horizon: float) -> Ground:

@@ -178,7 +178,7 @@ def break_class(raw: Path) -> str:
 
 def break_colour(raw: Path) -> str:
     save(raw / "labels" / "p04.png", photograph(0))
-    return "labels/p04.png is an RGB label map; give a --palette"
+    return "labels/p04.png is an RGB label map; give prepare folder a --palette"
 
 
 def break_size(raw: Path) -> str:
@@ -243,6 +243,16 @@ def test_an_error_in_the_second_file_takes_the_first_back(raw: Path) -> None:
     with pytest.raises(InputError, match=f"{held}.png is empty"):
         prepare(raw)
     assert {path.name: path.read_bytes() for path in (raw / "out").iterdir()} == before
+
+
+def test_an_interruption_leaves_nothing(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipeline.datasets.files.convert_source", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(raw)
+    assert not list((raw / "out").iterdir())
 
 
 def test_only_bad_files_make_no_data_set(raw: Path) -> None:

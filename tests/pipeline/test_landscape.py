@@ -40,6 +40,17 @@ def test_the_same_scene_at_another_size_is_the_same_place() -> None:
     assert (large[::2, ::2] == small).mean() > 0.93
 
 
+def test_another_mood_shows_the_same_place() -> None:
+    own = draw_scene(0, 9, 64, 64)
+    views = {mood.name: draw_scene(0, 9, 64, 64, mood=mood.name) for mood in MOODS}
+    np.testing.assert_array_equal(views[own.mood].record.image, own.record.image)
+    moving = [CLASSES.index(name) for name in ("sky", "cloud", "sun")]
+    for view in views.values():
+        same = view.record.label == own.record.label
+        assert (same | np.isin(own.record.label, moving)).all()
+    assert len({view.record.image.mean().round(1) for view in views.values()}) == len(MOODS)
+
+
 def test_every_class_and_mood_occurs_and_none_takes_over(scenes: list) -> None:
     counts = np.bincount(np.concatenate([scene.record.label.ravel() for scene in scenes]), minlength=len(CLASSES))
     assert (counts > 0).all(), dict(zip(CLASSES, counts, strict=True))

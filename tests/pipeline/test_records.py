@@ -222,7 +222,7 @@ def test_files_of_one_folder_must_agree_on_the_classes(tmp_path: Path) -> None:
         ({"label": encode_png(make_record(0).label)[:-30]}, "record 'r0': label cannot be decoded"),
         ({"label": b"GIF89a nonsense"}, "record 'r0': label cannot be decoded (not a picture"),
         ({"label": b""}, "record 'r0': label is empty (0 bytes)"),
-        ({"label": encode_png(make_record(0).image)}, "record 'r0': label is an RGB label map; give a --palette"),
+        ({"label": encode_png(make_record(0).image)}, "record 'r0': label is an RGB label map; give prepare"),
         ({"label": {"bytes": None, "path": "a.png"}}, "record 'r0': label is only a path, a.png"),
         ({"image": None}, "record 'r0' has no photograph"),
         ({"image": encode_png(make_record(0).instance)}, "record 'r0': image is a photograph of mode 'I;16'"),

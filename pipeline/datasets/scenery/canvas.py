@@ -31,6 +31,8 @@ class Canvas:
         self.water = np.zeros((height, width), np.float32)
         self.foam = np.zeros((height, width), np.float32)
         """How white the water is."""
+        self.stars = np.zeros((height, width), np.float32)
+        """Points of light that water is too rough to mirror."""
 
     def window(self, left: float, top: float, right: float, bottom: float) -> Window | None:
         """The pixels that a box touches; None where it lies outside the picture."""
@@ -60,7 +62,8 @@ class Canvas:
         hard = inside >= 0
         self.label[window][hard] = label
         self.instance[window][hard] = instance
-        for buffer, value in ((self.sun, sun), (self.ambient, ambient), (self.km, km), (self.water, water)):
+        levels = ((self.sun, sun), (self.ambient, ambient), (self.km, km), (self.water, water), (self.stars, 0.0))
+        for buffer, value in levels:
             part = buffer[window]
             part += cover * (value - part)
         for colours, colour in ((self.albedo, albedo), (self.emission, emission)):
@@ -80,6 +83,7 @@ class Canvas:
         picture += self.emission
         if self.water.any():
             self._reflect(picture, light, noise, horizon)
+        picture += self.stars[..., None]
         picture = 1 - np.exp(-light.exposure * np.clip(picture, 0, None))
         fall = ((self.x - self.aspect / 2) ** 2)[None, :] + ((self.y - 0.5) ** 2)[:, None]
         picture *= (1 - 0.22 * fall / fall.max())[..., None]

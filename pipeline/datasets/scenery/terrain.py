@@ -21,9 +21,9 @@ def paint_sky(canvas: Canvas, light: Light, noise: Noise, horizon: float) -> Non
     if light.sun_seen:
         halo = 0.55 * np.exp(-distance / 0.22) + 0.6 * np.exp(-distance / 0.05)
         colour += halo[..., None] * np.asarray(mood.glow, np.float32)
-    if mood.stars:
-        colour += _stars(canvas, noise)[..., None]
     canvas.paint(np.ones((canvas.height, canvas.width), np.float32), SKY, emission=colour)
+    if mood.stars:
+        canvas.stars[:] = _stars(canvas, noise)
     if light.sun_seen:
         radius = float(noise.stream("sun").uniform(0.028, 0.05))
         dark = 0.25 * np.clip(noise.plane("maria", canvas.y, canvas.x, (30, 30), 3), 0, 1.5) if mood.stars else 0.0
