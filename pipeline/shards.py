@@ -140,18 +140,14 @@ def iter_shard(shard: Shard, columns: Sequence[str], *, batch_rows: int = 16) ->
         if not groups:
             return
         position = first
-        try:
-            for batch in parquet.iter_batches(batch_size=batch_rows, row_groups=groups, columns=list(columns)):
-                start, stop = max(shard.start - position, 0), min(shard.stop - position, len(batch))
-                for offset, row in enumerate(batch.slice(start, max(stop - start, 0)).to_pylist()):
-                    yield position + start + offset, row
-                position += len(batch)
-                if position >= shard.stop:
-                    return
-        except (pa.ArrowException, OSError) as error:
-            raise InputError(
-                f"{shard.file.path} is damaged after row {position} ({first_line(error)}); copy it again"
-            ) from None
+        batches = parquet.iter_batches(batch_size=batch_rows, row_groups=groups, columns=list(columns))
+        for batch in _undamaged(batches, shard.file.path):
+            start, stop = max(shard.start - position, 0), min(shard.stop - position, len(batch))
+            for offset, row in enumerate(batch.slice(start, max(stop - start, 0)).to_pylist()):
+                yield position + start + offset, row
+            position += len(batch)
+            if position >= shard.stop:
+                return
 
 
 def generated_id(file: InputFile, row: int) -> str:
@@ -182,6 +178,14 @@ def _open(path: FilePath) -> pq.ParquetFile:
         raise InputError(f"{path} does not exist") from None
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path} is not a readable Parquet file ({first_line(error)}); copy it again") from None
+
+
+def _undamaged(batches: Iterator[pa.RecordBatch], path: FilePath) -> Iterator[pa.RecordBatch]:
+    """The batches of a file; `InputError` where its pages cannot be read."""
+    try:
+        yield from batches
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path} is damaged ({first_line(error)}); copy it again") from None
 
 
 def _inspect(path: FilePath, root: str) -> tuple[pa.Schema, InputFile]:
@@ -252,7 +256,7 @@ def _digests(file: InputFile, column: str) -> np.ndarray:
     """
     with _open(file.path) as parquet:
         digests = bytearray()
-        for batch in parquet.iter_batches(batch_size=65536, columns=[column]):
+        for batch in _undamaged(parquet.iter_batches(batch_size=65536, columns=[column]), file.path):
             for value in batch.column(0).to_pylist():
                 text = f"null {file.name} {len(digests)}" if value is None else f"id {value}"
                 digests += hashlib.blake2b(text.encode(), digest_size=16).digest()

@@ -65,11 +65,16 @@ def synthesize(
     Raises `InputError` for anything wrong with the input or the options, and where `output` holds another job.
     """
     started = time.monotonic()
+    samples = style_interpolate[2] if style_interpolate else samples
+    for option, value in (("the number of pictures a label map", samples), ("--threads", threads)):
+        if value < 1:
+            raise InputError(f"{option} is {value}; give 1 or more")
+    if gpus_per_actor <= 0:
+        raise InputError(f"--gpus-per-actor is {gpus_per_actor:g}; give 1, or a fraction such as 0.5")
     if picture_format == "jpeg":
         log.warning(
             "JPEG loses detail, which moves FID and other distances; take png or webp for pictures to be scored"
         )
-    samples = style_interpolate[2] if style_interpolate else samples
     choice = choose_style(
         photograph=style,
         from_rows=style_rows if style_column else None,
@@ -80,7 +85,7 @@ def synthesize(
     weights = load_weights(source)
     plan = plan_shards(
         input,
-        images_per_row=max(samples, 1),
+        images_per_row=samples,
         label_column=label_column,
         id_column=id_column,
         instance_column=instance_column,
@@ -154,8 +159,6 @@ def _check(plan: Plan, weights: Weights, choice: StyleChoice, *, samples: int, k
         raise InputError(
             "the checkpoint wants instance maps, and the input has no column for them; name it with --instance-column"
         )
-    if samples < 1:
-        raise InputError(f"--samples is {samples}; make at least 1 picture of each label map")
     if choice.kind == "interpolation" and samples < 2:
         raise InputError("--style-interpolate needs 2 steps or more")
     if not style and (samples > 1 or choice.kind != "noise" or choice.truncation != 1):

@@ -121,6 +121,8 @@ def _check_counts(folder: Folder, manifest: dict[str, Any], records: list[ShardR
         raise InputError(f"{folder} has {images} images and {rejects} rejects of {maps} label maps, {samples} each")
     if (images, rejects) != (manifest["images"], manifest["rejects"]):
         raise InputError(f"{folder}/{MANIFEST} counts {manifest['images']} images and {manifest['rejects']} rejects")
+    if rejects and folder.size(REJECTS) is None:
+        raise InputError(f"{folder}/{REJECTS} is missing; the manifest counts {rejects} rejects")
     if rejects:
         with folder.open(REJECTS) as file:
             listed = pq.ParquetFile(file).metadata.num_rows

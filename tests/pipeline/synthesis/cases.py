@@ -61,10 +61,10 @@ def label_map(index: int, *, height: int = 32, width: int = 32) -> np.ndarray:
     return label
 
 
-def write_maps(path: Path, count: int, *, info: bool = True, **size: int) -> Path:
+def write_maps(path: Path, count: int, *, start: int = 0, **size: int) -> Path:
     """A Parquet file of label maps with photographs and instance maps, as `prepare` makes them."""
-    with RecordWriter(path, DatasetInfo(SPACE, {"made": "for a test"} if info else {}), row_group_rows=8) as writer:
-        for index in range(count):
+    with RecordWriter(path, DatasetInfo(SPACE, {"made": "for a test"}), row_group_rows=8) as writer:
+        for index in range(start, start + count):
             label = label_map(index, **size)
             photograph = np.random.default_rng(index).integers(0, 256, (*label.shape, 3), dtype=np.uint8)
             writer.write({"id": f"map/{index}", "label": label, "instance": label + np.uint8(1), "image": photograph})

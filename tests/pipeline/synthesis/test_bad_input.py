@@ -1,0 +1,438 @@
+"""Everything that can be wrong with an input: bad rows become rejects, bad files and options one clear line."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+import cli
+from pipeline.errors import InputError
+from pipeline.images import encode_png
+from pipeline.labels import LabelSpace
+from pipeline.records import DatasetInfo, RecordWriter
+from pipeline.synthesize import parse_max_rejects
+from pipeline.verify import verify
+from tests.pipeline.synthesis import cases
+
+
+def saved(array, kind="PNG", **options):
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+GOOD = cases.good_label()
+BAD_LABELS = {
+    "null": (None, "has no label map"),
+    "empty": (b"", "is empty"),
+    "noise": (bytes(range(256)), "not a picture"),
+    "text": (b"see label.png", "not a picture"),
+    "truncated": (GOOD[: len(GOOD) // 2], "cannot be decoded"),
+    "header only": (GOOD[:33], "cannot be decoded"),
+    "flipped bits": (GOOD[:60] + bytes(byte ^ 255 for byte in GOOD[60:90]) + GOOD[90:], "cannot be decoded"),
+    "no end": (GOOD[:8] + GOOD[8:33] + GOOD[-12:], "cannot be decoded"),
+    "lossy": (saved(cases.label_map(0), "JPEG"), "JPEG label map, a format that may change ids"),
+    "lossy webp": (saved(np.zeros((32, 32, 3), np.uint8), "WEBP"), "WEBP label map"),
+    "colours": (saved(np.zeros((32, 32, 3), np.uint8)), "is an RGB label map"),
+    "colours with alpha": (saved(np.zeros((32, 32, 4), np.uint8)), "is an RGB label map"),
+    "grey with alpha": (saved(np.zeros((32, 32, 2), np.uint8)), "mode 'LA'"),
+    "floating point": (saved(np.zeros((32, 32), np.float32), "TIFF"), "mode 'F'"),
+    "id beyond the classes": (encode_png(np.full((32, 32), 4, np.uint8)), "has id 4, but the classes are 0 to 3"),
+    "16-bit id": (encode_png(np.full((32, 32), 300, np.uint16)), "has id 300"),
+    "many ids": (encode_png(np.arange(1024, dtype=np.uint16).reshape(32, 32)), "has id 4, 5, 6, 7, 8, ..."),
+    "negative id": (saved(np.full((32, 32), -1, np.int32), "TIFF"), "negative id"),
+    "huge id": (saved(np.full((32, 32), 70000, np.int32), "TIFF"), "has id 70000"),
+    "photograph": (
+        saved(np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)),
+        "is an RGB label map",
+    ),
+}
+
+
+def write_with_good(path, bad):
+    labels = [GOOD, *bad, cases.good_label(1)]
+    return cases.write_cells(path, labels, ["first", *(f"bad-{index}" for index in range(len(bad))), "last"])
+
+
+def command(maps, checkpoint, output, *options):
+    arguments = ["synthesize", "--input", maps, "--checkpoint", checkpoint, "--output", output, "--actors", 0, *options]
+    return CliRunner().invoke(cli.main, [str(argument) for argument in arguments])
+
+
+def error_line(result):
+    """The one line of an error, which is all there is on the output beside the progress display."""
+    lines = [
+        line for line in result.output.replace("\r", "\n").split("\n") if line and not line.startswith("synthesize:")
+    ]
+    assert result.exit_code == 2, result.output
+    assert len(lines) == 1, result.output
+    assert lines[0].startswith("Error: ")
+    return lines[0]
+
+
+def test_every_kind_of_bad_label_is_rejected_with_its_reason(checkpoint, tmp_path):
+    maps = write_with_good(tmp_path / "maps.parquet", [data for data, _ in BAD_LABELS.values()])
+    result = command(maps, checkpoint, tmp_path / "out", "--max-rejects", len(BAD_LABELS))
+    assert result.exit_code == 3, result.output
+    assert f"{len(BAD_LABELS)} label maps were rejected" in result.output
+    assert [row["id"] for row in cases.output_rows(tmp_path / "out")] == ["first", "last"]
+    rejects = pq.read_table(tmp_path / "out" / "_job" / "rejects.parquet").to_pylist()
+    assert [(reject["source"], reject["row"]) for reject in rejects] == [
+        ("maps.parquet", index + 1) for index in range(len(BAD_LABELS))
+    ]
+    for (kind, (_, reason)), reject in zip(BAD_LABELS.items(), rejects, strict=True):
+        assert reason in reject["reason"], kind
+        assert "\n" not in reject["reason"]
+    assert verify(str(tmp_path / "out"), quiet=True).rejects == len(BAD_LABELS)
+
+
+@pytest.mark.parametrize("kind", BAD_LABELS)
+def test_a_bad_label_ends_a_job_without_an_allowance_and_leaves_nothing(checkpoint, tmp_path, kind):
+    data, reason = BAD_LABELS[kind]
+    line = error_line(command(write_with_good(tmp_path / "maps.parquet", [data]), checkpoint, tmp_path / "out"))
+    assert "row 1 of maps.parquet (id 'bad-0')" in line
+    assert reason in line
+    assert "--max-rejects" in line
+    assert not (tmp_path / "out").exists()
+
+
+def rejects_of(maps, checkpoint, output, *options):
+    result = command(maps, checkpoint, output, "--max-rejects", "90%", *options)
+    assert result.exit_code == 3, result.output
+    rejects = pq.read_table(output / "_job" / "rejects.parquet").to_pylist()
+    return [(reject["id"], reject["row"], reject["reason"]) for reject in rejects]
+
+
+def test_rows_without_an_id_and_with_one_used_before_are_rejected(checkpoint, tmp_path):
+    maps = cases.write_cells(tmp_path / "maps.parquet", [GOOD] * 4, ["a", None, "", "a"])
+    assert rejects_of(maps, checkpoint, tmp_path / "out") == [
+        (None, 1, "has no id"),
+        ("", 2, "has no id"),
+        ("a", 3, "has the id of maps.parquet row 0; ids must be unique"),
+    ]
+
+
+def test_a_struct_with_only_a_path_is_rejected(checkpoint, tmp_path):
+    struct = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    cells = pa.array([{"bytes": GOOD, "path": None}, {"bytes": None, "path": "labels/7.png"}, None], struct)
+    pq.write_table(pa.table({"label": cells}), tmp_path / "maps.parquet")
+    reasons = [reason for _, _, reason in rejects_of(tmp_path / "maps.parquet", checkpoint, tmp_path / "out")]
+    assert "only a path, labels/7.png" in reasons[0]
+    assert "has no label map" in reasons[1]
+
+
+def write_instances(path, instances):
+    labels = [cases.label_map(index) for index in range(len(instances))]
+    table = {"id": [str(index) for index in range(len(instances))], "label": [encode_png(label) for label in labels]}
+    pq.write_table(pa.table(table | {"instance": pa.array(instances, pa.binary())}), path)
+    return path
+
+
+def test_bad_instance_maps_are_rejected(tmp_path):
+    checkpoint = cases.write_checkpoint(tmp_path / "run", instance_edges=True)
+    wrong_size = encode_png(np.zeros((16, 32), np.uint8))
+    maps = write_instances(tmp_path / "maps.parquet", [GOOD, None, wrong_size, GOOD[:50]])
+    reasons = [reason for _, _, reason in rejects_of(maps, checkpoint, tmp_path / "out")]
+    assert "has no instance map" in reasons[0]
+    assert "the instance map is 32x16 but its label map 32x32" in reasons[1]
+    assert "instance cannot be decoded" in reasons[2]
+
+
+def test_bad_style_photographs_are_rejected(styled, tmp_path):
+    table = {
+        "label": [GOOD] * 4,
+        "photo": [saved(np.zeros((20, 20, 3), np.uint8)), None, b"no", saved(np.zeros((9, 9), np.uint16))],
+    }
+    pq.write_table(pa.table(table), tmp_path / "maps.parquet")
+    rejects = rejects_of(tmp_path / "maps.parquet", styled, tmp_path / "out", "--style-column", "photo")
+    assert [row for _, row, _ in rejects] == [1, 2, 3]
+    assert "no photograph to take the style from" in rejects[0][2]
+    assert "not a picture" in rejects[1][2]
+    assert "photograph of mode" in rejects[2][2]
+
+
+def test_a_label_map_too_large_to_keep_its_size_is_rejected(checkpoint, tmp_path):
+    huge = encode_png(np.zeros((5000, 5000), np.uint8))
+    maps = write_with_good(tmp_path / "maps.parquet", [huge])
+    assert "5000x5000, too large" in rejects_of(maps, checkpoint, tmp_path / "keep", "--keep-size")[0][2]
+    assert command(maps, checkpoint, tmp_path / "resized").exit_code == 0
+
+
+def test_more_rejects_than_allowed_end_the_job_and_more_allowance_continues_it(checkpoint, tmp_path):
+    labels = [GOOD] * 16 + [b"bad"] * 3 + [GOOD] * 5
+    maps = cases.write_cells(tmp_path / "maps.parquet", labels)
+    line = error_line(command(maps, checkpoint, tmp_path / "out", "--max-rejects", 2))
+    assert "3 rows are bad, more than --max-rejects allows; the first is row 16 of maps.parquet" in line
+    assert not (tmp_path / "out" / "_SUCCESS").exists()
+    assert not list((tmp_path / "out").rglob("*.tmp"))
+    assert len(cases.output_rows(tmp_path / "out")) == 16
+    assert command(maps, checkpoint, tmp_path / "out", "--max-rejects", "13%").exit_code == 3
+    assert len(cases.output_rows(tmp_path / "out")) == 21
+
+
+@pytest.mark.parametrize(("value", "rows", "limit"), [("0", 9, 0), ("7", 9, 7), ("1%", 1000, 10), ("0.5%", 1000, 5)])
+def test_allowances(value, rows, limit):
+    assert parse_max_rejects(value, rows) == limit
+
+
+@pytest.mark.parametrize("value", ["-1", "many", "%", "1.5", "-2%", ""])
+def test_an_allowance_that_is_none(value):
+    with pytest.raises(InputError, match="--max-rejects"):
+        parse_max_rejects(value, 100)
+
+
+def _missing(folder):
+    return folder / "nothing.parquet"
+
+
+def _empty_folder(folder):
+    (folder / "maps").mkdir()
+    return folder / "maps"
+
+
+def _not_parquet(folder):
+    (folder / "maps.parquet").write_text("id,label\n")
+    return folder / "maps.parquet"
+
+
+def _zero_bytes(folder):
+    (folder / "maps.parquet").write_bytes(b"")
+    return folder / "maps.parquet"
+
+
+def _truncated(folder):
+    path = cases.write_maps(folder / "maps.parquet", 4)
+    path.write_bytes(path.read_bytes()[:-20])
+    return path
+
+
+def _damaged_pages(folder):
+    path = cases.write_maps(folder / "maps.parquet", 40)
+    data = bytearray(path.read_bytes())
+    data[4:2000] = bytes(1996)
+    path.write_bytes(bytes(data))
+    return path
+
+
+def _damaged_labels(folder):
+    path = cases.write_cells(folder / "maps.parquet", [GOOD] * 40)
+    data = bytearray(path.read_bytes())
+    data[4:100] = bytes(96)
+    path.write_bytes(bytes(data))
+    return path
+
+
+def _no_rows(folder):
+    return cases.write_cells(folder / "maps.parquet", [])
+
+
+def _no_label_column(folder):
+    pq.write_table(pa.table({"id": ["a"], "mask": [b"x"]}), folder / "maps.parquet")
+    return folder / "maps.parquet"
+
+
+def _label_is_a_number(folder):
+    pq.write_table(pa.table({"label": [3]}), folder / "maps.parquet")
+    return folder / "maps.parquet"
+
+
+def _label_is_a_list(folder):
+    pq.write_table(pa.table({"label": [[1, 2, 3]]}), folder / "maps.parquet")
+    return folder / "maps.parquet"
+
+
+def _other_classes(folder):
+    with RecordWriter(folder / "maps.parquet", DatasetInfo(LabelSpace(classes=("cat", "dog")))) as writer:
+        writer.write({"id": "a", "label": np.zeros((32, 32), np.uint8)})
+    return folder / "maps.parquet"
+
+
+def _spoilt_metadata(folder):
+    table = pa.table({"label": [GOOD]}).replace_schema_metadata({b"spadework": b"{"})
+    pq.write_table(table, folder / "maps.parquet")
+    return folder / "maps.parquet"
+
+
+def _one_file_of_two_lacks_the_column(folder):
+    (folder / "maps").mkdir()
+    cases.write_cells(folder / "maps" / "a.parquet", [GOOD])
+    pq.write_table(pa.table({"mask": [GOOD]}), folder / "maps" / "b.parquet")
+    return folder / "maps"
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (_missing, "nothing.parquet does not exist"),
+        (_empty_folder, "has no .parquet files"),
+        (_not_parquet, "maps.parquet is not a readable Parquet file"),
+        (_zero_bytes, "maps.parquet is not a readable Parquet file"),
+        (_truncated, "maps.parquet is not a readable Parquet file"),
+        (_damaged_pages, "maps.parquet is damaged"),
+        (_damaged_labels, "maps.parquet is damaged"),
+        (_no_rows, "maps.parquet has no rows"),
+        (_no_label_column, "lacks the column label; it has id, mask"),
+        (_label_is_a_number, "column label of .* is int64"),
+        (_label_is_a_list, "column label of .* is list"),
+        (_other_classes, "the checkpoint is of other classes: 4 .sky, sea, sand.* where the input has 2 .cat, dog"),
+        (_spoilt_metadata, "maps.parquet has unusable 'spadework' metadata"),
+        (_one_file_of_two_lacks_the_column, "b.parquet lacks the column label; it has mask"),
+    ],
+)
+def test_a_bad_input_ends_in_one_line_and_leaves_nothing(checkpoint, tmp_path, make, message):
+    line = error_line(command(make(tmp_path), checkpoint, tmp_path / "out"))
+    assert re.search(message, line), line
+    assert not (tmp_path / "out").exists()
+
+
+def _no_checkpoint(folder):
+    return folder / "run"
+
+
+def _empty_run(folder):
+    (folder / "run").mkdir()
+    return folder / "run"
+
+
+def _text_checkpoint(folder):
+    (folder / "x.safetensors").write_text("weights")
+    return folder / "x.safetensors"
+
+
+def _cut_checkpoint(folder):
+    path = cases.write_checkpoint(folder / "run") / "generator.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    return path
+
+
+def _no_recipe(folder):
+    return f"untrained:{folder}/none.yaml"
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (_no_checkpoint, "checkpoint .*run does not exist"),
+        (_empty_run, "has no generator.safetensors yet"),
+        (_text_checkpoint, "x.safetensors is not a readable safetensors file"),
+        (_cut_checkpoint, "is not a readable safetensors file"),
+        (_no_recipe, "none.yaml does not exist"),
+    ],
+)
+def test_a_bad_checkpoint_ends_in_one_line_and_leaves_nothing(maps, tmp_path, make, message):
+    line = error_line(command(maps, make(tmp_path), tmp_path / "out"))
+    assert re.search(message, line), line
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--samples", 0], "the number of pictures a label map is 0"),
+        (["--samples", 3], "generator.style_dim is 0"),
+        (["--truncation", 0.5], "generator.style_dim is 0"),
+        (["--truncation", 2], "--truncation is 2"),
+        (["--style", "none.jpg"], "photograph none.jpg cannot be read"),
+        (["--style-column", "image"], "generator.style_dim is 0"),
+        (["--style-column", "photo"], "lacks the column photo"),
+        (["--id-column", "key"], "lacks the column key"),
+        (["--actors", -1], "--actors is -1"),
+        (["--threads", 0], "--threads is 0"),
+        (["--max-rejects", "some"], "--max-rejects is 'some'"),
+    ],
+)
+def test_bad_options_end_in_one_line_and_leave_nothing(maps, checkpoint, tmp_path, options, message):
+    line = error_line(command(maps, checkpoint, tmp_path / "out", *options))
+    assert message in line
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--keep-size"], "makes pictures of one size, 32x32"),
+        (["--style-column", "image"], "has no style encoder"),
+    ],
+)
+def test_what_a_generator_with_style_but_no_encoder_cannot_do(maps, tmp_path, options, message):
+    checkpoint = cases.write_checkpoint(tmp_path / "run", style_dim=4)
+    assert message in error_line(command(maps, checkpoint, tmp_path / "out", *options))
+
+
+def test_instance_maps_are_asked_for(tmp_path):
+    checkpoint = cases.write_checkpoint(tmp_path / "run", instance_edges=True)
+    maps = cases.write_cells(tmp_path / "maps.parquet", [GOOD])
+    assert "--instance-column" in error_line(command(maps, checkpoint, tmp_path / "out"))
+
+
+class TestVerify:
+    """A finished job that something happened to."""
+
+    @pytest.fixture
+    def done(self, checkpoint, tmp_path):
+        maps = cases.write_cells(tmp_path / "maps.parquet", [GOOD] * 12 + [b"bad"])
+        assert command(maps, checkpoint, tmp_path / "out", "--max-rejects", 1).exit_code == 3
+        return tmp_path / "out"
+
+    def test_an_intact_job(self, done):
+        result = CliRunner().invoke(cli.main, ["verify", str(done)])
+        assert result.exit_code == 0
+        assert "12 images in 2 parts, 1 rejects: complete and intact" in result.output
+
+    def spoil_checksum(self, out):
+        part = out / "part-00001.parquet"
+        data = bytearray(part.read_bytes())
+        data[100] ^= 1
+        part.write_bytes(bytes(data))
+
+    def spoil_length(self, out):
+        part = out / "part-00000.parquet"
+        part.write_bytes(part.read_bytes()[:-1])
+
+    def remove_part(self, out):
+        (out / "part-00000.parquet").unlink()
+
+    def add_part(self, out):
+        (out / "part-00007.parquet").write_bytes((out / "part-00000.parquet").read_bytes())
+
+    def spoil_manifest(self, out):
+        manifest = json.loads((out / "manifest.json").read_text())
+        manifest["parts"][0]["rows"] -= 1
+        (out / "manifest.json").write_text(json.dumps(manifest))
+
+    def remove_success(self, out):
+        (out / "_SUCCESS").unlink()
+
+    def remove_rejects(self, out):
+        (out / "_job" / "rejects.parquet").unlink()
+
+    @pytest.mark.parametrize(
+        ("spoil", "message"),
+        [
+            ("spoil_checksum", "part-00001.parquet is not the file that was written"),
+            ("spoil_length", "part-00000.parquet is not the file that was written"),
+            ("remove_part", "lacks part-00000.parquet"),
+            ("add_part", "holds part-00007.parquet, which the manifest does not know"),
+            ("spoil_manifest", "manifest.json is missing, or was changed"),
+            ("remove_success", "the job is not finished; run the same synthesize command again"),
+            ("remove_rejects", "rejects.parquet is missing"),
+        ],
+    )
+    def test_damage_is_named(self, done, spoil, message):
+        getattr(self, spoil)(done)
+        result = CliRunner().invoke(cli.main, ["verify", str(done)])
+        assert result.exit_code == 2
+        assert message in result.output
+
+    def test_a_folder_without_a_job(self, tmp_path):
+        result = CliRunner().invoke(cli.main, ["verify", str(tmp_path)])
+        assert result.exit_code == 2
+        assert "no job is there" in result.output

@@ -1,0 +1,162 @@
+"""What makes a job the same job, which shards are done, and who may write."""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+import time
+
+import pytest
+
+from pipeline import job_folder
+from pipeline.errors import InputError
+from pipeline.job_folder import JobFolder, Reject, ShardRecord
+from pipeline.shards import InputFile, Shard
+
+JOB = {"version": 1, "settings": {"seed": 1, "checkpoint": "abc"}, "input": {"files": [{"name": "a", "rows": 3}]}}
+SHARD = Shard(0, InputFile("a.parquet", "a.parquet", 3, ""), 0, 3)
+
+
+def publish(job, shard=SHARD, data=b"part", rows=3, rejects=()):
+    with job.scratch(shard) as path:
+        path.write_bytes(data)
+        return job.publish(shard, path, rows, tuple(rejects))
+
+
+def test_the_same_job_may_continue_and_another_is_named(tmp_path):
+    job = JobFolder(tmp_path / "out")
+    job.claim(JOB)
+    job.claim(JOB)
+    other = {**JOB, "settings": {"seed": 2, "checkpoint": "abc"}}
+    with pytest.raises(InputError, match=r"holds another job: settings.seed is 1 there and 2 here"):
+        job.claim(other)
+
+
+def test_a_folder_with_strange_parts_is_refused_untouched(tmp_path):
+    (tmp_path / "val.parquet").write_bytes(b"mine")
+    with pytest.raises(InputError, match=r"holds val.parquet, which no synthesis wrote"):
+        JobFolder(tmp_path).claim(JOB)
+    assert [path.name for path in tmp_path.iterdir()] == ["val.parquet"]
+
+
+def test_a_shard_is_done_when_its_record_is_there_and_its_part_is_whole(tmp_path):
+    job = JobFolder(tmp_path)
+    record = publish(job, rejects=[Reject("x", "a.parquet", 1, "bad")])
+    assert job.records() == {"part-00000.parquet": record}
+    assert record.sha256 == job.folder.sha256("part-00000.parquet")
+    (tmp_path / "part-00000.parquet").write_bytes(b"pa")
+    assert job.records() == {}
+
+
+def test_a_part_without_its_record_is_not_done(tmp_path):
+    job = JobFolder(tmp_path)
+    publish(job)
+    job.folder.delete("_job/shards/part-00000.json")
+    assert job.records() == {}
+
+
+def test_a_shard_of_rejects_only_is_done_without_a_part(tmp_path):
+    job = JobFolder(tmp_path)
+    record = publish(job, rows=0, rejects=[Reject(None, "a.parquet", 0, "bad")])
+    assert job.folder.names() == []
+    assert job.records() == {"part-00000.parquet": record}
+
+
+def test_the_manifest_takes_the_place_of_the_records(tmp_path):
+    job = JobFolder(tmp_path)
+    record = publish(job, rejects=[Reject("x", "a.parquet", 1, "bad")])
+    job.write_manifest([record])
+    assert not job.finished
+    job.succeed()
+    assert job.finished
+    assert job.folder.names("_job/shards") == []
+    assert job.records() == {"part-00000.parquet": record}
+
+
+def test_what_a_killed_worker_left_is_removed(tmp_path):
+    job = JobFolder(tmp_path)
+    record = publish(job)
+    (tmp_path / ".part-00001.parquet.123.tmp").write_bytes(b"half")
+    (tmp_path / "_job" / "shards" / ".part-00001.json.5.tmp").write_bytes(b"half")
+    (tmp_path / ".folder.99.tmp" / "images").mkdir(parents=True)
+    job.tidy()
+    assert not list(tmp_path.rglob("*.tmp"))
+    assert job.records() == {record.name: record}
+
+
+def test_a_failed_job_leaves_no_folder_unless_shards_are_done(tmp_path):
+    empty, begun = JobFolder(tmp_path / "empty"), JobFolder(tmp_path / "begun")
+    for job in (empty, begun):
+        with job.driver_lock():
+            job.claim(JOB)
+            if job is begun:
+                publish(job)
+            job.abandon()
+    assert not (tmp_path / "empty").exists()
+    assert len(begun.records()) == 1
+    begun.refuse_another(JOB)
+
+
+def test_only_one_driver(tmp_path):
+    with (
+        JobFolder(tmp_path).driver_lock(),
+        pytest.raises(InputError, match="another job is writing into"),
+        JobFolder(tmp_path).driver_lock(),
+    ):
+        pass
+    with JobFolder(tmp_path).driver_lock():
+        pass
+
+
+def test_a_worker_of_another_driver_may_not_write(tmp_path):
+    job = JobFolder(tmp_path)
+    with job.driver_lock() as old, job.worker_lock(old):
+        pass
+    with job.driver_lock(), pytest.raises(RuntimeError, match="a job that has ended"), job.worker_lock(old):
+        pass
+
+
+def _orphan(location, token, held, seconds):
+    with JobFolder(location).worker_lock(token):
+        held.set()
+        time.sleep(seconds)
+
+
+def test_a_new_driver_waits_for_orphaned_workers(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    job, held = JobFolder(tmp_path), context.Event()
+    with job.driver_lock() as token:
+        orphan = context.Process(target=_orphan, args=(str(tmp_path), token, held, 0.5))
+        orphan.start()
+        assert held.wait(30)
+    with job.driver_lock():
+        assert not orphan.is_alive() or orphan.exitcode is None
+        with job._file("workers.lock") as file:
+            assert job_folder._lock(file, job_folder.fcntl.LOCK_EX, wait=0), "the orphan still writes"
+    orphan.join(10)
+
+
+def test_orphans_that_do_not_end_are_reported(tmp_path, monkeypatch):
+    monkeypatch.setattr(job_folder, "ORPHANS_SECONDS", 0.2)
+    job, held, done = JobFolder(tmp_path), threading.Event(), threading.Event()
+
+    def orphan(token):
+        with job.worker_lock(token):
+            held.set()
+            done.wait(10)
+
+    with job.driver_lock() as token:
+        thread = threading.Thread(target=orphan, args=(token,))
+        thread.start()
+        assert held.wait(10)
+    try:
+        with pytest.raises(InputError, match="workers of an earlier job still write"), job.driver_lock():
+            pass
+    finally:
+        done.set()
+        thread.join()
+
+
+def test_records_survive_json():
+    record = ShardRecord("part-00001.parquet", 5, "ab", 7, (Reject(None, "a", 3, "bad"),))
+    assert ShardRecord.from_json(record.to_json() | {"rejects": [r.__dict__ for r in record.rejects]}) == record

@@ -1,0 +1,302 @@
+"""Whole jobs in this process: what comes out, and that no bit of it depends on how."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from pipeline import shards as shard_plan
+from pipeline.errors import InputError
+from pipeline.images import decode_image, decode_label
+from pipeline.labels import encode
+from pipeline.noise import style_noise
+from pipeline.painter import load_weights
+from pipeline.synthesize import synthesize as run
+from pipeline.verify import verify
+from tests.pipeline.synthesis import cases
+
+
+def synthesize(maps, checkpoint, output, **options):
+    return run(maps, checkpoint, output, **{"actors": 0, "quiet": True} | options)
+
+
+def test_every_map_becomes_one_picture_beside_its_label_map(maps, checkpoint, tmp_path):
+    summary = synthesize(maps, checkpoint, tmp_path / "out", seed=3)
+    rows = cases.output_rows(tmp_path / "out")
+    assert [row["id"] for row in rows] == [f"map/{index}" for index in range(20)]
+    assert {(row["sample"], row["seed"], row["checkpoint"]) for row in rows} == {(0, 3, summary.checkpoint)}
+    for index, row in enumerate(rows):
+        np.testing.assert_array_equal(decode_label(row["label"]["bytes"]), cases.label_map(index))
+        assert decode_image(row["image"]["bytes"]).shape == (32, 32, 3)
+        assert row["instance"] is not None
+    assert summary.images == summary.images_this_run == 20
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["images"] == 20
+    assert decode_image((tmp_path / "out" / "contact_sheet.png").read_bytes()).shape[1] > 1000
+
+
+def test_a_picture_is_what_the_generator_makes_of_its_map_alone(maps, checkpoint, tmp_path):
+    synthesize(maps, checkpoint, tmp_path / "out")
+    weights = load_weights(checkpoint)
+    for index, row in enumerate(cases.output_rows(tmp_path / "out")):
+        codes = torch.from_numpy(encode(cases.label_map(index), None, cases.SPACE))
+        with torch.inference_mode():
+            picture = weights.generator(codes[None])[0]
+        expected = ((picture + 1) * 127.5).round().clamp(0, 255).permute(1, 2, 0).numpy()
+        assert np.abs(decode_image(row["image"]["bytes"]) - expected).max() <= 1
+
+
+def test_shards_neighbours_and_samples_show_in_no_bit(maps, styled, tmp_path, monkeypatch):
+    synthesize(maps, styled, tmp_path / "few", samples=2)
+    monkeypatch.setattr(shard_plan, "SMALLEST_SHARD", 3)
+    synthesize(maps, styled, tmp_path / "many", samples=2)
+    assert len(list((tmp_path / "many").glob("part-*"))) > len(list((tmp_path / "few").glob("part-*")))
+    few, many = (
+        {(row["id"], row["sample"]): row for row in cases.output_rows(tmp_path / name)} for name in ("few", "many")
+    )
+    assert few == many
+    alone = synthesize(cases.write_maps(tmp_path / "one.parquet", 1), styled, tmp_path / "alone", samples=1)
+    assert alone.images == 1
+    assert cases.output_rows(tmp_path / "alone")[0]["image"] == few["map/0", 0]["image"]
+
+
+def test_samples_differ_and_a_seed_repeats_them(maps, styled, tmp_path):
+    synthesize(maps, styled, tmp_path / "a", samples=2, seed=1)
+    synthesize(maps, styled, tmp_path / "b", samples=2, seed=1)
+    synthesize(maps, styled, tmp_path / "c", samples=2, seed=2)
+    assert cases.output_bytes(tmp_path / "a") == cases.output_bytes(tmp_path / "b")
+    rows = cases.output_rows(tmp_path / "a")
+    assert [(row["id"], row["sample"]) for row in rows[:3]] == [("map/0", 0), ("map/0", 1), ("map/1", 0)]
+    assert rows[0]["image"] != rows[1]["image"]
+    assert rows[0]["image"] != cases.output_rows(tmp_path / "c")[0]["image"]
+
+
+def test_a_job_continues_where_it_stopped_and_ends_with_the_same_bytes(maps, checkpoint, tmp_path):
+    synthesize(maps, checkpoint, tmp_path / "whole")
+    out = tmp_path / "cut"
+    shutil.copytree(tmp_path / "whole", out)
+    # As a kill leaves it: no end, one shard finished, one part without its record, one part half-written.
+    manifest = json.loads((out / "manifest.json").read_text())
+    for name in ("_SUCCESS", "manifest.json", "contact_sheet.png", "summary.json", "part-00002.parquet"):
+        (out / name).unlink()
+    (out / "_job" / "shards").mkdir(exist_ok=True)
+    (out / "_job" / "shards" / "part-00000.json").write_text(json.dumps(manifest["parts"][0]))
+    (out / ".part-00001.parquet.1.tmp").write_bytes(b"PAR1")
+    done = (out / "part-00000.parquet").stat().st_mtime_ns
+    summary = synthesize(maps, checkpoint, out)
+    assert summary.images == 20
+    assert summary.images_this_run == 20 - manifest["parts"][0]["rows"]
+    assert (out / "part-00000.parquet").stat().st_mtime_ns == done
+    assert cases.output_bytes(out) == cases.output_bytes(tmp_path / "whole")
+
+
+def test_a_finished_job_does_nothing_more(maps, checkpoint, tmp_path):
+    synthesize(maps, checkpoint, tmp_path / "out")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("[!_]*")}
+    summary = synthesize(maps, checkpoint, tmp_path / "out")
+    assert (summary.images, summary.images_this_run) == (20, 0)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("[!_]*")} == before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seed": 1}, r"settings.seed is 0 there and 1 here"),
+        ({"samples": 2}, r"settings.samples is 1 there and 2 here"),
+        ({"picture_format": "webp"}, r"settings.format is png there and webp here"),
+        ({"threads": 2}, r"settings.threads is 1 there and 2 here"),
+        ({"precision": "bf16"}, r"settings.precision is fp32 there and bf16 here"),
+        ({"truncation": 0.5}, r"settings.style.truncation is 1.0 there and 0.5 here"),
+        ({"id_column": "id", "instance_column": "label"}, r"input.columns.instance is instance there and label here"),
+    ],
+)
+def test_another_job_into_the_same_folder_is_refused(maps, styled, tmp_path, change, message):
+    synthesize(maps, styled, tmp_path / "out")
+    before = cases.output_bytes(tmp_path / "out")
+    with pytest.raises(InputError, match=message):
+        synthesize(maps, styled, tmp_path / "out", **change)
+    assert cases.output_bytes(tmp_path / "out") == before
+
+
+def test_other_weights_or_another_input_are_refused(maps, checkpoint, tmp_path):
+    synthesize(maps, checkpoint, tmp_path / "out")
+    with pytest.raises(InputError, match=r"settings.checkpoint is .* there and .* here"):
+        synthesize(maps, cases.write_checkpoint(tmp_path / "other", seed=9), tmp_path / "out")
+    with pytest.raises(InputError, match=r"input.files"):
+        synthesize(cases.write_maps(tmp_path / "maps.parquet", 21), checkpoint, tmp_path / "out")
+
+
+def test_an_untrained_generator_is_its_recipe_and_seed(maps, checkpoint, tmp_path):
+    from pipeline.config import dump_recipe
+
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text(dump_recipe(cases.recipe()))
+    first = synthesize(maps, f"untrained:{recipe}", tmp_path / "a")
+    synthesize(maps, f"untrained:{checkpoint}", tmp_path / "b")
+    assert first.checkpoint.startswith("untrained-")
+    assert cases.output_rows(tmp_path / "a") == cases.output_rows(tmp_path / "b")
+    other = recipe.with_name("other.yaml")
+    other.write_text(dump_recipe(cases.recipe()).replace("seed: 0", "seed: 1"))
+    assert synthesize(maps, f"untrained:{other}", tmp_path / "c").checkpoint != first.checkpoint
+    assert cases.output_rows(tmp_path / "c")[0]["image"] != cases.output_rows(tmp_path / "a")[0]["image"]
+
+
+def test_label_maps_of_other_sizes_are_resized(checkpoint, tmp_path):
+    maps = cases.write_maps(tmp_path / "maps.parquet", 3, height=50, width=90)
+    synthesize(maps, checkpoint, tmp_path / "out")
+    for row in cases.output_rows(tmp_path / "out"):
+        label = decode_label(row["label"]["bytes"])
+        assert label.shape == decode_label(row["instance"]["bytes"]).shape == (32, 32)
+        assert set(np.unique(label)) <= {0, 1, 2, 3, 255}
+
+
+def test_label_maps_may_keep_their_sizes(checkpoint, tmp_path):
+    (tmp_path / "maps").mkdir()
+    sizes = [(50, 90), (32, 32), (96, 33)]
+    for index, (height, width) in enumerate(sizes):
+        cases.write_maps(tmp_path / "maps" / f"{index}.parquet", 1, start=index, height=height, width=width)
+    synthesize(tmp_path / "maps", checkpoint, tmp_path / "out", keep_size=True)
+    rows = cases.output_rows(tmp_path / "out")
+    assert [decode_image(row["image"]["bytes"]).shape[:2] for row in rows] == sizes
+    assert [decode_label(row["label"]["bytes"]).shape for row in rows] == sizes
+    # What fits needs no padding, so it is the picture of the usual way.
+    synthesize(tmp_path / "maps" / "1.parquet", checkpoint, tmp_path / "usual")
+    assert cases.output_rows(tmp_path / "usual")[0]["image"] == rows[1]["image"]
+
+
+@pytest.mark.parametrize("picture_format", ["png", "webp"])
+def test_lossless_formats_hold_the_same_pixels(maps, checkpoint, tmp_path, picture_format):
+    synthesize(maps, checkpoint, tmp_path / "png")
+    synthesize(maps, checkpoint, tmp_path / picture_format, picture_format=picture_format)
+    for one, other in zip(
+        cases.output_rows(tmp_path / "png"), cases.output_rows(tmp_path / picture_format), strict=True
+    ):
+        np.testing.assert_array_equal(decode_image(one["image"]["bytes"]), decode_image(other["image"]["bytes"]))
+
+
+def test_jpeg_comes_with_a_warning(maps, checkpoint, tmp_path, caplog):
+    synthesize(maps, checkpoint, tmp_path / "out", picture_format="jpeg")
+    assert "moves FID" in caplog.text
+    assert cases.output_rows(tmp_path / "out")[0]["image"]["bytes"].startswith(b"\xff\xd8")
+
+
+def test_exports_hold_every_picture_once(maps, styled, tmp_path):
+    import tarfile
+
+    synthesize(maps, styled, tmp_path / "out", samples=2, export=["folder", "webdataset"])
+    images = sorted(path.stem for path in (tmp_path / "out" / "folder" / "images").iterdir())
+    labels = sorted(path.stem for path in (tmp_path / "out" / "folder" / "labels").iterdir())
+    assert images == labels
+    assert len(images) == 40
+    members = []
+    for tar in sorted((tmp_path / "out" / "webdataset").iterdir()):
+        with tarfile.open(tar) as file:
+            members += file.getnames()
+    assert len(members) == len(set(members)) == 120
+    assert sorted(name.removesuffix(".label.png") for name in members if name.endswith(".label.png")) == images
+    assert verify(str(tmp_path / "out"), quiet=True).images == 40
+
+
+def test_hugging_face_datasets_shows_the_pictures(maps, checkpoint, tmp_path):
+    synthesize(maps, checkpoint, tmp_path / "out")
+    # In a process of its own: the library warns about itself at import, and keeps caches under the home directory.
+    code = (
+        "import sys, datasets; d = datasets.load_dataset('parquet', data_files=sys.argv[1] + '/part-*.parquet', "
+        "split='train', cache_dir=sys.argv[2]); r = d[3]; print(len(d), r['id'], r['image'].size, r['label'].mode)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "out"), str(tmp_path / "cache")]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
+    assert shown.stdout.strip() == "20 map/3 (32, 32) L"
+
+
+def test_a_store_at_a_uri_holds_the_same_parts(maps, checkpoint, tmp_path):
+    import uuid
+
+    synthesize(maps, checkpoint, tmp_path / "here")
+    out = f"fsspec+memory://bucket-{uuid.uuid4().hex}/out"
+    synthesize(maps, checkpoint, out)
+    from pipeline.storage import Folder
+
+    for name in (*Folder(out).names(), "_job/job.json"):
+        if name != "summary.json":
+            assert Folder(out).read(name) == (tmp_path / "here" / name).read_bytes(), name
+    assert verify(out, quiet=True).images == 20
+    assert synthesize(maps, checkpoint, out).images_this_run == 0
+
+
+def test_a_changed_checkpoint_is_noticed_by_the_workers(checkpoint, maps, tmp_path):
+    from pipeline.records import DatasetInfo
+    from pipeline.shard_worker import ShardWorker, WorkOrder
+    from pipeline.shards import Columns
+
+    order = WorkOrder(
+        str(tmp_path),
+        str(checkpoint),
+        load_weights(checkpoint).name,
+        "",
+        Columns(),
+        DatasetInfo(cases.SPACE),
+        threads=None,
+    )
+    ShardWorker(order)
+    with pytest.raises(InputError, match="changed after the job began"):
+        ShardWorker(replace(order, checkpoint="another"))
+
+
+class TestStyles:
+    """Photographs as styles."""
+
+    @pytest.fixture
+    def photographs(self, tmp_path):
+        from pipeline.images import encode_png
+
+        for name, level in (("dark", 30), ("light", 220)):
+            noise = np.random.default_rng(level).integers(-20, 20, (40, 40, 3))
+            (tmp_path / f"{name}.png").write_bytes(encode_png((level + noise).astype(np.uint8)))
+        return tmp_path / "dark.png", tmp_path / "light.png"
+
+    def images(self, folder):
+        return [row["image"]["bytes"] for row in cases.output_rows(folder)]
+
+    def test_a_photograph_gives_its_mean_style(self, maps, styled, photographs, tmp_path):
+        synthesize(maps, styled, tmp_path / "dark", style=photographs[0])
+        synthesize(maps, styled, tmp_path / "seed", style=photographs[0], seed=5)
+        synthesize(maps, styled, tmp_path / "light", style=photographs[1])
+        assert self.images(tmp_path / "dark") == self.images(tmp_path / "seed")
+        assert all(map(bytes.__ne__, self.images(tmp_path / "dark"), self.images(tmp_path / "light")))
+
+    def test_truncation_spreads_samples_around_it(self, maps, styled, photographs, tmp_path):
+        synthesize(maps, styled, tmp_path / "out", style=photographs[0], samples=2, truncation=0.7)
+        images = self.images(tmp_path / "out")
+        assert images[0] != images[1]
+
+    def test_steps_lead_from_one_style_to_the_other(self, maps, styled, photographs, tmp_path):
+        synthesize(maps, styled, tmp_path / "way", style_interpolate=(*photographs, 3))
+        for photograph, step in zip(photographs, (0, 2), strict=True):
+            synthesize(maps, styled, tmp_path / photograph.stem, style=photograph)
+            assert self.images(tmp_path / photograph.stem) == self.images(tmp_path / "way")[step::3]
+
+    def test_rows_bring_their_own_or_anothers_style(self, maps, styled, tmp_path, monkeypatch):
+        synthesize(maps, styled, tmp_path / "own", style_column="image")
+        synthesize(maps, styled, tmp_path / "other", style_column="image", style_rows="other")
+        assert all(map(bytes.__ne__, self.images(tmp_path / "own"), self.images(tmp_path / "other")))
+        photograph = tmp_path / "p.png"
+        photograph.write_bytes(pq.read_table(maps).to_pylist()[1]["image"]["bytes"])
+        synthesize(maps, styled, tmp_path / "one", style=photograph)
+        assert self.images(tmp_path / "one")[1] == self.images(tmp_path / "own")[1]
+        assert self.images(tmp_path / "one")[0] == self.images(tmp_path / "other")[0]
+
+    def test_truncation_scales_the_noise(self, styled):
+        from pipeline.painter import Painter
+        from pipeline.style_source import StyleChoice, StyleSource
+
+        painter = Painter(styled)
+        z = StyleSource(StyleChoice(truncation=0.25), painter, seed=1, samples=1).styles("a", None)[0]
+        torch.testing.assert_close(z, 0.25 * style_noise(1, "a", 0, 4))
