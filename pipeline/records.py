@@ -1,4 +1,4 @@
-"""The Parquet schema of label maps and photographs: reading, checking, decoding and atomic writing.
+"""Parquet files of label maps and photographs: reading, checking, decoding and atomic writing.
 
 Columns: `id` (unique string), `label`, and where there are any `instance` and `image`. Pictures are encoded
 bytes, either raw or in the struct `{bytes, path}` of Hugging Face `datasets`; both are read, the struct is
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -23,7 +23,7 @@ from pydantic import ValidationError
 
 from pipeline.errors import InputError
 from pipeline.images import Palette, decode_image, decode_label, encode_png, resize_ids, resize_image
-from pipeline.labels import LabelSpace
+from pipeline.schema import METADATA_KEY, PICTURE, RECORD_FIELDS, DatasetInfo, Record
 
 __all__ = [
     "PICTURE",
@@ -45,55 +45,6 @@ __all__ = [
     "read_info",
     "resize_record",
 ]
-
-METADATA_KEY = b"spadework"
-FORMAT_VERSION = 1
-
-PICTURE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
-"""How a picture is stored: the struct that Hugging Face `datasets` calls an Image."""
-
-RECORD_FIELDS = (
-    pa.field("id", pa.string()),
-    pa.field("label", PICTURE),
-    pa.field("instance", PICTURE),
-    pa.field("image", PICTURE),
-)
-"""The columns of a data set. All are nullable in the schema, because `datasets` takes nothing else for an Image."""
-
-
-@dataclass(frozen=True)
-class Record:
-    """One decoded row."""
-
-    id: str
-    label: np.ndarray
-    """uint8 or uint16 `[H, W]`: ids as stored."""
-    instance: np.ndarray | None = None
-    """uint8, uint16 or int32 `[H, W]`: an id for each object."""
-    image: np.ndarray | None = None
-    """uint8 RGB `[H, W, 3]`."""
-
-
-@dataclass(frozen=True)
-class DatasetInfo:
-    """What a data set says about itself."""
-
-    space: LabelSpace
-    preprocessing: dict[str, Any] = field(default_factory=dict)
-    """How the records were made from the raw data (JSON values)."""
-
-    def to_json(self) -> str:
-        """The value of the file's `spadework` metadata."""
-        labels = self.space.model_dump(mode="json")
-        return json.dumps({"version": FORMAT_VERSION, "labels": labels, "preprocessing": self.preprocessing})
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> DatasetInfo:
-        """Raises ValueError (pydantic's or json's) or KeyError for anything that `to_json` does not write."""
-        fields = json.loads(text)
-        if fields["version"] != FORMAT_VERSION:
-            raise ValueError(f"metadata version {fields['version']}, this program reads {FORMAT_VERSION}")
-        return cls(LabelSpace.model_validate(fields["labels"]), dict(fields["preprocessing"]))
 
 
 def parquet_files(path: Path) -> list[Path]:
@@ -289,6 +240,7 @@ class RecordWriter:
         self._writer: pq.ParquetWriter | None = None
 
     def __enter__(self) -> RecordWriter:
+        self._made_folder = not self.path.parent.exists()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         # Pictures are compressed already, and statistics over them would only copy them into the footer.
         plain = [column.name for column in self._schema if column.name not in self._pictures]
@@ -334,6 +286,8 @@ class RecordWriter:
                 self._temporary.replace(self.path)
         finally:
             self._temporary.unlink(missing_ok=True)
+            if self._made_folder and not any(self.path.parent.iterdir()):
+                self.path.parent.rmdir()
 
 
 def _metadata(info: DatasetInfo, fields: Sequence[pa.Field]) -> dict[bytes, bytes]:

@@ -12,7 +12,7 @@ from pipeline.config import load_recipe
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
-@pytest.mark.parametrize("name", ["landscape", "camvid", "coco_stuff"])
+@pytest.mark.parametrize("name", ["landscape", "camvid", "coco_stuff", "ade20k", "cityscapes"])
 def test_a_recipe_has_the_labels_that_its_data_set_writes(name: str) -> None:
     space = importlib.import_module(f"pipeline.datasets.{name}").SPACE
     recipe = load_recipe(CONFIGS / f"{name}.yaml")

@@ -1,0 +1,61 @@
+"""What a data set's Parquet file holds: its columns, a record, and what the file says about itself."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.labels import LabelSpace
+
+METADATA_KEY = b"spadework"
+FORMAT_VERSION = 1
+
+PICTURE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
+"""How a picture is stored: the struct that Hugging Face `datasets` calls an Image."""
+
+RECORD_FIELDS = (
+    pa.field("id", pa.string()),
+    pa.field("label", PICTURE),
+    pa.field("instance", PICTURE),
+    pa.field("image", PICTURE),
+)
+"""The columns of a data set. All are nullable in the schema, because `datasets` takes nothing else for an Image."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One decoded row."""
+
+    id: str
+    label: np.ndarray
+    """uint8 or uint16 `[H, W]`: ids as stored."""
+    instance: np.ndarray | None = None
+    """uint8, uint16 or int32 `[H, W]`: an id for each object."""
+    image: np.ndarray | None = None
+    """uint8 RGB `[H, W, 3]`."""
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What a data set says about itself."""
+
+    space: LabelSpace
+    preprocessing: dict[str, Any] = field(default_factory=dict)
+    """How the records were made from the raw data (JSON values)."""
+
+    def to_json(self) -> str:
+        """The value of the file's `spadework` metadata."""
+        labels = self.space.model_dump(mode="json")
+        return json.dumps({"version": FORMAT_VERSION, "labels": labels, "preprocessing": self.preprocessing})
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> DatasetInfo:
+        """Raises ValueError (pydantic's or json's) or KeyError for anything that `to_json` does not write."""
+        fields = json.loads(text)
+        if fields["version"] != FORMAT_VERSION:
+            raise ValueError(f"metadata version {fields['version']}, this program reads {FORMAT_VERSION}")
+        return cls(LabelSpace.model_validate(fields["labels"]), dict(fields["preprocessing"]))
