@@ -266,5 +266,27 @@ def verify(images: str) -> None:
     click.echo(run(images))
 
 
+@main.command("train-segmenter")
+@click.argument("recipe", type=EXISTING)
+@click.option("--out", required=True, type=EXISTING, help="Run directory; the same command continues a training there.")
+@click.option("--weights", type=EXISTING, help="Local file to start from: torchvision's DeepLabV3, or its backbone.")
+@click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Override a field of the recipe.")
+def train_segmenter(recipe: Path, out: Path, weights: Path | None, overrides: tuple[str, ...]) -> None:
+    """Train the network that judges pictures, on the real photographs of a recipe.
+
+    \b
+    Example:
+      spadework train-segmenter configs/landscape.yaml --out runs/segmenter
+    """
+    from evaluation.segmenters.training import train_segmenter as run
+    from pipeline.config import load_recipe
+
+    made = run(load_recipe(recipe, overrides), out, weights=weights).settings.training
+    click.echo(
+        f"{out / 'segmenter.safetensors'}: mean IoU {made['validation_mean_iou']:.1%}, "
+        f"accuracy {made['validation_accuracy']:.1%} on {made['validation_photographs']} validation photographs"
+    )
+
+
 if __name__ == "__main__":
     main()

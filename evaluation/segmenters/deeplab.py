@@ -1,0 +1,145 @@
+"""torchvision's DeepLabV3 (Chen et al. 2017) as a segmenter of any label space, trained by `train-segmenter`."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torchvision.models.segmentation import deeplabv3_mobilenet_v3_large, deeplabv3_resnet50
+
+from evaluation.segmenters.base import Prediction, Segmenter
+from evaluation.state_dicts import fill, read_state_dict, sha256_of
+from pipeline.errors import InputError
+from pipeline.labels import LabelSpace
+
+FILE_NAME = "segmenter.safetensors"
+"""Of the weights in a run directory of `train-segmenter`."""
+_METADATA_KEY = "spadework"
+
+Backbone = Literal["resnet50", "mobilenet_v3_large"]
+
+_BUILDERS = {"resnet50": deeplabv3_resnet50, "mobilenet_v3_large": deeplabv3_mobilenet_v3_large}
+
+
+class DeepLabSettings(BaseModel):
+    """Everything but the weights; kept as JSON in the metadata of the weights file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["deeplab"] = "deeplab"
+    backbone: Backbone
+    labels: LabelSpace
+    height: int
+    """Rows of the pictures that it was trained on; it takes any size."""
+    width: int
+    enlarge: Literal[1, 2, 4] = 1
+    """Pictures are enlarged so many times (bilinear) before the network, whose own output is 8 or 16 times smaller
+    than its input: small pictures need it to keep small objects."""
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    """Of RGB / 255, subtracted; ImageNet's, so that pretrained backbones fit."""
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    training: dict[str, Any] = Field(default_factory=dict)
+    """How it was trained and how well it does on the validation photographs; for reports."""
+
+
+class DeepLab(Segmenter):
+    """DeepLabV3; its features are the mean over the picture of what its pyramid of atrous convolutions puts out."""
+
+    kind = "deeplab"
+    feature_dimensions = 256
+    mean: torch.Tensor
+    std: torch.Tensor
+    feature_name = "DeepLabV3 pyramid (ASPP) output, mean over the picture, 256 dimensions"
+
+    def __init__(self, settings: DeepLabSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.classes = settings.labels.classes
+        self.network = _BUILDERS[settings.backbone](
+            weights=None, weights_backbone=None, num_classes=len(self.classes), aux_loss=False
+        )
+        # Constants, not weights: the settings keep them.
+        self.register_buffer("mean", 255 * torch.tensor(settings.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", 255 * torch.tensor(settings.std).view(3, 1, 1), persistent=False)
+
+    def forward(self, images: torch.Tensor) -> Prediction:
+        """float `[N, 3, H, W]` in 0 to 255 to logits at about an eighth or sixteenth of the (enlarged) size."""
+        pixels = (images - self.mean) / self.std  # [N, 3, H, W]
+        if self.settings.enlarge > 1:
+            pixels = F.interpolate(pixels, scale_factor=self.settings.enlarge, mode="bilinear")
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        pyramid, *head = self.network.classifier
+        context = pyramid(self.network.backbone(pixels)["out"])  # [N, 256, h, w]
+        scores = context
+        for layer in head:
+            scores = layer(scores)  # [N, classes, h, w]
+        return Prediction(scores=scores, features=context.mean((2, 3)))
+
+    def describe(self) -> dict[str, Any]:
+        """See `Segmenter.describe`."""
+        fields = self.settings.model_dump(mode="json", exclude={"labels"})
+        return {**fields, "input": "RGB / 255, then mean and std", "scales": [1.0], "features": self.feature_name}
+
+    def load_pretrained(self, path: Path) -> str:
+        """Start from local weights: torchvision's DeepLabV3 of any classes, or its ImageNet backbone.
+
+        Returns a sentence on what was taken. Raises `InputError` where the backbone is not this one.
+        """
+        state = read_state_dict(path)
+        if not any(key.startswith("backbone.") for key in state):
+            # ImageNet classifiers: ResNet's keys are the backbone's own; MobileNet keeps its trunk under `features`.
+            state = {f"backbone.{key.removeprefix('features.')}": value for key, value in state.items()}
+        own = self.network.state_dict()
+        fitting = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
+        backbone = {key for key in own if key.startswith("backbone.") and not key.endswith("num_batches_tracked")}
+        absent = sorted(backbone - fitting.keys())
+        if absent:
+            raise InputError(f"weights {path} are not of a {self.settings.backbone} backbone: no fitting {absent[0]}")
+        self.network.load_state_dict(fitting, strict=False)
+        head = [key for key in own if not key.startswith("backbone.")]
+        return f"backbone and {sum(key in fitting for key in head)} of {len(head)} tensors of the head from {path.name}"
+
+
+def save_deeplab(path: Path, segmenter: DeepLab) -> None:
+    """Write weights and settings as one safetensors file, atomically."""
+    tensors = {key: value.detach().cpu().contiguous() for key, value in segmenter.network.state_dict().items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        save_file(tensors, temporary, {_METADATA_KEY: segmenter.settings.model_dump_json()})
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_deeplab(path: Path, *, device: torch.device | str = "cpu") -> DeepLab:
+    """Load what `train-segmenter` wrote (its run directory or the file in it), in evaluation mode.
+
+    Raises `InputError` where there is none, it is damaged, or it is no segmenter of ours.
+    """
+    file = path / FILE_NAME if path.is_dir() else path
+    if not file.is_file():
+        raise InputError(f"segmenter weights {file} do not exist; train-segmenter writes them (--out {path})")
+    try:
+        with safe_open(file, framework="pt") as weights:
+            metadata = (weights.metadata() or {}).get(_METADATA_KEY)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"segmenter weights {file} are damaged ({error}); run train-segmenter again") from None
+    if metadata is None or json.loads(metadata).get("kind") != "deeplab":
+        raise InputError(f"{file} is no segmenter of ours; give the folder that train-segmenter wrote")
+    try:
+        settings = DeepLabSettings.model_validate_json(metadata)
+    except ValidationError as error:
+        reason = "; ".join(problem["msg"] for problem in error.errors())
+        raise InputError(f"{file} has unusable settings ({reason}); run train-segmenter again") from None
+    segmenter = DeepLab(settings)
+    fill(segmenter.network, read_state_dict(file), source=f"segmenter weights {file}")
+    segmenter.sha256 = sha256_of(file)
+    return segmenter.eval().to(device).to(memory_format=torch.channels_last)

@@ -1,0 +1,67 @@
+"""A tiny data set of coloured shapes, which any network tells apart, and recipes and files made of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.config import Recipe, parse_recipe
+from pipeline.labels import LabelSpace
+from pipeline.records import DatasetInfo, Record, RecordWriter
+
+SPACE = LabelSpace(
+    classes=("ground", "wall", "lamp"), palette=((40, 140, 60), (150, 60, 60), (250, 220, 60)), dont_care=255
+)
+SIZE = 32
+
+
+def draw(index: int, size: int = SIZE) -> Record:
+    """A wall above the ground, a lamp before them, noise over all of it, and a strip of void at the left."""
+    random = np.random.default_rng(index)
+    label = np.zeros((size, size), np.uint8)
+    label[: random.integers(size // 4, 3 * size // 4)] = 1
+    row, column = random.integers(0, size // 2, 2)
+    label[row : row + size // 3, column : column + size // 3] = 2
+    colours = np.array(SPACE.palette)[label] + random.normal(0, 12, (size, size, 3))
+    label[:, :2] = 255
+    return Record(f"scene-{index:03d}", label, None, colours.round().clip(0, 255).astype(np.uint8))
+
+
+def write_records(path: Path, records: list[Record], space: LabelSpace = SPACE) -> Path:
+    """A data set file, as `prepare` makes them."""
+    with RecordWriter(path, DatasetInfo(space)) as writer:
+        for record in records:
+            writer.write({"id": record.id, "label": record.label, "image": record.image})
+    return path
+
+
+def make_recipe(folder: Path, **segmenter: Any) -> Recipe:
+    """A recipe for the data in `folder`."""
+    settings = {"backbone": "mobilenet_v3_large", "steps": 4, "batch_size": 4, **segmenter}
+    return parse_recipe(
+        {
+            "name": "shapes",
+            "labels": SPACE.model_dump(mode="json"),
+            "data": {
+                "train": str(folder / "train.parquet"),
+                "validation": str(folder / "validation.parquet"),
+                "height": SIZE,
+                "width": SIZE,
+            },
+            "training": {"steps": 1},
+            "segmenter": settings,
+        },
+        source="test",
+    )
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with train.parquet (12 records) and validation.parquet (6)."""
+    folder = tmp_path_factory.mktemp("data")
+    write_records(folder / "train.parquet", [draw(index) for index in range(12)])
+    write_records(folder / "validation.parquet", [draw(index) for index in range(100, 106)])
+    return folder
