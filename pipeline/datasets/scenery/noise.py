@@ -17,6 +17,7 @@ class Noise:
 
     def __init__(self, seed: int, index: int) -> None:
         self._key = (seed, index)
+        self._splines: dict[tuple[bytes, float], tuple[Array, Array]] = {}
 
     def stream(self, name: str, level: int = 0) -> np.random.Generator:
         """The generator of random numbers that belongs to `name`."""
@@ -30,7 +31,7 @@ class Noise:
         """
         total, power = np.zeros(at.shape, np.float32), 0.0
         for octave in range(octaves):
-            weights, taps = _spline(at * (frequency * 2**octave))
+            weights, taps = self._spline(at, frequency * 2**octave)
             values = self.stream(name, octave).standard_normal(int(taps.max()) + 1, np.float32)
             total += gain**octave * np.einsum("kn,kn->n", weights, values[taps])
             power += gain ** (2 * octave)
@@ -55,8 +56,8 @@ class Noise:
         for octave in range(octaves):
             if octave and 2**octave > finest:
                 break
-            row_weights, row_taps = _spline(rows * (frequency[0] * 2**octave))
-            column_weights, column_taps = _spline(columns * (frequency[1] * 2**octave))
+            row_weights, row_taps = self._spline(rows, frequency[0] * 2**octave)
+            column_weights, column_taps = self._spline(columns, frequency[1] * 2**octave)
             shape = (int(row_taps.max()) + 1, int(column_taps.max()) + 1)
             values = self.stream(name, octave).standard_normal(shape, np.float32)
             down = sum(row_weights[k, :, None] * values[row_taps[k]] for k in range(4))
@@ -86,8 +87,8 @@ class Noise:
         for band in range(7):
             weight = np.clip(1 - np.abs(depth - band), 0, None)
             touched = np.flatnonzero(weight)
-            if not len(touched):
-                continue
+            if not len(touched) or frequency * 2**band * _spacing(columns) > 0.7:
+                continue  # bumps finer than pixels average out
             rows = slice(touched[0], touched[-1] + 1)
             # Bumps shrink with nearness in both directions if the row coordinate is its logarithm.
             down = (depth.max() - depth[rows]) * np.float32(np.log(2) * stretch)
@@ -96,6 +97,13 @@ class Noise:
         norm = np.sqrt(sum(np.clip(1 - np.abs(depth - band), 0, None) ** 2 for band in range(7)))
         # At the very horizon the bumps are finer than any pixel: they average out.
         return total * (np.clip(nearness * 48, 0, 1) / np.maximum(norm, 0.5))[:, None]
+
+    def _spline(self, at: Array, frequency: float) -> tuple[Array, Array]:
+        """`_spline` of the scaled coordinates; most fields share their columns, so it is kept."""
+        key = (at.tobytes(), frequency)
+        if key not in self._splines:
+            self._splines[key] = _spline(at * frequency)
+        return self._splines[key]
 
 
 def _spline(at: Array) -> tuple[Array, Array]:
