@@ -13,6 +13,7 @@ from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
 from pipeline.networks.semantics import Semantics
 from pipeline.networks.spade import SLOPE, SPADEBlock
+from pipeline.networks.spectral import settle_spectral_norm
 
 
 class Generator(nn.Module):
@@ -103,3 +104,4 @@ def _initialise(network: nn.Module) -> None:
         else:
             assert name.endswith("bias")
             nn.init.zeros_(parameter)
+    settle_spectral_norm(network)

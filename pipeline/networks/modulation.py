@@ -29,7 +29,10 @@ def modulate(x: torch.Tensor, table: torch.Tensor, patterns: Patterns, slope: fl
         return modulate_plain(x, table, patterns, slope)
     if torch.is_grad_enabled() and (x.requires_grad or table.requires_grad):
         return Modulate.apply(x, table, patterns, slope)
-    return _pixels_to_map(_modulate_pixels(_map_to_pixels(x), table, _rows(patterns, x), slope), x)
+    return pixels_to_map(
+        modulate_pixels(map_to_pixels(x), table, repeated(patterns.rows.flatten(), len(x), len(patterns.rows)), slope),
+        x,
+    )
 
 
 def modulate_plain(x: torch.Tensor, table: torch.Tensor, patterns: Patterns, slope: float) -> torch.Tensor:
@@ -44,18 +47,18 @@ class Modulate(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, table: torch.Tensor, patterns: Patterns, slope: float) -> torch.Tensor:
         """As `modulate`."""
-        pixels = _map_to_pixels(x)  # [N*H*W, C]
-        rows = _rows(patterns, x)
+        pixels = map_to_pixels(x)  # [N*H*W, C]
+        rows = repeated(patterns.rows.flatten(), len(x), len(patterns.rows))
         ctx.save_for_backward(x, table)
         ctx.patterns, ctx.slope = patterns, slope
-        return _pixels_to_map(_modulate_pixels(pixels, table, rows, slope), x)
+        return pixels_to_map(modulate_pixels(pixels, table, rows, slope), x)
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None, None]:
         """The gradients of `x`, and of `table`: summed over the pixels of each row."""
         x, table = ctx.saved_tensors
-        pixels, rows = _map_to_pixels(x), _rows(ctx.patterns, x)
-        incoming = _map_to_pixels(gradient)
+        pixels, rows = map_to_pixels(x), repeated(ctx.patterns.rows.flatten(), len(x), len(ctx.patterns.rows))
+        incoming = map_to_pixels(gradient)
         channels = pixels.shape[1]
         to_pixels = torch.empty_like(pixels)
         to_rows = pixels.new_empty(len(pixels), 2 * channels)  # [N*H*W, 2C]
@@ -66,15 +69,27 @@ class Modulate(torch.autograd.Function):
             torch.mul(step, scale, out=to_pixels[part])
             torch.mul(step, pixels[part], out=to_rows[part, :channels])
             to_rows[part, channels:] = step
-        return _pixels_to_map(to_pixels, x), _sum_by_row(to_rows, ctx.patterns, len(x), table), None, None
+        return pixels_to_map(to_pixels, x), _sum_by_row(to_rows, ctx.patterns, len(x), table), None, None
 
 
-def _modulate_pixels(pixels: torch.Tensor, table: torch.Tensor, rows: torch.Tensor, slope: float) -> torch.Tensor:
-    """`pixels` `[P, C]` by the `rows` `[P]` of `table` `[U, 2C]`."""
-    out = torch.empty_like(pixels)
-    for part in _chunks(pixels, table):
-        scale, shift = table.index_select(0, rows[part]).chunk(2, dim=1)
-        torch.addcmul(shift, pixels[part], scale, out=out[part])
+def modulate_pixels(
+    pixels: torch.Tensor,
+    table: torch.Tensor,
+    rows: torch.Tensor | None,
+    slope: float,
+    *,
+    source: torch.Tensor | None = None,
+    out: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """`pixels` `[P, C]` by the `rows` `[P]` of `table` `[U, 2C]` (None: row p for pixel p), without gradients.
+
+    With `source` `[Q]`, result q is made of pixel `source[q]`: a doubling, say. Without, `out` may be `pixels` itself.
+    """
+    out = torch.empty_like(pixels) if out is None else out
+    for part in _chunks(out, table):
+        scale, shift = (table[part] if rows is None else table.index_select(0, rows[part])).chunk(2, dim=1)
+        x = pixels[part] if source is None else pixels.index_select(0, source[part])
+        torch.addcmul(shift, x, scale, out=out[part])
         if slope != 1:
             F.leaky_relu_(out[part], slope)
     return out
@@ -100,19 +115,17 @@ def _sum_by_row(to_rows: torch.Tensor, patterns: Patterns, batch: int, table: to
     return summed.index_add_(0, patterns.rows.flatten(), to_rows.to(summed.dtype)).to(table.dtype)
 
 
-def _rows(patterns: Patterns, x: torch.Tensor) -> torch.Tensor:
-    rows = patterns.rows.flatten()
-    repeats, rest = divmod(len(x), len(patterns.rows))
-    assert rest == 0
-    assert repeats == 1 or len(patterns.rows) == 1, "several images of several label maps would mix them up"
-    return rows.repeat(repeats) if repeats > 1 else rows
+def repeated(rows: torch.Tensor, batch: int, maps: int) -> torch.Tensor:
+    """The rows `[maps*H*W]` for a batch of as many images, or of several images of a single label map."""
+    assert batch == maps or maps == 1, "several images of several label maps would mix them up"
+    return rows if batch == maps else rows.repeat(batch)
 
 
-def _map_to_pixels(x: torch.Tensor) -> torch.Tensor:
+def map_to_pixels(x: torch.Tensor) -> torch.Tensor:
     """`[N, C, H, W]` to `[N*H*W, C]`: a view where `x` is in channels-last memory, as it should be."""
     return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
 
 
-def _pixels_to_map(pixels: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+def pixels_to_map(pixels: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     batch, channels, height, width = like.shape
     return pixels.view(batch, height, width, channels).permute(0, 3, 1, 2)

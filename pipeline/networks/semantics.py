@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,7 @@ from pipeline.networks.patterns import Patterns, find_patterns
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 Modulation = Literal["auto", "pattern", "dense"]
 
 DENSE_SHARE = 0.85
@@ -34,6 +36,7 @@ class Semantics:
         self._codes: dict[tuple[int, int], torch.Tensor] = {}
         self._one_hot: dict[tuple[int, int, torch.dtype], torch.Tensor] = {}
         self._patterns: dict[tuple[int, int, int], Patterns] = {}
+        self._remembered: dict[object, Any] = {}
 
     def codes_at(self, height: int, width: int) -> torch.Tensor:
         """The codes at a resolution, int32 `[N, height, width]`: the pixels that `F.interpolate` takes ("nearest")."""
@@ -50,6 +53,12 @@ class Semantics:
         if (height, width, dtype) not in self._one_hot:
             self._one_hot[height, width, dtype] = one_hot(self.codes_at(height, width), self.space, dtype)
         return self._one_hot[height, width, dtype]
+
+    def remember(self, owner: object, compute: Callable[[], T]) -> T:
+        """What `compute` returned for `owner` the first time: for layers whose weights do not change any more."""
+        if owner not in self._remembered:
+            self._remembered[owner] = compute()
+        return self._remembered[owner]
 
     def patterns_at(self, height: int, width: int, kernel_size: int) -> Patterns | None:
         """The distinct windows at a resolution, or None where gamma and beta are to be computed densely."""

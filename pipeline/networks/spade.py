@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -55,9 +57,9 @@ class SPADE(nn.Module):
         weight = torch.cat([self.gamma.weight, self.beta.weight])  # [2C, hidden, k, k]
         assert self.shared.bias is not None and self.gamma.bias is not None and self.beta.bias is not None
         bias = torch.cat([self.gamma.bias + 1, self.beta.bias])
-        return pattern_table(
-            patterns, code_table(self.shared.weight, self.space), self.shared.bias, tap_products(weight), bias
-        )
+        taps = tap_products(weight)
+        codes = code_table(self.shared.weight, self.space)
+        return pattern_table(patterns, codes, self.shared.bias, lambda hidden: hidden @ taps, bias)
 
 
 def code_table(weight: torch.Tensor, space: LabelSpace) -> torch.Tensor:
@@ -78,19 +80,23 @@ def tap_products(weight: torch.Tensor) -> torch.Tensor:
 
 
 def pattern_table(
-    patterns: Patterns, codes: torch.Tensor, hidden_bias: torch.Tensor, taps: torch.Tensor, bias: torch.Tensor
+    patterns: Patterns,
+    codes: torch.Tensor,
+    hidden_bias: torch.Tensor,
+    products: Callable[[torch.Tensor], torch.Tensor],
+    bias: torch.Tensor,
 ) -> torch.Tensor:
     """Both convolutions of a SPADE layer, once for each distinct window: `[U, 2C]`.
 
-    `codes` from `code_table`, `hidden_bias` `[hidden]`, `taps` from `tap_products`, `bias` `[2C]`.
+    `codes` from `code_table`, `hidden_bias` `[hidden]`, `products` multiplies by `tap_products`, `bias` `[2C]`.
 
     Either convolution is a product for each distinct thing at a tap, then a sum over the taps of look-ups in the
     products. There are fewer distinct hidden windows (V) than windows of them (U), so products come first.
     """
     hidden = F.relu(F.embedding_bag(patterns.code_index(len(codes)), codes, mode="sum") + hidden_bias)  # [V, hidden]
     hidden = F.pad(hidden, (0, 0, 1, 0))  # row 0: outside the image, where hidden is 0
-    products = (hidden @ taps).view(-1, len(bias))  # [(1 + V)*k*k, 2C]
-    return F.embedding_bag(patterns.window_index, products.to(bias.dtype), mode="sum") + bias
+    taps = products(hidden).view(-1, len(bias))  # [(1 + V)*k*k, 2C]
+    return F.embedding_bag(patterns.window_index, taps.to(bias.dtype), mode="sum") + bias
 
 
 class SPADEBlock(nn.Module):

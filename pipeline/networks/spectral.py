@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +10,9 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 EPSILON = 1e-12
+
+Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class SpectralNorm(nn.Module):
@@ -48,7 +51,7 @@ class SpectralNorm(nn.Module):
         self._u.copy_(F.normalize(torch.mv(matrix, self._v), dim=0, eps=EPSILON))
 
 
-def spectral_norm(module: nn.Module) -> nn.Module:
+def spectral_norm(module: Layer) -> Layer:
     """Wrap a convolution or linear layer; one power iteration for each forward pass in training, none in evaluation."""
     assert isinstance(module.weight, torch.Tensor)
     parametrize.register_parametrization(module, "weight", SpectralNorm(module.weight))
@@ -60,13 +63,13 @@ def settle_spectral_norm(network: nn.Module, iterations: int = 15) -> None:
     """Bring the estimates up to weights that have just been set, so that a network works before it is trained."""
     for module in network.modules():
         if parametrize.is_parametrized(module, "weight"):
-            weight = module.parametrizations.weight
+            weight = cast(parametrize.ParametrizationList, cast(nn.ModuleDict, module.parametrizations)["weight"])
             for _ in range(iterations):
-                weight[0].iterate(weight.original.flatten(1))
+                cast(SpectralNorm, weight[0]).iterate(weight.original.flatten(1))
 
 
 @torch.no_grad()
-def fold_spectral_norm(network: nn.Module) -> nn.Module:
+def fold_spectral_norm(network: Network) -> Network:
     """Replace, in place, convolutions with spectral norm by plain ones with their present weight; evaluation mode only.
 
     Not with PyTorch's `remove_parametrizations`: that takes the weight from the module's class, which deep copies

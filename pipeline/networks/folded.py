@@ -1,0 +1,202 @@
+"""The generator for inference: everything that does not depend on the label map is computed beforehand, in float32.
+
+Spectral norm goes into the convolutions; the "1 +" of SPADE and, for batch statistics, the mean and variance too, go
+into the weights that gamma and beta come from:
+
+    scale = (1 + gamma) / sigma,    shift = beta - mean * scale,    out = leaky_relu(x * scale + shift)
+
+so that a SPADE layer is one look-up and one fused multiply-add. Only then are the weights cast.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+from functools import cached_property, lru_cache
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from pipeline.networks.generator import Generator, doubled_before
+from pipeline.networks.modulation import map_to_pixels, modulate_pixels, repeated
+from pipeline.networks.packed import PackedConvolution, matrix_product
+from pipeline.networks.patterns import Patterns
+from pipeline.networks.semantics import Semantics
+from pipeline.networks.spade import SLOPE, SPADE, SPADEBlock, code_table, pattern_table, tap_products
+from pipeline.networks.spectral import fold_spectral_norm
+
+
+class FoldedGenerator(nn.Module):
+    """A generator frozen for inference, in one precision. Equal to `Generator` in evaluation mode up to rounding.
+
+    It owns its scratch memory, so one pass runs at a time: threads wait for each other.
+    """
+
+    def __init__(self, generator: Generator, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.settings, self.space, self.size = generator.settings, generator.space, generator.size
+        self.dtype = dtype
+        frozen = fold_spectral_norm(copy.deepcopy(generator).eval())
+        height, width = (length // 2**self.settings.doublings for length in self.size)
+        blocks = []
+        for block, doubled in zip(frozen.blocks, doubled_before(self.settings), strict=True):
+            height, width = (2 * height, 2 * width) if doubled else (height, width)
+            blocks.append(FoldedBlock(cast(SPADEBlock, block), doubled, (height, width)))
+        self.blocks = nn.ModuleList(blocks)
+        self.to_rgb = PackedConvolution(frozen.to_rgb.weight, frozen.to_rgb.bias, self.size)
+        frozen.blocks, frozen.to_rgb = nn.ModuleList(), nn.Conv2d(1, 1, 1)  # only its start is needed
+        self.start = frozen
+        self.requires_grad_(False).to(dtype=dtype)
+        self._scratch = Scratch(dtype, next(self.parameters()).device)
+        self._lock = threading.Lock()
+
+    @torch.inference_mode()
+    def forward(self, codes: torch.Tensor | Semantics, z: torch.Tensor | None = None) -> torch.Tensor:
+        """As `Generator.forward`; pictures are float32 `[N, 3, H, W]`.
+
+        Given a `Semantics` that was here before, gamma and beta are not computed again: more samples of a label map
+        are cheaper than the first.
+        """
+        semantics = codes if isinstance(codes, Semantics) else self.semantics(codes)
+        with self._lock:
+            x = self.start.first_map(semantics, None if z is None else z.to(self.dtype))
+            x = x.contiguous(memory_format=torch.channels_last)
+            for block in self.blocks:
+                x = block(x, semantics, self._scratch)
+            return torch.tanh(self.to_rgb(F.leaky_relu_(x, SLOPE)).float())
+
+    def semantics(self, codes: torch.Tensor) -> Semantics:
+        """As `Generator.semantics`."""
+        return Semantics(codes, self.space, self.settings.modulation)
+
+
+class FoldedBlock(nn.Module):
+    """A residual block, and the doubling before it: the doubled map is never written, only read where it is used."""
+
+    def __init__(self, block: SPADEBlock, doubled: bool, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.doubled = doubled
+        self.norm_0 = FoldedSPADE(block.norm_0, size)
+        self.conv_0 = PackedConvolution(block.conv_0.weight, block.conv_0.bias, size)
+        self.norm_1 = FoldedSPADE(block.norm_1, size)
+        self.conv_1 = PackedConvolution(block.conv_1.weight, block.conv_1.bias, size)
+        self.learned_shortcut = block.learned_shortcut
+        if self.learned_shortcut:
+            self.norm_shortcut = FoldedSPADE(block.norm_shortcut, size)
+            self.conv_shortcut = PackedConvolution(block.conv_shortcut.weight, None, size)
+
+    def forward(self, x: torch.Tensor, semantics: Semantics, scratch: Scratch) -> torch.Tensor:
+        """`x` `[N, inputs, H, W]`, before the doubling if there is one, to `[N, outputs, H or 2H, W or 2W]`."""
+        factor = 2 if self.doubled else 1
+        batch, channels, height, width = x.shape
+        big = (batch, channels, factor * height, factor * width)
+        wide = scratch.take(big)
+        y = self.conv_0(self.norm_0(x, semantics, slope=SLOPE, doubled=self.doubled, out=wide))
+        y = self.conv_1(self.norm_1(y, semantics, slope=SLOPE, doubled=False, out=y))
+        if self.learned_shortcut:
+            return y.add_(
+                self.conv_shortcut(self.norm_shortcut(x, semantics, slope=1.0, doubled=self.doubled, out=wide))
+            )
+        if self.doubled:
+            cells = y.view(batch, channels, height, 2, width, 2)
+            cells += x.view(batch, channels, height, 1, width, 1)
+            return y
+        return y.add_(x)
+
+
+class FoldedSPADE(nn.Module):
+    """A SPADE layer with its statistics folded into the weights of gamma and beta."""
+
+    def __init__(self, layer: SPADE, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.kernel_size = layer.kernel_size
+        self.size = size
+        self.instance = isinstance(layer.norm, nn.InstanceNorm2d)
+        gamma, beta = layer.gamma, layer.beta
+        assert gamma.bias is not None and beta.bias is not None and layer.shared.bias is not None
+        scale_weight, scale_bias = gamma.weight.double(), gamma.bias.double() + 1
+        shift_weight, shift_bias = beta.weight.double(), beta.bias.double()
+        if not self.instance:
+            norm = cast(nn.BatchNorm2d, layer.norm)
+            assert norm.running_mean is not None and norm.running_var is not None
+            mean, rate = norm.running_mean.double(), torch.rsqrt(norm.running_var.double() + norm.eps)
+            scale_weight, scale_bias = scale_weight * rate.view(-1, 1, 1, 1), scale_bias * rate
+            shift_weight = shift_weight - mean.view(-1, 1, 1, 1) * scale_weight
+            shift_bias = shift_bias - mean * scale_bias
+        dtype = gamma.weight.dtype
+        self.shared_weight = nn.Parameter(layer.shared.weight.detach().clone())  # [hidden, channels, k, k]
+        self.shared_bias = nn.Parameter(layer.shared.bias.detach().clone())
+        self.codes = nn.Parameter(code_table(self.shared_weight, layer.space).contiguous())
+        self.weight = nn.Parameter(torch.cat([scale_weight, shift_weight]).to(dtype))  # [2C, hidden, k, k]
+        self.bias = nn.Parameter(torch.cat([scale_bias, shift_bias]).to(dtype))
+
+    def forward(
+        self, x: torch.Tensor, semantics: Semantics, *, slope: float, doubled: bool, out: torch.Tensor
+    ) -> torch.Tensor:
+        """`x` `[N, C, H, W]`, doubled if asked for, into `out`; then a leaky ReLU of that slope (1: none).
+
+        What depends on the label map alone is computed once for it. Without doubling, `out` may be `x` itself.
+        """
+        if self.instance:
+            x = F.instance_norm(x)  # doubling changes neither mean nor variance
+        table, rows = self._table(semantics, out)
+        source = doubled_pixels(len(x), x.shape[2], x.shape[3], x.device) if doubled else None
+        modulate_pixels(map_to_pixels(x), table, rows, slope, source=source, out=map_to_pixels(out))
+        return out
+
+    def _table(self, semantics: Semantics, out: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """`[scale | shift]` and the row of it that each pixel takes; None: they are in the order of the pixels."""
+        batch, _, height, width = out.shape
+        patterns = semantics.patterns_at(height, width, self.kernel_size)
+        if patterns is not None:
+            table = semantics.remember(self, lambda: self._pattern(patterns))
+            return table, repeated(patterns.rows.flatten(), batch, len(semantics.codes))
+        dense = semantics.remember(self, lambda: self._dense(semantics.one_hot_at(height, width, out.dtype)))
+        if batch == len(semantics.codes):
+            return dense, None
+        return dense, repeated(torch.arange(len(dense), device=dense.device), batch, len(semantics.codes))
+
+    def _pattern(self, patterns: Patterns) -> torch.Tensor:
+        """`[scale | shift]` for each distinct window: `[U, 2C]`."""
+        return pattern_table(
+            patterns, self.codes, self.shared_bias, lambda hidden: matrix_product(hidden, self._taps), self.bias
+        )
+
+    def _dense(self, one_hot: torch.Tensor) -> torch.Tensor:
+        """`[scale | shift]` at every pixel: `[N*H*W, 2C]`."""
+        hidden = F.relu_(F.conv2d(one_hot, self.shared_weight, self.shared_bias, padding=self.kernel_size // 2))
+        return map_to_pixels(self._convolution(hidden))
+
+    # Either form of the weights is made when it is first needed: most layers only ever need one.
+
+    @cached_property
+    def _taps(self) -> torch.Tensor:
+        return tap_products(self.weight).t().contiguous()  # [k*k*2C, hidden]
+
+    @cached_property
+    def _convolution(self) -> PackedConvolution:
+        return PackedConvolution(self.weight, self.bias, self.size)
+
+
+class Scratch:
+    """Memory for the widest feature maps, kept between passes: fresh pages cost more than the work done in them."""
+
+    def __init__(self, dtype: torch.dtype, device: torch.device) -> None:
+        self._memory = torch.empty(0, dtype=dtype, device=device)
+
+    def take(self, shape: tuple[int, int, int, int]) -> torch.Tensor:
+        """A feature map `[N, C, H, W]` in channels-last memory, undefined, and valid until the next one is taken."""
+        batch, channels, height, width = shape
+        numbers = batch * channels * height * width
+        if numbers > len(self._memory):
+            self._memory = self._memory.new_empty(numbers)
+        return self._memory[:numbers].view(batch, height, width, channels).permute(0, 3, 1, 2)
+
+
+@lru_cache(maxsize=32)
+def doubled_pixels(batch: int, height: int, width: int, device: torch.device) -> torch.Tensor:
+    """For each pixel of maps doubled in size, the pixel of the small ones it copies: int32 `[N * 2H * 2W]`."""
+    small = torch.arange(batch * height * width, dtype=torch.int32, device=device).view(batch, height, 1, width, 1)
+    return small.expand(batch, height, 2, width, 2).flatten()
