@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.ray_session import ray_session
-from pipeline.shard_worker import Report, ShardWorker, WorkOrder
+from pipeline.shard_worker import Report, ShardWorker, TooManyRejects, WorkOrder
 from pipeline.shards import Shard
 
 STANDSTILL_SECONDS = 900
@@ -103,6 +103,8 @@ class _Actor:
             try:
                 for report in self._worker.run(pickle.loads(shard)):
                     yield {"message": [pickle.dumps(report)]}
+            except TooManyRejects:
+                continue  # The driver counts the rejects reported so far, and ends the job.
             except InputError as error:  # As a message: Ray would wrap it into pages of traceback.
                 yield {"message": [pickle.dumps(error)]}
 

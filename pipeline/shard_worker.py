@@ -71,6 +71,8 @@ class WorkOrder:
     """Written into every part."""
     seed: int = 0
     samples: int = 1
+    max_rejects: int = 0
+    """In one shard: with more of them the job is lost, and the shard is not finished."""
     keep_size: bool = False
     picture_format: PictureFormat = "png"
     style: StyleChoice = field(default_factory=StyleChoice)
@@ -120,6 +122,10 @@ class Painted:
     """uint8 `[height, width, 3]`."""
 
 
+class TooManyRejects(Exception):
+    """More bad rows than the job allows; the report before this names them."""
+
+
 class ShardWorker:
     """Holds a generator and turns shards into parts; several shards one after another, one at a time."""
 
@@ -137,7 +143,10 @@ class ShardWorker:
         self._encode_picture = ENCODERS[order.picture_format]
 
     def run(self, shard: Shard) -> Iterator[Report]:
-        """Make and publish a shard's part, reporting on the way; the last report carries the shard's record."""
+        """Make and publish a shard's part, reporting on the way; the last report carries the shard's record.
+
+        Raises `TooManyRejects` (after reporting them) and `InputError` (for a damaged file).
+        """
         clock = StageClock()
         rows = images = 0
         rejects: list[Reject] = []
@@ -159,6 +168,8 @@ class ShardWorker:
                     if images % REPORT_IMAGES == 0 or len(rejects) > told:
                         yield Report(shard.index, rows, images, tuple(rejects[told:]), dict(clock.seconds))
                         told = len(rejects)
+                    if len(rejects) > self._order.max_rejects:
+                        raise TooManyRejects
             assert rows == shard.rows, f"{rows} of {shard.rows} rows came out of {shard.name}"
             with clock("write"):
                 record = self._folder.publish(shard, part, images, tuple(rejects))

@@ -92,6 +92,7 @@ def synthesize(
         style_column=style_column,
     )
     _check(plan, weights, choice, samples=samples, keep_size=keep_size)
+    limit = parse_max_rejects(max_rejects, plan.rows)
     device = device or choose_device(actors)
     order = WorkOrder(
         output=JobFolder(output).folder.location,
@@ -102,6 +103,7 @@ def synthesize(
         info=DatasetInfo(weights.recipe.labels),
         seed=seed,
         samples=samples,
+        max_rejects=limit,
         keep_size=keep_size,
         picture_format=picture_format,
         style=choice,
@@ -116,7 +118,7 @@ def synthesize(
         plan=plan,
         order=replace(order, info=info),
         description=description,
-        limit=parse_max_rejects(max_rejects, plan.rows),
+        limit=limit,
         actors=actors,
         gpus_per_actor=gpus_per_actor,
         exports=export,
