@@ -68,7 +68,7 @@ def find_patterns(codes: torch.Tensor, kernel_size: int) -> Patterns:
 
     >>> patterns = find_patterns(torch.tensor([[[1, 1, 1, 1, 3, 3, 3, 3]] * 9]), 3)
     >>> len(patterns.hidden_windows), len(patterns.windows)
-    (12, 30)
+    (18, 40)
     """
     hidden_windows, hidden_rows = distinct_windows(codes, kernel_size)
     windows, rows = distinct_windows(hidden_rows + 1, kernel_size)

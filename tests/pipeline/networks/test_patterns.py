@@ -1,0 +1,193 @@
+"""Windows are found exactly, and modulation by patterns is the dense one: outputs and gradients."""
+
+from __future__ import annotations
+
+import logging
+import re
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from pipeline.config import GeneratorSettings
+from pipeline.labels import LabelSpace
+from pipeline.networks.folded import FoldedGenerator
+from pipeline.networks.generator import Generator
+from pipeline.networks.modulation import modulate, modulate_plain
+from pipeline.networks.patterns import distinct_windows, find_patterns
+from pipeline.networks.semantics import Semantics, _say_dense
+
+SPACE = LabelSpace(classes=tuple("abcde"), dont_care=9, instance_edges=True)
+
+
+def blobs(batch: int, height: int, width: int, *, seed: int = 0, space: LabelSpace = SPACE) -> torch.Tensor:
+    """Label codes of a few flat areas, with some pixels of noise and edge bits: `[batch, height, width]`."""
+    random = torch.Generator().manual_seed(seed)
+    coarse = torch.randint(0, space.class_channels, (batch, 1, 4, 4), generator=random).float()
+    classes = F.interpolate(coarse, size=(height, width), mode="nearest").squeeze(1).int()
+    edge = (torch.rand(classes.shape, generator=random) < 0.02).int()
+    return 1 + 2 * classes + edge
+
+
+def noise(batch: int, height: int, width: int) -> torch.Tensor:
+    random = torch.Generator().manual_seed(1)
+    return torch.randint(1, SPACE.codes, (batch, height, width), generator=random, dtype=torch.int32)
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+@pytest.mark.parametrize("codes", [blobs(2, 20, 28), noise(2, 12, 8), torch.full((1, 6, 9), 7)])
+def test_windows_against_brute_force(codes: torch.Tensor, kernel: int) -> None:
+    windows, rows = distinct_windows(codes, kernel)
+    padded = F.pad(codes.long(), [kernel // 2] * 4)
+    expected = padded.unfold(1, kernel, 1).unfold(2, kernel, 1).flatten(3)  # [N, H, W, k*k]
+    assert torch.equal(windows[rows], expected)
+    assert len(windows) == len(torch.unique(expected.flatten(0, 2), dim=0))
+
+
+def test_windows_of_numbers_too_large_for_one_key() -> None:
+    """Nine ids near 2^20 do not fit 62 bits: the prefixes are numbered afresh, and nothing collides."""
+    random = torch.Generator().manual_seed(0)
+    ids = torch.randint(1, 2**20, (1, 40, 40), generator=random)
+    ids[0, 5:15] = ids[0, 20:30]
+    windows, rows = distinct_windows(ids, 3)
+    expected = F.pad(ids, [1] * 4).unfold(1, 3, 1).unfold(2, 3, 1).flatten(3)
+    assert torch.equal(windows[rows], expected)
+    assert len(windows) == len(torch.unique(expected.flatten(0, 2), dim=0)) < ids.numel()
+
+
+def test_flat_map_has_few_patterns() -> None:
+    patterns = find_patterns(torch.full((1, 64, 64), 3), 3)
+    assert len(patterns.hidden_windows) == 9  # corners, sides and the middle
+    assert len(patterns.windows) == 25
+    assert patterns.share == 25 / 64**2
+
+
+@pytest.mark.parametrize("slope", [0.2, 1.0])
+@pytest.mark.parametrize("samples", [1, 3])
+def test_modulate_against_one_expression(slope: float, samples: int) -> None:
+    codes = blobs(2 if samples == 1 else 1, 16, 24)
+    patterns = find_patterns(codes, 3)
+    x = torch.randn(len(codes) * samples, 300, 16, 24, dtype=torch.float64, requires_grad=True)  # several chunks
+    table = torch.randn(len(patterns.windows), 600, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn_like(x)
+    outputs, gradients = [], []
+    for function in (modulate, modulate_plain):
+        out = function(x, table, patterns, slope)
+        outputs.append(out)
+        gradients.append(torch.autograd.grad((out * weight).sum(), (x, table)))
+    torch.testing.assert_close(outputs[0], outputs[1], atol=1e-12, rtol=0)
+    for ours, plain in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, plain, atol=1e-11, rtol=0)
+
+
+def generators(dtype: torch.dtype, **settings: object) -> tuple[Generator, Generator]:
+    """One with patterns and one without, of the same weights, whose pictures are not saturated."""
+    torch.manual_seed(0)
+    made = [
+        Generator(
+            GeneratorSettings(channels=2, hidden=16, modulation=modulation, **settings), SPACE, height=64, width=96
+        ).to(dtype)
+        for modulation in ("pattern", "dense")
+    ]
+    for name, parameter in made[0].named_parameters():
+        torch.nn.init.normal_(parameter, std=0.3 if parameter.dim() == 1 else (2 / parameter[0].numel()) ** 0.5)
+        if name.startswith("to_rgb"):
+            parameter.data *= 0.3
+    made[1].load_state_dict(made[0].state_dict())
+    return made[0], made[1]
+
+
+VARIANTS = [
+    {"statistics": "batch"},
+    {"statistics": "sync_batch"},
+    {"statistics": "instance"},
+    {"kernel_size": 5},
+    {"kernel_size": 1},
+    {"style_dim": 7},
+]
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+@pytest.mark.parametrize(
+    ("dtype", "bound", "gradient_bound"), [(torch.float64, 1e-12, 1e-10), (torch.float32, 1e-4, 1e-4)]
+)
+def test_patterns_are_exact(variant: dict, dtype: torch.dtype, bound: float, gradient_bound: float) -> None:
+    pattern, dense = generators(dtype, **variant)
+    codes = blobs(2, 64, 96)
+    z = torch.randn(2, variant["style_dim"], dtype=dtype) if "style_dim" in variant else None
+    # Training mode: the statistics of this batch, and a power iteration each.
+    out, expected = pattern.train()(codes, z), dense.train()(codes, z)
+    assert 0.05 < expected.std() < 0.9
+    torch.testing.assert_close(out, expected, atol=bound, rtol=0)
+    weight = torch.randn_like(out)
+    (out * weight).sum().backward()
+    (expected * weight).sum().backward()
+    for (name, ours), theirs in zip(pattern.named_parameters(), dense.parameters(), strict=True):
+        if re.search(r"conv_[01]\.bias|norm_shortcut\.beta\.bias|first\.bias", name):
+            continue  # a constant before a normalisation: the true gradient is 0
+        assert (ours.grad - theirs.grad).norm() <= gradient_bound * theirs.grad.norm(), name
+    # Evaluation mode, in which the folded generator is the same too.
+    pattern.eval()
+    dense.eval()
+    with torch.no_grad():
+        expected = dense(codes, z)
+        torch.testing.assert_close(pattern(codes, z), expected, atol=bound, rtol=0)
+        for generator in (pattern, dense):
+            before = {key: value.clone() for key, value in generator.state_dict().items()}
+            folded = FoldedGenerator(generator, dtype)
+            torch.testing.assert_close(folded(codes, z), expected.float(), atol=max(bound, 1e-6), rtol=0)
+            # Folding works on a copy, which shares nothing with the network it was made from.
+            assert all(torch.equal(value, before[key]) for key, value in generator.state_dict().items())
+            torch.testing.assert_close(generator(codes, z), expected, atol=bound, rtol=0)
+
+
+def test_samples_of_one_map_share_its_tables() -> None:
+    pattern, _ = generators(torch.float32, style_dim=5)
+    folded = FoldedGenerator(pattern.eval())
+    codes, z = blobs(1, 64, 96), torch.randn(3, 5)
+    semantics = folded.semantics(codes)
+    one_by_one = torch.cat([folded(semantics, style[None]) for style in z])
+    assert torch.equal(one_by_one[1:2], folded(codes, z[1:2]))
+    torch.testing.assert_close(folded(folded.semantics(codes), z), one_by_one, atol=1e-5, rtol=0)
+
+
+def test_bfloat16_is_close() -> None:
+    pattern, dense = generators(torch.float32)
+    codes = blobs(1, 64, 96)
+    with torch.no_grad():
+        expected = dense.eval()(codes)
+    assert (FoldedGenerator(pattern.eval(), torch.bfloat16)(codes) - expected).abs().mean() < 0.02
+
+
+def test_mixed_precision_training() -> None:
+    pattern, dense = generators(torch.float32)
+    codes = blobs(2, 64, 96)
+    gradients = []
+    for generator in (pattern, dense):
+        with torch.autocast("cpu", torch.bfloat16):
+            out = generator.train()(codes)
+        out.float().square().mean().backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in generator.blocks[-1].norm_1.parameters()]))
+    assert torch.nn.functional.cosine_similarity(*gradients, dim=0) > 0.97
+
+
+def test_other_sizes_than_the_recipe() -> None:
+    """A generator without style is fully convolutional."""
+    pattern, dense = generators(torch.float32)
+    codes = blobs(1, 96, 32)
+    with torch.no_grad():
+        expected = dense.eval()(codes)
+    torch.testing.assert_close(FoldedGenerator(pattern.eval())(codes), expected, atol=1e-4, rtol=0)
+
+
+def test_auto_takes_dense_where_windows_are_distinct(caplog: pytest.LogCaptureFixture) -> None:
+    _say_dense.cache_clear()
+    with caplog.at_level(logging.INFO, "pipeline.networks.semantics"):
+        assert Semantics(noise(1, 16, 16), SPACE, "auto").patterns_at(16, 16, 3) is None
+        assert Semantics(noise(1, 16, 16), SPACE, "auto").patterns_at(16, 16, 3) is None
+    assert [record.getMessage() for record in caplog.records] == [
+        "modulation at 16x16 is dense for label maps of which more than 85% of the windows are distinct"
+    ]
+    assert Semantics(noise(1, 16, 16), SPACE, "pattern").patterns_at(16, 16, 3) is not None
+    assert Semantics(blobs(1, 64, 64), SPACE, "auto").patterns_at(64, 64, 3) is not None
+    assert Semantics(blobs(1, 64, 64), SPACE, "dense").patterns_at(64, 64, 3) is None
