@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -286,6 +287,120 @@ def train_segmenter(recipe: Path, out: Path, weights: Path | None, overrides: tu
         f"{out / 'segmenter.safetensors'}: mean IoU {made['validation_mean_iou']:.1%}, "
         f"accuracy {made['validation_accuracy']:.1%} on {made['validation_photographs']} validation photographs"
     )
+
+
+@main.group(cls=Verbs)
+def bench() -> None:
+    """Race our paths against the alternatives: same weights, same label maps, one process each, laps in turn."""
+
+
+LAPS = click.option("--laps", type=click.IntRange(1), default=5, show_default=True, help="Of each; medians count.")
+THREADS = click.option("--threads", type=click.IntRange(1), help="Of each process  [default: the cores]")
+MAPS = click.option("--input", "source", type=EXISTING, help="Parquet of label maps  [default: landscapes]")
+NOISE = click.option("--noise", is_flag=True, help="Random pixels for label maps: the worst case for patterns.")
+JSON = click.option("--json", "json_path", type=EXISTING, help="Write all figures to this file.")
+PATHS = click.option("--paths", help="Comma-separated; an unknown one lists them  [default: all that make sense]")
+CROP = click.option("--size", type=Size(), help="Of the pictures  [default: the recipe's]")
+
+
+@bench.command("synthesize")
+@click.option("--checkpoint", required=True, help="As for synthesize; untrained:RECIPE.yaml for fresh weights.")
+@MAPS
+@click.option("--maps", type=click.IntRange(1), default=4, show_default=True, help="Label maps in a lap.")
+@click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Label maps in a pass.")
+@click.option("--samples", type=click.IntRange(1), default=1, show_default=True, help="Pictures of each label map.")
+@CROP
+@NOISE
+@PATHS
+@LAPS
+@THREADS
+@JSON
+def bench_synthesize(
+    checkpoint: str, paths: str | None, laps: int, threads: int | None, json_path: Path | None, **load: Any
+) -> None:
+    """Race ways to run a generator; those whose libraries are missing say so (extra [bench]).
+
+    \b
+    Example:
+      spadework bench synthesize --checkpoint untrained:configs/landscape.yaml --maps 2 --laps 3
+    """
+    from pipeline.bench.synthesis import Load
+    from pipeline.bench.synthesis import bench_synthesize as run
+
+    names = tuple(paths.split(",")) if paths else ()
+    threads = threads or os.cpu_count() or 1
+    click.echo(run(checkpoint, load=Load(**load), contestants=names, laps=laps, threads=threads, json_path=json_path))
+
+
+@bench.command("train")
+@click.argument("recipe", type=EXISTING)
+@MAPS
+@click.option("--batch", "maps", type=click.IntRange(1), default=4, show_default=True, help="Label maps in a step.")
+@CROP
+@NOISE
+@PATHS
+@LAPS
+@THREADS
+@JSON
+@click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Override a field of the recipe.")
+def bench_train(
+    recipe: Path,
+    paths: str | None,
+    laps: int,
+    threads: int | None,
+    json_path: Path | None,
+    overrides: tuple[str, ...],
+    **load: Any,
+) -> None:
+    """Race training steps (generator and discriminator, no perceptual term) with patterns and without.
+
+    \b
+    Example:
+      spadework bench train configs/landscape.yaml --laps 3
+    """
+    from pipeline.bench.synthesis import Load
+    from pipeline.config import load_recipe
+    from training.bench import bench_train as run
+
+    names = tuple(paths.split(",")) if paths else ()
+    threads = threads or os.cpu_count() or 1
+    settings = load_recipe(recipe, overrides)
+    click.echo(run(settings, load=Load(**load), contestants=names, laps=laps, threads=threads, json_path=json_path))
+
+
+@main.command()
+@click.option("--images", required=True, type=EXISTING, help="Folder that synthesize wrote.")
+@click.option("--reference", required=True, type=EXISTING, help="Parquet with the photographs of the same label maps.")
+@click.option("--segmenter", default="deeplab", show_default=True, help="Network that looks for the classes.")
+@click.option("--segmenter-weights", required=True, type=EXISTING, help="Its weights; of deeplab, the run directory.")
+@click.option("--out", required=True, type=EXISTING, help="Folder for report.html, report.md and report.json.")
+@click.option("--baseline", "baselines", multiple=True, metavar="NAME=PATH", help="More pictures to compare with.")
+@click.option("--inception-weights", type=EXISTING, help="Local file of FID's Inception; without it there is no FID.")
+@click.option("--protocol", "protocols", multiple=True, default=("native",), show_default=True, help="How to score.")
+@click.option("--workers", default=0, show_default=True, type=click.IntRange(0), help="Ray actors; 0: this process.")
+@click.option("--batch-size", default=16, show_default=True, type=click.IntRange(1), help="Pictures at a time.")
+@click.option("--examples", default=8, show_default=True, type=click.IntRange(0), help="Pictures shown in the report.")
+@click.option("--cache", type=EXISTING, help="Folder to keep judgements in, so that none is made twice.")
+@click.option("--title", help="Of the report.")
+def evaluate(images: Path, reference: Path, out: Path, baselines: tuple[str, ...], **options: Any) -> None:
+    """Score pictures by what a segmentation network sees in them, beside the real photographs.
+
+    \b
+    Example:
+      spadework evaluate --images images/ --reference data/landscape/validation.parquet \\
+        --segmenter-weights runs/segmenter --out report/
+    """
+    from evaluation.evaluate import evaluate as run
+    from evaluation.report import summary
+
+    named = {}
+    for text in baselines:
+        name, equals, path = text.partition("=")
+        if not (name and equals and path):
+            raise InputError(f"--baseline {text}: write NAME=PATH, such as untrained=images-untrained/")
+        named[name] = Path(path)
+    click.echo(summary(run(images, reference, out, baselines=named, **options)))
+    click.echo(f"Report: {out / 'report.html'}")
 
 
 if __name__ == "__main__":

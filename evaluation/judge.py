@@ -1,0 +1,134 @@
+"""A segmenter (and Inception, where its weights are given) at work: pictures in, judgements out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol as Interface
+
+import numpy as np
+import torch
+
+from evaluation.confusion import ConfusionMatrix
+from evaluation.judgements import Confusions, Judgements
+from evaluation.protocols import Protocol
+from evaluation.segmenters.base import Segmenter
+from pipeline.errors import InputError
+from pipeline.labels import LabelSpace
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture and the label map that it should show."""
+
+    id: str
+    sample: int
+    image: np.ndarray
+    """uint8 `[H, W, 3]`."""
+    label: np.ndarray
+    """Stored ids `[h, w]`, of any size."""
+
+
+class FeatureNetwork(Interface):
+    """What gives FID its features."""
+
+    def __call__(self, images: list[np.ndarray]) -> np.ndarray:
+        """uint8 `[H, W, 3]` each to float32 `[N, d]`."""
+        ...
+
+
+class Judge:
+    """Judges pictures by one or more protocols, with one pass of the segmenter for all that can share it."""
+
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        space: LabelSpace,
+        protocols: Sequence[Protocol],
+        *,
+        inception: FeatureNetwork | None = None,
+        batch_size: int = 16,
+        device: str = "cpu",
+    ) -> None:
+        self.segmenter = segmenter
+        self.space = space
+        self.protocols = tuple(protocols)
+        self.inception = inception
+        self.batch_size = batch_size
+        self.device = torch.device(device)
+
+    def judge(self, pictures: Iterable[Picture]) -> Judgements | None:
+        """The judgements of all pictures, in their order; None if there are none."""
+        parts = [self._judge_batch(batch) for batch in _batches(pictures, self.batch_size)]
+        return Judgements.joined(parts) if parts else None
+
+    def predict(self, pictures: Sequence[Picture]) -> list[np.ndarray]:
+        """Predicted classes int16 `[h, w]` of each, by the first protocol; for illustrations."""
+        return [
+            array
+            for batch in _batches(pictures, self.batch_size)
+            for array in self._predictions(batch)[0][self.protocols[0].name]
+        ]
+
+    def target(self, picture: Picture) -> np.ndarray:
+        """What the prediction of a picture is compared with, by the first protocol: int16 `[h, w]`."""
+        return self._target(picture, self.protocols[0])
+
+    def _judge_batch(self, batch: list[Picture]) -> Judgements:
+        classes = len(self.segmenter.classes)
+        predictions, features = self._predictions(batch)
+        confusions = {}
+        for protocol in self.protocols:
+            matrices = []
+            for picture, predicted in zip(batch, predictions[protocol.name], strict=True):
+                matrix = ConfusionMatrix(classes)
+                matrix.update(self._target(picture, protocol), predicted)
+                matrices.append(matrix)
+            confusions[protocol.name] = Confusions.of(matrices, classes)
+        return Judgements(
+            ids=np.array([picture.id for picture in batch]),
+            samples=np.array([picture.sample for picture in batch], np.int32),
+            sizes=np.array([picture.image.shape[:2] for picture in batch], np.int32),
+            confusions=confusions,
+            features=features,
+            inception=self.inception([picture.image for picture in batch]) if self.inception else None,
+        )
+
+    @torch.inference_mode()
+    def _predictions(self, batch: list[Picture]) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Predicted classes int16 `[N, h, w]` by protocol, and the segmenter's features by the first protocol."""
+        images = torch.from_numpy(np.stack([picture.image for picture in batch])).to(self.device)
+        images = images.permute(0, 3, 1, 2).float()  # [N, 3, H, W]
+        picture_size, label_size = batch[0].image.shape[:2], batch[0].label.shape
+        seen = {}
+        predictions = {}
+        for protocol in self.protocols:
+            if protocol.input_fields not in seen:
+                seen[protocol.input_fields] = self.segmenter(protocol.input(images, label_size))
+            size = label_size if protocol.label_size == "label" else picture_size
+            predicted = protocol.predict(seen[protocol.input_fields].scores, size)
+            predictions[protocol.name] = predicted.to(torch.int16).cpu().numpy()
+        features = seen[self.protocols[0].input_fields].features
+        return predictions, features.float().cpu().numpy()
+
+    def _target(self, picture: Picture, protocol: Protocol) -> np.ndarray:
+        try:
+            return protocol.target(picture.label, self.space, picture.image.shape[:2])
+        except InputError as error:
+            raise InputError(f"picture '{picture.id}': {error}") from None
+
+
+def _batches(pictures: Iterable[Picture], size: int) -> Iterator[list[Picture]]:
+    """Neighbours of equal sizes, at most `size` of them."""
+    batch: list[Picture] = []
+    for picture in pictures:
+        if batch and (
+            len(batch) == size
+            or picture.image.shape != batch[0].image.shape
+            or picture.label.shape != batch[0].label.shape
+        ):
+            yield batch
+            batch = []
+        batch.append(picture)
+    if batch:
+        yield batch

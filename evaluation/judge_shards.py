@@ -1,0 +1,175 @@
+"""[Ray] Sets of pictures judged shard by shard, here or by a pool of actors, and never twice: results are kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from evaluation.judge import Judge
+from evaluation.judgements import Judgements
+from evaluation.picture_sets import PictureSet, Selection, digest_shard, read_shard
+from evaluation.protocols import Protocol
+from evaluation.segmenters import load_segmenter
+from pipeline.errors import InputError
+from pipeline.labels import LabelSpace
+from pipeline.shards import Shard
+
+VERSION = 1
+"""Of the judging; raise it when the same inputs give other judgements, so that kept ones are not used."""
+
+
+@dataclass(frozen=True)
+class JudgeOrder:
+    """All that makes a judge; it pickles."""
+
+    segmenter: str
+    weights: Path
+    weights_sha256: str | None
+    space: LabelSpace
+    protocols: tuple[Protocol, ...]
+    inception: Path | None = None
+    inception_sha256: str | None = None
+    batch_size: int = 16
+    device: str = "cpu"
+    threads: int | None = None
+    """Of torch in each process; None: as they are."""
+    cache: Path | None = None
+    """Folder in which judgements are kept, by the content of what was judged."""
+
+    def build(self) -> Judge:
+        """Load the networks."""
+        if self.threads is not None:
+            import torch
+
+            torch.set_num_threads(self.threads)
+        inception = None
+        if self.inception is not None:
+            from evaluation.features import Inception
+
+            inception = Inception.load(self.inception, resizer=self.protocols[0].fid_resizer, device=self.device)
+        segmenter = load_segmenter(self.segmenter, self.weights, device=self.device)
+        return Judge(
+            segmenter,
+            self.space,
+            self.protocols,
+            inception=inception,
+            batch_size=self.batch_size,
+            device=self.device,
+        )
+
+    def place(self, task: ShardTask) -> Path | None:
+        """Where the judgements of a shard are kept."""
+        if self.cache is None:
+            return None
+        parts = {
+            "version": VERSION,
+            "segmenter": [self.segmenter, self.weights_sha256],
+            "space": self.space.model_dump(mode="json"),
+            "protocols": [protocol.model_dump(mode="json") for protocol in self.protocols],
+            "inception": self.inception_sha256,
+            "batch_size": self.batch_size,
+            "device": self.device.split(":")[0],
+            "pictures": digest_shard(task.shard, task.selection),
+        }
+        digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        return self.cache / digest[:2] / f"{digest}.npz"
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """Some pictures of a shard to be judged."""
+
+    index: int
+    shard: Shard
+    selection: Selection
+    has_samples: bool
+
+
+class ShardJudge:
+    """A worker: a judge that reads shards and keeps its results."""
+
+    def __init__(self, order: JudgeOrder) -> None:
+        self.order = order
+        self._judge: Judge | None = None
+
+    def run(self, task: ShardTask) -> Judgements | None:
+        """The judgements of a shard, kept ones where there are; None if none of its pictures is selected."""
+        place = self.order.place(task)
+        if place is not None and place.is_file():
+            return Judgements.load(place)
+        if self._judge is None:  # Not before it is needed: with kept judgements it never is.
+            self._judge = self.order.build()
+        made = self._judge.judge(read_shard(task.shard, task.selection, has_samples=task.has_samples))
+        if place is not None and made is not None:
+            made.save(place)
+        return made
+
+
+def judge_set(
+    order: JudgeOrder, pictures: PictureSet, selection: Selection, *, workers: int = 0, what: str = "pictures"
+) -> Judgements:
+    """Judge the selected pictures of a set, in order, by `workers` actors (0 or 1: in this process, without Ray).
+
+    The shards do not depend on the number of workers, and neither does the result.
+    """
+    tasks = [
+        ShardTask(index, shard, selection, pictures.has_samples) for index, shard in enumerate(pictures.plan.shards)
+    ]
+    parts: dict[int, Judgements] = {}
+    total = sum(1 for name, _ in pictures.keys if selection.ids is None or name in selection.ids)
+    run = _in_pool(order, tasks, workers) if workers > 1 and len(tasks) > 1 else _here(order, tasks)
+    with tqdm(total=total, desc=what, unit="image") as bar:
+        for index, part in run:
+            if part is not None:
+                parts[index] = part
+                bar.update(len(part))
+    return Judgements.joined([parts[index] for index in sorted(parts)])
+
+
+def _here(order: JudgeOrder, tasks: Sequence[ShardTask]) -> Iterator[tuple[int, Judgements | None]]:
+    worker = ShardJudge(order)
+    for task in tasks:
+        yield task.index, worker.run(task)
+
+
+def _in_pool(order: JudgeOrder, tasks: Sequence[ShardTask], workers: int) -> Iterator[tuple[int, Judgements | None]]:
+    from pipeline.ray_session import ray_session
+
+    with ray_session(num_cpus=max(4, workers + 1)):
+        import ray
+
+        gpus = 1 if order.device.startswith("cuda") else 0
+        actor = ray.remote(num_cpus=0 if "RAY_ADDRESS" not in os.environ else order.threads or 1, num_gpus=gpus)(_Actor)
+        idle = [actor.remote(order) for _ in range(min(workers, len(tasks)))]
+        running: dict = {}
+        waiting = list(reversed(tasks))
+        while waiting or running:
+            while waiting and idle:
+                worker, task = idle.pop(), waiting.pop()
+                running[worker.run.remote(task)] = (worker, task)  # type: ignore[attr-defined]
+            done, _ = ray.wait(list(running), num_returns=1)
+            worker, task = running.pop(done[0])
+            idle.append(worker)
+            result = ray.get(done[0])
+            if isinstance(result, InputError):
+                raise result
+            yield task.index, result
+
+
+class _Actor:
+    """A worker as Ray wants one."""
+
+    def __init__(self, order: JudgeOrder) -> None:
+        self._worker = ShardJudge(order)
+
+    def run(self, task: ShardTask) -> Judgements | InputError | None:
+        try:
+            return self._worker.run(task)
+        except InputError as error:  # As a value: Ray would wrap it into pages of traceback.
+            return error

@@ -1,0 +1,119 @@
+"""Scores of sets of pictures, typed, and as JSON."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from evaluation.confusion import ConfusionMatrix
+from evaluation.protocols import Protocol
+
+Role = Literal["synthesized", "baseline", "photographs"]
+
+SCHEMA = 1
+"""Of report.json."""
+
+
+@dataclass(frozen=True)
+class LabelScores:
+    """How well predicted labels agree with the label maps, by one protocol. Shares of 1; None where undefined."""
+
+    mean_iou: float | None
+    frequency_weighted_iou: float | None
+    accuracy: float | None
+    """Void pixels left out."""
+    accuracy_void_as_error: float | None
+    class_iou: dict[str, float | None]
+    class_share: dict[str, float]
+    """The share of the known pixels that are of this class."""
+    confusion: list[list[int]]
+    """Pixels by true and predicted class; the last row is void, the last column "no class of ours"."""
+
+    @classmethod
+    def of(cls, matrix: ConfusionMatrix, classes: tuple[str, ...], protocol: Protocol) -> LabelScores:
+        """Read the scores off a data set's matrix."""
+        known = max(int(matrix.target_pixels.sum()), 1)
+        return cls(
+            mean_iou=finite(matrix.mean_iou(protocol.averaging)),
+            frequency_weighted_iou=finite(matrix.frequency_weighted_iou()),
+            accuracy=finite(matrix.accuracy()),
+            accuracy_void_as_error=finite(matrix.accuracy_void_as_error()),
+            class_iou=dict(zip(classes, map(finite, matrix.class_iou()), strict=True)),
+            class_share=dict(zip(classes, (matrix.target_pixels / known).tolist(), strict=True)),
+            confusion=matrix.counts.tolist(),
+        )
+
+    def headline_accuracy(self, protocol: Protocol) -> float | None:
+        """The accuracy that the protocol publishes."""
+        return self.accuracy_void_as_error if protocol.void_is_error else self.accuracy
+
+
+@dataclass(frozen=True)
+class SetScores:
+    """All scores of one set of pictures."""
+
+    name: str
+    role: Role
+    pictures: int
+    label_maps: int
+    labels: dict[str, LabelScores]
+    """By protocol."""
+    segmenter_frechet: float | None = None
+    """Frechet distance to the photographs on the segmenter's features; None for the photographs themselves."""
+    fid: float | None = None
+    """Frechet distance to the photographs on FID's Inception features."""
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """95% intervals of headline scores, by name."""
+    source: dict[str, Any] = field(default_factory=dict)
+    """Where the pictures came from: path, checkpoint, seed (JSON values)."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A whole evaluation."""
+
+    title: str
+    classes: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...]
+    protocols: tuple[Protocol, ...]
+    sets: tuple[SetScores, ...]
+    """The synthesized pictures first, baselines next, the photographs last."""
+    settings: dict[str, Any]
+    """Segmenter, features, hashes: everything else that the scores depend on (JSON values)."""
+    unpaired: dict[str, list[str]] = field(default_factory=dict)
+    """Ids without a partner, by set."""
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def synthesized(self) -> SetScores:
+        """The set that is judged."""
+        return self.sets[0]
+
+    @property
+    def ceiling(self) -> SetScores:
+        """The photographs, judged like the synthesized pictures."""
+        return self.sets[-1]
+
+    @property
+    def main_protocol(self) -> Protocol:
+        """The one that headlines use."""
+        return self.protocols[0]
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values; `report.json`."""
+        fields = asdict(self)
+        fields["protocols"] = [protocol.model_dump(mode="json") for protocol in self.protocols]
+        return {"schema": SCHEMA, **fields}
+
+
+def finite(value: float | np.floating) -> float | None:
+    """JSON has no NaN."""
+    return None if math.isnan(value) else float(value)
+
+
+def ratio(part: float | None, whole: float | None) -> float | None:
+    """part / whole, None where that is undefined."""
+    return None if part is None or not whole else part / whole
