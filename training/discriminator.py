@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pipeline.config import DiscriminatorSettings
 from pipeline.labels import LabelSpace
-from pipeline.networks.spectral import spectral_norm
+from pipeline.networks.spectral import settle_spectral_norm, spectral_norm
 from training.label_planes import LabelPlanes, label_pyramid
 
 MAX_CHANNELS = 512
@@ -72,6 +72,7 @@ class Discriminator(nn.Module):
         super().__init__()
         self.space = space
         self.scales = nn.ModuleList(PatchDiscriminator(settings, space.channels) for _ in range(settings.scales))
+        settle_spectral_norm(self)
 
     def planes(self, codes: Tensor) -> list[LabelPlanes]:
         """What `forward` needs to know of the label maps, codes int32 `[N, H, W]`; the weights do not matter to it."""

@@ -37,6 +37,11 @@ class Batch:
         return Batch(*(value.to(device, non_blocking=True) for value in (self.codes, self.pictures, self.noise)))
 
 
+def at_least_float32(value: Tensor) -> Tensor:
+    """For losses, whose long sums lose too much in half precision."""
+    return value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
+
+
 class Synthesis(nn.Module):
     """The generator as training runs it: a style, where it takes one, is that of the photograph itself (the VAE)."""
 
@@ -49,7 +54,7 @@ class Synthesis(nn.Module):
         """Fakes `[N, 3, H, W]`, and the KL divergence of their styles, summed (None without an encoder)."""
         if self.encoder is None:
             return self.generator(semantics), None
-        mu, logvar = (value.float() for value in self.encoder(pictures))
+        mu, logvar = (at_least_float32(value) for value in self.encoder(pictures))
         return self.generator(semantics, sample_style(mu, logvar, noise)), losses.kl_divergence(mu, logvar)
 
 
@@ -163,11 +168,7 @@ class GanStep:
     ) -> tuple[losses.Features, losses.Features]:
         # One pass over [fake; real], so that one power iteration serves both.
         features = discriminator(planes, torch.cat([fake.to(real.dtype), real]))
-        # Losses in at least float32: scores are few, and the sums behind their means are long.
-        features = [
-            [layer if layer.dtype == torch.float64 else layer.float() for layer in layers] for layers in features
-        ]
-        return losses.split_features(features)
+        return losses.split_features([[at_least_float32(layer) for layer in layers] for layers in features])
 
     def _autocast(self, batch: Batch) -> torch.autocast:
         enabled = self.precision != torch.float32

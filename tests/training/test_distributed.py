@@ -1,0 +1,87 @@
+"""Two workers are one worker with the doubled batch: losses, gradients, running statistics and weights."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from pipeline.config import Recipe
+from training.data import Examples, TrainingData
+from training.loop import TrainingState, Worker
+from training.step import Batch
+
+Make = Callable[..., Recipe]
+
+STEPS = 10
+
+
+def steps(recipe: Recipe, worker: Worker) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
+    """Ten steps in float64: the losses (means over the workers), and all that training changes."""
+    torch.set_num_threads(1)
+    torch.set_default_dtype(torch.float64)
+    try:
+        state = TrainingState(recipe, worker, None)
+        data = TrainingData(Examples(recipe.data.train, recipe), rank=worker.rank, workers=worker.count)
+        batches = data.batches()
+        for optimiser in (state.step.optimiser, state.step.discriminator_optimiser):
+            # Adam moves a weight by the learning rate even where its gradient is only rounding error; not with this.
+            optimiser.adam.param_groups[0]["eps"] = 1e-6
+        losses = []
+        for _ in range(STEPS):
+            batch = next(batches)
+            terms = state.step(Batch(batch.codes, batch.pictures.double(), batch.noise.double()))
+            losses.append(worker.mean(torch.stack(list(terms.values()))))
+        batches.close()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    networks = {"synthesis": state.step.bare_synthesis, "discriminator": state.step.bare_discriminator}
+    found = {f"{name}.{key}": value for name, net in networks.items() for key, value in net.state_dict().items()}
+    for name, net in networks.items():
+        found |= {f"{name}.{key}.grad": value.grad for key, value in net.named_parameters()}
+    return losses, found
+
+
+def one_of_two(rank: int, recipes: list[Recipe], port: int, out: Path) -> None:
+    """A worker process; the leading one saves what it found for each recipe."""
+    address = f"tcp://127.0.0.1:{port}"
+    dist.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
+    found = [steps(recipe, Worker(rank, 2)) for recipe in recipes]
+    if rank == 0:
+        torch.save(found, out)
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def recipes(tiny_recipe: Make) -> list[Recipe]:
+    """Without and with a style. Not 32x32, where first feature maps have one pixel and may have no variance."""
+    return [tiny_recipe(style_dim=style_dim, size=64) for style_dim in (0, 3)]
+
+
+@pytest.fixture(scope="module")
+def of_two(recipes: list[Recipe], tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    """What two workers find."""
+    out = tmp_path_factory.mktemp("two") / "found.pt"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    mp.spawn(one_of_two, (recipes, port, out), nprocs=2)
+    return torch.load(out)
+
+
+@pytest.mark.parametrize("index", [0, 1], ids=["plain", "with style"])
+def test_two_workers_are_one_with_the_doubled_batch(recipes: list[Recipe], of_two: list[Any], index: int) -> None:
+    losses, found = of_two[index]
+    expected_losses, expected = steps(recipes[index], Worker())
+    torch.testing.assert_close(losses[0], expected_losses[0], rtol=1e-13, atol=1e-13)
+    for two, one in zip(losses, expected_losses, strict=True):
+        torch.testing.assert_close(two, one, rtol=1e-8, atol=1e-8)  # rounding errors grow from step to step
+    assert set(found) == set(expected)
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-7, atol=1e-8, msg=lambda text, at=name: f"{at}: {text}")

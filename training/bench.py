@@ -1,0 +1,92 @@
+"""The race of training steps: `spadework bench train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.bench.race import Entry, race, table, write_json
+from pipeline.bench.synthesis import Load, describe, workload_codes
+from pipeline.config import Recipe, parse_recipe
+from pipeline.errors import InputError
+
+CONTESTANTS = ("dense-fp32", "pattern-fp32", "dense-bf16", "pattern-bf16")
+"""How gamma and beta are computed, and the precision; the first is the one all are compared with."""
+
+
+def bench_train(
+    recipe: Recipe,
+    *,
+    load: Load,
+    contestants: tuple[str, ...] = (),
+    laps: int = 5,
+    threads: int,
+    json_path: Path | None,
+) -> str:
+    """Race whole steps (generator and discriminator) of a recipe without its perceptual term; returns the table.
+
+    A lap is a step on `load.maps` label maps. Raises `InputError` for unknown contestants.
+    """
+    import torch
+
+    names = (CONTESTANTS[0], *(name for name in contestants or CONTESTANTS if name != CONTESTANTS[0]))
+    unknown = [name for name in names if name not in CONTESTANTS]
+    if unknown:
+        raise InputError(f"unknown contestant '{unknown[0]}'; there are {', '.join(CONTESTANTS)}")
+    if load.size:
+        height, width = load.size
+        fields = recipe.model_dump(mode="json")
+        fields["data"] |= {"height": height, "width": width}
+        recipe = parse_recipe(fields, source="--size")
+    common = {
+        "recipe": recipe.model_dump(mode="json"),
+        "codes": workload_codes(recipe, load),
+        "device": "cuda" if torch.cuda.is_available() else "cpu",
+        "threads": threads,
+    }
+    results = race([Entry(name, build, {"name": name, **common}) for name in names], laps=laps)
+    if json_path:
+        write_json(json_path, results, describe(recipe.name, load, threads))
+    return table(results, items=1, item="step")
+
+
+def build(name: str, recipe: dict[str, Any], codes: np.ndarray, device: str, threads: int) -> Steps:
+    """Make a contestant, in its own process."""
+    modulation, precision = name.split("-")
+    recipe["generator"]["modulation"] = modulation
+    recipe["training"]["precision"] = precision
+    recipe["losses"]["perceptual"] = 0
+    return Steps(parse_recipe(recipe, source="bench"), codes, device, threads)
+
+
+class Steps:
+    """Training steps on one batch of label maps and pictures of noise, from the same weights in every process."""
+
+    def __init__(self, recipe: Recipe, codes: np.ndarray, device: str, threads: int) -> None:
+        import torch
+
+        from pipeline.checkpoints import build_encoder, build_generator
+        from pipeline.memory import keep_freed_memory
+        from training.discriminator import Discriminator
+        from training.step import Batch, GanStep, Synthesis
+
+        torch.set_num_threads(threads)
+        keep_freed_memory()
+        torch.manual_seed(0)
+        self.device = torch.device(device)
+        synthesis = Synthesis(build_generator(recipe), build_encoder(recipe))
+        discriminator = Discriminator(recipe.discriminator, recipe.labels)
+        for network in (synthesis, discriminator):
+            network.to(self.device).to(memory_format=torch.channels_last).train()
+        self.step = GanStep(synthesis, discriminator, weights=recipe.losses, settings=recipe.training)
+        count, height, width = codes.shape
+        pictures = torch.rand(count, 3, height, width) * 2 - 1
+        noise = torch.randn(2, count, recipe.generator.style_dim)
+        self.batch = Batch(torch.from_numpy(codes), pictures, noise).to(self.device)
+
+    def lap(self) -> np.ndarray:
+        """One step; what is compared are its losses."""
+        terms = self.step(self.batch)
+        return np.asarray([float(value) for value in terms.values()])

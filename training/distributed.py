@@ -1,0 +1,143 @@
+"""[Ray] The training loop on Ray Train's workers: gloo between CPUs, NCCL between GPUs.
+
+The workers write checkpoints into the run's folder and resume from there, so the folder must be on storage that all
+machines share (as Ray Train's own would have to be), and restarts need nothing that Ray keeps.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import Recipe, parse_recipe
+from pipeline.errors import InputError
+from pipeline.ray_session import prepare_environment, ray_session
+from training.run_folder import RunFolder
+
+log = logging.getLogger(__name__)
+
+RESTARTS = 3
+"""How often workers that died are started again, from the last checkpoint."""
+POLL_SECONDS = 0.2
+TIMEOUT_SECONDS = 300
+"""How long workers wait for one another in a reduction: longer than the leading one needs to draw and to save."""
+
+
+def train_on_ray(
+    recipe: Recipe,
+    folder: RunFolder,
+    *,
+    workers: int,
+    vgg_weights: Path | None,
+    should_stop: Callable[[], bool],
+    watch: Callable[[int, float], None],
+) -> int:
+    """Train with `workers` processes; returns the steps done. `watch` is told of steps and images per second.
+
+    Workers that die are started again from the last checkpoint; an `InputError` in one of them is raised here.
+    """
+    prepare_environment()
+    # Ray Train looks after its workers every 2 s otherwise, and every start and end waits for that.
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", str(POLL_SECONDS))
+    with ray_session():
+        from ray.train import TrainingFailedError
+
+        for attempt in range(RESTARTS + 1):
+            try:
+                _fit(recipe, folder, workers, vgg_weights, should_stop, watch)
+                return folder.step()
+            except TrainingFailedError as failure:
+                for error in getattr(failure, "worker_failures", {}).values():
+                    cause = getattr(error, "cause", None) or error
+                    if isinstance(cause, InputError):
+                        raise InputError(str(cause)) from None
+                if attempt == RESTARTS or should_stop():
+                    raise
+                log.warning("a worker failed (%s); going on from step %d", _first_line(failure), folder.step())
+    raise AssertionError("unreachable")
+
+
+def _fit(
+    recipe: Recipe,
+    folder: RunFolder,
+    workers: int,
+    vgg_weights: Path | None,
+    should_stop: Callable[[], bool],
+    watch: Callable[[int, float], None],
+) -> None:
+    """One life of a group of workers, watched from this thread."""
+    import ray
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    gpus = ray.cluster_resources().get("GPU", 0) >= workers
+    storage = folder.path / ".ray"
+    folder.stop_file.unlink(missing_ok=True)
+    trainer = TorchTrainer(
+        _train_here,
+        train_loop_config={
+            "recipe": recipe.model_dump(mode="json"),
+            "folder": str(folder.path),
+            "base": str(Path.cwd()),
+            "vgg_weights": str(vgg_weights.absolute()) if vgg_weights else None,
+        },
+        scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpus, resources_per_worker={"CPU": 1}),
+        torch_config=TorchConfig(backend="nccl" if gpus else "gloo", timeout_s=TIMEOUT_SECONDS),
+        # Not Ray's own restarts: they would try a broken record again and again.
+        run_config=RunConfig(storage_path=str(storage), failure_config=FailureConfig(max_failures=0)),
+    )
+    outcome: list[BaseException] = []
+
+    def fit() -> None:
+        try:
+            trainer.fit()
+        except BaseException as error:  # noqa: BLE001 - raised again below, in the main thread
+            outcome.append(error)
+
+    # Not in the main thread, where Ray would take Ctrl-C for itself and abort without a checkpoint.
+    thread = threading.Thread(target=fit, name="ray-train", daemon=True)
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(POLL_SECONDS)
+            if should_stop():
+                folder.stop_file.touch()
+            latest = folder.latest_stats()
+            if latest:
+                watch(latest["step"], latest["images_per_second"])
+    finally:
+        folder.stop_file.unlink(missing_ok=True)
+        shutil.rmtree(storage, ignore_errors=True)
+    if outcome:
+        raise outcome[0]
+
+
+def _train_here(config: dict[str, Any]) -> None:
+    """What each worker runs."""
+    import torch
+    from ray.train import get_context
+    from ray.train.torch import get_device
+
+    from training.loop import Worker, train_worker
+
+    context = get_context()
+    # Ray gives a worker as many threads as logical CPUs, which are bookkeeping.
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
+    folder = RunFolder(Path(config["folder"]))
+    train_worker(
+        parse_recipe(config["recipe"], source="recipe"),
+        folder,
+        Worker(rank=context.get_world_rank(), count=context.get_world_size(), device=get_device()),
+        base=Path(config["base"]),
+        vgg_weights=Path(config["vgg_weights"]) if config["vgg_weights"] else None,
+        should_stop=folder.stop_file.exists,
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

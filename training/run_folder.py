@@ -1,0 +1,162 @@
+"""A run's folder: its recipe, its lock, and snapshots from which training goes on as if it had never stopped.
+
+recipe.yaml            the resolved recipe; another one is refused
+generator.safetensors  the averaged weights (and the style encoder's), replaced at every checkpoint
+checkpoints/           the last few snapshots: all that changes during training, in safetensors
+samples/ tensorboard/ stats.jsonl
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from pipeline.config import Recipe, dump_recipe, load_recipe
+from pipeline.errors import InputError
+
+KEPT = 2
+"""Snapshots that stay; older ones are removed."""
+LOCK_SECONDS = 30.0
+"""How long to wait for another process to let go of the folder: workers of a killed driver live on for seconds."""
+
+
+class RunFolder:
+    """The folder of one training run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path).absolute()
+        self.recipe_file = self.path / "recipe.yaml"
+        self.weights = self.path / "generator.safetensors"
+        self.stats = self.path / "stats.jsonl"
+        self.stop_file = self.path / ".stop"
+
+    def claim(self, recipe: Recipe) -> None:
+        """Make the folder that of a recipe; `InputError` where it holds something else."""
+        if self.recipe_file.exists():
+            differences = differing_fields(load_recipe(self.recipe_file), recipe)
+            if differences:
+                raise InputError(
+                    f"{self.path} holds a run of another recipe, which differs in {'; '.join(differences)}; "
+                    "give another --out, or the recipe that began it"
+                )
+        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise InputError(f"{self.path} exists and is not a training run; give a new folder as --out")
+        else:
+            self.path.mkdir(parents=True, exist_ok=True)
+            temporary = self.path / f".recipe.{os.getpid()}.tmp"
+            temporary.write_text(dump_recipe(recipe))
+            temporary.replace(self.recipe_file)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder against other writers; `InputError` if one does not let go of it."""
+        with (self.path / ".lock").open("w") as file:
+            deadline = time.monotonic() + LOCK_SECONDS
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except OSError:
+                    if time.monotonic() > deadline:
+                        raise InputError(
+                            f"another process is training in {self.path}; wait for it or stop it"
+                        ) from None
+                    time.sleep(0.2)
+            yield
+
+    def snapshots(self) -> list[Path]:
+        """The snapshots that there are, oldest first."""
+        return sorted((self.path / "checkpoints").glob("step-*.safetensors"))
+
+    def step(self) -> int:
+        """Steps that the newest snapshot has seen; 0 without one."""
+        found = self.snapshots()
+        return int(found[-1].stem.removeprefix("step-")) if found else 0
+
+    def save_snapshot(self, step: int, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> Path:
+        """Write a snapshot (atomically), then remove those beyond the last few. `values` is JSON."""
+        path = self.path / "checkpoints" / f"step-{step:08d}.safetensors"
+        path.parent.mkdir(exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        contiguous = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+        save_file(contiguous, temporary, {"values": json.dumps({"step": step, **values})})
+        temporary.replace(path)
+        for old in self.snapshots()[:-KEPT]:
+            old.unlink(missing_ok=True)
+        return path
+
+    def load_snapshot(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """The newest snapshot's tensors and values, or None where training has not begun."""
+        found = self.snapshots()
+        if not found:
+            return None
+        try:
+            with safe_open(found[-1], framework="pt") as file:
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (it is no mapping)
+                return tensors, json.loads(file.metadata()["values"])
+        except (SafetensorError, OSError) as error:
+            raise InputError(
+                f"snapshot {found[-1]} cannot be read ({error}); remove it to go on from the one before"
+            ) from None
+
+    def begin_stats(self, step: int) -> None:
+        """Forget the entries of steps that will be done again."""
+        if self.stats.exists():
+            kept = [line for line in self.stats.read_text().splitlines() if json.loads(line)["step"] <= step]
+            self.stats.write_text("".join(line + "\n" for line in kept))
+
+    def latest_stats(self) -> dict[str, Any] | None:
+        """The last whole entry of `stats.jsonl`."""
+        if not self.stats.exists():
+            return None
+        lines = self.stats.read_text().rpartition("\n")[0].rpartition("\n")
+        return json.loads(lines[2]) if lines[2] else None
+
+    def add_stats(self, entry: Mapping[str, Any]) -> None:
+        """Append an entry to `stats.jsonl`."""
+        with self.stats.open("a") as file:
+            file.write(json.dumps(entry) + "\n")
+
+
+def differing_fields(old: Recipe, new: Recipe) -> list[str]:
+    """`section.field (old, now new)` for every field in which two recipes differ."""
+    before, after = _flatten(old.model_dump(mode="json")), _flatten(new.model_dump(mode="json"))
+    return [
+        f"{key} ({before.get(key)}, now {after.get(key)})"
+        for key in before | after
+        if before.get(key) != after.get(key)
+    ]
+
+
+def _flatten(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in fields.items():
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
+
+
+def snapshot_optimiser(optimiser: torch.optim.Optimizer, prefix: str) -> dict[str, Tensor]:
+    """An optimiser's state as flat tensors."""
+    state = optimiser.state_dict()["state"]
+    return {f"{prefix}{index}.{key}": value for index, entry in state.items() for key, value in entry.items()}
+
+
+def restore_optimiser(optimiser: torch.optim.Optimizer, prefix: str, tensors: Mapping[str, Tensor]) -> None:
+    """The inverse of `snapshot_optimiser`."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith(prefix):
+            index, key = name.removeprefix(prefix).split(".")
+            state.setdefault(int(index), {})[key] = value
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})

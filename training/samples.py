@@ -1,0 +1,67 @@
+"""Grids of samples: a few fixed validation records, each as label map, photograph and synthesized picture."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pipeline.config import Recipe
+from pipeline.noise import style_noise
+from training.data import Examples, collate
+from training.step import Synthesis
+
+COUNT = 6
+"""Records in a grid, one a column."""
+
+
+class SampleGrid:
+    """The first records of the validation set, and how to draw what a generator makes of them."""
+
+    def __init__(self, path: Path, recipe: Recipe, device: torch.device) -> None:
+        examples = Examples(path, recipe, limit=COUNT)
+        self.batch = collate([examples[index] for index in range(len(examples))]).to(device)
+        noise = [
+            style_noise(recipe.training.seed, examples[i].id, 0, recipe.generator.style_dim)
+            for i in range(len(examples))
+        ]
+        self.noise = torch.stack(noise).to(device)
+        channels = np.stack([(examples[index].codes - 1) // 2 for index in range(len(examples))])
+        self.rows = [
+            recipe.labels.colour_table()[channels],
+            np.stack([examples[index].picture for index in range(len(examples))]),
+        ]
+
+    @torch.no_grad()
+    def draw(self, synthesis: Synthesis) -> np.ndarray:
+        """uint8 `[3 H, N W, 3]` (5 H with a style): label maps, photographs, synthesized pictures.
+
+        With a style, the third row has the photographs' own styles and the two below have random ones.
+        """
+        rows = list(self.rows)
+        semantics = synthesis.generator.semantics(self.batch.codes)
+        if synthesis.encoder is None:
+            rows.append(to_pixels(synthesis.generator(semantics)))
+        else:
+            rows.append(to_pixels(synthesis.generator(semantics, synthesis.encoder(self.batch.pictures)[0])))
+            rows.append(to_pixels(synthesis.generator(semantics, self.noise)))
+            rows.append(to_pixels(synthesis.generator(semantics, self.noise.roll(1, 0))))
+        return np.concatenate([np.concatenate(list(row), axis=1) for row in rows])
+
+    @staticmethod
+    def save(picture: np.ndarray, path: Path) -> None:
+        """Write a grid as PNG, atomically."""
+        from PIL import Image
+
+        path.parent.mkdir(exist_ok=True)
+        temporary = path.with_name(f".{path.stem}.{os.getpid()}.png")
+        Image.fromarray(picture).save(temporary)
+        temporary.replace(path)
+
+
+def to_pixels(pictures: torch.Tensor) -> np.ndarray:
+    """Pictures `[N, 3, H, W]` in [-1, 1] to uint8 `[N, H, W, 3]`."""
+    pixels = ((pictures.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return pixels.permute(0, 2, 3, 1).cpu().numpy()

@@ -1,0 +1,143 @@
+"""Training a recipe into a run's folder, in this process or on Ray workers."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from pipeline.config import Recipe
+from pipeline.errors import InputError
+from pipeline.records import check_dataset
+from training.run_folder import RunFolder
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a call of `train` came to."""
+
+    folder: Path
+    step: int
+    """Steps done in all, those of earlier calls included."""
+    finished: bool
+    """Whether these are all steps of the recipe; if not, the same call goes on."""
+
+
+def train(
+    recipe: Recipe,
+    out: Path,
+    *,
+    workers: int = 1,
+    vgg_weights: Path | None = None,
+    max_minutes: float | None = None,
+) -> TrainingResult:
+    """Train until the recipe's steps are done, `max_minutes` are over, or Ctrl-C; in each case a checkpoint is left.
+
+    A folder in which the same recipe was trained is gone on with. `workers` processes train on Ray, each on a GPU if
+    the machine has any; 0 trains in this process, without Ray. The batches, and up to rounding the weights, are
+    the same for any number. Raises `InputError` before any work where the data, the folder or the batch size do not
+    fit, and where a loss is no longer a number.
+    """
+    for path in (recipe.data.train, recipe.data.validation):
+        check_dataset(path, ("id", "label", "image"))
+    if vgg_weights and not vgg_weights.exists():
+        raise InputError(f"VGG weights {vgg_weights} do not exist")
+    if workers and recipe.training.batch_size % workers:
+        raise InputError(
+            f"training.batch_size is {recipe.training.batch_size}, which {workers} workers cannot share evenly; "
+            f"make it a multiple of {workers}"
+        )
+    folder = RunFolder(out)
+    folder.claim(recipe)
+    begin = time.monotonic()
+    with stop_signals() as stopped:
+
+        def should_stop() -> bool:
+            return stopped.is_set() or (max_minutes is not None and time.monotonic() - begin > 60 * max_minutes)
+
+        if workers:
+            from training.distributed import train_on_ray
+
+            with ProgressLine(recipe) as line:
+                step = train_on_ray(
+                    recipe,
+                    folder,
+                    workers=workers,
+                    vgg_weights=vgg_weights,
+                    should_stop=should_stop,
+                    watch=line.show,
+                )
+        else:
+            step = _train_here(recipe, folder, vgg_weights, should_stop)
+    return TrainingResult(folder.path, step, step == recipe.training.steps)
+
+
+def _train_here(recipe: Recipe, folder: RunFolder, vgg_weights: Path | None, should_stop: Callable[[], bool]) -> int:
+    import torch
+
+    from training.loop import Worker, train_worker
+
+    worker = Worker(device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    with ProgressLine(recipe) as line:
+        return train_worker(
+            recipe,
+            folder,
+            worker,
+            base=Path.cwd(),
+            vgg_weights=vgg_weights,
+            should_stop=should_stop,
+            progress=line.show,
+        )
+
+
+class ProgressLine:
+    """Steps done, images per second and the time left, on the terminal's error stream."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.total = recipe.training.steps
+        self.bar: tqdm | None = None
+
+    def __enter__(self) -> ProgressLine:
+        return self
+
+    def show(self, step: int, images_per_second: float) -> None:
+        """Move on to `step`."""
+        if self.bar is None:
+            self.bar = tqdm(desc="train", total=self.total, initial=step, unit="step", dynamic_ncols=True)
+        self.bar.set_postfix_str(f"{images_per_second:.1f} images/s" if images_per_second else "", refresh=False)
+        self.bar.update(step - self.bar.n)
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+@contextmanager
+def stop_signals() -> Iterator[threading.Event]:
+    """An event that Ctrl-C (SIGINT) and SIGTERM set; a second one of them ends the program at once."""
+    stopped = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stopped
+        return
+
+    def stop(number: int, frame: object) -> None:
+        if stopped.is_set():
+            raise KeyboardInterrupt
+        stopped.set()
+        log.warning("stopping after this step; the checkpoint is being written")
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
