@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,6 +15,7 @@ from pipeline.config import Recipe, dump_recipe, load_recipe
 from pipeline.errors import InputError
 from pipeline.images import decode_image
 from pipeline.networks.encoder import StyleEncoder
+from pipeline.networks.folded import FoldedGenerator
 from pipeline.networks.generator import Generator
 from pipeline.networks.semantics import Semantics
 
@@ -25,6 +25,7 @@ UNTRAINED = "untrained:"
 RECIPES = (".yaml", ".yml")
 
 Precision = Literal["fp32", "bf16"]
+DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -81,12 +82,14 @@ class Painter:
         if self.device.type == "cuda":
             torch.backends.cudnn.benchmark = False  # It would choose algorithms by stopwatch.
             torch.backends.cudnn.deterministic = True
-        self.weights = load_weights(source, self.device)
-        self.precision = precision
-        generator = self.weights.generator
-        self.multiple = 2**generator.settings.doublings
-        self.size = generator.size
-        self.style_dim = generator.settings.style_dim
+        weights = load_weights(source, self.device)
+        self.recipe, self.name = weights.recipe, weights.name
+        self._encoder = weights.encoder
+        self._generator = FoldedGenerator(weights.generator, DTYPES[precision])
+        self._settings = weights.recipe.generator
+        self._multiple = 2**self._settings.doublings
+        self.size = weights.generator.size
+        self.style_dim = self._settings.style_dim
 
     @torch.inference_mode()
     def prepare(self, codes: np.ndarray) -> Semantics:
@@ -95,39 +98,32 @@ class Painter:
         The padding repeats the border, so that the picture goes on there; `paint` cuts it off. Runs in any thread.
         """
         height, width = codes.shape
-        padding = ((0, -height % self.multiple), (0, -width % self.multiple))
+        padding = ((0, -height % self._multiple), (0, -width % self._multiple))
         padded = np.pad(codes, padding, mode="edge") if any(after for _, after in padding) else codes
-        semantics = self.weights.generator.semantics(torch.from_numpy(padded).unsqueeze(0).to(self.device))
+        semantics = self._generator.semantics(torch.from_numpy(padded).unsqueeze(0).to(self.device))
         self._discover(semantics)
         return semantics
 
     def _discover(self, semantics: Semantics) -> None:
         """Find the patterns of every resolution now, so that it happens beside the painting of another picture."""
-        settings = self.weights.generator.settings
         height, width = semantics.codes.shape[1:]
-        for doubling in range(settings.doublings + 1):
+        for doubling in range(self._settings.doublings + 1):
             scale = 2**doubling
-            semantics.patterns_at(height // scale, width // scale, settings.kernel_size)
+            semantics.patterns_at(height // scale, width // scale, self._settings.kernel_size)
 
     @torch.inference_mode()
     def paint(self, semantics: Semantics, z: torch.Tensor | None, height: int, width: int) -> np.ndarray:
         """One picture, uint8 `[height, width, 3]`; `z` float32 `[style_dim]` for a generator with style."""
         style = None if z is None else z.unsqueeze(0).to(self.device)
-        with self._precision():
-            picture = self.weights.generator(semantics, style)[0, :, :height, :width]  # [3, height, width]
-        pixels = ((picture.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        picture = self._generator(semantics, style)[0, :, :height, :width]  # [3, height, width]
+        pixels = ((picture + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
         return pixels.permute(1, 2, 0).contiguous().cpu().numpy()
 
     @torch.inference_mode()
     def style_of(self, photograph: bytes) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and standard deviation of a photograph's style, float32 `[style_dim]` each, on the CPU."""
-        if self.weights.encoder is None:
+        if self._encoder is None:
             raise InputError("the checkpoint has no style encoder, so photographs cannot give the style")
         image = torch.from_numpy(decode_image(photograph)).permute(2, 0, 1).unsqueeze(0).to(self.device)
-        mu, logvar = self.weights.encoder(image.float() / 127.5 - 1)
+        mu, logvar = self._encoder(image.float() / 127.5 - 1)
         return mu[0].float().cpu(), torch.exp(0.5 * logvar[0]).float().cpu()
-
-    def _precision(self) -> torch.autocast | nullcontext[None]:
-        if self.precision == "bf16":
-            return torch.autocast(self.device.type, torch.bfloat16)
-        return nullcontext()

@@ -135,9 +135,9 @@ class ShardWorker:
         self._painter = Painter(
             order.weights, device=order.device, threads=order.threads, precision=order.precision
         )  # fmt: skip
-        if self._painter.weights.name != order.checkpoint:
+        if self._painter.name != order.checkpoint:
             raise InputError(f"checkpoint {order.weights} changed after the job began; start it again")
-        self._space = self._painter.weights.recipe.labels
+        self._space = self._painter.recipe.labels
         self._styles = StyleSource(order.style, self._painter, seed=order.seed, samples=order.samples)
         self._fields = [column for column in OUTPUT_FIELDS if column.name != "instance" or order.columns.instance]
         self._encode_picture = ENCODERS[order.picture_format]

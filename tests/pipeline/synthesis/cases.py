@@ -14,7 +14,8 @@ import torch
 from pipeline.checkpoints import build_encoder, build_generator, save_generator
 from pipeline.config import Recipe, parse_recipe
 from pipeline.images import encode_png
-from pipeline.labels import LabelSpace
+from pipeline.labels import LabelSpace, encode
+from pipeline.networks.generator import Generator
 from pipeline.records import DatasetInfo, RecordWriter
 
 CLASSES = ("sky", "sea", "sand", "tree")
@@ -39,15 +40,29 @@ def write_checkpoint(folder: Path, *, seed: int = 0, encoder: bool = False, **op
     """A run directory with random weights, strong enough for label maps and styles to show in the pictures."""
     settings = recipe(**options)
     torch.manual_seed(seed)
-    generator = build_generator(settings)
-    style_encoder = build_encoder(settings) if encoder else None
+    generator, style_encoder = build_generator(settings).eval(), build_encoder(settings) if encoder else None
     with torch.no_grad():
         for network in (generator, style_encoder):
             for parameter in network.parameters() if network else ():
                 if parameter.dim() > 1:
-                    parameter.normal_(std=0.3)
+                    parameter.normal_(std=0.1)
+        _fill_the_range(generator, settings)
     save_generator(folder / "generator.safetensors", generator, settings, step=1, encoder=style_encoder)
     return folder
+
+
+def _fill_the_range(generator: Generator, settings: Recipe) -> None:
+    """Scale the last layer so that pictures are neither grey nor black and white: only then does every bit count."""
+    size = settings.data.height
+    codes = torch.from_numpy(encode(label_map(0, height=size, width=size), np.zeros((size, size), np.uint8), SPACE))[
+        None
+    ]
+    style = torch.randn(1, settings.generator.style_dim) if settings.generator.style_dim else None
+    before: list[torch.Tensor] = []
+    hook = generator.to_rgb.register_forward_hook(lambda _, inputs, output: before.append(output))
+    generator(codes, style)
+    hook.remove()
+    generator.to_rgb.weight /= 2 * before[0].std()
 
 
 def label_map(index: int, *, height: int = 32, width: int = 32) -> np.ndarray:
