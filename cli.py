@@ -53,6 +53,14 @@ class Size(click.ParamType):
         return int(height), int(width)
 
 
+def _show_log(package: str) -> None:
+    """What a package of ours logs, on the terminal's error stream; of others warnings only."""
+    import logging
+
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger(package).setLevel(logging.INFO)
+
+
 @main.group(cls=Verbs)
 def prepare() -> None:
     """Make the Parquet files that everything else reads: train.parquet and validation.parquet."""
@@ -182,6 +190,38 @@ def cityscapes(root: Path, out: Path, **options: Any) -> None:
 
 
 @main.command()
+@click.argument("recipe", type=EXISTING)
+@click.option("--out", required=True, type=EXISTING, help="Run directory; the same command continues a training there.")
+@click.option(
+    "--workers",
+    default=1,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Processes on Ray, each on a GPU where there are any; 0: this process, without Ray.",
+)
+@click.option("--vgg-weights", type=EXISTING, help="Local file of torchvision's vgg19, for the perceptual loss.")
+@click.option("--max-time", "max_minutes", type=float, metavar="MINUTES", help="Stop then, with a checkpoint.")
+@click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Override a field of the recipe.")
+def train(recipe: Path, out: Path, overrides: tuple[str, ...], **options: Any) -> None:
+    """Train the generator of a recipe.
+
+    Ctrl-C stops after the step at hand and leaves a checkpoint; the same command goes on from there.
+
+    \b
+    Example:
+      spadework train configs/landscape.yaml --out runs/landscape --set training.steps=3000
+    """
+    from pipeline.config import load_recipe
+    from training.train import train as run
+
+    _show_log("training")
+    result = run(load_recipe(recipe, overrides), out, **options)
+    click.echo(f"{result.folder / 'generator.safetensors'}: {result.step} steps")
+    if not result.finished:
+        click.echo("Not all steps are done; the same command goes on.")
+
+
+@main.command()
 @click.option(
     "--input", "source", required=True, help="Label maps: a Parquet file, folder, 'pattern*' or URI (s3://, gs://)."
 )
@@ -196,6 +236,7 @@ def cityscapes(root: Path, out: Path, **options: Any) -> None:
 @click.option("--label-column", default="label", show_default=True, help="Column of the label maps.")
 @click.option("--id-column", help="Column of the ids  [default: id; file and row where there is none]")
 @click.option("--instance-column", help="Column of the instance maps  [default: instance, where there is one]")
+@click.option("--palette", type=EXISTING, help="For RGB label maps: a line 'red green blue name' for each colour.")
 @click.option("--keep-size", is_flag=True, help="Pictures as large as their label maps, not as in training.")
 @click.option("--style", type=EXISTING, help="Photograph that gives the style.")
 @click.option("--style-column", help="Column of photographs: each map in the style of its own.")
@@ -241,7 +282,9 @@ def synthesize(ctx: click.Context, source: str, checkpoint: str, output: str, **
     A killed job continues with the same command and ends with the same bytes. Exit code 0: all done; 3: all done but
     for rows in _job/rejects.parquet, within --max-rejects; 2: not done, with one line that says why.
 
-    Example: spadework synthesize --input data/landscape/val.parquet --checkpoint runs/x --output images/
+    \b
+    Example:
+      spadework synthesize --input data/landscape/validation.parquet --checkpoint runs/x --output images/
     """
     from pipeline.synthesize import synthesize as run
 
@@ -260,7 +303,9 @@ def synthesize(ctx: click.Context, source: str, checkpoint: str, output: str, **
 def verify(images: str) -> None:
     """Check a finished synthesis: every part, its checksum, its rows and its pictures.
 
-    Example: spadework verify images/
+    \b
+    Example:
+      spadework verify images/
     """
     from pipeline.verify import verify as run
 

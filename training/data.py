@@ -43,17 +43,22 @@ class Example:
     """uint8 `[H, W, 3]`."""
 
 
+def check_fits(path: Path, recipe: Recipe) -> None:
+    """Refuse a data set that is not one of label maps with photographs of the recipe's classes (`InputError`)."""
+    info = check_dataset(path, ("id", "label", "image"))
+    if info.space.classes != recipe.labels.classes:
+        raise InputError(
+            f"{path} has the classes {', '.join(info.space.classes)}, but the recipe's are "
+            f"{', '.join(recipe.labels.classes)}; they must be the same in the same order"
+        )
+
+
 class Examples:
     """The records of a data set at the recipe's size, by position; safe to use from several threads."""
 
     def __init__(self, path: Path, recipe: Recipe, *, limit: int | None = None) -> None:
         """Reads the encoded records; raises `InputError` where they do not fit the recipe, before any is decoded."""
-        info = check_dataset(path, ("id", "label", "image"))
-        if info.space.classes != recipe.labels.classes:
-            raise InputError(
-                f"{path} has the classes {', '.join(info.space.classes)}, but the recipe's are "
-                f"{', '.join(recipe.labels.classes)}; they must be the same in the same order"
-            )
+        check_fits(path, recipe)
         self.recipe = recipe
         self.rows = []
         for row in iter_rows(path, ("id", "label", "instance", "image")):

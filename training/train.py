@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from pipeline.config import Recipe
 from pipeline.errors import InputError
-from pipeline.records import check_dataset
+from training.data import check_fits
 from training.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ def train(
     fit, and where a loss is no longer a number.
     """
     for path in (recipe.data.train, recipe.data.validation):
-        check_dataset(path, ("id", "label", "image"))
+        check_fits(path, recipe)
     if vgg_weights and not vgg_weights.exists():
         raise InputError(f"VGG weights {vgg_weights} do not exist")
     if workers and recipe.training.batch_size % workers:

@@ -1,0 +1,62 @@
+"""The verb `train`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from cli import main
+from pipeline.checkpoints import load_checkpoint
+from pipeline.config import Recipe, dump_recipe
+
+Make = Callable[..., Recipe]
+
+
+@pytest.fixture
+def recipe_file(tiny_recipe: Make, tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(dump_recipe(tiny_recipe()))
+    return path
+
+
+def test_train_stops_at_its_time_and_goes_on(recipe_file: Path, tmp_path: Path) -> None:
+    command = ["train", str(recipe_file), "--out", str(tmp_path / "run"), "--workers", "0", "--set", "training.steps=4"]
+    first = CliRunner().invoke(main, [*command, "--max-time", "0"])
+    assert (first.exit_code, "1 steps" in first.output, "goes on" in first.output) == (0, True, True)
+    second = CliRunner().invoke(main, command)
+    assert (second.exit_code, "4 steps" in second.output, "goes on" in second.output) == (0, True, False)
+    assert load_checkpoint(tmp_path / "run").step == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--set", "data.train=none.parquet"], "none.parquet does not exist"),
+        (["--set", "training.batch_size=5", "--workers", "2"], "batch_size is 5, which 2 workers cannot share evenly"),
+        (["--vgg-weights", "vgg.pth"], "VGG weights vgg.pth do not exist"),
+        (["--set", "labels.classes=[a, b]", "--set", "labels.palette=[]"], "but the recipe's are a, b"),
+        (["--set", "data.height=40"], "data.height is 40"),
+    ],
+)
+def test_mistakes_are_one_line_and_write_nothing(
+    recipe_file: Path, tmp_path: Path, options: list[str], message: str
+) -> None:
+    command = ["train", str(recipe_file), "--out", str(tmp_path / "run"), "--workers", "0", *options]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 2
+    assert message in result.output
+    assert len(result.output.strip().splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.ray
+def test_two_workers_on_ray_end_to_end(recipe_file: Path, tmp_path: Path, ray_session: None) -> None:
+    command = ["train", str(recipe_file), "--out", str(tmp_path / "run"), "--workers", "2"]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 0, result.output
+    assert load_checkpoint(tmp_path / "run").step == 6
+    assert not (tmp_path / "run/.ray").exists()
+    assert not (tmp_path / "run/.stop").exists()
