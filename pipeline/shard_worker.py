@@ -22,7 +22,7 @@ import pyarrow as pa
 import torch
 
 from pipeline.errors import InputError
-from pipeline.images import encode_png
+from pipeline.images import Palette, encode_png
 from pipeline.job_folder import JobFolder, Reject, ShardRecord
 from pipeline.labels import encode
 from pipeline.networks.semantics import Semantics
@@ -73,6 +73,8 @@ class WorkOrder:
     samples: int = 1
     max_rejects: int = 0
     """In one shard: with more of them the job is lost, and the shard is not finished."""
+    palette: Palette | None = None
+    """Colours of RGB label maps and the ids they stand for."""
     keep_size: bool = False
     picture_format: PictureFormat = "png"
     style: StyleChoice = field(default_factory=StyleChoice)
@@ -216,7 +218,7 @@ class ShardWorker:
                 raise InputError(f"has the id of {shard.duplicates[row]}; ids must be unique")
             instance = None if columns.instance is None else cells[columns.instance]
             cells = {**cells, "id": name, "label": cells[columns.label], "instance": instance}
-            record = decode_record(cells)
+            record = decode_record(cells, palette=self._order.palette)
             given = record.label.shape
             if not self._order.keep_size:
                 record = resize_record(record, *self._painter.size)
@@ -228,15 +230,15 @@ class ShardWorker:
                 assert columns.style
                 photograph = picture_bytes(other if other is not None else cells[columns.style])
             height, width = record.label.shape
-            resized = (height, width) != given
+            changed = (height, width) != given
             return Job(
                 id=name,
                 semantics=self._painter.prepare(codes),
                 styles=self._styles.styles(name, photograph),
                 height=height,
                 width=width,
-                label=_cell(record.label, cells["label"], resized),
-                instance=None if record.instance is None else _cell(record.instance, cells["instance"], resized),
+                label=_cell(record.label, cells["label"], changed or self._order.palette is not None),
+                instance=None if record.instance is None else _cell(record.instance, cells["instance"], changed),
             )
         except InputError as error:
             return Reject(name, shard.file.name, row, str(error).removeprefix(f"record '{name}': "))
@@ -266,8 +268,8 @@ class ShardWorker:
         return {**row, "instance": painted.job.instance} if self._order.columns.instance else row
 
 
-def _cell(array: np.ndarray, stored: Any, resized: bool) -> bytes:
-    """A label or instance map for the output: its own bytes if they are a PNG of the right size, else new ones."""
+def _cell(array: np.ndarray, stored: Any, changed: bool) -> bytes:
+    """A label or instance map for the output: its own bytes if they are a PNG of the same ids, else new ones."""
     data = picture_bytes(stored)
     assert data is not None
-    return encode_png(array) if resized or not data.startswith(b"\x89PNG") else data
+    return encode_png(array) if changed or not data.startswith(b"\x89PNG") else data

@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.actor_pool import choose_device
+from pipeline.datasets.folder import read_palette
 from pipeline.errors import InputError
 from pipeline.export import ExportKind
+from pipeline.images import Palette
 from pipeline.job import Job, Summary
 from pipeline.job_folder import JobFolder
+from pipeline.labels import LabelSpace
 from pipeline.painter import Precision, Weights, load_weights, resolve_source
 from pipeline.picture_formats import PictureFormat
 from pipeline.records import DatasetInfo
@@ -38,6 +41,7 @@ def synthesize(
     label_column: str = "label",
     id_column: str | None = None,
     instance_column: str | None = None,
+    palette: Path | None = None,
     keep_size: bool = False,
     style: Path | None = None,
     style_column: str | None = None,
@@ -104,6 +108,7 @@ def synthesize(
         seed=seed,
         samples=samples,
         max_rejects=limit,
+        palette=None if palette is None else _palette_for(palette, weights.recipe.labels),
         keep_size=keep_size,
         picture_format=picture_format,
         style=choice,
@@ -144,6 +149,22 @@ def parse_max_rejects(value: str | int, rows: int) -> int:
     if limit < 0:
         raise InputError(f"--max-rejects is '{value}'; it cannot be negative")
     return limit
+
+
+def _palette_for(path: Path, space: LabelSpace) -> Palette:
+    """The ids of the checkpoint's classes for the colours of a palette file, which may order or lack some of them."""
+    read = read_palette(path)
+    if unknown := [name for name in read.classes if name not in space.classes]:
+        raise InputError(
+            f"palette {path} has the class '{unknown[0]}'; the checkpoint's are {', '.join(space.classes)}"
+        )
+    if read.dont_care is not None and space.dont_care is None:
+        raise InputError(f"palette {path} has a don't-care colour, but the checkpoint has no don't-care class")
+    numbers = {index: space.classes.index(name) for index, name in enumerate(read.classes)}
+    if read.dont_care is not None:
+        assert space.dont_care is not None
+        numbers[read.dont_care] = space.dont_care
+    return {colour: numbers[number] for colour, number in read.ids.items()}
 
 
 def _check(plan: Plan, weights: Weights, choice: StyleChoice, *, samples: int, keep_size: bool) -> None:
@@ -187,6 +208,9 @@ def _describe(plan: Plan, order: WorkOrder, weights: Weights) -> dict[str, Any]:
             "recipe": weights.recipe.name,
             "seed": order.seed,
             "samples": order.samples,
+            "palette": None
+            if order.palette is None
+            else sorted([*colour, number] for colour, number in order.palette.items()),
             "size": "as the label maps" if order.keep_size else f"{width}x{height}",
             "format": order.picture_format,
             "style": order.style.describe(),

@@ -172,6 +172,22 @@ def test_label_maps_may_keep_their_sizes(checkpoint, tmp_path):
     assert cases.output_rows(tmp_path / "usual")[0]["image"] == rows[1]["image"]
 
 
+def test_colours_stand_for_the_checkpoints_classes(checkpoint, tmp_path):
+    from pipeline.images import encode_png
+
+    colours = np.zeros((32, 32, 3), np.uint8)
+    colours[:16], colours[16:], colours[0, 0] = (0, 120, 0), (0, 0, 200), (9, 9, 9)
+    maps = cases.write_cells(tmp_path / "maps.parquet", [encode_png(colours)])
+    palette = tmp_path / "palette.txt"
+    palette.write_text("0 120 0 tree\n0 0 200 sea\n9 9 9 dont-care\n")
+    synthesize(maps, checkpoint, tmp_path / "out", palette=palette)
+    label = decode_label(cases.output_rows(tmp_path / "out")[0]["label"]["bytes"])
+    assert (label[0, 0], label[0, 1], label[31, 31]) == (255, 3, 1)
+    palette.write_text("0 120 0 tree\n0 0 200 lake\n")
+    with pytest.raises(InputError, match=r"has the class 'lake'; the checkpoint's are sky, sea, sand, tree"):
+        synthesize(maps, checkpoint, tmp_path / "other", palette=palette)
+
+
 @pytest.mark.parametrize("picture_format", ["png", "webp"])
 def test_lossless_formats_hold_the_same_pixels(maps, checkpoint, tmp_path, picture_format):
     synthesize(maps, checkpoint, tmp_path / "png")
