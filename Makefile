@@ -1,0 +1,34 @@
+# Two commands on a fresh machine: make demo, make test. Both set up .venv first.
+PYTHON ?= python3.11
+BIN := .venv/bin
+
+.PHONY: setup demo test check lock clean
+
+setup: .venv/.done
+
+.venv/.done: requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --requirement requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	touch $@
+
+demo: setup
+	$(BIN)/spadework demo
+
+test: setup
+	$(BIN)/python -m pytest
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# Pins everything; names no index, so that any mirror serves.
+lock:
+	echo 'torch==2.14.*' | $(BIN)/uv pip compile --quiet --no-header --no-annotate --no-emit-index-url \
+	    --python-version 3.11 --extra dev --constraint - pyproject.toml --output-file requirements.lock
+
+clean:
+	rm -rf .venv demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

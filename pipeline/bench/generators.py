@@ -1,0 +1,217 @@
+"""Ways to run one generator: ours, the published one, and compiled ones of others. Each makes one lap's pictures."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from pipeline.labels import LabelSpace, one_hot
+from pipeline.memory import keep_freed_memory
+from pipeline.networks.folded import FoldedGenerator
+from pipeline.networks.generator import Generator
+from pipeline.networks.semantics import Semantics
+from pipeline.networks.spectral import fold_spectral_norm
+from pipeline.painter import load_weights
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Ours:
+    """The folded generator; `samples` pictures of each label map, one by one or in batches."""
+
+    def __init__(self, workload: Workload, precision: str) -> None:
+        self.workload = workload
+        self.generator = FoldedGenerator(workload.generator, DTYPES[precision])
+
+    def lap(self) -> np.ndarray:
+        """Codes to pictures, with the discovery of patterns."""
+        return self.workload.pictures(lambda codes: self.generator.semantics(codes), self.generator)
+
+
+class Eager:
+    """PyTorch without a compiler: as published, with spectral norm computed in the pass, or with it folded."""
+
+    def __init__(self, workload: Workload, folded: bool) -> None:
+        self.workload = workload
+        self.network = DenseGenerator(workload.generator, folded=folded).to(workload.device)
+
+    @torch.inference_mode()
+    def lap(self) -> np.ndarray:
+        """Codes to pictures."""
+        return self.workload.pictures(self.workload.one_hot, self.network)
+
+
+class Inductor:
+    """torch.compile of the dense generator, weights frozen; on a GPU with its longest search and CUDA graphs."""
+
+    def __init__(self, workload: Workload, precision: str) -> None:
+        import torch._inductor.config as inductor
+
+        inductor.freezing = True
+        self.workload = workload
+        self.dtype = DTYPES[precision]
+        network = DenseGenerator(workload.generator, folded=True).to(workload.device, self.dtype)
+        network = network.to(memory_format=torch.channels_last).eval()
+        mode = "max-autotune" if workload.device.type == "cuda" else None
+        self.network = torch.compile(network, mode=mode)
+
+    @torch.inference_mode()
+    def lap(self) -> np.ndarray:
+        """Codes to pictures."""
+
+        def prepare(codes: torch.Tensor) -> torch.Tensor:
+            return self.workload.one_hot(codes).to(self.dtype).contiguous(memory_format=torch.channels_last)
+
+        def run(planes: torch.Tensor, z: torch.Tensor | None) -> torch.Tensor:
+            return self.network(planes, None if z is None else z.to(self.dtype))
+
+        return self.workload.pictures(prepare, run)
+
+
+class OnnxRuntime:
+    """ONNX Runtime on the CPU, float32."""
+
+    def __init__(self, workload: Workload) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        with tempfile.TemporaryDirectory() as folder:
+            path = _export(workload, Path(folder))
+            self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self.workload = workload
+
+    def lap(self) -> np.ndarray:
+        """Codes to pictures."""
+
+        def run(planes: torch.Tensor, z: torch.Tensor | None) -> torch.Tensor:
+            feed = {"semantics": planes.numpy()} | ({} if z is None else {"z": z.numpy()})
+            return torch.from_numpy(self.session.run(None, feed)[0])
+
+        return self.workload.pictures(self.workload.one_hot, run)
+
+
+class OpenVino:
+    """OpenVINO on the CPU, in float32 or bfloat16."""
+
+    def __init__(self, workload: Workload, precision: str) -> None:
+        import openvino
+
+        core = openvino.Core()
+        settings = {
+            "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        with tempfile.TemporaryDirectory() as folder:
+            self.compiled = core.compile_model(core.read_model(_export(workload, Path(folder))), "CPU", settings)
+        self.workload = workload
+
+    def lap(self) -> np.ndarray:
+        """Codes to pictures."""
+
+        def run(planes: torch.Tensor, z: torch.Tensor | None) -> torch.Tensor:
+            feed = [planes.numpy()] + ([] if z is None else [z.numpy()])
+            return torch.from_numpy(self.compiled(feed)[0].copy())
+
+        return self.workload.pictures(self.workload.one_hot, run)
+
+
+class DenseGenerator(nn.Module):
+    """The generator as a function of one tensor, the one-hot label map at full size, as the paper draws it."""
+
+    def __init__(self, generator: Generator, *, folded: bool) -> None:
+        super().__init__()
+        network = copy.deepcopy(generator).eval()
+        self.network = fold_spectral_norm(network) if folded else network
+
+    def forward(self, semantics: torch.Tensor, z: torch.Tensor | None = None) -> torch.Tensor:
+        """One-hot `[N, channels, H, W]` and style `[N, style_dim]` to pictures `[N, 3, H, W]`."""
+        return self.network(_OneHot(semantics), z)
+
+
+class _OneHot(Semantics):
+    """A `Semantics` that knows nothing but the one-hot tensor."""
+
+    def __init__(self, planes: torch.Tensor) -> None:
+        self.planes = planes
+        self.codes = planes[:, 0]
+
+    def one_hot_at(self, height: int, width: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        """Nearest neighbours, as `F.interpolate` takes them."""
+        return F.interpolate(self.planes, size=(height, width), mode="nearest")
+
+    def patterns_at(self, height: int, width: int, kernel_size: int) -> None:
+        """None: this path is dense."""
+
+
+class Workload:
+    """The weights, and the label maps of a lap: the same in every process."""
+
+    def __init__(
+        self, *, weights: str, codes: np.ndarray, batch: int, samples: int, device: str, threads: int, calm: bool = True
+    ) -> None:
+        """`weights` as for `synthesize`; `codes` int32 `[M, H, W]`; `calm` untrained weights: see `calm_weights`."""
+        torch.set_num_threads(threads)
+        keep_freed_memory()
+        self.device = torch.device(device)
+        self.generator = load_weights(weights).generator
+        if calm:
+            calm_weights(self.generator)
+        height, width = codes.shape[1:]
+        if (height, width) != self.generator.size:
+            settings, space = self.generator.settings, self.generator.space
+            other = Generator(settings, space, height=height, width=width).eval()
+            other.load_state_dict(self.generator.state_dict())
+            self.generator = other
+        self.generator.to(self.device)
+        self.space: LabelSpace = self.generator.space
+        self.batches = [torch.from_numpy(part).to(self.device) for part in np.split(codes, len(codes) // batch)]
+        random = torch.Generator().manual_seed(0)
+        size = (samples, batch, self.generator.settings.style_dim)
+        self.styles = torch.randn(size, generator=random).to(self.device)
+
+    def one_hot(self, codes: torch.Tensor) -> torch.Tensor:
+        """The dense input of a batch, float32."""
+        return one_hot(codes, self.space)
+
+    def pictures(self, prepare: Callable, run: Callable) -> np.ndarray:
+        """`run` on what `prepare` makes of each batch, once for each sample: float32 `[pictures, 3, H, W]`."""
+        made = []
+        for codes in self.batches:
+            prepared = prepare(codes)
+            for styles in self.styles:
+                made.append(run(prepared, styles if styles.shape[1] else None).float().cpu())
+        return torch.cat(made).numpy()
+
+
+@torch.no_grad()
+def calm_weights(generator: Generator) -> None:
+    """Give untrained weights a scale at which activations keep their size and the picture is not saturated.
+
+    With fresh weights pictures are grey, or black and white under another initialisation: differences would read 0.
+    """
+    random = torch.Generator().manual_seed(0)
+    for name, parameter in generator.named_parameters():
+        if parameter.dim() > 1 and not name.endswith("original"):
+            gain = 0.2 if name.startswith("to_rgb") else 1.4
+            parameter.normal_(0, gain / parameter[0].numel() ** 0.5, generator=random)
+
+
+def _export(workload: Workload, folder: Path) -> Path:
+    """The dense generator in ONNX."""
+    network = DenseGenerator(workload.generator, folded=True).eval()
+    planes = workload.one_hot(workload.batches[0])
+    styled = workload.styles.shape[2] > 0
+    inputs = (planes, workload.styles[0]) if styled else (planes,)
+    path = folder / "generator.onnx"
+    names = ["semantics", "z"] if styled else ["semantics"]
+    torch.onnx.export(network, inputs, str(path), input_names=names, dynamo=True, verbose=False)
+    return path

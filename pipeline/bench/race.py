@@ -1,0 +1,171 @@
+"""A fair race: every contestant in its own process, all of them ready, one lap each in turn.
+
+Laps in turn matter on machines that are shared or change their clock: what slows one contestant slows its neighbours,
+and the ratio of medians survives. A contestant that cannot start (a library that is not installed, a compiler that
+is missing) is listed with the reason.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from tqdm import tqdm
+
+from pipeline.errors import InputError
+
+
+class Contestant(Protocol):
+    """What a contestant's process builds: something to run, and what came out."""
+
+    def lap(self) -> np.ndarray:
+        """Do the whole work once, finished on the device; returns what is compared with the first contestant's."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A contestant by name, and how its process makes it."""
+
+    name: str
+    build: Callable[..., Contestant]
+    """A function at the top of a module, since it is called in a new process."""
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the race found out about one contestant."""
+
+    name: str
+    seconds: float | None = None
+    """Median lap."""
+    laps: tuple[float, ...] = ()
+    ratio: float | None = None
+    """The first contestant's median lap, divided by this one's: how many times faster this one is."""
+    start_seconds: float | None = None
+    """Building, compiling and the first lap."""
+    peak_bytes: int | None = None
+    """Largest memory: resident in the process; on a GPU what PyTorch allocated there."""
+    difference: float | None = None
+    """Largest absolute difference to what the first contestant made."""
+    reason: str = ""
+    """Why there are no figures."""
+
+
+def race(entries: Sequence[Entry], *, laps: int, start_timeout: float = 900.0) -> list[Result]:
+    """Run each entry `laps` times, in turn; the first is the one the others are compared with.
+
+    Raises `InputError` where the first cannot start.
+    """
+    context = get_context("spawn")
+    runners: dict[str, tuple[SpawnProcess, Connection]] = {}
+    started: dict[str, float] = {}
+    outputs: dict[str, np.ndarray] = {}
+    times: dict[str, list[float]] = {}
+    failed: dict[str, str] = {}
+    peaks: dict[str, int] = {}
+    try:
+        for entry in tqdm(entries, desc="starting", unit="contestant", leave=False):
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_run, args=(entry, theirs), daemon=True)
+            process.start()
+            theirs.close()
+            began = time.perf_counter()
+            answer = _receive(ours, start_timeout)
+            if isinstance(answer, str):
+                failed[entry.name] = answer
+                process.terminate()
+                if entry is entries[0]:
+                    raise InputError(f"{entry.name}, with which all are compared, did not start: {answer}")
+                continue
+            started[entry.name] = time.perf_counter() - began
+            outputs[entry.name] = answer
+            runners[entry.name], times[entry.name] = (process, ours), []
+        for name in tqdm([name for _ in range(laps) for name in runners], desc="running", unit="lap", leave=False):
+            runners[name][1].send("lap")
+            seconds, peaks[name] = runners[name][1].recv()
+            times[name].append(seconds)
+    finally:
+        for process, _ in runners.values():
+            process.terminate()
+    first = statistics.median(times[entries[0].name])
+    return [
+        Result(
+            name=entry.name,
+            seconds=(median := statistics.median(times[entry.name])),
+            laps=tuple(times[entry.name]),
+            ratio=first / median,
+            start_seconds=started[entry.name],
+            peak_bytes=peaks[entry.name],
+            difference=float(np.abs(outputs[entry.name] - outputs[entries[0].name]).max()),
+        )
+        if entry.name in runners
+        else Result(name=entry.name, reason=failed[entry.name])
+        for entry in entries
+    ]
+
+
+def table(results: Sequence[Result], *, items: int, item: str) -> str:
+    """The results as a table for a terminal; `items` of them (`item`, such as "image") are made in a lap."""
+    lines = [
+        f"{'':24}{'s / ' + item:>12}{item + 's / s':>12}{'faster':>9}{'peak GiB':>10}{'max diff':>10}{'start s':>9}"
+    ]
+    for result in results:
+        if result.seconds is None:
+            lines.append(f"{result.name:24}  not run: {result.reason}")
+            continue
+        assert result.peak_bytes is not None
+        each = result.seconds / items
+        lines.append(
+            f"{result.name:24}{each:12.4g}{1 / each:12.4g}{result.ratio:8.2f}x{result.peak_bytes / 2**30:10.2f}"
+            f"{result.difference:10.1e}{result.start_seconds:9.1f}"
+        )
+    return "\n".join(lines)
+
+
+def write_json(path: Path, results: Sequence[Result], settings: dict[str, Any]) -> None:
+    """Everything that was measured, and with what settings."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    record = {"settings": settings, "results": [asdict(result) for result in results]}
+    path.write_text(json.dumps(record, indent=2) + "\n")
+
+
+def peak_bytes() -> int:
+    """The process's largest resident memory so far or, where it uses a GPU, what PyTorch allocated there."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # kibibytes on Linux
+
+
+def _receive(connection: Connection, timeout: float) -> np.ndarray | str:
+    try:
+        return connection.recv() if connection.poll(timeout) else f"not ready after {timeout:.0f} s"
+    except EOFError:
+        return "its process died"
+
+
+def _run(entry: Entry, connection: Connection) -> None:
+    """A contestant's process: make it, send what its first lap made, then a time for each lap that is asked for."""
+    try:
+        contestant = entry.build(**entry.arguments)
+        contestant.lap()
+        connection.send(np.asarray(contestant.lap(), dtype=np.float32))
+    except Exception as error:  # noqa: BLE001 (whatever it is, it is reported as the reason)
+        connection.send(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+        return
+    while connection.recv():
+        began = time.perf_counter()
+        contestant.lap()
+        connection.send((time.perf_counter() - began, peak_bytes()))

@@ -1,0 +1,144 @@
+"""The race of generators: `spadework bench synthesize`."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.bench.race import Entry, race, table, write_json
+from pipeline.config import Recipe
+from pipeline.errors import InputError
+from pipeline.labels import encode
+from pipeline.painter import UNTRAINED, load_weights, resolve_source
+
+CONTESTANTS = (
+    "eager-fp32", "folded-fp32", "inductor-fp32", "onnxruntime-fp32", "openvino-fp32", "pattern-fp32",
+    "inductor-bf16", "openvino-bf16", "pattern-bf16", "inductor-fp16", "pattern-fp16",
+)  # fmt: skip
+"""Name of a path and its precision. The first, the generator as published, is the one all are compared with."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a lap consists of."""
+
+    source: Path | None = None
+    """Parquet of label maps; None: landscapes are drawn."""
+    maps: int = 4
+    """Label maps in a lap."""
+    batch: int = 1
+    """Label maps in a pass."""
+    samples: int = 1
+    """Pictures of each label map."""
+    size: tuple[int, int] | None = None
+    """(height, width) of the label maps; None: the recipe's."""
+    noise: bool = False
+    """Random pixels instead of label maps: the worst case for patterns."""
+
+
+def bench_synthesize(
+    checkpoint: str, *, load: Load, contestants: Sequence[str] = (), laps: int = 5, threads: int, json_path: Path | None
+) -> str:
+    """Race the ways to run a generator; returns the table, and writes all figures to `json_path`.
+
+    Raises `InputError` for unknown contestants, label maps that do not fit the generator, or too few of them.
+    """
+    import torch
+
+    chosen = tuple(contestants) or default_contestants(torch.cuda.is_available())
+    unknown = [name for name in chosen if name not in CONTESTANTS]
+    if unknown:
+        raise InputError(f"unknown contestant '{unknown[0]}'; there are {', '.join(CONTESTANTS)}")
+    if load.maps % load.batch:
+        raise InputError(f"{load.maps} label maps do not make whole batches of {load.batch}; take a multiple")
+    source = resolve_source(checkpoint)
+    recipe = load_weights(source).recipe
+    common = {
+        "weights": source,
+        "codes": workload_codes(recipe, load),
+        "batch": load.batch,
+        "samples": load.samples,
+        "device": "cuda" if torch.cuda.is_available() else "cpu",
+        "threads": threads,
+        "calm": source.startswith(UNTRAINED),
+    }
+    names = (CONTESTANTS[0], *(name for name in chosen if name != CONTESTANTS[0]))
+    results = race([Entry(name, build, {"name": name, **common}) for name in names], laps=laps)
+    if json_path:
+        write_json(json_path, results, describe(checkpoint, load, threads))
+    return table(results, items=load.maps * load.samples, item="image")
+
+
+def default_contestants(cuda: bool) -> tuple[str, ...]:
+    """Those that make sense on the device: half precision floats on a GPU only."""
+    if cuda:
+        return tuple(name for name in CONTESTANTS if name.startswith(("eager", "inductor", "pattern")))
+    return tuple(name for name in CONTESTANTS if not name.endswith("fp16"))
+
+
+def build(name: str, **workload: Any) -> Any:
+    """Make a contestant, in its own process."""
+    from pipeline.bench import generators
+
+    kind, precision = name.split("-")
+    work = generators.Workload(**workload)
+    if kind == "eager":
+        return generators.Eager(work, folded=False)
+    if kind == "folded":
+        return generators.Eager(work, folded=True)
+    if kind == "onnxruntime":
+        return generators.OnnxRuntime(work)
+    made = {"inductor": generators.Inductor, "openvino": generators.OpenVino, "pattern": generators.Ours}[kind]
+    return made(work, precision)
+
+
+def workload_codes(recipe: Recipe, load: Load) -> np.ndarray:
+    """The label maps of a lap, int32 `[maps, height, width]`."""
+    height, width = load.size or (recipe.data.height, recipe.data.width)
+    space = recipe.labels
+    if load.noise:
+        random = np.random.default_rng(0)
+        classes = random.integers(space.class_channels, size=(load.maps, height, width))
+        edges = random.integers(2, size=classes.shape) if space.instance_edges else 0
+        return (1 + 2 * classes + edges).astype(np.int32)
+    return np.stack([encode(*pair, space) for pair in _label_maps(recipe, load, height, width)])
+
+
+def _label_maps(recipe: Recipe, load: Load, height: int, width: int) -> list[tuple[np.ndarray, np.ndarray | None]]:
+    from itertools import islice
+
+    from pipeline.datasets.landscape import SPACE, draw_scene
+    from pipeline.records import check_columns, decode_record, iter_rows, resize_record
+
+    if load.source is None:
+        if len(SPACE.classes) > recipe.labels.class_channels:
+            raise InputError(
+                f"landscapes have {len(SPACE.classes)} classes, recipe '{recipe.name}' has "
+                f"{recipe.labels.class_channels}; give label maps with --input"
+            )
+        scenes = [draw_scene(0, index, height, width).record for index in range(load.maps)]
+        return [(scene.label, scene.instance) for scene in scenes]
+    check_columns(load.source, ["label"])
+    rows = islice(iter_rows(load.source), load.maps)
+    records = [resize_record(decode_record({**row, "image": None}), height, width) for row in rows]
+    if len(records) < load.maps:
+        raise InputError(f"{load.source} has {len(records)} label maps; a lap of {load.maps} needs more (see --maps)")
+    return [(record.label, record.instance) for record in records]
+
+
+def describe(checkpoint: str, load: Load, threads: int) -> dict[str, Any]:
+    """The settings and the machine, for the JSON."""
+    import torch
+
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "checkpoint": str(checkpoint),
+        "load": {key: str(value) if isinstance(value, Path) else value for key, value in asdict(load).items()},
+        "threads": threads,
+        "machine": {"processor": platform.processor() or platform.machine(), "gpu": gpu, "torch": torch.__version__},
+    }
