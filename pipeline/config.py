@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
@@ -86,6 +95,9 @@ class LossSettings(Settings):
     """Weight of the L1 distance between the discriminator's features of real and synthesized pictures."""
     perceptual: NonNegativeFloat = 10.0
     """Weight of the VGG19 loss; without a weights file for it the term is off, and the log says so."""
+    pixel: NonNegativeFloat = 0.0
+    """Weight of the L1 distance between the synthesized picture and the photograph (pix2pix; not in the paper): it
+    finds colours within a few hundred steps, where there is neither time nor a VGG19."""
     kl: NonNegativeFloat = 0.05
     """Weight of the style encoder's KL term; used only where `generator.style_dim` is not 0."""
 
@@ -128,6 +140,9 @@ class SegmenterSettings(Settings):
 
     backbone: Literal["resnet50", "mobilenet_v3_large"] = "resnet50"
     """The trunk of torchvision's DeepLabV3."""
+    enlarge: Literal[1, 2, 4] = 1
+    """Pictures are enlarged so many times for it: its own maps are 8 (ResNet) or 16 times smaller than its input, so
+    that pictures under about 200 pixels lose their small objects."""
     steps: PositiveInt = 2000
     """Optimiser steps."""
     batch_size: PositiveInt = 8

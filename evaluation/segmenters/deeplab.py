@@ -65,24 +65,30 @@ class DeepLab(Segmenter):
         self.settings = settings
         self.classes = settings.labels.classes
         self.network = _BUILDERS[settings.backbone](
-            weights=None, weights_backbone=None, num_classes=len(self.classes), aux_loss=False
+            weights=None, weights_backbone=None, num_classes=len(self.classes), aux_loss=True
         )
+        _initialise_depthwise(self.network)
         # Constants, not weights: the settings keep them.
         self.register_buffer("mean", 255 * torch.tensor(settings.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(settings.std).view(3, 1, 1), persistent=False)
 
     def forward(self, images: torch.Tensor) -> Prediction:
         """float `[N, 3, H, W]` in 0 to 255 to logits at about an eighth or sixteenth of the (enlarged) size."""
+        pyramid, *head = self.network.classifier
+        context = _atrous_pyramid(pyramid, self._backbone(images)["out"])  # [N, 256, h, w]
+        return Prediction(scores=nn.Sequential(*head)(context), features=context.mean((2, 3)))
+
+    def training_scores(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The logits of `forward`, and those of the auxiliary head on an early layer, which only training uses."""
+        maps = self._backbone(images)
+        pyramid, *head = self.network.classifier
+        return nn.Sequential(*head)(_atrous_pyramid(pyramid, maps["out"])), self.network.aux_classifier(maps["aux"])
+
+    def _backbone(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         pixels = (images - self.mean) / self.std  # [N, 3, H, W]
         if self.settings.enlarge > 1:
             pixels = F.interpolate(pixels, scale_factor=self.settings.enlarge, mode="bilinear")
-        pixels = pixels.contiguous(memory_format=torch.channels_last)
-        pyramid, *head = self.network.classifier
-        context = _atrous_pyramid(pyramid, self.network.backbone(pixels)["out"])  # [N, 256, h, w]
-        scores = context
-        for layer in head:
-            scores = layer(scores)  # [N, classes, h, w]
-        return Prediction(scores=scores, features=context.mean((2, 3)))
+        return self.network.backbone(pixels.contiguous(memory_format=torch.channels_last))
 
     def describe(self) -> dict[str, Any]:
         """See `Segmenter.describe`."""
@@ -107,6 +113,18 @@ class DeepLab(Segmenter):
         self.network.load_state_dict(fitting, strict=False)
         head = [key for key in own if not key.startswith("backbone.")]
         return f"backbone and {sum(key in fitting for key in head)} of {len(head)} tensors of the head from {path.name}"
+
+
+def _initialise_depthwise(network: nn.Module) -> None:
+    """Give depthwise convolutions initial weights that keep the variance of their inputs.
+
+    torchvision's count each channel's fan as if it went to all of them, so that their outputs have variances down to a
+    thousandth: less than what the running statistics of batch normalisation, which start at 1, remember of their start
+    after a short training. In evaluation mode every such layer would then weaken the signal, until nothing is left.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1:
+            nn.init.kaiming_normal_(module.weight, mode="fan_in")  # one input channel each
 
 
 def _atrous_pyramid(pyramid: ASPP, features: torch.Tensor) -> torch.Tensor:

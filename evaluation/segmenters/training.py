@@ -36,6 +36,8 @@ WARM_UP = 0.05
 """The share of the steps over which the learning rate rises."""
 WEIGHT_DECAY = 1e-2
 BATCH_NORM_MOMENTUM = 0.1
+AUXILIARY = 0.5
+"""Weight of the loss of the auxiliary head, which teaches the early layers directly."""
 
 
 def train_segmenter(
@@ -143,9 +145,13 @@ def _loss(segmenter: DeepLab, photographs: Photographs, batch: np.ndarray, *, se
     torch.manual_seed(seed)
     images, labels = augment(images, labels, torch.Generator().manual_seed(seed))
     with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-        scores = segmenter(images).scores
+        main, auxiliary = segmenter.training_scores(images)
+    return _cross_entropy(main, labels) + AUXILIARY * _cross_entropy(auxiliary, labels)
+
+
+def _cross_entropy(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The mean over the pixels of known class; 0 where there are none."""
     scores = F.interpolate(scores.float(), size=labels.shape[-2:], mode="bilinear")  # [N, classes, H, W]
-    # The mean over known pixels, by hand: it stays finite where a batch has none.
     total = F.cross_entropy(scores, labels, ignore_index=VOID, reduction="sum")
     return total / (labels != VOID).sum().clamp(min=1)
 
@@ -158,7 +164,11 @@ def _schedule(step: int, steps: int) -> float:
 
 def _settings(recipe: Recipe) -> DeepLabSettings:
     return DeepLabSettings(
-        backbone=recipe.segmenter.backbone, labels=recipe.labels, height=recipe.data.height, width=recipe.data.width
+        backbone=recipe.segmenter.backbone,
+        labels=recipe.labels,
+        height=recipe.data.height,
+        width=recipe.data.width,
+        enlarge=recipe.segmenter.enlarge,
     )
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from pipeline.config import Recipe, parse_recipe
 from pipeline.labels import LabelSpace
-from pipeline.records import DatasetInfo, Record, RecordWriter
+from pipeline.records import PICTURE, DatasetInfo, Record, RecordWriter
 
 SPACE = LabelSpace(
     classes=("ground", "wall", "lamp"), palette=((40, 140, 60), (150, 60, 60), (250, 220, 60)), dont_care=255
@@ -65,3 +67,54 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_records(folder / "train.parquet", [draw(index) for index in range(12)])
     write_records(folder / "validation.parquet", [draw(index) for index in range(100, 106)])
     return folder
+
+
+PICTURE_FIELDS = (
+    pa.field("id", pa.string()),
+    pa.field("sample", pa.int32()),
+    pa.field("image", PICTURE),
+    pa.field("label", PICTURE),
+)
+
+
+def write_pictures(
+    folder: Path,
+    records: list[Record],
+    paint: Callable[[Record, int], np.ndarray],
+    *,
+    samples: int = 1,
+    parts: int = 2,
+    space: LabelSpace = SPACE,
+) -> Path:
+    """What `synthesize` writes: parts with `samples` pictures of each record, drawn by `paint(record, sample)`."""
+    info = DatasetInfo(space, {"synthesis": {"checkpoint": "c0ffee", "seed": 3}})
+    for part in range(parts):
+        path = folder / f"part-{part:05d}.parquet"
+        with RecordWriter(path, info, PICTURE_FIELDS, key=("id", "sample")) as writer:
+            for record in records[part::parts]:
+                for sample in range(samples):
+                    image = paint(record, sample)
+                    writer.write({"id": record.id, "sample": sample, "image": image, "label": record.label})
+    return folder
+
+
+def photograph(record: Record, sample: int) -> np.ndarray:
+    """A perfect synthesis: the photograph itself."""
+    assert record.image is not None
+    return record.image
+
+
+def noise(record: Record, sample: int) -> np.ndarray:
+    """A hopeless one."""
+    random = np.random.default_rng([sample, *record.id.encode()])
+    return random.integers(0, 256, (*record.label.shape, 3), np.uint8)
+
+
+@pytest.fixture(scope="session")
+def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run directory of a segmenter that knows the shapes well enough to tell pictures from noise."""
+    from evaluation.segmenters.training import train_segmenter
+
+    out = tmp_path_factory.mktemp("trained")
+    train_segmenter(make_recipe(data, steps=40, enlarge=4, learning_rate=3e-3), out)
+    return out
