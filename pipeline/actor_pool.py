@@ -87,6 +87,16 @@ def choose_device(actors: int | None) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def codec_threads(device: str, gpus_per_actor: float) -> int:
+    """Decoders, and encoders, of an actor: a GPU paints faster than two threads compress."""
+    if not device.startswith("cuda"):
+        return 2
+    import torch
+
+    actors = max(1, torch.cuda.device_count()) / min(gpus_per_actor, 1)
+    return max(2, min(16, int((os.cpu_count() or 1) / actors)))
+
+
 def joins_cluster() -> bool:
     """Whether a running cluster is joined, rather than an instance started on this machine."""
     return "RAY_ADDRESS" in os.environ

@@ -73,8 +73,6 @@ class Job:
             try:
                 done = folder.records()
                 todo = [shard for shard in self.plan.shards if shard.name not in done]
-                if folder.finished:
-                    log.info("%s is finished already", folder.folder)
                 with JobProgress(self.plan.rows, self.order.samples, list(done.values()), quiet=self.quiet) as progress:
                     summary = self._make(folder, replace(self.order, token=token), todo, progress)
             except BaseException:

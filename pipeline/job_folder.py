@@ -18,7 +18,6 @@ from __future__ import annotations
 import fcntl
 import json
 import logging
-import os
 import shutil
 import time
 import uuid
@@ -240,7 +239,7 @@ def _lock(file: BufferedRandom, kind: int, *, wait: float) -> bool:
             if time.monotonic() >= end:
                 return False
             if not told:
-                log.info("waiting for the workers of an earlier run to end (%s, pid %d)", file.name, os.getpid())
+                log.warning("waiting for the workers of an earlier run to end (they hold %s)", file.name)
                 told = True
             time.sleep(0.1)
 

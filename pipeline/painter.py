@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -23,6 +24,9 @@ UNTRAINED = "untrained:"
 """Before a recipe's path: its generator with fresh weights, as a baseline. Before a checkpoint's: of its recipe."""
 
 RECIPES = (".yaml", ".yml")
+
+GPU_BATCH = 8
+"""Samples of a label map that are painted at once on a GPU."""
 
 Precision = Literal["fp32", "bf16"]
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -68,8 +72,9 @@ class Painter:
     """A generator behind a door that takes codes and gives uint8 pictures.
 
     The rounding of a convolution depends on the shape of its batch and on the number of threads. So pictures are
-    painted one by one, with a number of threads that belongs to the job: then neighbours in a batch, the number of
-    workers and the shard do not show in any bit.
+    painted one by one (on a GPU: all samples of a label map in batches of a fixed size), with a number of threads that
+    belongs to the job: then neighbours, the number of workers and the shard do not show in any bit. To fill a GPU, let
+    several workers share it.
     """
 
     def __init__(
@@ -90,6 +95,7 @@ class Painter:
         self._multiple = 2**self._settings.doublings
         self.size = weights.generator.size
         self.style_dim = self._settings.style_dim
+        self._batch = GPU_BATCH if self.device.type == "cuda" and self.style_dim else 1
 
     @torch.inference_mode()
     def prepare(self, codes: np.ndarray) -> Semantics:
@@ -111,13 +117,24 @@ class Painter:
             scale = 2**doubling
             semantics.patterns_at(height // scale, width // scale, self._settings.kernel_size)
 
+    def paint(
+        self, semantics: Semantics, styles: Sequence[torch.Tensor | None], size: tuple[int, int]
+    ) -> Iterator[np.ndarray]:
+        """A picture for each style (float32 `[style_dim]`, or None for a generator without): uint8 `[*size, 3]`."""
+        batch = min(self._batch, len(styles))
+        for start in range(0, len(styles), batch):
+            part = list(styles[start : start + batch])
+            # The last batch is filled up: another shape would be rounded in another way.
+            yield from self._paint_batch(semantics, part + part[-1:] * (batch - len(part)), size)[: len(part)]
+
     @torch.inference_mode()
-    def paint(self, semantics: Semantics, z: torch.Tensor | None, height: int, width: int) -> np.ndarray:
-        """One picture, uint8 `[height, width, 3]`; `z` float32 `[style_dim]` for a generator with style."""
-        style = None if z is None else z.unsqueeze(0).to(self.device)
-        picture = self._generator(semantics, style)[0, :, :height, :width]  # [3, height, width]
-        pixels = ((picture + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-        return pixels.permute(1, 2, 0).contiguous().cpu().numpy()
+    def _paint_batch(
+        self, semantics: Semantics, styles: list[torch.Tensor | None], size: tuple[int, int]
+    ) -> np.ndarray:
+        z = [style for style in styles if style is not None]
+        pictures = self._generator(semantics, torch.stack(z).to(self.device) if z else None)  # [N, 3, H, W]
+        pixels = ((pictures[:, :, : size[0], : size[1]] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        return pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
     @torch.inference_mode()
     def style_of(self, photograph: bytes) -> tuple[torch.Tensor, torch.Tensor]:

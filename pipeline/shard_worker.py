@@ -25,6 +25,7 @@ from pipeline.errors import InputError
 from pipeline.images import Palette, encode_png
 from pipeline.job_folder import JobFolder, Reject, ShardRecord
 from pipeline.labels import encode
+from pipeline.memory import keep_freed_memory
 from pipeline.networks.semantics import Semantics
 from pipeline.painter import Painter, Precision
 from pipeline.picture_formats import ENCODERS, PictureFormat
@@ -132,6 +133,7 @@ class ShardWorker:
     """Holds a generator and turns shards into parts; several shards one after another, one at a time."""
 
     def __init__(self, order: WorkOrder) -> None:
+        keep_freed_memory()
         self._order = order
         self._folder = JobFolder(order.output)
         self._painter = Painter(
@@ -248,9 +250,8 @@ class ShardWorker:
             if isinstance(job, Reject):
                 yield job
                 continue
-            for sample, z in enumerate(job.styles):
-                with clock("paint"):
-                    pixels = self._painter.paint(job.semantics, z, job.height, job.width)
+            pictures = self._painter.paint(job.semantics, job.styles, (job.height, job.width))
+            for sample, pixels in enumerate(clock.waiting("paint", pictures)):
                 yield Painted(job, sample, pixels)
 
     def _encode(self, painted: Painted | Reject) -> dict[str, Any] | Reject:

@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.actor_pool import choose_device
+from pipeline.actor_pool import choose_device, codec_threads
 from pipeline.datasets.folder import read_palette
 from pipeline.errors import InputError
 from pipeline.export import ExportKind
@@ -115,6 +115,7 @@ def synthesize(
         precision=precision,
         device=device,
         threads=threads,
+        codec_threads=codec_threads(device, gpus_per_actor),
     )
     description = _describe(plan, order, weights)
     source_info = plan.info.preprocessing if plan.info else {}
