@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from evaluation.frechet import frechet_distance
 from evaluation.intervals import bootstrap_scores
 from evaluation.judge import Judge, Picture
-from evaluation.judge_shards import JudgeOrder, judge_set
+from evaluation.judge_shards import JudgeOrder, Judges
 from evaluation.judgements import Judgements
 from evaluation.picture_sets import Key, PictureSet, Selection
 from evaluation.protocols import Protocol, find_protocol
@@ -99,18 +99,7 @@ def evaluate(
         cache=cache,
     )
 
-    def judge(name: str, role: Role, pictures: PictureSet, selection: Selection) -> _Judged:
-        return _Judged(name, role, pictures, judge_set(order, pictures, selection, workers=workers, what=name))
-
-    judged = [judge("synthesized", "synthesized", synthesized, Selection(ids))]
-    for name, pictures in named.items():
-        common = ids & {key for key, _ in pictures.keys}
-        if not common:
-            raise InputError(f"baseline '{name}' has no picture of the same ids as {images}; synthesize the same maps")
-        judged.append(judge(name, "baseline", pictures, Selection(common)))
-    photographs_as = _same_sizes(judged[0].judgements, ids)
-    judged.append(judge(PHOTOGRAPHS, "photographs", photographs, photographs_as))
-
+    judged = _judge_all(order, synthesized, named, photographs, ids, workers=workers)
     scores = Scores(
         title=title or f"{images.name} against {reference.name}",
         classes=network.classes,
@@ -122,8 +111,34 @@ def evaluate(
         warnings=_warnings(unpaired, judged, inception_weights),
     )
     keys = _choose_examples(judged[0].judgements, examples)
-    write_report(out, scores, _illustrate(order.build(), keys, judged, photographs_as))
+    write_report(out, scores, _illustrate(order, keys, judged) if keys else [])
     return scores
+
+
+def _judge_all(
+    order: JudgeOrder,
+    synthesized: PictureSet,
+    baselines: Mapping[str, PictureSet],
+    photographs: PictureSet,
+    ids: frozenset[str],
+    *,
+    workers: int,
+) -> list[_Judged]:
+    """The synthesized pictures, the baselines, and the photographs at the synthesized pictures' size."""
+    selections = {name: ids & {key for key, _ in pictures.keys} for name, pictures in baselines.items()}
+    for name, common in selections.items():
+        if not common:
+            raise InputError(
+                f"baseline '{name}' has no picture of the ids in {synthesized.path}; synthesize the same maps"
+            )
+    with Judges(order, workers=workers) as judges:
+        made = judges.judge(synthesized, Selection(ids), what="synthesized")
+        judged = [_Judged("synthesized", "synthesized", synthesized, made)]
+        for name, pictures in baselines.items():
+            found = judges.judge(pictures, Selection(selections[name]), what=name)
+            judged.append(_Judged(name, "baseline", pictures, found))
+        real = judges.judge(photographs, _same_sizes(made, ids), what=PHOTOGRAPHS)
+    return [*judged, _Judged(PHOTOGRAPHS, "photographs", photographs, real)]
 
 
 def _default_device() -> str:
@@ -263,8 +278,10 @@ def _choose_examples(made: Judgements, count: int) -> list[Key]:
     return [(names[index], first[names[index]]) for index in picked]
 
 
-def _illustrate(judge: Judge, keys: Sequence[Key], judged: Sequence[_Judged], real: Selection) -> list[Example]:
+def _illustrate(order: JudgeOrder, keys: Sequence[Key], judged: Sequence[_Judged]) -> list[Example]:
     """The pictures of some keys with what the segmenter sees in them, and the photographs of the same ids."""
+    judge = replace(order, inception=None).build()
+    real = _same_sizes(judged[0].judgements, frozenset(name for name, _ in keys))
     made = judged[0].pictures.pictures(keys, Selection())
     photographs = judged[-1].pictures.pictures([(name, 0) for name, _ in keys], real)
     predicted = judge.predict(made)

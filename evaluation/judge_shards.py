@@ -6,8 +6,10 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -111,55 +113,72 @@ class ShardJudge:
         return made
 
 
-def judge_set(
-    order: JudgeOrder, pictures: PictureSet, selection: Selection, *, workers: int = 0, what: str = "pictures"
-) -> Judgements:
-    """Judge the selected pictures of a set, in order, by `workers` actors (0 or 1: in this process, without Ray).
+class Judges:
+    """One worker in this process, or a pool of Ray actors, for the sets of an evaluation; a context manager.
 
-    The shards do not depend on the number of workers, and neither does the result.
+    The shards do not depend on the number of workers, and neither do the results.
     """
-    tasks = [
-        ShardTask(index, shard, selection, pictures.has_samples) for index, shard in enumerate(pictures.plan.shards)
-    ]
-    parts: dict[int, Judgements] = {}
-    total = sum(1 for name, _ in pictures.keys if selection.ids is None or name in selection.ids)
-    run = _in_pool(order, tasks, workers) if workers > 1 and len(tasks) > 1 else _here(order, tasks)
-    with tqdm(total=total, desc=what, unit="image") as bar:
-        for index, part in run:
-            if part is not None:
-                parts[index] = part
-                bar.update(len(part))
-    return Judgements.joined([parts[index] for index in sorted(parts)])
 
+    def __init__(self, order: JudgeOrder, *, workers: int = 0) -> None:
+        """`workers` actors; 0 or 1: this process, without Ray."""
+        self.order = order
+        self.workers = workers
+        self._stack = ExitStack()
+        self._actors: list[Any] = []
+        self._here = ShardJudge(order)
 
-def _here(order: JudgeOrder, tasks: Sequence[ShardTask]) -> Iterator[tuple[int, Judgements | None]]:
-    worker = ShardJudge(order)
-    for task in tasks:
-        yield task.index, worker.run(task)
+    def __enter__(self) -> Judges:
+        if self.workers > 1:
+            from pipeline.ray_session import ray_session
 
+            self._stack.enter_context(ray_session(num_cpus=max(4, self.workers + 1)))
+            self._actors = _start_actors(self.order, self.workers)
+        return self
 
-def _in_pool(order: JudgeOrder, tasks: Sequence[ShardTask], workers: int) -> Iterator[tuple[int, Judgements | None]]:
-    from pipeline.ray_session import ray_session
+    def __exit__(self, *error: object) -> None:
+        self._actors = []
+        self._stack.close()
 
-    with ray_session(num_cpus=max(4, workers + 1)):
+    def judge(self, pictures: PictureSet, selection: Selection, *, what: str = "pictures") -> Judgements:
+        """Judge the selected pictures of a set, in order; `what` names them in the progress bar."""
+        tasks = [
+            ShardTask(index, shard, selection, pictures.has_samples) for index, shard in enumerate(pictures.plan.shards)
+        ]
+        total = sum(1 for name, _ in pictures.keys if selection.ids is None or name in selection.ids)
+        results = self._spread(tasks) if self._actors else ((task.index, self._here.run(task)) for task in tasks)
+        parts: dict[int, Judgements] = {}
+        with tqdm(total=total, desc=what, unit="image") as bar:
+            for index, part in results:
+                if part is not None:
+                    parts[index] = part
+                    bar.update(len(part))
+        return Judgements.joined([parts[index] for index in sorted(parts)])
+
+    def _spread(self, tasks: Sequence[ShardTask]) -> Iterator[tuple[int, Judgements | None]]:
         import ray
 
-        gpus = 1 if order.device.startswith("cuda") else 0
-        actor = ray.remote(num_cpus=0 if "RAY_ADDRESS" not in os.environ else order.threads or 1, num_gpus=gpus)(_Actor)
-        idle = [actor.remote(order) for _ in range(min(workers, len(tasks)))]
-        running: dict = {}
-        waiting = list(reversed(tasks))
+        idle, waiting = list(self._actors), list(reversed(tasks))
+        running: dict[Any, tuple[Any, ShardTask]] = {}
         while waiting or running:
             while waiting and idle:
-                worker, task = idle.pop(), waiting.pop()
-                running[worker.run.remote(task)] = (worker, task)  # type: ignore[attr-defined]
+                actor, task = idle.pop(), waiting.pop()
+                running[actor.run.remote(task)] = (actor, task)
             done, _ = ray.wait(list(running), num_returns=1)
-            worker, task = running.pop(done[0])
-            idle.append(worker)
+            actor, task = running.pop(done[0])
+            idle.append(actor)
             result = ray.get(done[0])
             if isinstance(result, InputError):
                 raise result
             yield task.index, result
+
+
+def _start_actors(order: JudgeOrder, count: int) -> list[Any]:
+    import ray
+
+    gpus = 1 if order.device.startswith("cuda") else 0
+    # On one machine logical CPUs are bookkeeping; on a cluster they place the actors.
+    cpus = order.threads or 1 if "RAY_ADDRESS" in os.environ else 0
+    return [ray.remote(num_cpus=cpus, num_gpus=gpus)(_Actor).remote(order) for _ in range(count)]
 
 
 class _Actor:
