@@ -173,7 +173,7 @@ class FoldedSPADE(nn.Module):
 
     @cached_property
     def _taps(self) -> torch.Tensor:
-        return tap_products(self.weight).t().contiguous()  # [k*k*2C, hidden]
+        return tap_products(self.weight).contiguous()  # [k*k*2C, hidden]
 
     @cached_property
     def _convolution(self) -> PackedConvolution:

@@ -9,6 +9,8 @@ another, the plain operators are used.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -43,10 +45,37 @@ class PackedConvolution(nn.Module):
 
 
 def matrix_product(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """`x` `[M, inputs]` by `weight` `[outputs, inputs]`: `[M, outputs]`, for inference only."""
-    if not uses_onednn(weight) or weight.dtype != torch.float32:
+    """`x` `[M, inputs]` by `weight` `[outputs, inputs]`: `[M, outputs]`, as `F.linear`, with gradients too."""
+    by_convolution = weight.dtype == x.dtype == torch.float32 and uses_onednn(weight)
+    if not by_convolution or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling():
         return F.linear(x, weight)
-    pixels = x[None, :, None].permute(0, 3, 1, 2)  # [1, inputs, M, 1]
+    return MatrixProduct.apply(x, weight)
+
+
+class MatrixProduct(torch.autograd.Function):
+    """A float32 matrix product and its gradients as 1x1 convolutions."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """`[M, inputs]` by `[outputs, inputs]`."""
+        ctx.save_for_backward(x, weight)
+        return _product(x[None, :, None].permute(0, 3, 1, 2), weight)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """The gradients of `x` and `weight`."""
+        x, weight = ctx.saved_tensors
+        of_x = of_weight = None
+        if ctx.needs_input_grad[0]:
+            of_x = _product(gradient[None, :, None].permute(0, 3, 1, 2), weight.t())
+        if ctx.needs_input_grad[1]:
+            # The rows of the gradient are the channels here, so it need not be transposed in memory.
+            of_weight = _product(gradient[None, :, :, None], x.t())
+        return of_x, of_weight
+
+
+def _product(pixels: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """A 1x1 convolution of `pixels` `[1, inputs, M, 1]`: `[M, outputs]`."""
     product = torch.mkldnn_convolution(pixels, weight[:, :, None, None], None, [0, 0], [1, 1], [1, 1], 1)
     return product.permute(0, 2, 3, 1).flatten(0, 2)
 

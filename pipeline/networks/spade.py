@@ -12,6 +12,7 @@ from pipeline.config import GeneratorSettings
 from pipeline.labels import LabelSpace
 from pipeline.networks.modulation import modulate
 from pipeline.networks.normalise import parameter_free_norm
+from pipeline.networks.packed import matrix_product
 from pipeline.networks.patterns import Patterns
 from pipeline.networks.semantics import Semantics
 from pipeline.networks.spectral import spectral_norm
@@ -59,7 +60,7 @@ class SPADE(nn.Module):
         bias = torch.cat([self.gamma.bias + 1, self.beta.bias])
         taps = tap_products(weight)
         codes = code_table(self.shared.weight, self.space)
-        return pattern_table(patterns, codes, self.shared.bias, lambda hidden: hidden @ taps, bias)
+        return pattern_table(patterns, codes, self.shared.bias, lambda hidden: matrix_product(hidden, taps), bias)
 
 
 def code_table(weight: torch.Tensor, space: LabelSpace) -> torch.Tensor:
@@ -75,8 +76,8 @@ def code_table(weight: torch.Tensor, space: LabelSpace) -> torch.Tensor:
 
 
 def tap_products(weight: torch.Tensor) -> torch.Tensor:
-    """A convolution's weight `[2C, hidden, k, k]` as the matrix `[hidden, k*k*2C]` of its taps side by side."""
-    return weight.flatten(2).permute(1, 2, 0).flatten(1)
+    """A convolution's weight `[2C, hidden, k, k]` as the matrix `[k*k*2C, hidden]` of its taps, one below the other."""
+    return weight.flatten(2).permute(2, 0, 1).flatten(0, 1)
 
 
 def pattern_table(
