@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.config import LossSettings, TrainingSettings
@@ -147,6 +148,8 @@ class GanStep:
                 )
             if self.perceptual:
                 terms["generator/perceptual"] = weights.perceptual * self.perceptual(fake, batch.pictures)
+            if weights.pixel:
+                terms["generator/pixel"] = weights.pixel * F.l1_loss(fake.to(batch.pictures.dtype), batch.pictures)
             if kl is not None:
                 # A sum over the batch: its gradients must be summed over workers where the others' are averaged.
                 terms["generator/kl"] = weights.kl * self.workers * kl
