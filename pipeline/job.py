@@ -44,7 +44,7 @@ class Summary:
     first_images_seconds: float | None
     """From the start of this run to the first report of images."""
     images_per_second: float
-    """From the first report to the last one."""
+    """From the first report of images to the last one; of a job that is over by then, from the start."""
     stage_seconds: dict[str, float]
     """Summed over workers and threads; `wait` is painting without anything to paint."""
     versions: dict[str, str]
@@ -117,7 +117,9 @@ class Job:
         first: tuple[float, int] | None,
     ) -> Summary:
         now = time.monotonic()
-        steady = (progress.images - first[1]) / max(now - first[0], 1e-9) if first else 0.0
+        rate = progress.images / max(now - self.started, 1e-9)
+        if first and progress.images > first[1]:
+            rate = (progress.images - first[1]) / max(now - first[0], 1e-9)
         summary = Summary(
             output=str(folder.folder),
             label_maps=self.plan.rows,
@@ -130,7 +132,7 @@ class Job:
             images_this_run=progress.images,
             seconds=round(now - self.started, 3),
             first_images_seconds=round(first[0] - self.started, 3) if first else None,
-            images_per_second=round(steady, 3),
+            images_per_second=round(rate, 3),
             stage_seconds={stage: round(seconds, 3) for stage, seconds in progress.stage_seconds.items()},
             versions={name: version(name) for name in ("torch", "pillow", "pyarrow", "ray")},
         )

@@ -173,7 +173,11 @@ class JobFolder:
     def abandon(self) -> None:
         """After an error: finished shards stay for the next try; a folder without any is removed."""
         local = self.folder.local
-        if not local or not local.is_dir():
+        if not local:
+            if not self.finished and not self.records():
+                self.folder.delete(JOB)
+            return
+        if not local.is_dir():
             return
         with self._file("workers.lock") as workers:
             if not _lock(workers, fcntl.LOCK_EX, wait=5):

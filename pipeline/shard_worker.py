@@ -13,7 +13,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -103,8 +103,8 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Job:
-    """A decoded row, ready to be painted."""
+class DecodedRow:
+    """A row that is ready to be painted."""
 
     id: str
     semantics: Semantics
@@ -119,7 +119,7 @@ class Job:
 class Painted:
     """One picture, not encoded yet."""
 
-    job: Job
+    row: DecodedRow
     sample: int
     pixels: np.ndarray
     """uint8 `[height, width, 3]`."""
@@ -194,20 +194,24 @@ class ShardWorker:
 
     def _batches(self, shard: Shard) -> Iterator[list[StoredRow]]:
         """The rows of a shard, a few at a time."""
-        columns = self._order.columns
-        rows = iter_shard(shard, columns.names(), batch_rows=READ_ROWS)
-        photographs: Iterator[Any] = itertools.repeat(None)
-        if self._order.style.kind == "other row":
-            # Each row takes the style of the next one, and the last row that of the first: no row keeps its own.
-            assert columns.style
-            others = (row[columns.style] for _, row in iter_shard(shard, [columns.style], batch_rows=READ_ROWS))
-            first = next(others)
-            photographs = itertools.chain(others, [first])
-        joined = ((row, cells, other) for (row, cells), other in zip(rows, photographs, strict=False))
+        rows = iter_shard(shard, self._order.columns.names(), batch_rows=READ_ROWS)
+        others = self._other_photographs(shard) if self._order.style.kind == "other row" else itertools.repeat(None)
+        joined = ((row, cells, other) for (row, cells), other in zip(rows, others, strict=False))
         while batch := list(itertools.islice(joined, READ_ROWS)):
             yield batch
 
-    def _decode(self, shard: Shard, stored: StoredRow) -> Job | Reject:
+    def _other_photographs(self, shard: Shard) -> Iterator[Any]:
+        """For each row the photograph of the next row of its file; for the last one, that of the first."""
+        column, end = self._order.columns.style, shard.file.rows
+        assert column
+        parts = [replace(shard, start=shard.start + 1, stop=min(shard.stop + 1, end))]
+        if shard.stop == end:
+            parts.append(replace(shard, start=0, stop=1))
+        for part in parts:
+            for _, cells in iter_shard(part, [column], batch_rows=READ_ROWS):
+                yield cells[column]
+
+    def _decode(self, shard: Shard, stored: StoredRow) -> DecodedRow | Reject:
         """One row to codes, styles and the cells that are passed through; runs in a decoder thread."""
         row, cells, other = stored
         columns = self._order.columns
@@ -227,13 +231,11 @@ class ShardWorker:
             elif record.label.size > LARGEST_PIXELS:
                 raise InputError(f"label map is {given[1]}x{given[0]}, too large for one picture; cut it up")
             codes = encode(record.label, record.instance, self._space)
-            photograph = None
-            if self._order.style.per_row:
-                assert columns.style
-                photograph = picture_bytes(other if other is not None else cells[columns.style])
+            own = None if columns.style is None else cells[columns.style]
+            photograph = picture_bytes(other if self._order.style.kind == "other row" else own)
             height, width = record.label.shape
             changed = (height, width) != given
-            return Job(
+            return DecodedRow(
                 id=name,
                 semantics=self._painter.prepare(codes),
                 styles=self._styles.styles(name, photograph),
@@ -245,28 +247,28 @@ class ShardWorker:
         except InputError as error:
             return Reject(name, shard.file.name, row, str(error).removeprefix(f"record '{name}': "))
 
-    def _paint(self, decoded: Iterable[Job | Reject], clock: StageClock) -> Iterator[Painted | Reject]:
-        for job in decoded:
-            if isinstance(job, Reject):
-                yield job
+    def _paint(self, decoded: Iterable[DecodedRow | Reject], clock: StageClock) -> Iterator[Painted | Reject]:
+        for row in decoded:
+            if isinstance(row, Reject):
+                yield row
                 continue
-            pictures = self._painter.paint(job.semantics, job.styles, (job.height, job.width))
+            pictures = self._painter.paint(row.semantics, row.styles, (row.height, row.width))
             for sample, pixels in enumerate(clock.waiting("paint", pictures)):
-                yield Painted(job, sample, pixels)
+                yield Painted(row, sample, pixels)
 
     def _encode(self, painted: Painted | Reject) -> dict[str, Any] | Reject:
         """A picture to a row of the part; runs in an encoder thread."""
         if isinstance(painted, Reject):
             return painted
         row = {
-            "id": painted.job.id,
+            "id": painted.row.id,
             "sample": painted.sample,
             "image": self._encode_picture(painted.pixels),
-            "label": painted.job.label,
+            "label": painted.row.label,
             "seed": self._order.seed,
             "checkpoint": self._order.checkpoint,
         }
-        return {**row, "instance": painted.job.instance} if self._order.columns.instance else row
+        return {**row, "instance": painted.row.instance} if self._order.columns.instance else row
 
 
 def _cell(array: np.ndarray, stored: Any, changed: bool) -> bytes:

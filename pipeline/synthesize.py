@@ -70,15 +70,7 @@ def synthesize(
     """
     started = time.monotonic()
     samples = style_interpolate[2] if style_interpolate else samples
-    for option, value in (("the number of pictures a label map", samples), ("--threads", threads)):
-        if value < 1:
-            raise InputError(f"{option} is {value}; give 1 or more")
-    if gpus_per_actor <= 0:
-        raise InputError(f"--gpus-per-actor is {gpus_per_actor:g}; give 1, or a fraction such as 0.5")
-    if picture_format == "jpeg":
-        log.warning(
-            "JPEG loses detail, which moves FID and other distances; take png or webp for pictures to be scored"
-        )
+    _check_options(samples, threads, gpus_per_actor, picture_format)
     choice = choose_style(
         photograph=style,
         from_rows=style_rows if style_column else None,
@@ -120,6 +112,7 @@ def synthesize(
     description = _describe(plan, order, weights)
     source_info = plan.info.preprocessing if plan.info else {}
     info = DatasetInfo(weights.recipe.labels, {"input": source_info, "synthesis": description["settings"]})
+    del weights  # The workers load their own, and this process would hold them to the end.
     job = Job(
         plan=plan,
         order=replace(order, info=info),
@@ -150,6 +143,18 @@ def parse_max_rejects(value: str | int, rows: int) -> int:
     if limit < 0:
         raise InputError(f"--max-rejects is '{value}'; it cannot be negative")
     return limit
+
+
+def _check_options(samples: int, threads: int, gpus_per_actor: float, picture_format: PictureFormat) -> None:
+    for option, value in (("the number of pictures a label map", samples), ("--threads", threads)):
+        if value < 1:
+            raise InputError(f"{option} is {value}; give 1 or more")
+    if gpus_per_actor <= 0:
+        raise InputError(f"--gpus-per-actor is {gpus_per_actor:g}; give 1, or a fraction such as 0.5")
+    if picture_format == "jpeg":
+        log.warning(
+            "JPEG loses detail, which moves FID and other distances; take png or webp for pictures to be scored"
+        )
 
 
 def _palette_for(path: Path, space: LabelSpace) -> Palette:

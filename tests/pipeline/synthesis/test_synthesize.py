@@ -246,6 +246,10 @@ def test_a_store_at_a_uri_holds_the_same_parts(maps, checkpoint, tmp_path):
             assert Folder(out).read(name) == (tmp_path / "here" / name).read_bytes(), name
     assert verify(out, quiet=True).images == 20
     assert synthesize(maps, checkpoint, out).images_this_run == 0
+    bad = cases.write_cells(tmp_path / "bad.parquet", [b"bad"])
+    with pytest.raises(InputError):
+        synthesize(bad, checkpoint, f"{out}-bad")
+    assert Folder(f"{out}-bad").read("_job/job.json") is None
 
 
 def test_a_changed_checkpoint_is_noticed_by_the_workers(checkpoint, maps, tmp_path):
@@ -309,6 +313,9 @@ class TestStyles:
         synthesize(maps, styled, tmp_path / "one", style=photograph)
         assert self.images(tmp_path / "one")[1] == self.images(tmp_path / "own")[1]
         assert self.images(tmp_path / "one")[0] == self.images(tmp_path / "other")[0]
+        photograph.write_bytes(pq.read_table(maps).to_pylist()[0]["image"]["bytes"])
+        synthesize(maps, styled, tmp_path / "first", style=photograph)
+        assert self.images(tmp_path / "first")[19] == self.images(tmp_path / "other")[19]
 
     def test_truncation_scales_the_noise(self, styled):
         from pipeline.painter import Painter
