@@ -312,6 +312,26 @@ def verify(images: str) -> None:
     click.echo(run(images))
 
 
+@main.command("import-weights")
+@click.argument("generator", type=EXISTING)
+@click.option("--recipe", required=True, type=EXISTING, help="Of the network that the weights are of.")
+@click.option("--encoder", type=EXISTING, help="The style encoder's file, for networks with style.")
+@click.option("--dont-care-first", is_flag=True, help="Channel 0 is don't-care: the released ADE20K weights.")
+@click.option("--out", required=True, type=EXISTING, help="The checkpoint to write (.safetensors).")
+def import_weights(generator: Path, recipe: Path, encoder: Path | None, dont_care_first: bool, out: Path) -> None:
+    """Convert a public SPADE checkpoint (latest_net_G.pth) for synthesize.
+
+    \b
+    Example:
+      spadework import-weights latest_net_G.pth --recipe configs/coco_stuff.yaml --out coco.safetensors
+    """
+    from pipeline.config import load_recipe
+    from pipeline.public_weights import import_weights as run
+
+    run(generator, load_recipe(recipe), out, encoder_file=encoder, dont_care_first=dont_care_first)
+    click.echo(f"wrote {out}")
+
+
 @main.command("train-segmenter")
 @click.argument("recipe", type=EXISTING)
 @click.option("--out", required=True, type=EXISTING, help="Run directory; the same command continues a training there.")
