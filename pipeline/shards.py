@@ -151,8 +151,8 @@ def iter_shard(shard: Shard, columns: Sequence[str], *, batch_rows: int = 16) ->
 
 
 def generated_id(file: InputFile, row: int) -> str:
-    """The name of a row that has none: file and row, without the path's slashes."""
-    return f"{posixpath.splitext(file.name)[0].replace('/', '-')}-{row:07d}"
+    """The name of a row that has none: file and row."""
+    return f"{file.name.removesuffix('.parquet')}-{row:07d}"
 
 
 def _cut(files: Sequence[InputFile], images_per_row: int, duplicates: dict[tuple[int, int], str]) -> Iterator[Shard]:

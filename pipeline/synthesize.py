@@ -177,12 +177,11 @@ def _check(plan: Plan, weights: Weights, choice: StyleChoice, *, samples: int, k
     """Refuse what cannot work before anything is written."""
     recipe = weights.recipe
     space, style = recipe.labels, recipe.generator.style_dim
-    if plan.info and (plan.info.space.classes, plan.info.space.dont_care) != (space.classes, space.dont_care):
-        theirs, ours = plan.info.space.classes, space.classes
+    theirs = plan.info.space if plan.info else space
+    if theirs.classes != space.classes or theirs.dont_care not in (None, space.dont_care):
         raise InputError(
-            f"the checkpoint is of other classes: {len(ours)} ({', '.join(ours[:3])}, ...; don't-care "
-            f"{space.dont_care}), where the input has {len(theirs)} ({', '.join(theirs[:3])}, ...; don't-care "
-            f"{plan.info.space.dont_care})"
+            f"the checkpoint is of other classes: {_named(space)}, where the input has {_named(theirs)}; "
+            "take a checkpoint of the input's classes"
         )
     if space.instance_edges and plan.columns.instance is None:
         raise InputError(
@@ -202,6 +201,11 @@ def _check(plan: Plan, weights: Weights, choice: StyleChoice, *, samples: int, k
             f"a generator with style makes pictures of one size, {recipe.data.width}x{recipe.data.height}; "
             "leave out --keep-size"
         )
+
+
+def _named(space: LabelSpace) -> str:
+    more = ", ..." if len(space.classes) > 3 else ""
+    return f"{len(space.classes)} ({', '.join(space.classes[:3])}{more}; don't-care {space.dont_care})"
 
 
 def _describe(plan: Plan, order: WorkOrder, weights: Weights) -> dict[str, Any]:

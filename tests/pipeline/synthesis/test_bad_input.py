@@ -255,6 +255,12 @@ def _other_classes(folder):
     return folder / "maps.parquet"
 
 
+def _other_dont_care(folder):
+    with RecordWriter(folder / "maps.parquet", DatasetInfo(LabelSpace(classes=cases.CLASSES, dont_care=254))) as writer:
+        writer.write({"id": "a", "label": np.zeros((32, 32), np.uint8)})
+    return folder / "maps.parquet"
+
+
 def _spoilt_metadata(folder):
     table = pa.table({"label": [GOOD]}).replace_schema_metadata({b"spadework": b"{"})
     pq.write_table(table, folder / "maps.parquet")
@@ -283,6 +289,7 @@ def _one_file_of_two_lacks_the_column(folder):
         (_label_is_a_number, "column label of .* is int64"),
         (_label_is_a_list, "column label of .* is list"),
         (_other_classes, "the checkpoint is of other classes: 4 .sky, sea, sand.* where the input has 2 .cat, dog"),
+        (_other_dont_care, "4 .sky, sea, sand, ...; don't-care 255., where the input has .* don't-care 254"),
         (_spoilt_metadata, "maps.parquet has unusable 'spadework' metadata"),
         (_one_file_of_two_lacks_the_column, "b.parquet lacks the column label; it has mask"),
     ],

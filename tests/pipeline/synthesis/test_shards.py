@@ -79,6 +79,13 @@ def test_ids_may_be_integers_or_made_up(tmp_path):
     assert generated_id(plan.files[0], 1) == "b-0000001"
 
 
+def test_made_up_ids_tell_folders_apart(tmp_path):
+    for name in ("a/b.parquet", "a-b.parquet"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        pq.write_table(pa.table({"label": [b"x"]}), tmp_path / name)
+    assert [generated_id(file, 0) for file in plan_shards(tmp_path).files] == ["a-b-0000000", "a/b-0000000"]
+
+
 def test_hugging_face_columns_are_found_by_name(tmp_path):
     struct = pa.array([{"bytes": b"x", "path": None}], pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
     pq.write_table(pa.table({"image": struct, "annotation": struct, "key": ["one"]}), tmp_path / "a.parquet")
