@@ -140,9 +140,12 @@ class SegmenterSettings(Settings):
 
     backbone: Literal["resnet50", "mobilenet_v3_large"] = "resnet50"
     """The trunk of torchvision's DeepLabV3."""
+    trunk: Literal["whole", "early"] = "whole"
+    """`early` takes only the trunk's layers down to an eighth of the resolution: they learn from nothing in minutes and
+    keep small things. The whole trunk is for pretrained weights, or hours."""
     enlarge: Literal[1, 2, 4] = 1
-    """Pictures are enlarged so many times for it: its own maps are 8 (ResNet) or 16 times smaller than its input, so
-    that pictures under about 200 pixels lose their small objects."""
+    """Pictures are enlarged so many times for it, because its maps are 8 (or with MobileNet's whole trunk 16) times
+    smaller than what it is given."""
     steps: PositiveInt = 2000
     """Optimiser steps."""
     batch_size: PositiveInt = 8

@@ -13,8 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
+from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.models.segmentation import deeplabv3_mobilenet_v3_large, deeplabv3_resnet50
-from torchvision.models.segmentation.deeplabv3 import ASPP, ASPPConv
+from torchvision.models.segmentation.deeplabv3 import ASPP, ASPPConv, DeepLabHead, DeepLabV3
 
 from evaluation.segmenters.base import Prediction, Segmenter
 from evaluation.state_dicts import fill, read_state_dict, sha256_of
@@ -29,6 +30,9 @@ Backbone = Literal["resnet50", "mobilenet_v3_large"]
 
 _BUILDERS = {"resnet50": deeplabv3_resnet50, "mobilenet_v3_large": deeplabv3_mobilenet_v3_large}
 
+_EARLY = {"resnet50": ("layer2", 512), "mobilenet_v3_large": ("6", 40)}
+"""The last layer at an eighth of the resolution, and its channels."""
+
 
 class DeepLabSettings(BaseModel):
     """Everything but the weights; kept as JSON in the metadata of the weights file."""
@@ -41,6 +45,8 @@ class DeepLabSettings(BaseModel):
     height: int
     """Rows of the pictures that it was trained on; it takes any size."""
     width: int
+    trunk: Literal["whole", "early"] = "whole"
+    """`early`: the trunk's layers down to an eighth of the resolution only."""
     enlarge: Literal[1, 2, 4] = 1
     """Pictures are enlarged so many times (bilinear) before the network, whose own output is 8 or 16 times smaller
     than its input: small pictures need it to keep small objects."""
@@ -64,9 +70,7 @@ class DeepLab(Segmenter):
         super().__init__()
         self.settings = settings
         self.classes = settings.labels.classes
-        self.network = _BUILDERS[settings.backbone](
-            weights=None, weights_backbone=None, num_classes=len(self.classes), aux_loss=True
-        )
+        self.network = _build(settings)
         _initialise_depthwise(self.network)
         # Constants, not weights: the settings keep them.
         self.register_buffer("mean", 255 * torch.tensor(settings.mean).view(3, 1, 1), persistent=False)
@@ -74,21 +78,13 @@ class DeepLab(Segmenter):
 
     def forward(self, images: torch.Tensor) -> Prediction:
         """float `[N, 3, H, W]` in 0 to 255 to logits at about an eighth or sixteenth of the (enlarged) size."""
-        pyramid, *head = self.network.classifier
-        context = _atrous_pyramid(pyramid, self._backbone(images)["out"])  # [N, 256, h, w]
-        return Prediction(scores=nn.Sequential(*head)(context), features=context.mean((2, 3)))
-
-    def training_scores(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The logits of `forward`, and those of the auxiliary head on an early layer, which only training uses."""
-        maps = self._backbone(images)
-        pyramid, *head = self.network.classifier
-        return nn.Sequential(*head)(_atrous_pyramid(pyramid, maps["out"])), self.network.aux_classifier(maps["aux"])
-
-    def _backbone(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         pixels = (images - self.mean) / self.std  # [N, 3, H, W]
         if self.settings.enlarge > 1:
             pixels = F.interpolate(pixels, scale_factor=self.settings.enlarge, mode="bilinear")
-        return self.network.backbone(pixels.contiguous(memory_format=torch.channels_last))
+        maps = self.network.backbone(pixels.contiguous(memory_format=torch.channels_last))["out"]
+        pyramid, *head = self.network.classifier
+        context = _atrous_pyramid(pyramid, maps)  # [N, 256, h, w]
+        return Prediction(scores=nn.Sequential(*head)(context), features=context.mean((2, 3)))
 
     def describe(self) -> dict[str, Any]:
         """See `Segmenter.describe`."""
@@ -113,6 +109,16 @@ class DeepLab(Segmenter):
         self.network.load_state_dict(fitting, strict=False)
         head = [key for key in own if not key.startswith("backbone.")]
         return f"backbone and {sum(key in fitting for key in head)} of {len(head)} tensors of the head from {path.name}"
+
+
+def _build(settings: DeepLabSettings) -> DeepLabV3:
+    """torchvision's network with fresh weights; with the early trunk, its parts put together the same way."""
+    classes = len(settings.labels.classes)
+    whole = _BUILDERS[settings.backbone](weights=None, weights_backbone=None, num_classes=classes, aux_loss=False)
+    if settings.trunk == "whole":
+        return whole
+    last, channels = _EARLY[settings.backbone]
+    return DeepLabV3(IntermediateLayerGetter(whole.backbone, {last: "out"}), DeepLabHead(channels, classes))
 
 
 def _initialise_depthwise(network: nn.Module) -> None:

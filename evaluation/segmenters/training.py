@@ -36,8 +36,8 @@ WARM_UP = 0.05
 """The share of the steps over which the learning rate rises."""
 WEIGHT_DECAY = 1e-2
 BATCH_NORM_MOMENTUM = 0.1
-AUXILIARY = 0.5
-"""Weight of the loss of the auxiliary head, which teaches the early layers directly."""
+WEIGHT_RANGE = (0.25, 4.0)
+"""Of the weights of classes in the loss."""
 
 
 def train_segmenter(
@@ -120,12 +120,13 @@ def _optimise(
     """AdamW with a cosine learning rate; `save` is called with the number of steps done."""
     settings = recipe.segmenter
     batches = shuffled_batches(len(photographs), settings.batch_size, seed=settings.seed, start=start)
+    weights = class_weights(photographs.labels, len(segmenter.classes)).to(segmenter.mean.device)
     segmenter.train()
     with tqdm(total=settings.steps, initial=start, desc="segmenter", unit="step") as bar:
         for step in range(start, settings.steps):
             for group in optimiser.param_groups:
                 group["lr"] = settings.learning_rate * _schedule(step, settings.steps)
-            loss = _loss(segmenter, photographs, next(batches), seed=settings.seed * 1_000_003 + step)
+            loss = _loss(segmenter, photographs, next(batches), weights, seed=settings.seed * 1_000_003 + step)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -136,7 +137,9 @@ def _optimise(
                 save(step + 1)
 
 
-def _loss(segmenter: DeepLab, photographs: Photographs, batch: np.ndarray, *, seed: int) -> torch.Tensor:
+def _loss(
+    segmenter: DeepLab, photographs: Photographs, batch: np.ndarray, weights: torch.Tensor, *, seed: int
+) -> torch.Tensor:
     """Cross entropy over the pixels of known class, on a random view of each picture of the batch."""
     device = segmenter.mean.device
     images = torch.from_numpy(photographs.images[batch]).to(device).permute(0, 3, 1, 2).float()
@@ -145,15 +148,23 @@ def _loss(segmenter: DeepLab, photographs: Photographs, batch: np.ndarray, *, se
     torch.manual_seed(seed)
     images, labels = augment(images, labels, torch.Generator().manual_seed(seed))
     with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-        main, auxiliary = segmenter.training_scores(images)
-    return _cross_entropy(main, labels) + AUXILIARY * _cross_entropy(auxiliary, labels)
-
-
-def _cross_entropy(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """The mean over the pixels of known class; 0 where there are none."""
+        scores = segmenter(images).scores
     scores = F.interpolate(scores.float(), size=labels.shape[-2:], mode="bilinear")  # [N, classes, H, W]
-    total = F.cross_entropy(scores, labels, ignore_index=VOID, reduction="sum")
-    return total / (labels != VOID).sum().clamp(min=1)
+    total = F.cross_entropy(scores, labels, weights, ignore_index=VOID, reduction="sum")
+    # The weighted mean over known pixels, by hand: it stays finite where a batch has none.
+    return total / torch.where(labels == VOID, 0, weights[labels.clamp(min=0)]).sum().clamp(min=1)
+
+
+def class_weights(labels: np.ndarray, classes: int) -> torch.Tensor:
+    """float32 `[classes]`: rarer classes weigh more, by the root of their frequency against the median one.
+
+    The root is between no balancing, which gives small classes up, and SegNet's full balancing, which sees them
+    everywhere. `labels` are integers, `VOID` or classes.
+    """
+    counts = np.bincount(labels[labels >= 0].ravel(), minlength=classes).astype(np.float64)
+    median = np.median(counts[counts > 0]) if counts.any() else 1.0
+    weights = np.sqrt(median / np.maximum(counts, 1))
+    return torch.from_numpy(weights.clip(*WEIGHT_RANGE)).float()
 
 
 def _schedule(step: int, steps: int) -> float:
@@ -168,6 +179,7 @@ def _settings(recipe: Recipe) -> DeepLabSettings:
         labels=recipe.labels,
         height=recipe.data.height,
         width=recipe.data.width,
+        trunk=recipe.segmenter.trunk,
         enlarge=recipe.segmenter.enlarge,
     )
 

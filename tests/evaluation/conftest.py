@@ -116,5 +116,5 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from evaluation.segmenters.training import train_segmenter
 
     out = tmp_path_factory.mktemp("trained")
-    train_segmenter(make_recipe(data, steps=40, enlarge=4, learning_rate=3e-3), out)
+    train_segmenter(make_recipe(data, steps=40, trunk="early", enlarge=2, learning_rate=3e-3), out)
     return out

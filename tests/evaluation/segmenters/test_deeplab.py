@@ -45,6 +45,17 @@ def test_scores_are_torchvisions_and_features_are_its_pyramid(segmenter: DeepLab
     assert prediction.features.shape == (2, segmenter.feature_dimensions)
 
 
+@pytest.mark.parametrize("backbone", ["mobilenet_v3_large", "resnet50"])
+def test_early_trunk_keeps_an_eighth_of_the_resolution(backbone: str, images: torch.Tensor, tmp_path: Path) -> None:
+    early = DeepLab(SETTINGS.model_copy(update={"trunk": "early", "backbone": backbone})).eval()
+    with torch.inference_mode():
+        expected = early(images)
+    assert expected.scores.shape == (2, 3, 4, 6)
+    save_deeplab(tmp_path / FILE_NAME, early)
+    with torch.inference_mode():
+        torch.testing.assert_close(load_deeplab(tmp_path)(images).scores, expected.scores, rtol=1e-4, atol=1e-5)
+
+
 def test_enlarging_gives_finer_scores(images: torch.Tensor) -> None:
     fine = DeepLab(SETTINGS.model_copy(update={"enlarge": 2})).eval()
     with torch.inference_mode():

@@ -82,10 +82,17 @@ def test_void_teaches_nothing(data: Path, tmp_path: Path) -> None:
     assert (photographs.labels[:, :, :2] == VOID).all()
     photographs.labels[:] = VOID
     segmenter = training.DeepLab(training._settings(recipe)).train()
-    loss = training._loss(segmenter, photographs, np.arange(2), seed=0)
+    loss = training._loss(segmenter, photographs, np.arange(2), torch.ones(3), seed=0)
     loss.backward()
     assert loss.item() == 0
     assert all(value.grad is None or not value.grad.any() for value in segmenter.parameters())
+
+
+def test_rare_classes_weigh_more_but_not_without_limit() -> None:
+    labels = np.repeat(np.array([0, 1, 2, 3, VOID], np.int16), [1600, 400, 100, 1, 5000])
+    # The median class has 250 pixels.
+    expected = [0.25**0.5 * 0.625**0.5, 0.625**0.5, 2.5**0.5, 4.0]
+    np.testing.assert_allclose(training.class_weights(labels, 4), expected, rtol=1e-6)
 
 
 def test_many_pictures_go_to_a_mapped_file(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
