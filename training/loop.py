@@ -115,7 +115,9 @@ def train_worker(
             meter.add(state.step(batch))
             state.average.update(state.step.bare_synthesis, step)
             step += 1
-            stopped = worker.agree(should_stop())
+            # On GPUs not after every step: asking the other workers makes the device wait.
+            if worker.device.type == "cpu" or step % settings.log_every == 0:
+                stopped = worker.agree(should_stop())
             last = stopped or step == settings.steps
 
             # Report: losses are looked at only now and then, as looking makes the device wait.

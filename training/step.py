@@ -92,6 +92,8 @@ def two_time_scale(settings: TrainingSettings) -> tuple[float, float, tuple[floa
 class GanStep:
     """The generator's step, then the discriminator's, on the same label maps and photographs.
 
+    The discriminator's has fakes drawn afresh from the updated generator, unless the settings say otherwise.
+
     `synthesis` and `discriminator` may be wrapped in DistributedDataParallel. Each is called through its wrapper only
     in its own step, so gradients are reduced once a step for each; the other network runs bare.
     """
@@ -112,6 +114,7 @@ class GanStep:
         self.weights = weights
         self.perceptual = perceptual if weights.perceptual else None
         self.workers = workers
+        self.reuse_fake = settings.reuse_fake
         self.precision = PRECISIONS[settings.precision]
         rate, discriminator_rate, betas = two_time_scale(settings)
         fp16 = settings.precision == "fp16"
@@ -127,16 +130,21 @@ class GanStep:
         planes = self.bare_discriminator.planes(batch.codes)
 
         self.bare_discriminator.requires_grad_(False)  # it only judges
-        terms = self.generator_terms(semantics, planes, batch)
+        terms, fake = self.generator_terms(semantics, planes, batch)
         self.optimiser.step(torch.stack(list(terms.values())).sum())
         self.bare_discriminator.requires_grad_(True)
 
-        discriminator_terms = self.discriminator_terms(semantics, planes, batch)
+        if not self.reuse_fake:
+            with torch.no_grad(), self._autocast(batch):
+                fake, _ = self.bare_synthesis(semantics, batch.pictures, batch.noise[1])
+        discriminator_terms = self.discriminator_terms(fake.detach(), planes, batch)
         self.discriminator_optimiser.step(torch.stack(list(discriminator_terms.values())).sum())
         return {name: value.detach() for name, value in (terms | discriminator_terms).items()}
 
-    def generator_terms(self, semantics: Semantics, planes: list[LabelPlanes], batch: Batch) -> dict[str, Tensor]:
-        """What the generator (and encoder) pays for its fakes."""
+    def generator_terms(
+        self, semantics: Semantics, planes: list[LabelPlanes], batch: Batch
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """What the generator (and encoder) pays for its fakes, and the fakes."""
         weights = self.weights
         with self._autocast(batch):
             fake, kl = self.synthesis(semantics, batch.pictures, batch.noise[0])
@@ -153,13 +161,11 @@ class GanStep:
             if kl is not None:
                 # A sum over the batch: its gradients must be summed over workers where the others' are averaged.
                 terms["generator/kl"] = weights.kl * self.workers * kl
-        return terms
+        return terms, fake
 
-    def discriminator_terms(self, semantics: Semantics, planes: list[LabelPlanes], batch: Batch) -> dict[str, Tensor]:
-        """What the discriminator pays for its judgement of fakes drawn afresh from the updated generator."""
+    def discriminator_terms(self, fake: Tensor, planes: list[LabelPlanes], batch: Batch) -> dict[str, Tensor]:
+        """What the discriminator pays for its judgement of fakes, and of the photographs."""
         with self._autocast(batch):
-            with torch.no_grad():
-                fake, _ = self.bare_synthesis(semantics, batch.pictures, batch.noise[1])
             of_fake, of_real = self._judge(self.discriminator, planes, fake, batch.pictures)
             return {
                 "discriminator/fake": losses.score_loss(of_fake, losses.FAKE[self.weights.gan]),

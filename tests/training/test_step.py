@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +11,20 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from pipeline.config import DiscriminatorSettings, GeneratorSettings, LossSettings, TrainingSettings
+from pipeline.config import DiscriminatorSettings, GeneratorSettings, LossSettings, Recipe, TrainingSettings
 from pipeline.labels import LabelSpace, encode
 from pipeline.networks.generator import Generator
 from pipeline.networks.public import GENERATOR, from_public, to_public
+from training.data import Examples, TrainingData
 from training.discriminator import Discriminator, ours_to_public, public_to_ours
+from training.loop import TrainingState, Worker
 from training.step import Batch, GanStep, Synthesis
 
 # The reference folder beside the checkout.
 GOLDEN = Path(__file__).parents[3] / "shared/reference/spade/train_step.safetensors"
+
+
+Make = Callable[..., Recipe]
 
 
 def prefixed(numbers: dict, prefix: str) -> dict[str, torch.Tensor]:
@@ -110,3 +116,16 @@ def before_normalisation(name: str) -> bool:
     """Whether a bias is added to every pixel of what the next normalisation takes it away from again."""
     shifts = name.endswith(("conv_0.bias", "conv_1.bias", "norm_s.mlp_beta.bias")) or name == "fc.bias"
     return shifts and name not in ("up_3.conv_1.bias", "up_3.norm_s.mlp_beta.bias")  # these reach the picture
+
+
+@pytest.mark.parametrize("reuse_fake", [False, True])
+def test_the_discriminator_sees_new_fakes_or_on_request_the_same(tiny_recipe: Make, reuse_fake: bool) -> None:
+    state = TrainingState(tiny_recipe(reuse_fake=reuse_fake), Worker(), None)
+    drawn, judged = [], []
+    generator, discriminator = state.step.bare_synthesis.generator, state.step.bare_discriminator
+    generator.register_forward_hook(lambda module, inputs, output: drawn.append(output.detach()))
+    discriminator.register_forward_pre_hook(lambda module, inputs: judged.append(inputs[1][:4].detach()))
+    state.step(next(TrainingData(Examples(state.recipe.data.train, state.recipe)).batches()))
+    assert len(drawn) == (1 if reuse_fake else 2)
+    assert torch.equal(judged[0], drawn[0])
+    assert torch.equal(judged[1], drawn[-1])
