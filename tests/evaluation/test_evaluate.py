@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner, Result
 
 from cli import main
@@ -130,6 +131,33 @@ def test_photographs_are_judged_at_the_size_of_the_pictures(data: Path, trained:
     for part in scores.sets:
         assert np.sum(part.labels["native"].confusion) == 6 * 32 * 32
         assert np.sum(part.labels["large"].confusion) == 6 * 64 * 64
+
+
+def test_fid_where_inception_weights_are_given(
+    good: Path, bad: Path, data: Path, trained: Path, tmp_path: Path
+) -> None:
+    from evaluation.features import FIDInception3
+
+    torch.manual_seed(0)
+    torch.save(FIDInception3().state_dict(), tmp_path / "inception.pth")
+    scores = evaluate(
+        good,
+        data / "validation.parquet",
+        tmp_path / "out",
+        segmenter_weights=trained,
+        baselines={"noise": bad},
+        inception_weights=tmp_path / "inception.pth",
+        examples=0,
+        device="cpu",
+    )
+    made, baseline, real = scores.sets
+    assert made.fid == 0
+    assert baseline.fid is not None
+    assert baseline.fid > 0
+    assert real.fid is None
+    assert any("FID of 6 pictures is biased upwards" in line for line in scores.warnings)
+    assert scores.settings["inception_sha256"] is not None
+    assert "<b>0</b>" in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_unpaired_pictures_are_listed_and_left_out(data: Path, trained: Path, tmp_path: Path) -> None:
