@@ -45,31 +45,47 @@ records = [resize_record(decode_record(row), *painter.size) for row in iter_rows
 codes = [torch.from_numpy(encode(r.label, r.instance, painter.recipe.labels))[None] for r in records]
 z = torch.zeros(1, painter.style_dim) if painter.style_dim else None
 painter._generator(codes[0], z)
-started = time.perf_counter()
+started, cpu = time.perf_counter(), time.process_time()
 for code in codes:
     painter._generator(code, z)
-print(json.dumps(len(codes) / (time.perf_counter() - started)))
+seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
+print(json.dumps({"images_per_second": len(codes) / seconds, "cpu_seconds": cpu / len(codes)}))
 """
 
 WHOLE = """
-import json, sys, dataclasses, resource
+import json, sys, dataclasses, resource, time
 from pipeline.synthesize import synthesize
 summary = synthesize(sys.argv[1], sys.argv[2], sys.argv[4], precision=sys.argv[3], actors=int(sys.argv[5]), quiet=True)
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-print(json.dumps({**dataclasses.asdict(summary), "peak_mib": peak}))
+print(json.dumps({**dataclasses.asdict(summary), "peak_mib": peak, "cpu_seconds": time.process_time()}))
 """
 
 
 def throughput(folder: Path, maps: int, precision: str) -> None:
-    """Images per second of the bare generator loop and of the whole job, taking turns: one process, one thread."""
-    source = landscapes(folder / "maps", maps)
-    bare, whole = [], []
+    """The bare generator loop and the whole job, taking turns: one process and one thread each.
+
+    Images per second need a quiet machine. Processor seconds an image, of all threads, do not; they are what counts
+    where every core has a worker. Those of the job are the difference between a long one and a short one.
+    """
+    long, short = landscapes(folder / "long", maps + 8), landscapes(folder / "short", 8)
+    turns = []
     for turn in range(3):
-        bare.append(measure(BARE, source, generator(folder), precision))
-        summary = measure(WHOLE, source, generator(folder), precision, folder / f"out-{turn}", 0)
-        whole.append(summary["images_per_second"])
-        print(json.dumps({"bare": bare[-1], "whole": whole[-1], "stages": summary["stage_seconds"]}), flush=True)
-    report("throughput", bare=statistics.median(bare), whole=statistics.median(whole))
+        bare = measure(BARE, long, generator(folder), precision)
+        whole = measure(WHOLE, long, generator(folder), precision, folder / f"long-{turn}", 0)
+        start = measure(WHOLE, short, generator(folder), precision, folder / f"short-{turn}", 0)
+        cpu = (whole["cpu_seconds"] - start["cpu_seconds"]) / maps
+        turns.append((bare["images_per_second"], whole["images_per_second"], bare["cpu_seconds"], cpu))
+        print(json.dumps({"turn": turns[-1], "stages": whole["stage_seconds"]}), flush=True)
+    bare_rate, rate, bare_cpu, cpu = (statistics.median(column) for column in zip(*turns, strict=True))
+    report(
+        "throughput",
+        bare_images_per_second=bare_rate,
+        images_per_second=rate,
+        ratio=rate / bare_rate,
+        bare_cpu_seconds=bare_cpu,
+        cpu_seconds=cpu,
+        cpu_ratio=bare_cpu / cpu,
+    )
 
 
 def generator(folder: Path) -> Path:
