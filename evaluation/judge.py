@@ -104,7 +104,7 @@ class Judge:
         predictions = {}
         for protocol in self.protocols:
             if protocol.input_fields not in seen:
-                seen[protocol.input_fields] = self.segmenter(protocol.input(images, label_size))
+                seen[protocol.input_fields] = self.segmenter(protocol.input(images, label_size), scales=protocol.scales)
             size = label_size if protocol.label_size == "label" else picture_size
             predicted = protocol.predict(seen[protocol.input_fields].scores, size)
             predictions[protocol.name] = predicted.to(torch.int16).cpu().numpy()

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from evaluation.confusion import Averaging
-from evaluation.segmenters.base import class_map
+from evaluation.segmenters.base import Scales, class_map
 from pipeline.errors import InputError
 from pipeline.images import resize_ids
 from pipeline.labels import LabelSpace, class_channels
@@ -44,8 +44,8 @@ class Protocol(BaseModel):
     label map's own."""
     scores_filter: Literal["bilinear", "nearest"] = "bilinear"
     """How the segmenter's class scores are brought to that size; the likeliest class is taken afterwards."""
-    scales: tuple[float, ...] | None = None
-    """Relative input sizes whose class probabilities are averaged; None: what the segmenter itself does."""
+    scales: Scales = "own"
+    """Whether a segmenter that merges several sizes of a picture does so (UPerNet: five, DeepLabV2: three)."""
     label_mapping: LabelMapping = "same"
     """From stored ids to the segmenter's classes: the same classes; Cityscapes' 35 raw ids to its 19 trainIds; ADE20K's
     0 is void and the others move down by one; COCO-Stuff's ids from 182 on are void."""
@@ -116,7 +116,7 @@ PRESETS = {
     for protocol in (
         Protocol(name="native"),
         Protocol(name="spade", averaging="present", void_is_error=True),
-        Protocol(name="oasis", averaging="union"),
+        Protocol(name="oasis", averaging="union", scales="single"),
         Protocol(name="gan-compression", input_size="label", label_size="label"),
         Protocol(name="gan-compression-cityscapes", label_size="label", averaging="union"),
         Protocol(name="imaginaire", input_size=512, input_filter="bilinear", label_size="label", averaging="all"),

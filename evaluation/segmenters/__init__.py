@@ -10,17 +10,37 @@ from pipeline.errors import InputError
 if TYPE_CHECKING:
     from evaluation.segmenters.base import Segmenter
 
-KINDS = ("deeplab",)
-"""What `--segmenter` takes."""
+KINDS = ("deeplab", "deeplabv2-resnet101", "upernet-resnet101", "upernet-resnet101-baseline", "drn-d-105")
+"""What `--segmenter` takes: ours, and those of the SPADE paper for COCO-Stuff, ADE20K (twice) and Cityscapes."""
 
 
 def load_segmenter(kind: str, weights: Path, *, device: str = "cpu") -> Segmenter:
-    """A segmenter by name with weights from a local file, in evaluation mode.
+    """A segmenter by name with weights from local files, in evaluation mode.
 
     Raises `InputError` for unknown names and for weights that are missing, unreadable or of another network.
     """
-    if kind == "deeplab":
-        from evaluation.segmenters.deeplab import load_deeplab
+    made: Segmenter
+    match kind:
+        case "deeplab":
+            from evaluation.segmenters.deeplab import load_deeplab
 
-        return load_deeplab(weights, device=device)
-    raise InputError(f"there is no segmenter '{kind}'; choose from {', '.join(KINDS)}")
+            return load_deeplab(weights, device=device)
+        case "deeplabv2-resnet101":
+            from evaluation.segmenters.deeplabv2 import DeepLabV2
+
+            made = DeepLabV2.load(weights)
+        case "upernet-resnet101":
+            from evaluation.segmenters.upernet import UPerNet
+
+            made = UPerNet.load(weights)
+        case "upernet-resnet101-baseline":
+            from evaluation.segmenters.upernet import UPerNetBaseline
+
+            made = UPerNetBaseline.load(weights)
+        case "drn-d-105":
+            from evaluation.segmenters.drn import DRN
+
+            made = DRN.load(weights)
+        case _:
+            raise InputError(f"there is no segmenter '{kind}'; choose from {', '.join(KINDS)}")
+    return made.eval().to(device)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+Scales = Literal["own", "single"]
+"""The scales that the network's publication merges, or the picture as it is and nothing else."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Segmenter(nn.Module, ABC):
     """Of the weights file, where they came from one."""
 
     @abstractmethod
-    def forward(self, images: torch.Tensor) -> Prediction:
+    def forward(self, images: torch.Tensor, *, scales: Scales = "own") -> Prediction:
         """Pictures as float `[N, 3, H, W]`, RGB in 0 to 255 and not yet normalised, to a `Prediction`."""
 
     @abstractmethod

@@ -17,7 +17,7 @@ from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.models.segmentation import deeplabv3_mobilenet_v3_large, deeplabv3_resnet50
 from torchvision.models.segmentation.deeplabv3 import ASPP, ASPPConv, DeepLabHead, DeepLabV3
 
-from evaluation.segmenters.base import Prediction, Segmenter
+from evaluation.segmenters.base import Prediction, Scales, Segmenter
 from evaluation.state_dicts import fill, read_state_dict, sha256_of
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
@@ -76,7 +76,7 @@ class DeepLab(Segmenter):
         self.register_buffer("mean", 255 * torch.tensor(settings.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(settings.std).view(3, 1, 1), persistent=False)
 
-    def forward(self, images: torch.Tensor) -> Prediction:
+    def forward(self, images: torch.Tensor, *, scales: Scales = "own") -> Prediction:
         """float `[N, 3, H, W]` in 0 to 255 to logits at about an eighth or sixteenth of the (enlarged) size."""
         pixels = (images - self.mean) / self.std  # [N, 3, H, W]
         if self.settings.enlarge > 1:
