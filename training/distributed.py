@@ -10,7 +10,8 @@ import logging
 import os
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,25 @@ log = logging.getLogger(__name__)
 RESTARTS = 3
 """How often workers that died are started again, from the last checkpoint."""
 POLL_SECONDS = 0.2
+ENVIRONMENT = {
+    # Ray Train looks after its workers every 2 s otherwise, and every start and end waits for that.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": str(POLL_SECONDS),
+    # Importing torch on a busy machine can take longer than the 60 s after which Ray Train starts all over.
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",
+}
+"""Set where the user has not set them."""
 TIMEOUT_SECONDS = 300
 """How long workers wait for one another in a reduction: longer than the leading one needs to draw and to save."""
+
+
+@contextmanager
+def ray_for_training() -> Iterator[None]:
+    """Ray with Ray Train, for the length of a `with` block."""
+    prepare_environment()
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    with ray_session():
+        yield
 
 
 def train_on_ray(
@@ -37,29 +55,26 @@ def train_on_ray(
     should_stop: Callable[[], bool],
     watch: Callable[[int, float], None],
 ) -> int:
-    """Train with `workers` processes; returns the steps done. `watch` is told of steps and images per second.
+    """Train with `workers` processes inside `ray_for_training`; returns the steps done. `watch` is told of
+    steps and images per second.
 
     Workers that die are started again from the last checkpoint; an `InputError` in one of them is raised here.
     """
-    prepare_environment()
-    # Ray Train looks after its workers every 2 s otherwise, and every start and end waits for that.
-    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", str(POLL_SECONDS))
-    with ray_session():
-        from ray.train import TrainingFailedError
+    from ray.train import TrainingFailedError
 
-        for attempt in range(RESTARTS + 1):
-            try:
-                _fit(recipe, folder, workers, vgg_weights, should_stop, watch)
-                return folder.step()
-            except TrainingFailedError as failure:
-                for error in getattr(failure, "worker_failures", {}).values():
-                    cause = getattr(error, "cause", None) or error
-                    if isinstance(cause, InputError):
-                        raise InputError(str(cause)) from None
-                if attempt == RESTARTS or should_stop():
-                    raise
-                log.warning("a worker failed (%s); going on from step %d", _first_line(failure), folder.step())
-    raise AssertionError("unreachable")
+    for attempt in range(RESTARTS + 1):
+        try:
+            _fit(recipe, folder, workers, vgg_weights, should_stop, watch)
+            break
+        except TrainingFailedError as failure:
+            for error in getattr(failure, "worker_failures", {}).values():
+                cause = getattr(error, "cause", None) or error
+                if isinstance(cause, InputError):
+                    raise InputError(str(cause)) from None
+            if attempt == RESTARTS or should_stop():
+                raise
+            log.warning("a worker failed (%s); going on from step %d", _first_line(failure), folder.step())
+    return folder.step()
 
 
 def _fit(

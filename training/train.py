@@ -59,44 +59,45 @@ def train(
     folder = RunFolder(out)
     folder.claim(recipe)
     begin = time.monotonic()
-    with stop_signals() as stopped:
 
-        def should_stop() -> bool:
-            return stopped.is_set() or (max_minutes is not None and time.monotonic() - begin > 60 * max_minutes)
+    def should_stop() -> bool:
+        return stopped.is_set() or (max_minutes is not None and time.monotonic() - begin > 60 * max_minutes)
 
-        if workers:
-            from training.distributed import train_on_ray
+    if workers:
+        from training.distributed import ray_for_training, train_on_ray
 
-            with ProgressLine(recipe) as line:
-                step = train_on_ray(
-                    recipe,
-                    folder,
-                    workers=workers,
-                    vgg_weights=vgg_weights,
-                    should_stop=should_stop,
-                    watch=line.show,
-                )
-        else:
-            step = _train_here(recipe, folder, vgg_weights, should_stop)
+        # The signals after Ray, which takes them for itself when it starts.
+        with ray_for_training(), stop_signals() as stopped, ProgressLine(recipe) as line:
+            step = train_on_ray(
+                recipe, folder, workers=workers, vgg_weights=vgg_weights, should_stop=should_stop, watch=line.show
+            )
+    else:
+        with stop_signals() as stopped, ProgressLine(recipe) as line:
+            step = _train_here(recipe, folder, vgg_weights, should_stop, line.show)
     return TrainingResult(folder.path, step, step == recipe.training.steps)
 
 
-def _train_here(recipe: Recipe, folder: RunFolder, vgg_weights: Path | None, should_stop: Callable[[], bool]) -> int:
+def _train_here(
+    recipe: Recipe,
+    folder: RunFolder,
+    vgg_weights: Path | None,
+    should_stop: Callable[[], bool],
+    progress: Callable[[int, float], None],
+) -> int:
     import torch
 
     from training.loop import Worker, train_worker
 
     worker = Worker(device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    with ProgressLine(recipe) as line:
-        return train_worker(
-            recipe,
-            folder,
-            worker,
-            base=Path.cwd(),
-            vgg_weights=vgg_weights,
-            should_stop=should_stop,
-            progress=line.show,
-        )
+    return train_worker(
+        recipe,
+        folder,
+        worker,
+        base=Path.cwd(),
+        vgg_weights=vgg_weights,
+        should_stop=should_stop,
+        progress=progress,
+    )
 
 
 class ProgressLine:
