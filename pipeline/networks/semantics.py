@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 Modulation = Literal["auto", "pattern", "dense"]
 
-DENSE_SHARE = 0.85
+DENSE_SHARE = 0.7
 """Of hidden windows distinct among pixels: from here on, `auto` computes gamma and beta at every pixel."""
 
 

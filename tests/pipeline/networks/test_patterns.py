@@ -186,7 +186,7 @@ def test_auto_takes_dense_where_windows_are_distinct(caplog: pytest.LogCaptureFi
         assert Semantics(noise(1, 16, 16), SPACE, "auto").patterns_at(16, 16, 3) is None
         assert Semantics(noise(1, 16, 16), SPACE, "auto").patterns_at(16, 16, 3) is None
     assert [record.getMessage() for record in caplog.records] == [
-        "modulation at 16x16 is dense for label maps of which more than 85% of the windows are distinct"
+        "modulation at 16x16 is dense for label maps of which more than 70% of the windows are distinct"
     ]
     assert Semantics(noise(1, 16, 16), SPACE, "pattern").patterns_at(16, 16, 3) is not None
     assert Semantics(blobs(1, 64, 64), SPACE, "auto").patterns_at(64, 64, 3) is not None
