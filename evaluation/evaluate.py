@@ -8,16 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from evaluation.frechet import frechet_distance
+from evaluation.feature_scores import FeatureScores
+from evaluation.illustrations import Illustrations, illustrate
 from evaluation.intervals import bootstrap_scores
-from evaluation.judge import Judge, Picture
 from evaluation.judge_shards import JudgeOrder, Judges
 from evaluation.judgements import Judgements
-from evaluation.picture_sets import Key, PictureSet, Selection
+from evaluation.picture_scores import FILE_NAME as PICTURE_SCORES
+from evaluation.picture_scores import picture_scores, write_table
+from evaluation.picture_sets import PictureSet, Selection
 from evaluation.protocols import Protocol, find_protocol
-from evaluation.report import Example, write_report
+from evaluation.report import write_report
 from evaluation.scores import LabelScores, Role, Scores, SetScores
 from evaluation.segmenters import load_segmenter
 from evaluation.segmenters.base import Segmenter
@@ -28,6 +28,9 @@ from pipeline.labels import distinct_colours
 log = logging.getLogger(__name__)
 
 PHOTOGRAPHS = "real photographs"
+
+JUDGEMENTS = "judgements.npz"
+"""What is known about every single picture, beside the report: `compare` reads it."""
 
 MAPPED_CLASSES = {"cityscapes_train_ids": (35, 19), "ade20k_shift": (151, 150), "coco_stuff": (182, 182)}
 """Of each label mapping: the most classes of the data and the classes of the segmenter."""
@@ -64,7 +67,8 @@ def evaluate(
     examples: int = 8,
     title: str | None = None,
 ) -> Scores:
-    """Score the pictures in `images` and write `report.json`, `report.md` and `report.html` to the folder `out`.
+    """Score the pictures in `images` and write `report.json`, `report.md`, `report.html`, `scores.parquet` and
+    `judgements.npz` to the folder `out`.
 
     `images` and each of `baselines` is what `synthesize` wrote, `reference` a data set with photographs; they are
     paired by id. Every set is judged by its own label maps; the photographs, resized to the synthesized pictures'
@@ -106,12 +110,25 @@ def evaluate(
         palette=_palette(synthesized, network, chosen[0]),
         protocols=chosen,
         sets=tuple(_score(item, judged[-1], network.classes, chosen) for item in judged),
-        settings=_settings(order, network, reference),
+        settings=_settings(order, network, reference, synthesized),
         unpaired=unpaired,
         warnings=_warnings(unpaired, judged, inception_weights),
     )
-    keys = _choose_examples(judged[0].judgements, examples)
-    write_report(out, scores, _illustrate(order, keys, judged) if keys else [])
+    shown = Illustrations()
+    if examples:
+        made = judged[0].judgements
+        shown = illustrate(
+            replace(order, inception=None).build(),
+            synthesized,
+            photographs,
+            made,
+            count=examples,
+            photographs_as=_same_sizes(made, ids),
+        )
+    write_report(out, scores, shown)
+    table = picture_scores(judged[0].judgements, judged[-1].judgements, chosen[0], network.classes)
+    write_table(out / PICTURE_SCORES, table)
+    judged[0].judgements.save(out / JUDGEMENTS)
     return scores
 
 
@@ -213,13 +230,8 @@ def _same_sizes(made: Judgements, ids: frozenset[str]) -> Selection:
 
 
 def _score(item: _Judged, real: _Judged, classes: tuple[str, ...], protocols: Sequence[Protocol]) -> SetScores:
-    made = item.judgements
-    distances: dict[str, float | None] = {"segmenter_frechet": None, "fid": None}
-    if item is not real and min(len(made), len(real.judgements)) >= 2:
-        distances["segmenter_frechet"] = frechet_distance(made.statistics(), real.judgements.statistics())
-        if made.inception is not None:
-            statistics = made.statistics(inception=True), real.judgements.statistics(inception=True)
-            distances["fid"] = frechet_distance(*statistics)
+    made, photographs = item.judgements, real.judgements
+    compared = item is not real and min(len(made), len(photographs)) >= 2
     return SetScores(
         name=item.name,
         role=item.role,
@@ -229,9 +241,12 @@ def _score(item: _Judged, real: _Judged, classes: tuple[str, ...], protocols: Se
             protocol.name: LabelScores.of(made.confusions[protocol.name].total(), classes, protocol)
             for protocol in protocols
         },
+        segmenter=FeatureScores.of(made.features, photographs.features, made.ids) if compared else None,
+        inception=FeatureScores.of(made.inception, photographs.inception, made.ids, replicates=20)
+        if compared and made.inception is not None and photographs.inception is not None
+        else None,
         intervals=bootstrap_scores(made, protocols[0]),
         source=_source(item.pictures),
-        **distances,
     )
 
 
@@ -243,14 +258,15 @@ def _source(pictures: PictureSet) -> dict[str, Any]:
     return {"path": str(pictures.path), "files": files, "made": preprocessing.get("synthesis", preprocessing)}
 
 
-def _settings(order: JudgeOrder, network: Segmenter, reference: Path) -> dict[str, Any]:
+def _settings(order: JudgeOrder, network: Segmenter, reference: Path, pictures: PictureSet) -> dict[str, Any]:
     return {
         "segmenter": {"name": order.segmenter, "weights_sha256": order.weights_sha256, **network.describe()},
-        "segmenter_frechet": f"Frechet distance on {network.feature_name}; not FID",
+        "segmenter_frechet": f"Fréchet distance on {network.feature_name}; not FID",
         "inception_sha256": order.inception_sha256,
         "photographs": f"those of {reference}, resized (Lanczos) to the size of the synthesized pictures",
         "batch_size": order.batch_size,
         "device": order.device,
+        "data_classes": list(pictures.space.classes),
     }
 
 
@@ -266,33 +282,3 @@ def _warnings(unpaired: dict[str, list[str]], judged: Sequence[_Judged], incepti
     for line in found:
         log.warning("%s", line)
     return tuple(found)
-
-
-def _choose_examples(made: Judgements, count: int) -> list[Key]:
-    """Pictures spread evenly over the ids, always the same ones; one of each label map."""
-    first: dict[str, int] = {}
-    for name, sample in zip(made.ids.tolist(), made.samples.tolist(), strict=True):
-        first[name] = min(sample, first.get(name, sample))
-    names = sorted(first)
-    picked = np.unique(np.linspace(0, len(names) - 1, min(count, len(names))).round().astype(int))
-    return [(names[index], first[names[index]]) for index in picked]
-
-
-def _illustrate(order: JudgeOrder, keys: Sequence[Key], judged: Sequence[_Judged]) -> list[Example]:
-    """The pictures of some keys with what the segmenter sees in them, and the photographs of the same ids."""
-    judge = replace(order, inception=None).build()
-    real = _same_sizes(judged[0].judgements, frozenset(name for name, _ in keys))
-    made = judged[0].pictures.pictures(keys, Selection())
-    photographs = judged[-1].pictures.pictures([(name, 0) for name, _ in keys], real)
-    predicted = judge.predict(made)
-    return [
-        _example(judge, picture, classes, photograph)
-        for picture, classes, photograph in zip(made, predicted, photographs, strict=True)
-    ]
-
-
-def _example(judge: Judge, picture: Picture, predicted: np.ndarray, photograph: Picture) -> Example:
-    target = judge.target(picture)
-    known = target >= 0
-    accuracy = float((predicted == target)[known].mean()) if known.any() else None
-    return Example(picture.id, picture.sample, picture.image, photograph.image, target, predicted, accuracy)

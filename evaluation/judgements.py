@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from evaluation.confusion import ConfusionMatrix
-from evaluation.frechet import FeatureStatistics
 
 
 @dataclass(frozen=True)
@@ -103,14 +102,6 @@ class Judgements:
             if first.inception is None
             else np.concatenate([part.inception for part in parts if part.inception is not None]),
         )
-
-    def statistics(self, *, inception: bool = False, rows: np.ndarray | None = None) -> FeatureStatistics:
-        """Mean and covariance of the features of all pictures, or of those in `rows` (indices, repeats allowed)."""
-        features = self.inception if inception else self.features
-        assert features is not None
-        result = FeatureStatistics(features.shape[1])
-        result.update(features if rows is None else features[rows])
-        return result
 
     def save(self, path: Path) -> None:
         """Write a file, atomically."""

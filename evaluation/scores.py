@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from evaluation.confusion import ConfusionMatrix
+from evaluation.feature_scores import FeatureScores
 from evaluation.protocols import Protocol
 
 Role = Literal["synthesized", "baseline", "photographs"]
@@ -61,14 +62,24 @@ class SetScores:
     label_maps: int
     labels: dict[str, LabelScores]
     """By protocol."""
-    segmenter_frechet: float | None = None
-    """Frechet distance to the photographs on the segmenter's features; None for the photographs themselves."""
-    fid: float | None = None
-    """Frechet distance to the photographs on FID's Inception features."""
+    segmenter: FeatureScores | None = None
+    """Distances to the photographs on the segmenter's features; None for the photographs themselves."""
+    inception: FeatureScores | None = None
+    """The same on FID's Inception features, where its weights were given."""
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
     """95% intervals of headline scores, by name."""
     source: dict[str, Any] = field(default_factory=dict)
     """Where the pictures came from: path, checkpoint, seed (JSON values)."""
+
+    @property
+    def segmenter_frechet(self) -> float | None:
+        """Frechet distance on the segmenter's features; not FID."""
+        return None if self.segmenter is None else self.segmenter.frechet
+
+    @property
+    def fid(self) -> float | None:
+        """Frechet distance on Inception features."""
+        return None if self.inception is None else self.inception.frechet
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,103 @@
+"""Synthesized pictures picked by their scores, as training data of known quality."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from evaluation.picture_scores import SCHEMA
+from pipeline.errors import InputError
+from pipeline.records import check_columns, count_rows, parquet_files
+
+BATCH_ROWS = 64
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a filter kept."""
+
+    pictures: int
+    of: int
+
+
+def filter_pictures(
+    images: Path,
+    scores: Path,
+    out: Path,
+    *,
+    min_accuracy: float | None = None,
+    min_mean_iou: float | None = None,
+    max_feature_distance: float | None = None,
+) -> Kept:
+    """Copy the pictures in `images` whose row in `scores` passes every limit to the new folder `out`.
+
+    Files keep their names, rows their bytes and metadata. A picture without a score, or with an undefined one under a
+    limit, is left out. Raises `InputError` where a file is missing or of another kind, no limit is given, `out` exists,
+    or nothing is kept.
+    """
+    check_columns(images, ("id", "image"))
+    passing = _passing(scores, min_accuracy, min_mean_iou, max_feature_distance)
+    if out.exists():
+        raise InputError(f"{out} exists already; choose another folder")
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    kept = 0
+    try:
+        temporary.mkdir(parents=True)
+        with tqdm(total=count_rows(images), desc="filter", unit="image") as bar:
+            for file in parquet_files(images):
+                kept += _copy(file, temporary / file.name, passing, bar)
+        if not kept:
+            raise InputError(f"no picture in {images} passes these limits; loosen them (see the scores in {scores})")
+        temporary.replace(out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return Kept(kept, count_rows(images))
+
+
+def _passing(
+    scores: Path, min_accuracy: float | None, min_mean_iou: float | None, max_feature_distance: float | None
+) -> set[tuple[str, int]]:
+    """Id and sample of the pictures within every limit."""
+    limits = [
+        pc.field(name) >= limit if at_least else pc.field(name) <= limit
+        for name, limit, at_least in (
+            ("accuracy", min_accuracy, True),
+            ("mean_iou", min_mean_iou, True),
+            ("feature_distance", max_feature_distance, False),
+        )
+        if limit is not None
+    ]
+    if not limits:
+        raise InputError("give a limit: --min-accuracy, --min-mean-iou or --max-feature-distance")
+    check_columns(scores, SCHEMA.names)
+    table = pq.read_table(scores)
+    for limit in limits:
+        table = table.filter(limit)
+    return set(zip(table["id"].to_pylist(), table["sample"].to_pylist(), strict=True))
+
+
+def _copy(source: Path, target: Path, passing: set[tuple[str, int]], bar: tqdm) -> int:
+    """The passing rows of one file; no file where there are none."""
+    kept = 0
+    with pq.ParquetFile(source) as parquet:
+        schema = parquet.schema_arrow
+        with pq.ParquetWriter(target, schema, compression="none") as writer:
+            for batch in parquet.iter_batches(batch_size=BATCH_ROWS):
+                names = batch.column("id").to_pylist()
+                samples = batch.column("sample").to_pylist() if "sample" in schema.names else [0] * len(names)
+                chosen = pa.array([key in passing for key in zip(names, samples, strict=True)])
+                rows = batch.filter(chosen)
+                if rows.num_rows:
+                    writer.write_batch(rows)
+                kept += rows.num_rows
+                bar.update(len(names))
+    if not kept:
+        target.unlink()
+    return kept
