@@ -143,6 +143,7 @@ class _OneHot(Semantics):
     def __init__(self, planes: torch.Tensor) -> None:
         self.planes = planes
         self.codes = planes[:, 0]
+        self.modulation = "dense"
 
     def one_hot_at(self, height: int, width: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
         """Nearest neighbours, as `F.interpolate` takes them."""

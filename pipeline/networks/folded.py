@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pipeline.networks.generator import Generator, doubled_before
+from pipeline.networks.generator import Generator, doubled_before, first_map
 from pipeline.networks.modulation import map_to_pixels, modulate_pixels, repeated
 from pipeline.networks.packed import PackedConvolution, matrix_product
 from pipeline.networks.patterns import Patterns
@@ -46,8 +46,7 @@ class FoldedGenerator(nn.Module):
             blocks.append(FoldedBlock(cast(SPADEBlock, block), doubled, (height, width)))
         self.blocks = nn.ModuleList(blocks)
         self.to_rgb = PackedConvolution(frozen.to_rgb.weight, frozen.to_rgb.bias, self.size)
-        frozen.blocks, frozen.to_rgb = nn.ModuleList(), nn.Conv2d(1, 1, 1)  # only its start is needed
-        self.start = frozen
+        self.first = frozen.first
         self.requires_grad_(False).to(dtype=dtype)
         self._scratch = Scratch(dtype, next(self.parameters()).device)
         self._lock = threading.Lock()
@@ -61,11 +60,24 @@ class FoldedGenerator(nn.Module):
         """
         semantics = codes if isinstance(codes, Semantics) else self.semantics(codes)
         with self._lock:
-            x = self.start.first_map(semantics, None if z is None else z.to(self.dtype))
+            x = first_map(
+                self.first,
+                semantics,
+                None if z is None else z.to(self.dtype),
+                settings=self.settings,
+                size=self.size,
+                table=self._first_codes,
+            )
             x = x.contiguous(memory_format=torch.channels_last)
             for block in self.blocks:
                 x = block(x, semantics, self._scratch)
             return torch.tanh(self.to_rgb(F.leaky_relu_(x, SLOPE)).float())
+
+    @cached_property
+    def _first_codes(self) -> torch.Tensor | None:
+        if not isinstance(self.first, nn.Conv2d):
+            return None
+        return code_table(self.first.weight, self.space).contiguous()
 
     def semantics(self, codes: torch.Tensor) -> Semantics:
         """As `Generator.semantics`."""

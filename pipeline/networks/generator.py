@@ -12,7 +12,7 @@ from pipeline.config import GeneratorSettings
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
 from pipeline.networks.semantics import Semantics
-from pipeline.networks.spade import SLOPE, SPADEBlock
+from pipeline.networks.spade import SLOPE, SPADEBlock, code_table, convolve_codes
 from pipeline.networks.spectral import settle_spectral_norm
 
 
@@ -48,7 +48,8 @@ class Generator(nn.Module):
         """
         semantics = codes if isinstance(codes, Semantics) else self.semantics(codes)
         doubles = doubled_before(self.settings)
-        x = self.first_map(semantics, z).contiguous(memory_format=torch.channels_last)  # [N, 16 ch, H/2^d, W/2^d]
+        x = first_map(self.first, semantics, z, settings=self.settings, size=self.size)
+        x = x.contiguous(memory_format=torch.channels_last)  # [N, 16 channels, H / 2^d, W / 2^d]
         for block, double in zip(self.blocks, doubles, strict=True):
             if double:
                 x = F.interpolate(x, scale_factor=2.0, mode="nearest")
@@ -59,20 +60,34 @@ class Generator(nn.Module):
         """The label maps in the form the layers want, with this generator's choice of modulation."""
         return Semantics(codes, self.space, self.settings.modulation)
 
-    def first_map(self, semantics: Semantics, z: torch.Tensor | None) -> torch.Tensor:
-        """The feature map that the blocks start from: `[N, 16 channels, H / 2^d, W / 2^d]`."""
-        height, width = semantics.codes.shape[1:]
-        first = _first_size(self.settings, height, width)
-        if not self.settings.style_dim:
-            return self.first(semantics.one_hot_at(*first, self.to_rgb.weight.dtype))
-        if z is None:
-            raise InputError(f"this generator takes a style vector of length {self.settings.style_dim}, and got none")
-        if (height, width) != self.size:
-            raise InputError(
-                f"a generator with style makes pictures of one size, {self.size[1]}x{self.size[0]}; "
-                f"the label map is {width}x{height}"
-            )
-        return self.first(z).view(len(z), -1, *first)
+
+def first_map(
+    layer: nn.Module,
+    semantics: Semantics,
+    z: torch.Tensor | None,
+    *,
+    settings: GeneratorSettings,
+    size: tuple[int, int],
+    table: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """The feature map that the blocks start from: `[N, 16 channels, H / 2^d, W / 2^d]`.
+
+    `table` may hold `code_table` of the layer's weight, where that does not change any more.
+    """
+    height, width = semantics.codes.shape[1:]
+    first = _first_size(settings, height, width)
+    if isinstance(layer, nn.Conv2d):
+        if semantics.modulation == "dense":
+            return layer(semantics.one_hot_at(*first, layer.weight.dtype))
+        table = code_table(layer.weight, semantics.space) if table is None else table
+        return convolve_codes(semantics.codes_at(*first), table, layer.bias, layer.kernel_size[0])
+    if z is None:
+        raise InputError(f"this generator takes a style vector of length {settings.style_dim}, and got none")
+    if (height, width) != size:
+        raise InputError(
+            f"a generator with style makes pictures of one size, {size[1]}x{size[0]}; the label map is {width}x{height}"
+        )
+    return layer(z).view(len(z), -1, *first)
 
 
 def doubled_before(settings: GeneratorSettings) -> list[bool]:

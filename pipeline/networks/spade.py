@@ -75,6 +75,21 @@ def code_table(weight: torch.Tensor, space: LabelSpace) -> torch.Tensor:
     return F.pad(table, (0, 0, 1, 0)).flatten(0, 1)  # code 0: outside, nothing
 
 
+def convolve_codes(
+    codes: torch.Tensor, table: torch.Tensor, bias: torch.Tensor | None, kernel_size: int
+) -> torch.Tensor:
+    """A convolution of the one-hot map of `codes` `[N, H, W]` that never builds it: `[N, outputs, H, W]`.
+
+    `table` `[k*k*codes, outputs]` is `code_table` of the weight. For small maps: every pixel's window is looked up.
+    """
+    taps, radius = kernel_size**2, kernel_size // 2
+    windows = F.pad(codes, [radius] * 4).unfold(1, kernel_size, 1).unfold(2, kernel_size, 1)
+    first = torch.arange(0, len(table), len(table) // taps, device=codes.device, dtype=codes.dtype)
+    pixels = F.embedding_bag((windows.flatten(3) + first).flatten(0, 2), table, mode="sum")
+    pixels = pixels if bias is None else pixels + bias
+    return pixels.view(*codes.shape, -1).permute(0, 3, 1, 2)
+
+
 def tap_products(weight: torch.Tensor) -> torch.Tensor:
     """A convolution's weight `[2C, hidden, k, k]` as the matrix `[k*k*2C, hidden]` of its taps, one below the other."""
     return weight.flatten(2).permute(2, 0, 1).flatten(0, 1)
