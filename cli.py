@@ -474,12 +474,21 @@ def bench_train(
 @click.option("--baseline", "baselines", multiple=True, metavar="NAME=PATH", help="More pictures to compare with.")
 @click.option("--inception-weights", type=EXISTING, help="Local file of FID's Inception; without it there is no FID.")
 @click.option("--protocol", "protocols", multiple=True, default=("native",), show_default=True, help="How to score.")
+@click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Override a field of the protocols.")
 @click.option("--workers", default=0, show_default=True, type=click.IntRange(0), help="Ray actors; 0: this process.")
 @click.option("--batch-size", default=16, show_default=True, type=click.IntRange(1), help="Pictures at a time.")
 @click.option("--examples", default=8, show_default=True, type=click.IntRange(0), help="Pictures shown in the report.")
 @click.option("--cache", type=EXISTING, help="Folder to keep judgements in, so that none is made twice.")
 @click.option("--title", help="Of the report.")
-def evaluate(images: Path, reference: Path, out: Path, baselines: tuple[str, ...], **options: Any) -> None:
+def evaluate(
+    images: Path,
+    reference: Path,
+    out: Path,
+    baselines: tuple[str, ...],
+    protocols: tuple[str, ...],
+    overrides: tuple[str, ...],
+    **options: Any,
+) -> None:
     """Score pictures by what a segmentation network sees in them, beside the real photographs.
 
     \b
@@ -488,16 +497,53 @@ def evaluate(images: Path, reference: Path, out: Path, baselines: tuple[str, ...
         --segmenter-weights runs/segmenter --out report/
     """
     from evaluation.evaluate import evaluate as run
-    from evaluation.report import summary
+    from evaluation.protocols import find_protocol, parse_overrides
+    from evaluation.report_tables import summary
 
+    chosen = [find_protocol(name, parse_overrides(overrides)) for name in protocols]
     named = {}
     for text in baselines:
         name, equals, path = text.partition("=")
         if not (name and equals and path):
             raise InputError(f"--baseline {text}: write NAME=PATH, such as untrained=images-untrained/")
         named[name] = Path(path)
-    click.echo(summary(run(images, reference, out, baselines=named, **options)))
+    click.echo(summary(run(images, reference, out, baselines=named, protocols=chosen, **options)))
     click.echo(f"Report: {out / 'report.html'}")
+
+
+@main.command("filter")
+@click.argument("images", type=EXISTING)
+@click.option("--scores", required=True, type=EXISTING, help="The scores.parquet that evaluate wrote.")
+@click.option("--out", required=True, type=EXISTING, help="New folder for the pictures that pass.")
+@click.option("--min-accuracy", type=click.FloatRange(0, 1), help="Least share of pixels of the right class.")
+@click.option("--min-mean-iou", type=click.FloatRange(0, 1), help="Least mean IoU of the picture.")
+@click.option("--max-feature-distance", type=click.FloatRange(0), help="Largest distance to the photograph.")
+def filter_(images: Path, scores: Path, out: Path, **limits: float | None) -> None:
+    """Keep the pictures whose scores pass every limit, as training data of known quality.
+
+    Example: spadework filter images/ --scores report/scores.parquet --min-accuracy 0.8 --out good-images/
+    """
+    from evaluation.filter import filter_pictures as run
+
+    kept = run(images, scores, out, **limits)
+    click.echo(f"{kept.pictures} of {kept.of} pictures pass, in {out}")
+
+
+@main.command()
+@click.argument("reports", nargs=-1, required=True, type=EXISTING)
+@click.option("--out", required=True, type=EXISTING, help="Folder for compare.html, compare.md and compare.json.")
+def compare(reports: tuple[Path, ...], out: Path) -> None:
+    """Put reports of evaluate side by side with the first, and say which differences are significant.
+
+    Example: spadework compare report-a/ report-b/ --out comparison/
+    """
+    from evaluation.compare import compare as run
+    from evaluation.compare import verdict
+
+    found = run(reports, out)
+    for item in found.differences:
+        click.echo(verdict(item, found.rows[0]["name"]))
+    click.echo(f"Comparison: {out / 'compare.html'}")
 
 
 if __name__ == "__main__":

@@ -6,11 +6,13 @@ read from the public code of the projects they are named after.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from evaluation.confusion import Averaging
@@ -141,3 +143,18 @@ def find_protocol(name: str, overrides: dict[str, Any] | None = None) -> Protoco
     except ValidationError as error:
         problems = "; ".join(f"{problem['loc'][0]}: {problem['msg']}" for problem in error.errors())
         raise InputError(f"protocol '{name}' with these settings: {problems}") from None
+
+
+def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:
+    """`field=value` each, values as in YAML, to the fields to override in a protocol."""
+    fields = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or name not in Protocol.model_fields:
+            known = ", ".join(field for field in Protocol.model_fields if field != "name")
+            raise InputError(f"--set {text}: write FIELD=VALUE; the fields of a protocol are {known}")
+        try:
+            fields[name] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise InputError(f"--set {text}: '{value}' is not a valid YAML value") from None
+    return fields

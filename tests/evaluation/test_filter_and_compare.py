@@ -1,0 +1,123 @@
+"""What can be done with reports: filter pictures by their scores, and compare runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+from cli import main
+from evaluation.compare import compare
+from evaluation.evaluate import evaluate
+from evaluation.filter import filter_pictures
+from pipeline.errors import InputError
+from pipeline.records import read_info
+from tests.evaluation.conftest import SPACE, draw, noise, photograph, write_pictures
+
+RECORDS = [draw(index) for index in range(100, 106)]
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two samples of each map: the photograph, and noise."""
+    return write_pictures(
+        tmp_path_factory.mktemp("mixed"),
+        RECORDS,
+        lambda record, sample: noise(record, sample) if sample else photograph(record, sample),
+        samples=2,
+    )
+
+
+@pytest.fixture(scope="module")
+def reports(mixed: Path, data: Path, trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Reports `good` (photographs), `same` (again) and `mixed`."""
+    folder = tmp_path_factory.mktemp("reports")
+    good = write_pictures(folder / "images", RECORDS, photograph)
+    for name, images in (("good", good), ("same", good), ("mixed", mixed)):
+        evaluate(
+            images, data / "validation.parquet", folder / name, segmenter_weights=trained, device="cpu", examples=2
+        )
+    return folder
+
+
+def test_scores_of_pictures(reports: Path) -> None:
+    table = pq.read_table(reports / "mixed" / "scores.parquet").to_pylist()
+    assert [(row["id"], row["sample"]) for row in table] == [
+        (record.id, sample) for part in range(2) for record in RECORDS[part::2] for sample in range(2)
+    ]
+    good, bad = table[::2], table[1::2]
+    assert all(row["feature_distance"] < 1e-5 for row in good)
+    assert all(row["feature_distance"] > 0.1 for row in bad)
+    assert np.mean([row["accuracy"] for row in good]) > np.mean([row["accuracy"] for row in bad]) + 0.2
+    for row in table:
+        assert row["worst_class"] in SPACE.classes
+        assert row["worst_iou"] <= row["mean_iou"]
+    whole = json.loads((reports / "mixed" / "report.json").read_text())["sets"][0]["labels"]["native"]["accuracy"]
+    # Every picture has as many known pixels.
+    assert np.mean([row["accuracy"] for row in table]) == pytest.approx(whole)
+
+
+def test_filter_keeps_bytes_names_and_metadata(mixed: Path, reports: Path, tmp_path: Path) -> None:
+    arguments = ["--scores", reports / "mixed" / "scores.parquet", "--out", tmp_path / "kept"]
+    arguments += ["--max-feature-distance", "0.01"]
+    result = CliRunner().invoke(main, ["filter", *map(str, [mixed, *arguments])])
+    assert result.exit_code == 0, result.output
+    assert "6 of 12 pictures pass" in result.stdout
+    kept = [row for file in sorted((tmp_path / "kept").iterdir()) for row in pq.read_table(file).to_pylist()]
+    all_rows = [row for file in sorted(mixed.iterdir()) for row in pq.read_table(file).to_pylist()]
+    assert kept == [row for row in all_rows if row["sample"] == 0]
+    assert read_info(tmp_path / "kept").space == SPACE
+
+
+def test_filter_refusals(mixed: Path, reports: Path, tmp_path: Path) -> None:
+    scores = reports / "mixed" / "scores.parquet"
+    with pytest.raises(InputError, match="give a limit"):
+        filter_pictures(mixed, scores, tmp_path / "out")
+    with pytest.raises(InputError, match=r"no picture in \S+ passes these limits"):
+        filter_pictures(mixed, scores, tmp_path / "out", min_accuracy=1.0, min_mean_iou=1.0)
+    with pytest.raises(InputError, match="lacks the columns"):
+        filter_pictures(mixed, next(mixed.iterdir()), tmp_path / "out", min_accuracy=0.5)
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(InputError, match="exists already"):
+        filter_pictures(mixed, scores, tmp_path, min_accuracy=0.1)
+
+
+def test_compare_tells_chance_from_difference(reports: Path, tmp_path: Path) -> None:
+    folders = [str(reports / name) for name in ("good", "same", "mixed")]
+    result = CliRunner().invoke(main, ["compare", *folders, "--out", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    found = json.loads((tmp_path / "out" / "compare.json").read_text())
+    same, mixed = found["differences"]
+    assert (same["mean_iou"], same["mean_iou_p"], same["label_maps"]) == (0, 1, 6)
+    assert mixed["mean_iou"] < 0
+    assert mixed["mean_iou_interval"][1] < 0
+    assert mixed["mean_iou_p"] < 0.01
+    good, _, other = found["rows"]
+    assert mixed["mean_iou"] == pytest.approx(other["mean_iou"] - good["mean_iou"])
+    for name in ("compare.md", "compare.html"):
+        text = (tmp_path / "out" / name).read_text()
+        assert "mixed against good" in text
+        assert "not significant" in text
+
+
+def test_compare_refusals(reports: Path, mixed: Path, data: Path, trained: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="two reports or more"):
+        compare([reports / "good"], tmp_path / "out")
+    with pytest.raises(InputError, match="is no whole report"):
+        compare([reports / "good", tmp_path], tmp_path / "out")
+    evaluate(
+        mixed,
+        data / "validation.parquet",
+        tmp_path / "other",
+        segmenter_weights=trained,
+        device="cpu",
+        examples=0,
+        protocols=("oasis",),
+    )
+    with pytest.raises(InputError, match=r"another protocol than .* \(name: oasis there, native here\)"):
+        compare([reports / "good", tmp_path / "other"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
