@@ -24,7 +24,7 @@ from pathlib import Path
 from tests.pipeline.synthesis import cases
 
 ROOT = Path(__file__).resolve().parents[3]
-PATIENCE = 240.0
+PATIENCE = 600.0
 """Seconds for one command, on a busy machine."""
 
 
@@ -99,19 +99,21 @@ def wait_for(condition, process: subprocess.Popen[bytes], limit: float = PATIENC
     raise TimeoutError("the job stands still")
 
 
-def strike(victim: str, process: subprocess.Popen[bytes], generator: random.Random) -> str | None:
-    """SIGKILL to the driver or to one of its actors; what was hit, or None if there was nothing to hit."""
+def actors_of(process: subprocess.Popen[bytes]) -> list[int]:
+    """The job's actors that are alive."""
+    return [child for child, name in descendants(process.pid).items() if name.startswith("ray::") and "_Actor" in name]
+
+
+def strike(victim: str, process: subprocess.Popen[bytes], generator: random.Random) -> bool:
+    """SIGKILL to the driver, or to one of its actors as soon as there is one; False if the job ends before that."""
     if victim == "driver":
         process.send_signal(signal.SIGKILL)
         process.wait()
-        return "driver"
-    actors = [
-        child for child, name in descendants(process.pid).items() if "_Actor" in name and name.startswith("ray::")
-    ]
-    if not actors:
-        return None
-    os.kill(generator.choice(actors), signal.SIGKILL)
-    return "actor"
+        return True
+    if not wait_for(lambda: bool(actors_of(process)), process):
+        return False
+    os.kill(generator.choice(actors_of(process)), signal.SIGKILL)
+    return True
 
 
 def disturbed(case: Case, output: Path, actors: int, generator: random.Random) -> tuple[Counter[str], float]:
@@ -125,9 +127,7 @@ def disturbed(case: Case, output: Path, actors: int, generator: random.Random) -
             break
         time.sleep(generator.uniform(0, 0.3))
         victim = "driver" if actors == 0 or generator.random() < 0.5 else "actor"
-        hit = strike(victim, process, generator)
-        if hit:
-            hits[hit] += 1
+        hits[victim] += strike(victim, process, generator)
         if process.poll() is not None:
             process = case.start(output, actors)
     code = process.wait(PATIENCE)
@@ -148,12 +148,14 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=24)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--maps", type=int, default=120)
+    parser.add_argument("--keep", type=Path, help="Work in this folder and leave everything there.")
     parser.add_argument("--plain-share", type=float, default=0.4, help="Of the runs, without Ray (--actors 0).")
     options = parser.parse_args()
     generator = random.Random(options.seed)
     total: Counter[str] = Counter()
     failed = 0
-    with tempfile.TemporaryDirectory(prefix="kill-campaign-") as folder:
+    with tempfile.TemporaryDirectory(prefix="kill-campaign-") as temporary:
+        folder = options.keep or temporary
         case = Case(Path(folder))
         case.prepare(options.maps)
         for run in range(options.runs):
