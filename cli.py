@@ -469,10 +469,10 @@ def bench_train(
 @click.option("--images", required=True, type=EXISTING, help="Folder that synthesize wrote.")
 @click.option("--reference", required=True, type=EXISTING, help="Parquet with the photographs of the same label maps.")
 @click.option("--segmenter", default="deeplab", show_default=True, help="Network that looks for the classes.")
-@click.option("--segmenter-weights", required=True, type=EXISTING, help="Its weights; of deeplab, the run directory.")
+@click.option("--segmenter-weights", type=EXISTING, help="Its weights  [default: fetched ones; deeplab needs its run]")
 @click.option("--out", required=True, type=EXISTING, help="Folder for report.html, report.md and report.json.")
 @click.option("--baseline", "baselines", multiple=True, metavar="NAME=PATH", help="More pictures to compare with.")
-@click.option("--inception-weights", type=EXISTING, help="Local file of FID's Inception; without it there is no FID.")
+@click.option("--inception-weights", type=EXISTING, help="FID's Inception: file, or name of weights list.")
 @click.option("--protocol", "protocols", multiple=True, default=("native",), show_default=True, help="How to score.")
 @click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Override a field of the protocols.")
 @click.option("--workers", default=0, show_default=True, type=click.IntRange(0), help="Ray actors; 0: this process.")
@@ -544,6 +544,50 @@ def compare(reports: tuple[Path, ...], out: Path) -> None:
     for item in found.differences:
         click.echo(verdict(item, found.rows[0]["name"]))
     click.echo(f"Comparison: {out / 'compare.html'}")
+
+
+@main.group(cls=Verbs)
+def weights() -> None:
+    """Public weights of segmenters, FID's Inception, VGG19 and LPIPS: never fetched unless asked for."""
+
+
+@weights.command("list")
+def weights_list() -> None:
+    """Show every known file: purpose, size, licence, address, SHA-256, and whether it is here.
+
+    Example: spadework weights list
+    """
+    from evaluation.weights import list_weights as run
+
+    click.echo(run())
+
+
+@weights.command("fetch")
+@click.argument("names", nargs=-1, required=True)
+def weights_fetch(names: tuple[str, ...]) -> None:
+    """Fetch files by name into the cache ($SPADEWORK_CACHE) and verify them; the same command continues a transfer.
+
+    Example: spadework weights fetch inception-pytorch-fid
+    """
+    from evaluation.weights import fetch_weights as run
+
+    for name in names:
+        for path in run(name):
+            click.echo(path)
+
+
+@weights.command("check")
+@click.pass_context
+def weights_check(ctx: click.Context) -> None:
+    """Verify what is in the cache; exit code 2 if a file is not what it should be.
+
+    Example: spadework weights check
+    """
+    from evaluation.weights import check_weights as run
+
+    lines, good = run()
+    click.echo("\n".join(lines))
+    ctx.exit(0 if good else 2)
 
 
 if __name__ == "__main__":

@@ -19,9 +19,10 @@ from evaluation.picture_sets import PictureSet, Selection
 from evaluation.protocols import Protocol, find_protocol
 from evaluation.report import write_report
 from evaluation.scores import LabelScores, Role, Scores, SetScores
-from evaluation.segmenters import load_segmenter
+from evaluation.segmenters import KINDS, load_segmenter
 from evaluation.segmenters.base import Segmenter
 from evaluation.state_dicts import sha256_of
+from evaluation.weights import FILES, find_weights
 from pipeline.errors import InputError
 from pipeline.labels import distinct_colours
 
@@ -34,6 +35,9 @@ JUDGEMENTS = "judgements.npz"
 
 MAPPED_CLASSES = {"cityscapes_train_ids": (35, 19), "ade20k_shift": (151, 150), "coco_stuff": (182, 182)}
 """Of each label mapping: the most classes of the data and the classes of the segmenter."""
+
+INCEPTIONS = tuple(part.name for part in FILES if part.name.startswith("inception"))
+"""Names of fetched files that `inception_weights` takes in place of a path."""
 
 FEW_PICTURES = 2048
 """Below as many pictures as Inception has features, FID is biased upwards."""
@@ -55,7 +59,7 @@ def evaluate(
     out: Path,
     *,
     segmenter: str = "deeplab",
-    segmenter_weights: Path,
+    segmenter_weights: Path | None = None,
     baselines: Mapping[str, Path] | None = None,
     inception_weights: Path | None = None,
     protocols: Sequence[str | Protocol] = ("native",),
@@ -71,8 +75,9 @@ def evaluate(
     `judgements.npz` to the folder `out`.
 
     `images` and each of `baselines` is what `synthesize` wrote, `reference` a data set with photographs; they are
-    paired by id. Every set is judged by its own label maps; the photographs, resized to the synthesized pictures'
-    size, give the ceiling. `workers` actors do the work (0 or 1: this process, without Ray).
+    paired by id. Every set is judged by its own label maps; the photographs, resized to the synthesized pictures' size,
+    give the ceiling. Weights that are not given are those of `weights fetch`. `workers` actors do the work (0 or 1:
+    this process, without Ray).
 
     Raises `InputError` before any work where files are missing or unreadable, classes differ, or nothing pairs.
     """
@@ -85,6 +90,9 @@ def evaluate(
     named = {name: PictureSet.open(path, what=f"the baseline '{name}'") for name, path in (baselines or {}).items()}
     for other in (photographs, *named.values()):
         _refuse_other_classes(synthesized, other)
+    segmenter_weights = segmenter_weights or _fetched(segmenter)
+    if inception_weights is not None and str(inception_weights) in INCEPTIONS:
+        inception_weights = find_weights(str(inception_weights))
     network = load_segmenter(segmenter, segmenter_weights)
     for protocol in chosen:
         _refuse_unfit_segmenter(synthesized, network, protocol, segmenter_weights)
@@ -162,6 +170,15 @@ def _default_device() -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _fetched(segmenter: str) -> Path:
+    """The fetched weights of a public segmenter."""
+    if segmenter == "deeplab":
+        raise InputError("segmenter 'deeplab' needs --segmenter-weights: the run directory of train-segmenter")
+    if segmenter not in KINDS:
+        raise InputError(f"there is no segmenter '{segmenter}'; choose from {', '.join(KINDS)}")
+    return find_weights(segmenter)
 
 
 def _hash(path: Path) -> str:

@@ -43,7 +43,12 @@ OPTIONS = {
     "import-weights": "--recipe --encoder --dont-care-first --out",
     "train-segmenter": "--out --weights --set",
     "evaluate": "--images --reference --segmenter --segmenter-weights --out --baseline --inception-weights --protocol "
-    "--workers --batch-size --examples --cache --title",
+    "--set --workers --batch-size --examples --cache --title",
+    "filter": "--scores --out --min-accuracy --min-mean-iou --max-feature-distance",
+    "compare": "--out",
+    "weights list": "",
+    "weights fetch": "",
+    "weights check": "",
     "demo": "--minutes",
     "bench synthesize": "--checkpoint --input --maps --batch --samples --size --noise --paths --laps --threads --json",
     "bench train": "--input --batch --size --noise --paths --laps --threads --json --set",

@@ -182,6 +182,20 @@ def test_command_line(good: Path, data: Path, trained: Path, tmp_path: Path) -> 
     assert (tmp_path / "out" / "report.html").is_file()
 
 
+def test_public_weights_are_the_fetched_ones(
+    good: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPADEWORK_CACHE", str(tmp_path))
+    arguments = ["--images", good, "--reference", data / "validation.parquet", "--out", tmp_path / "out"]
+    for more, message in (
+        (["--segmenter", "drn-d-105"], "fetch them: spadework weights fetch drn-d-105"),
+        ([], "segmenter 'deeplab' needs --segmenter-weights"),
+    ):
+        result = CliRunner().invoke(main, ["evaluate", *map(str, [*arguments, *more])])
+        assert result.exit_code == 2
+        assert message in result.stderr
+
+
 def other_space(folder: Path) -> Path:
     space = LabelSpace(classes=("ground", "wall", "moon"), dont_care=255)
     return write_pictures(folder, RECORDS, photograph, space=space)

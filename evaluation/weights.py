@@ -1,0 +1,261 @@
+"""The public weights files that evaluation and training can use: what they are, and fetching them when asked to."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from pipeline.errors import InputError
+
+CHUNK = 1 << 20
+TIMEOUT = 60.0
+"""Seconds without a byte after which a transfer is given up."""
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """One public file."""
+
+    name: str
+    """What `fetch` calls it."""
+    path: str
+    """Relative to the cache."""
+    url: str
+    """Its public address; of those that are only linked from a page, the page."""
+    licence: str
+    """Of the weights or, where nothing is said about them, of the code that they were published with."""
+    purpose: str
+    size: int | None = None
+    """Bytes, where known."""
+    sha256: str | None = None
+    direct: bool = True
+    """False: the address is a page from which a person has to pick the file."""
+
+
+_GITHUB = "https://github.com"
+_CSAIL = "http://sceneparsing.csail.mit.edu/model/pytorch"
+_INCEPTION = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
+
+FILES = (
+    WeightsFile(
+        "deeplabv2-resnet101",
+        "deeplabv2_resnet101_msc-cocostuff164k-100000.pth",
+        f"{_GITHUB}/kazuto1011/deeplab-pytorch/releases/download/v1.0/deeplabv2_resnet101_msc-cocostuff164k-100000.pth",
+        "MIT",
+        "segmenter for COCO-Stuff",
+    ),
+    *(
+        WeightsFile(
+            name,
+            f"{folder}/{part}_epoch_50.pth",
+            f"{_CSAIL}/{folder}/{part}_epoch_50.pth",
+            "BSD-3-Clause",
+            f"segmenter for ADE20K, {part}",
+        )
+        for name, folder in (
+            ("upernet-resnet101", "ade20k-resnet101-upernet"),
+            ("upernet-resnet101-baseline", "baseline-resnet101-upernet"),
+        )
+        for part in ("encoder", "decoder")
+    ),
+    WeightsFile(
+        "drn-d-105",
+        "drn-d-105_ms_cityscapes.pth",
+        "http://go.yf.io/drn-cityscapes-models",
+        "BSD-3-Clause",
+        "segmenter for Cityscapes",
+        direct=False,
+    ),
+    WeightsFile(
+        "inception-pytorch-fid",
+        "pt_inception-2015-12-05-6726825d.pth",
+        f"{_GITHUB}/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
+        "Apache-2.0",
+        "FID's Inception, state dict",
+        size=95_628_359,
+        sha256=_INCEPTION,
+    ),
+    WeightsFile(
+        "inception-torch-fidelity",
+        "weights-inception-2015-12-05-6726825d.pth",
+        f"{_GITHUB}/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
+        "Apache-2.0",
+        "FID's Inception, state dict",
+        size=95_628_359,
+        sha256=_INCEPTION,
+    ),
+    WeightsFile(
+        "inception-clean-fid",
+        "inception-2015-12-05.pt",
+        "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/inception-2015-12-05.pt",
+        "Apache-2.0 (the network), NVIDIA Source Code License (the archive)",
+        "FID's Inception, TorchScript",
+        size=95_607_719,
+        sha256="f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4",
+    ),
+    WeightsFile(
+        "vgg19",
+        "vgg19-dcbb9e9d.pth",
+        "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
+        "BSD-3-Clause",
+        "perceptual loss in training",
+        size=574_673_361,
+        sha256="dcbb9e9dad569fff7a846263a77324fc34978fea2bfb039c012d710e1776ae44",
+    ),
+    WeightsFile(
+        "lpips-alex",
+        "lpips-v0.1-alex.pth",
+        "https://raw.githubusercontent.com/richzhang/PerceptualSimilarity/master/lpips/weights/v0.1/alex.pth",
+        "BSD-2-Clause",
+        "LPIPS, linear layers",
+        size=6_009,
+        sha256="df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0",
+    ),
+)
+"""Every file that is known, in the order of `weights list`. Two of one name belong together."""
+
+
+def cache_folder() -> Path:
+    """`$SPADEWORK_CACHE`, or `spadework` in the user's cache folder."""
+    if folder := os.environ.get("SPADEWORK_CACHE"):
+        return Path(folder)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spadework"
+
+
+def find_weights(name: str, files: Sequence[WeightsFile] = FILES) -> Path:
+    """Where the fetched file of this name is; of several files, their folder.
+
+    `InputError` names the command that fetches what is missing.
+    """
+    parts = _named(name, files)
+    folder = cache_folder() / "weights"
+    for part in parts:
+        if not (folder / part.path).is_file():
+            raise InputError(
+                f"weights '{name}' are not here yet ({folder / part.path}); fetch them: spadework weights fetch {name}"
+            )
+    path = folder / parts[0].path
+    return path.parent if len(parts) > 1 else path
+
+
+def list_weights(files: Sequence[WeightsFile] = FILES) -> str:
+    """A table of all files, with what is fetched."""
+    folder = cache_folder() / "weights"
+    lines = [f"cache: {folder}"]
+    for part in files:
+        here = "fetched" if (folder / part.path).is_file() else "-"
+        size = "size unknown" if part.size is None else f"{part.size / 1e6:.1f} MB"
+        digest = "no published SHA-256" if part.sha256 is None else f"sha256 {part.sha256}"
+        by_hand = "" if part.direct else " (by hand: the address is a page)"
+        lines += [
+            f"{part.name:28s}{here:9s}{part.purpose}; {size}; {part.licence}",
+            f"    {part.url}{by_hand}",
+            f"    {digest}",
+        ]
+    return "\n".join(lines)
+
+
+def fetch_weights(name: str, files: Sequence[WeightsFile] = FILES) -> list[Path]:
+    """Fetch the files of a name into the cache, continuing earlier attempts, and verify them.
+
+    Raises `InputError` for unknown names, files that only a person can fetch, failing transfers (the same command
+    continues), and files that are not what they should be (which are removed).
+    """
+    folder = cache_folder() / "weights"
+    fetched = []
+    for part in _named(name, files):
+        target = folder / part.path
+        if not target.is_file():
+            if not part.direct:
+                raise InputError(f"get {target.name} by hand from {part.url} and put it at {target}")
+            partial = target.with_name(f".{target.name}.partial")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _transfer(part, partial)
+            _verify(part, partial)
+            partial.replace(target)
+        fetched.append(target)
+    return fetched
+
+
+def check_weights(files: Sequence[WeightsFile] = FILES) -> tuple[list[str], bool]:
+    """Verify every fetched file: a line each, and whether all are what they should be."""
+    folder = cache_folder() / "weights"
+    lines, good = [], True
+    for part in files:
+        path = folder / part.path
+        if not path.is_file():
+            continue
+        problem = _problem(part, path)
+        good &= problem is None
+        known = f"sha256 {_sha256(path)}" + ("" if part.sha256 else " (none published to compare with)")
+        lines.append(f"{part.name}: {path.name}: {problem or 'good, ' + known}")
+    return lines or [f"nothing is fetched in {folder}"], good
+
+
+def _named(name: str, files: Sequence[WeightsFile]) -> list[WeightsFile]:
+    found = [part for part in files if part.name == name]
+    if not found:
+        known = ", ".join(dict.fromkeys(part.name for part in files))
+        raise InputError(f"there are no weights called '{name}'; known are {known}")
+    return found
+
+
+def _transfer(part: WeightsFile, partial: Path) -> None:
+    """Download to `partial`, from where an earlier attempt ended."""
+    have = partial.stat().st_size if partial.is_file() else 0
+    if part.size is not None and have == part.size:
+        return
+    request = urllib.request.Request(part.url, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
+            if response.status != http.HTTPStatus.PARTIAL_CONTENT:
+                have = 0  # The server sends everything from the start.
+            length = response.headers.get("Content-Length")
+            total = part.size or (None if length is None else have + int(length))
+            with (
+                partial.open("ab" if have else "wb") as file,
+                tqdm(total=total, initial=have, desc=part.name, unit="B", unit_scale=True) as bar,
+            ):
+                while chunk := response.read(CHUNK):
+                    file.write(chunk)
+                    bar.update(len(chunk))
+            if total is not None and partial.stat().st_size < total:
+                raise http.client.IncompleteRead(b"", total - partial.stat().st_size)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            partial.unlink()  # More than the file has: it changed, or the attempt was of another file.
+        raise InputError(f"{part.url} answers {error.code} {error.reason}; try again, or get it by hand") from None
+    except (OSError, http.client.HTTPException) as error:
+        reason = str(getattr(error, "reason", error)) or type(error).__name__
+        raise InputError(f"{part.url} broke off ({reason}); the same command continues it") from None
+
+
+def _verify(part: WeightsFile, path: Path) -> None:
+    problem = _problem(part, path)
+    if problem is not None:
+        path.unlink()
+        raise InputError(f"what {part.url} sent is not {part.name}: {problem}; it was removed")
+
+
+def _problem(part: WeightsFile, path: Path) -> str | None:
+    """What is wrong with a file, or None."""
+    size = path.stat().st_size
+    if part.size is not None and size != part.size:
+        return f"it has {size} bytes, not {part.size}"
+    if part.sha256 is not None and (digest := _sha256(path)) != part.sha256:
+        return f"its sha256 is {digest}, not {part.sha256}"
+    return None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
