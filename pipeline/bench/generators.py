@@ -129,8 +129,11 @@ class DenseGenerator(nn.Module):
 
     def __init__(self, generator: Generator, *, folded: bool) -> None:
         super().__init__()
-        network = copy.deepcopy(generator).eval()
-        self.network = fold_spectral_norm(network) if folded else network
+        self.network = copy.deepcopy(generator).eval()
+        if folded:
+            fold_spectral_norm(self.network)
+        else:
+            self.network.memory_format = torch.contiguous_format  # as published
 
     def forward(self, semantics: torch.Tensor, z: torch.Tensor | None = None) -> torch.Tensor:
         """One-hot `[N, channels, H, W]` and style `[N, style_dim]` to pictures `[N, 3, H, W]`."""

@@ -23,6 +23,9 @@ class Generator(nn.Module):
     fixed size; without one it is a convolution of the shrunk label map, and other sizes work too.
     """
 
+    memory_format = torch.channels_last
+    """Of the feature maps: pixels one after the other, each with all its channels, as look-ups by pixel want them."""
+
     def __init__(self, settings: GeneratorSettings, space: LabelSpace, *, height: int, width: int) -> None:
         super().__init__()
         self.settings = settings
@@ -49,7 +52,7 @@ class Generator(nn.Module):
         semantics = codes if isinstance(codes, Semantics) else self.semantics(codes)
         doubles = doubled_before(self.settings)
         x = first_map(self.first, semantics, z, settings=self.settings, size=self.size)
-        x = x.contiguous(memory_format=torch.channels_last)  # [N, 16 channels, H / 2^d, W / 2^d]
+        x = x.contiguous(memory_format=self.memory_format)  # [N, 16 channels, H / 2^d, W / 2^d]
         for block, double in zip(self.blocks, doubles, strict=True):
             if double:
                 x = F.interpolate(x, scale_factor=2.0, mode="nearest")

@@ -85,20 +85,21 @@ def distinct_windows(ids: torch.Tensor, kernel_size: int) -> tuple[torch.Tensor,
     """
     radius = kernel_size // 2
     padded = F.pad(ids.long(), (radius, radius, radius, radius), value=OUTSIDE)  # [N, H + k - 1, W + k - 1]
-    centre = padded[:, radius : -radius or None, radius : -radius or None]
-    flat = _flat_windows(padded, kernel_size)
+    centre = padded[:, radius : radius + ids.shape[1], radius : radius + ids.shape[2]].flatten()
+    flat = _flat_windows(padded, kernel_size).flatten()
 
-    present = torch.zeros(int(padded.max()) + 1, dtype=torch.bool, device=ids.device)
-    present[centre[flat]] = True
+    present = torch.bincount(centre * flat, minlength=int(ids.max()) + 1) > 0
+    present[OUTSIDE] = False
     flat_ids = present.nonzero().squeeze(1)
     number = present.cumsum(0) - 1  # id -> row of a flat window
-    rows = number[centre]
+    rows = number.index_select(0, centre)
 
-    taps = _gather_windows(padded, (~flat).nonzero(), kernel_size)  # [M, k*k]
-    mixed, mixed_rows = _distinct_rows(taps)
-    rows[~flat] = mixed_rows + len(flat_ids)
-    windows = torch.cat([flat_ids.unsqueeze(1).expand(-1, kernel_size**2), mixed])
-    return windows, rows
+    mixed = (~flat).nonzero().squeeze(1)
+    taps = _gather_windows(padded, mixed, kernel_size, ids.shape)  # [k*k, M]
+    windows, mixed_rows = _distinct_columns(taps)
+    rows.index_copy_(0, mixed, mixed_rows + len(flat_ids))
+    windows = torch.cat([flat_ids.unsqueeze(1).expand(-1, kernel_size**2), windows.t()])
+    return windows, rows.view(ids.shape)
 
 
 def _flat_windows(padded: torch.Tensor, kernel_size: int) -> torch.Tensor:
@@ -116,32 +117,33 @@ def _flat_windows(padded: torch.Tensor, kernel_size: int) -> torch.Tensor:
     return flat
 
 
-def _gather_windows(padded: torch.Tensor, where: torch.Tensor, kernel_size: int) -> torch.Tensor:
-    """The windows at pixels `where` `[M, 3]` (image, row, column): int64 `[M, k*k]`."""
+def _gather_windows(padded: torch.Tensor, pixels: torch.Tensor, kernel_size: int, shape: torch.Size) -> torch.Tensor:
+    """The windows of some `pixels` `[M]`, numbered over the unpadded `shape` `[N, H, W]`: int64 `[k*k, M]`."""
     height, width = padded.shape[1:]
-    corner = (where[:, 0] * height + where[:, 1]) * width + where[:, 2]
+    line = pixels // shape[2]
+    corner = pixels + line * (width - shape[2]) + line // shape[1] * ((height - shape[1]) * width)
     steps = torch.arange(kernel_size, device=padded.device)
     offsets = (steps[:, None] * width + steps).flatten()
-    return padded.flatten()[corner[:, None] + offsets]
+    return padded.flatten().index_select(0, (corner + offsets[:, None]).flatten()).view(len(offsets), len(pixels))
 
 
-def _distinct_rows(table: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The distinct rows of `table` `[M, T]` (not negative) `[D, T]`, and the one that each row equals `[M]`.
+def _distinct_columns(table: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The distinct columns of `table` `[T, M]` (not negative), `[T, D]`, and the one that each column equals, `[M]`.
 
-    A row is folded, entry by entry, into one number in mixed radix; where that number would not fit 62 bits, the
-    prefixes seen so far are numbered afresh and go on from there. So equal keys mean equal rows.
+    A column is folded, entry by entry, into one number in mixed radix; where that number would not fit 62 bits, the
+    prefixes seen so far are numbered afresh and go on from there. So equal keys mean equal columns.
     """
-    if not len(table):
+    if not table.shape[1]:
         return table, table.new_zeros(0)
     radix = int(table.max()) + 1
-    key, span = table[:, 0], radix
-    for column in table.unbind(1)[1:]:
+    key, span = table[0], radix
+    for entries in table[1:]:
         if span * radix >= LARGEST_KEY:
             distinct, key = torch.unique(key, return_inverse=True)
             span = len(distinct)
-        key = key * radix + column
+        key = key * radix + entries
         span *= radix
-    distinct, row = torch.unique(key, return_inverse=True)
+    distinct, number = torch.unique(key, return_inverse=True)
     example = torch.empty_like(distinct)
-    example[row] = torch.arange(len(row), device=row.device)  # any example of a window serves: they are all equal
-    return table[example], row
+    example[number] = torch.arange(len(number), device=number.device)  # any example serves: they are all equal
+    return table.index_select(1, example), number
