@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from evaluation.feature_scores import FeatureScores
 from evaluation.illustrations import Illustrations, illustrate
 from evaluation.intervals import bootstrap_scores
@@ -255,7 +257,12 @@ def _score(item: _Judged, real: _Judged, classes: tuple[str, ...], protocols: Se
         pictures=len(made),
         label_maps=len(set(made.ids.tolist())),
         labels={
-            protocol.name: LabelScores.of(made.confusions[protocol.name].total(), classes, protocol)
+            protocol.name: LabelScores.of(
+                made.confusions[protocol.name].total(),
+                made.boundaries[protocol.name].sum(0, dtype=np.int64),
+                classes,
+                protocol,
+            )
             for protocol in protocols
         },
         segmenter=FeatureScores.of(made.features, photographs.features, made.ids) if compared else None,

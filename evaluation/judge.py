@@ -9,6 +9,7 @@ from typing import Protocol as Interface
 import numpy as np
 import torch
 
+from evaluation.boundaries import boundary_counts
 from evaluation.confusion import ConfusionMatrix
 from evaluation.judgements import Confusions, Judgements
 from evaluation.protocols import Protocol
@@ -77,19 +78,23 @@ class Judge:
     def _judge_batch(self, batch: list[Picture]) -> Judgements:
         classes = len(self.segmenter.classes)
         predictions, features = self._predictions(batch)
-        confusions = {}
+        confusions, boundaries = {}, {}
         for protocol in self.protocols:
-            matrices = []
+            matrices, counts = [], []
             for picture, predicted in zip(batch, predictions[protocol.name], strict=True):
+                target = self._target(picture, protocol)
                 matrix = ConfusionMatrix(classes)
-                matrix.update(self._target(picture, protocol), predicted)
+                matrix.update(target, predicted)
                 matrices.append(matrix)
+                counts.append(boundary_counts(target, predicted, classes))
             confusions[protocol.name] = Confusions.of(matrices, classes)
+            boundaries[protocol.name] = np.stack(counts)
         return Judgements(
             ids=np.array([picture.id for picture in batch]),
             samples=np.array([picture.sample for picture in batch], np.int32),
             sizes=np.array([picture.image.shape[:2] for picture in batch], np.int32),
             confusions=confusions,
+            boundaries=boundaries,
             features=features,
             inception=self.inception([picture.image for picture in batch]) if self.inception else None,
         )

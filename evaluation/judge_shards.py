@@ -22,7 +22,7 @@ from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
 from pipeline.shards import Shard
 
-VERSION = 1
+VERSION = 2
 """Of the judging; raise it when the same inputs give other judgements, so that kept ones are not used."""
 
 

@@ -80,6 +80,8 @@ class Judgements:
     """int32 `[N, 2]`: height and width of the picture that was judged."""
     confusions: dict[str, Confusions]
     """By protocol name."""
+    boundaries: dict[str, np.ndarray]
+    """int32 `[N, classes, 4]` by protocol name: the counts of `evaluation/boundaries.py`."""
     features: np.ndarray
     """float32 `[N, d]`: the segmenter's."""
     inception: np.ndarray | None = None
@@ -97,6 +99,7 @@ class Judgements:
             np.concatenate([part.samples for part in parts]),
             np.concatenate([part.sizes for part in parts]),
             {name: Confusions.joined([part.confusions[name] for part in parts]) for name in first.confusions},
+            {name: np.concatenate([part.boundaries[name] for part in parts]) for name in first.boundaries},
             np.concatenate([part.features for part in parts]),
             None
             if first.inception is None
@@ -111,6 +114,7 @@ class Judgements:
         for name, part in self.confusions.items():
             arrays |= {f"{name}/{field}": getattr(part, field) for field in ("offsets", "cells", "pixels")}
             arrays[f"{name}/classes"] = np.array(part.classes)
+            arrays[f"{name}/boundaries"] = self.boundaries[name]
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)  # type: ignore[arg-type]
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -138,6 +142,7 @@ class Judgements:
             samples=arrays["samples"],
             sizes=arrays["sizes"],
             confusions=confusions,
+            boundaries={name: arrays[f"{name}/boundaries"] for name in names},
             features=arrays["features"],
             inception=arrays.get("inception"),
         )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from evaluation.boundaries import TOLERANCE
 from evaluation.feature_scores import FeatureScores
 from evaluation.published import PublishedTable, published_table
 from evaluation.scores import Scores, SetScores, ratio
@@ -88,6 +89,12 @@ def score_columns(scores: Scores) -> list[Column]:
             "weighted IoU",
             "IoU averaged with the share of the pixels that each class has.",
             [part.frequency_weighted_iou for part in labels],
+        ),
+        _column(
+            "boundary F",
+            f"How well the borders of classes agree, to {TOLERANCE:.2%} of the diagonal; mean over classes.",
+            [part.boundary_f for part in labels],
+            [part.intervals.get("boundary_f") for part in scores.sets],
         ),
         _column(
             "Fréchet, segmenter",

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from evaluation.boundaries import mean_boundary_f
 from evaluation.confusion import ConfusionMatrix
 from evaluation.feature_scores import FeatureScores
 from evaluation.protocols import Protocol
@@ -27,6 +28,8 @@ class LabelScores:
     accuracy: float | None
     """Void pixels left out."""
     accuracy_void_as_error: float | None
+    boundary_f: float | None
+    """Mean over classes of the F-score of their boundaries."""
     class_iou: dict[str, float | None]
     class_share: dict[str, float]
     """The share of the known pixels that are of this class."""
@@ -34,14 +37,17 @@ class LabelScores:
     """Pixels by true and predicted class; the last row is void, the last column "no class of ours"."""
 
     @classmethod
-    def of(cls, matrix: ConfusionMatrix, classes: tuple[str, ...], protocol: Protocol) -> LabelScores:
-        """Read the scores off a data set's matrix."""
+    def of(
+        cls, matrix: ConfusionMatrix, boundaries: np.ndarray, classes: tuple[str, ...], protocol: Protocol
+    ) -> LabelScores:
+        """Read the scores off a data set's matrix and its summed boundary counts `[classes, 4]`."""
         known = max(int(matrix.target_pixels.sum()), 1)
         return cls(
             mean_iou=finite(matrix.mean_iou(protocol.averaging)),
             frequency_weighted_iou=finite(matrix.frequency_weighted_iou()),
             accuracy=finite(matrix.accuracy()),
             accuracy_void_as_error=finite(matrix.accuracy_void_as_error()),
+            boundary_f=finite(mean_boundary_f(boundaries)),
             class_iou=dict(zip(classes, map(finite, matrix.class_iou()), strict=True)),
             class_share=dict(zip(classes, (matrix.target_pixels / known).tolist(), strict=True)),
             confusion=matrix.counts.tolist(),
