@@ -73,7 +73,7 @@ def train_on_ray(
                     raise InputError(str(cause)) from None
             if attempt == RESTARTS or should_stop():
                 raise
-            log.warning("a worker failed (%s); going on from step %d", _first_line(failure), folder.step())
+            log.warning("a worker failed (%s); going on from step %d", _reason(failure), folder.step())
     return folder.step()
 
 
@@ -154,5 +154,8 @@ def _train_here(config: dict[str, Any]) -> None:
     )
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _reason(failure: BaseException) -> str:
+    """The last line of the first worker's error, which says most."""
+    errors = list(getattr(failure, "worker_failures", {}).values()) or [failure]
+    lines = str(errors[0]).strip().splitlines()
+    return lines[-1].strip() if lines else type(errors[0]).__name__
