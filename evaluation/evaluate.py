@@ -178,8 +178,10 @@ def _fetched(segmenter: str) -> Path:
     """The fetched weights of a public segmenter."""
     if segmenter == "deeplab":
         raise InputError("segmenter 'deeplab' needs --segmenter-weights: the run directory of train-segmenter")
+    if segmenter.startswith("hf:"):
+        return Path(segmenter.removeprefix("hf:"))
     if segmenter not in KINDS:
-        raise InputError(f"there is no segmenter '{segmenter}'; choose from {', '.join(KINDS)}")
+        raise InputError(f"there is no segmenter '{segmenter}'; choose from {', '.join(KINDS)}, hf:PATH")
     return find_weights(segmenter)
 
 

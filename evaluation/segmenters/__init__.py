@@ -11,11 +11,12 @@ if TYPE_CHECKING:
     from evaluation.segmenters.base import Segmenter
 
 KINDS = ("deeplab", "deeplabv2-resnet101", "upernet-resnet101", "upernet-resnet101-baseline", "drn-d-105")
-"""What `--segmenter` takes: ours, and those of the SPADE paper for COCO-Stuff, ADE20K (twice) and Cityscapes."""
+"""What `--segmenter` takes: ours, and those of the SPADE paper for COCO-Stuff, ADE20K (twice) and Cityscapes. Besides,
+`hf:` with a folder or an id of Hugging Face transformers."""
 
 
 def load_segmenter(kind: str, weights: Path, *, device: str = "cpu") -> Segmenter:
-    """A segmenter by name with weights from local files, in evaluation mode.
+    """A segmenter by name with weights from local files, in evaluation mode; `hf:` names its weights itself.
 
     Raises `InputError` for unknown names and for weights that are missing, unreadable or of another network.
     """
@@ -41,6 +42,10 @@ def load_segmenter(kind: str, weights: Path, *, device: str = "cpu") -> Segmente
             from evaluation.segmenters.drn import DRN
 
             made = DRN.load(weights)
+        case _ if kind.startswith("hf:"):
+            from evaluation.segmenters.huggingface import HuggingFaceSegmenter
+
+            made = HuggingFaceSegmenter.load(kind.removeprefix("hf:"))
         case _:
-            raise InputError(f"there is no segmenter '{kind}'; choose from {', '.join(KINDS)}")
+            raise InputError(f"there is no segmenter '{kind}'; choose from {', '.join(KINDS)}, hf:PATH")
     return made.eval().to(device)
