@@ -115,7 +115,7 @@ def evaluate(
 
     judged = _judge_all(order, synthesized, named, photographs, ids, workers=workers)
     scores = Scores(
-        title=title or f"{images.name} against {reference.name}",
+        title=title or _title(synthesized, reference),
         classes=network.classes,
         palette=_palette(synthesized, network, chosen[0]),
         protocols=chosen,
@@ -282,6 +282,12 @@ def _source(pictures: PictureSet) -> dict[str, Any]:
     preprocessing = pictures.plan.info.preprocessing
     files = [{"name": file.name, "rows": file.rows, "footer_sha256": file.fingerprint} for file in pictures.plan.files]
     return {"path": str(pictures.path), "files": files, "made": preprocessing.get("synthesis", preprocessing)}
+
+
+def _title(pictures: PictureSet, reference: Path) -> str:
+    recipe = _source(pictures)["made"].get("recipe")
+    made = f"{recipe.capitalize()}: synthesized pictures" if recipe else str(pictures.path.name)
+    return f"{made} against {'real photographs' if recipe else reference.name}"
 
 
 def _settings(order: JudgeOrder, network: Segmenter, reference: Path, pictures: PictureSet) -> dict[str, Any]:
