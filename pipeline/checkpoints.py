@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn
 
 from pipeline.config import Recipe, parse_recipe
 from pipeline.errors import InputError
 from pipeline.networks.encoder import StyleEncoder
 from pipeline.networks.generator import Generator
+from pipeline.tensor_file import write_tensors
 
 FILE_NAME = "generator.safetensors"
 """Of the newest weights in a run directory."""
@@ -52,22 +51,16 @@ def build_encoder(recipe: Recipe) -> StyleEncoder | None:
 def save_generator(
     path: Path, generator: nn.Module, recipe: Recipe, *, step: int, encoder: nn.Module | None = None
 ) -> None:
-    """Write a checkpoint atomically: a reader sees the old file or the new one, never half of one."""
+    """Write a checkpoint atomically."""
     tensors = {f"generator.{key}": value for key, value in generator.state_dict().items()}
     if encoder is not None:
         tensors |= {f"encoder.{key}": value for key, value in encoder.state_dict().items()}
     metadata = {_METADATA_KEY: json.dumps({"step": step, "recipe": recipe.model_dump(mode="json")})}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, temporary, metadata)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_tensors(path, tensors, metadata)
 
 
 def find_checkpoint(path: Path) -> Path:
-    """The weights file that `path` means: itself, or the newest in a run directory; `InputError` where there is none."""
+    """The weights file that `path` means: itself, or the newest in a run directory. `InputError` if there is none."""
     if path.is_file():
         return path
     if not path.exists():

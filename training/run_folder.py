@@ -19,11 +19,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from pipeline.config import Recipe, dump_recipe, load_recipe
 from pipeline.errors import InputError
+from pipeline.tensor_file import write_tensors
 
 KEPT = 2
 """Snapshots that stay; older ones are removed."""
@@ -87,11 +87,7 @@ class RunFolder:
     def save_snapshot(self, step: int, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> Path:
         """Write a snapshot (atomically), then remove those beyond the last few. `values` is JSON."""
         path = self.path / "checkpoints" / f"step-{step:08d}.safetensors"
-        path.parent.mkdir(exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        contiguous = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-        save_file(contiguous, temporary, {"values": json.dumps({"step": step, **values})})
-        temporary.replace(path)
+        write_tensors(path, tensors, {"values": json.dumps({"step": step, **values})})
         for old in self.snapshots()[:-KEPT]:
             old.unlink(missing_ok=True)
         return path

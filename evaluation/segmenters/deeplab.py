@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn
 from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.models.segmentation import deeplabv3_mobilenet_v3_large, deeplabv3_resnet50
@@ -21,6 +19,7 @@ from evaluation.segmenters.base import Prediction, Scales, Segmenter
 from evaluation.state_dicts import fill, read_state_dict, sha256_of
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
+from pipeline.tensor_file import write_tensors
 
 FILE_NAME = "segmenter.safetensors"
 """Of the weights in a run directory of `train-segmenter`."""
@@ -151,14 +150,7 @@ def _atrous_pyramid(pyramid: ASPP, features: torch.Tensor) -> torch.Tensor:
 
 def save_deeplab(path: Path, segmenter: DeepLab) -> None:
     """Write weights and settings as one safetensors file, atomically."""
-    tensors = {key: value.detach().cpu().contiguous() for key, value in segmenter.network.state_dict().items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        save_file(tensors, temporary, {_METADATA_KEY: segmenter.settings.model_dump_json()})
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_tensors(path, segmenter.network.state_dict(), {_METADATA_KEY: segmenter.settings.model_dump_json()})
 
 
 def load_deeplab(path: Path, *, device: torch.device | str = "cpu") -> DeepLab:
