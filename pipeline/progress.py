@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Sequence
 from types import TracebackType
 
@@ -20,6 +21,7 @@ class JobProgress:
     def __init__(self, rows: int, samples: int, done: Sequence[ShardRecord], *, quiet: bool) -> None:
         """`done` are the shards of earlier runs."""
         self._samples = samples
+        self._started: float | None = None
         self._rows: dict[int, int] = {}
         self._images: dict[int, int] = {}
         self._seconds: dict[int, dict[str, float]] = {}
@@ -30,7 +32,7 @@ class JobProgress:
         # On a terminal the line is redrawn; a log file gets one now and then.
         interval = 0.2 if sys.stderr.isatty() else 15.0
         self._bar = tqdm(
-            total=rows, initial=finished, unit="map", desc="synthesize", smoothing=0.05, mininterval=interval,
+            total=rows, initial=finished, unit="map", desc="synthesize", smoothing=0, mininterval=interval,
             dynamic_ncols=True, disable=quiet,
         )  # fmt: skip
 
@@ -60,17 +62,25 @@ class JobProgress:
         self._images[report.shard] = report.images
         self._seconds[report.shard] = dict(report.seconds)
         self._note(report.rejects)
-        self._bar.set_postfix_str(self._state(), refresh=False)
+        if self._started is None:
+            # The clock runs from here, or the start of Ray and the loading would be in the rate and the time left.
+            self._bar.n += step
+            self._bar.initial = self._bar.n
+            self._bar.unpause()
+            self._started = time.monotonic()
+            step = 0
+        self._bar.set_postfix_str(self._state(self._bar.n + step - self._bar.initial), refresh=False)
         self._bar.update(step)
 
     def _note(self, rejects: Sequence[Reject]) -> None:
         for reject in rejects:
             self.rejects[reject.source, reject.row] = reject
 
-    def _state(self) -> str:
+    def _state(self, rows: float) -> str:
         seconds = self.stage_seconds
         total = sum(seconds.get(stage, 0.0) for stage in SHOWN_STAGES) or 1.0
         shares = " ".join(f"{stage} {100 * seconds.get(stage, 0.0) / total:.0f}%" for stage in SHOWN_STAGES)
-        rate = self._bar.format_dict["rate"]
-        speed = f"{rate * self._samples:.3g} images/s, " if rate else ""
+        assert self._started is not None
+        passed = time.monotonic() - self._started
+        speed = f"{rows * self._samples / passed:.3g} images/s, " if rows and passed else ""
         return f"{speed}{len(self.rejects)} rejected, {shares}"

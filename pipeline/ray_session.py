@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 
 log = logging.getLogger(__name__)
 
@@ -18,8 +20,16 @@ ENVIRONMENT = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",  # We draw our own.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # The behaviour that Ray announces as its future default, unwarned.
     "RAY_DEDUP_LOGS": "0",
+    # Ray Data's actor pools make the core log an error that is none, on the terminal, at every start.
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
 }
 """Set where the user has not set them; Ray reads them at import."""
+
+CLUSTERS_OWN = ("RAY_AUTH_MODE", "RAY_BACKEND_LOG_LEVEL")
+"""Of those, what a running cluster decides for itself."""
+
+STARTS = 3
+"""Ray gives its own start 30 seconds, which a busy machine may need more than once."""
 
 NO_PROGRESS_SECONDS = 120
 """A Ray Data job that stands still for so long is a deadlock of logical resources (Ray's default: 30 minutes)."""
@@ -29,8 +39,7 @@ def prepare_environment() -> None:
     """Set Ray's environment variables; called by `ensure_ray`, and before any other import of ray."""
     joins = "RAY_ADDRESS" in os.environ
     for name, value in ENVIRONMENT.items():
-        # How a cluster authenticates is the cluster's decision.
-        if not (joins and name == "RAY_AUTH_MODE"):
+        if not (joins and name in CLUSTERS_OWN):
             os.environ.setdefault(name, value)
     # A worker that starts unpickles our classes before it knows the driver's sys.path; a checkout that is not
     # installed is found through this.
@@ -56,15 +65,51 @@ def ensure_ray(*, num_cpus: int | None = None) -> bool:
     if "RAY_ADDRESS" in os.environ:
         ray.init(logging_level=logging.ERROR, log_to_driver=False)
     else:
-        ray.init(
-            address="local",
-            num_cpus=num_cpus or max(4, os.cpu_count() or 1),
-            include_dashboard=False,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-        )
+        _start(num_cpus or max(4, os.cpu_count() or 1))
     configure_data()
     return True
+
+
+def _start(num_cpus: int) -> None:
+    """Start an instance on this machine, again if it was too slow."""
+    import ray
+
+    for start in range(1, STARTS + 1):
+        try:
+            with _stderr_after_errors_only():
+                ray.init(
+                    address="local",
+                    num_cpus=num_cpus,
+                    include_dashboard=False,
+                    logging_level=logging.ERROR,
+                    log_to_driver=False,
+                )
+            return
+        except Exception as error:  # Ray raises no class of its own here.
+            ray.shutdown()
+            if start == STARTS or "timed out" not in str(error):
+                raise
+            log.warning("Ray did not start within its time on this busy machine; trying again")
+
+
+@contextmanager
+def _stderr_after_errors_only() -> Iterator[None]:
+    """Hold back what is written to the error stream, by Ray's core too, and let it out only after an exception."""
+    sys.stderr.flush()
+    stream = os.dup(2)
+    try:
+        with TemporaryFile() as held:
+            os.dup2(held.fileno(), 2)
+            try:
+                yield
+            except BaseException:
+                held.seek(0)
+                os.write(stream, held.read())
+                raise
+            finally:
+                os.dup2(stream, 2)
+    finally:
+        os.close(stream)
 
 
 def configure_data() -> None:

@@ -1,0 +1,40 @@
+"""The live display."""
+
+from __future__ import annotations
+
+import time
+
+from pipeline.job_folder import Reject, ShardRecord
+from pipeline.progress import JobProgress
+from pipeline.shard_worker import Report
+
+
+def shown(capsys):
+    return capsys.readouterr().err.replace("\r", "\n").strip().split("\n")[-1]
+
+
+def test_it_shows_rows_rate_time_left_rejects_and_stages(capsys, monkeypatch):
+    done = [ShardRecord("part-00000.parquet", 10, "", 0, (Reject("x", "a", 3, "bad"),))]
+    clock = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    with JobProgress(26, 2, done, quiet=False) as progress:
+        clock[0] += 60.0  # Ray starts.
+        progress.update(Report(1, 4, 8, (), {"decode": 1.0, "paint": 8.0, "encode": 1.0}))
+        clock[0] += 2.0
+        progress.update(Report(1, 8, 16, (Reject("y", "a", 9, "bad"),), {"decode": 2.0, "paint": 6.0, "encode": 2.0}))
+        assert progress.images == 16
+        assert len(progress.rejects) == 2
+        assert progress.stage_seconds == {"decode": 2.0, "encode": 2.0, "paint": 6.0}
+    line = shown(capsys)
+    assert "14/26" in line
+    assert "4 images/s" in line
+    assert "2 rejected" in line
+    assert "decode 20% paint 60% encode 20% wait 0%" in line
+
+
+def test_a_shard_that_starts_again_is_not_counted_twice(capsys):
+    with JobProgress(8, 1, [], quiet=True) as progress:
+        progress.update(Report(0, 6, 6, (Reject("x", "a", 3, "bad"),)))
+        progress.update(Report(0, 2, 2, (Reject("x", "a", 3, "bad"),)))
+        assert (progress.images, len(progress.rejects)) == (2, 1)
+    assert capsys.readouterr().err == ""
