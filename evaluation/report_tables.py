@@ -97,7 +97,7 @@ def score_columns(scores: Scores) -> list[Column]:
             [part.intervals.get("boundary_f") for part in scores.sets],
         ),
         _column(
-            "Fréchet, segmenter",
+            "Fréchet",
             f"{scores.settings['segmenter_frechet']}. Distance to the real photographs.",
             [part.segmenter_frechet for part in scores.sets],
             [part.segmenter.frechet_interval if part.segmenter else None for part in scores.sets],
@@ -161,7 +161,15 @@ def protocol_columns(scores: Scores) -> list[Column]:
     for protocol in scores.protocols:
         labels = [part.labels[protocol.name] for part in scores.sets]
         cells = tuple(f"{percent(part.mean_iou)} / {percent(part.headline_accuracy(protocol))}" for part in labels)
-        columns.append(Column(protocol.name, "mean IoU / accuracy as this protocol publishes it", cells))
+        seen = {"picture": "as it is", "label": "at the label map's size"}.get(
+            str(protocol.input_size), f"at a long side of {protocol.input_size}"
+        )
+        note = (
+            f"The segmenter sees the picture {seen}; compared at the {protocol.label_size}'s size; classes averaged: "
+            f"{protocol.averaging}; {protocol.scales} scales; void pixels "
+            f"{'are errors' if protocol.void_is_error else 'left out'}."
+        )
+        columns.append(Column(protocol.name, note, cells))
     return columns
 
 
@@ -260,7 +268,7 @@ def _column(
     show = number if lower_is_better else percent
     known = {index: value for index, value in enumerate(values[:-1] if ceiling else values) if value is not None}
     best = (min if lower_is_better else max)(known, key=lambda index: known[index]) if len(known) > 1 else None
-    texts = tuple("" if pair is None else f"{show(pair[0])} to {show(pair[1])}" for pair in intervals)
+    texts = tuple("" if pair is None else f"{show(pair[0]).rstrip('%')}–{show(pair[1])}" for pair in intervals)
     return Column(title, note, tuple(map(show, values)), texts if any(texts) else (), best, lower_is_better)
 
 
