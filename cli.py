@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from pipeline.errors import InputError
 # Heavy modules (torch, ray, pyarrow) are imported inside the verbs, so that --help answers at once.
 
 EXISTING = click.Path(path_type=Path)
+MINUTES = click.FloatRange(0, min_open=True)
 
 
 class Verbs(click.Group):
@@ -25,11 +27,16 @@ class Verbs(click.Group):
         return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run a verb; an `InputError` ends in one line and exit code 2."""
+        """Run a verb; an `InputError`, or a file that cannot be used, ends in one line and exit code 2."""
         try:
             return super().invoke(ctx)
         except InputError as error:
             click.echo(f"Error: {error}", err=True)
+            sys.exit(2)
+        except OSError as error:
+            if error.filename is None:
+                raise
+            click.echo(f"Error: {error.filename}: {error.strerror}", err=True)
             sys.exit(2)
 
 
@@ -78,7 +85,9 @@ SKIP_BAD = click.option("--skip-bad", is_flag=True, help="Leave out and report b
 @click.option("--train", default=2000, show_default=True, type=click.IntRange(1), help="Scenes to train on.")
 @click.option("--validation", default=200, show_default=True, type=click.IntRange(0), help="Scenes to judge by.")
 @click.option("--size", default="128x128", show_default=True, type=Size(), help="Of the scenes, in pixels.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Another seed, other scenes.")
+@click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1), help="Another seed, other scenes."
+)
 @WORKERS
 def landscape(out: Path, size: tuple[int, int], **options: Any) -> None:
     """Draw landscapes: 14 classes, four moods, trees and houses with instance ids.
@@ -201,7 +210,7 @@ def cityscapes(root: Path, out: Path, **options: Any) -> None:
     help="Processes on Ray, each on a GPU where there are any; 0: this process, without Ray.",
 )
 @click.option("--vgg-weights", type=EXISTING, help="Local file of torchvision's vgg19, for the perceptual loss.")
-@click.option("--max-time", "max_minutes", type=float, metavar="MINUTES", help="Stop then, with a checkpoint.")
+@click.option("--max-time", "max_minutes", type=MINUTES, metavar="MINUTES", help="Stop then, with a checkpoint.")
 @click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Override a field of the recipe.")
 def train(recipe: Path, out: Path, overrides: tuple[str, ...], **options: Any) -> None:
     """Train the generator of a recipe.
@@ -233,7 +242,7 @@ def train(recipe: Path, out: Path, overrides: tuple[str, ...], **options: Any) -
     "--output", required=True, help="Folder for the pictures, or a URI; the same command continues a job there."
 )
 @click.option("--samples", default=1, show_default=True, help="Pictures of each label map, in different styles.")
-@click.option("--seed", default=0, show_default=True, help="Of the styles.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1), help="Of the styles.")
 @click.option("--label-column", default="label", show_default=True, help="Column of the label maps.")
 @click.option("--id-column", help="Column of the ids  [default: id; file and row where there is none]")
 @click.option("--instance-column", help="Column of the instance maps  [default: instance, where there is one]")
@@ -356,33 +365,31 @@ def train_segmenter(recipe: Path, out: Path, weights: Path | None, overrides: tu
 
 
 @main.command()
-@click.option("--minutes", type=float, default=5.0, show_default=True, help="Of training the generator, at most.")
+@click.option("--minutes", type=MINUTES, default=5.0, show_default=True, help="Of training the generator, at most.")
 def demo(minutes: float) -> None:
     """Run the whole line on landscapes, from nothing to a report in demo/: ten minutes on two cores.
 
-    Each command is shown before it runs. Run again, it goes on where it stopped.
+    Each command is shown before it runs. Run again, the trainings go on where they stopped.
 
     \b
     Example:
       spadework demo
     """
     recipe, out = os.path.relpath(Path(__file__).parent / "configs" / "demo.yaml"), "demo"
-    pictures = f"synthesize --input {out}/data/validation.parquet --threads 1"
-    untrained = f"{out}/images-untrained"
-    lines = [
-        f"prepare landscape --out {out}/data --train 1000 --validation 100 --size 64x64",
-        f"train-segmenter {recipe} --out {out}/segmenter",
-        f"train {recipe} --out {out}/run --max-time {minutes:g}",
-        f"{pictures} --checkpoint {out}/run --output {out}/images",
-        f"{pictures} --checkpoint untrained:{recipe} --output {untrained}",
-        f"evaluate --images {out}/images --reference {out}/data/validation.parquet --segmenter deeplab "
-        f"--segmenter-weights {out}/segmenter --baseline untrained={untrained} --out {out}/report",
-    ]
-    for line in lines:
-        click.secho(f"\n$ spadework {line}", bold=True)
-        if line.startswith("synthesize") and Path(out, "images").exists() and "untrained" not in line:
-            shutil.rmtree(Path(out, "images"))  # of the weights before this call's training
-        main(line.split(), standalone_mode=False)
+    reference, untrained = f"{out}/data/validation.parquet", f"{out}/images-untrained"
+    shutil.rmtree(f"{out}/images", ignore_errors=True)  # of an earlier call, and so of other weights
+    judge = ["--segmenter", "deeplab", "--segmenter-weights", f"{out}/segmenter"]
+    rest = [*judge, "--baseline", f"untrained={untrained}", "--out", f"{out}/report"]
+    for arguments in (
+        ["prepare", "landscape", "--out", f"{out}/data", "--train", "1000", "--validation", "100", "--size", "64x64"],
+        ["train-segmenter", recipe, "--out", f"{out}/segmenter"],
+        ["train", recipe, "--out", f"{out}/run", "--max-time", f"{minutes:g}"],
+        ["synthesize", "--input", reference, "--checkpoint", f"{out}/run", "--output", f"{out}/images"],
+        ["synthesize", "--input", reference, "--checkpoint", f"untrained:{recipe}", "--output", untrained],
+        ["evaluate", "--images", f"{out}/images", "--reference", reference, *rest],
+    ):
+        click.secho(f"\n$ spadework {shlex.join(arguments)}", bold=True)
+        main(arguments, standalone_mode=False)
     click.secho(f"\nThe report: {Path(out, 'report', 'report.html').resolve().as_uri()}", bold=True)
 
 
@@ -521,7 +528,9 @@ def evaluate(
 def filter_(images: Path, scores: Path, out: Path, **limits: float | None) -> None:
     """Keep the pictures whose scores pass every limit, as training data of known quality.
 
-    Example: spadework filter images/ --scores report/scores.parquet --min-accuracy 0.8 --out good-images/
+    \b
+    Example:
+      spadework filter images/ --scores report/scores.parquet --min-accuracy 0.8 --out good-images/
     """
     from evaluation.filter import filter_pictures as run
 
@@ -535,7 +544,9 @@ def filter_(images: Path, scores: Path, out: Path, **limits: float | None) -> No
 def compare(reports: tuple[Path, ...], out: Path) -> None:
     """Put reports of evaluate side by side with the first, and say which differences are significant.
 
-    Example: spadework compare report-a/ report-b/ --out comparison/
+    \b
+    Example:
+      spadework compare report-a/ report-b/ --out comparison/
     """
     from evaluation.compare import compare as run
     from evaluation.compare import verdict
@@ -555,7 +566,9 @@ def weights() -> None:
 def weights_list() -> None:
     """Show every known file: purpose, size, licence, address, SHA-256, and whether it is here.
 
-    Example: spadework weights list
+    \b
+    Example:
+      spadework weights list
     """
     from evaluation.weights import list_weights as run
 
@@ -567,7 +580,9 @@ def weights_list() -> None:
 def weights_fetch(names: tuple[str, ...]) -> None:
     """Fetch files by name into the cache ($SPADEWORK_CACHE) and verify them; the same command continues a transfer.
 
-    Example: spadework weights fetch inception-pytorch-fid
+    \b
+    Example:
+      spadework weights fetch inception-pytorch-fid
     """
     from evaluation.weights import fetch_weights as run
 
@@ -581,7 +596,9 @@ def weights_fetch(names: tuple[str, ...]) -> None:
 def weights_check(ctx: click.Context) -> None:
     """Verify what is in the cache; exit code 2 if a file is not what it should be.
 
-    Example: spadework weights check
+    \b
+    Example:
+      spadework weights check
     """
     from evaluation.weights import check_weights as run
 

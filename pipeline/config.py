@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -27,12 +28,22 @@ UPSAMPLINGS = {"normal": 5, "more": 6, "most": 7}
 """How often each variant of the generator doubles the resolution (the public `num_upsampling_layers`)."""
 
 NonNegativeInt = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class RecipeLoader(yaml.SafeLoader):
+    """YAML as people write it: 1e-4 is a number, which YAML 1.1 takes for text."""
+
+
+RecipeLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(?:\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
 
 
 class Settings(BaseModel):
     """A section of a recipe: unknown keys and wrong types are errors, and nothing changes after loading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class DataSettings(Settings):
@@ -122,7 +133,7 @@ class TrainingSettings(Settings):
     generator: a fifth less work, not the paper's step."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Arithmetic of the networks; weights and optimiser stay in fp32."""
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     """Of the initial weights, the shuffling and the flips."""
     checkpoint_every: PositiveInt = 500
     """Steps between checkpoints."""
@@ -155,7 +166,7 @@ class SegmenterSettings(Settings):
     """Photographs a step."""
     learning_rate: PositiveFloat = 1e-3
     """Peak rate of AdamW, lowered to 0 by a cosine."""
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     """Of the initial weights, the shuffling and the flips."""
 
 
@@ -184,7 +195,30 @@ class Recipe(Settings):
                     f"data.{side} is {value}, but a generator with upsampling '{self.generator.upsampling}' makes "
                     f"multiples of {multiple}; take {choices}"
                 )
+        self._check_statistics()
+        self._check_discriminator()
         return self
+
+    def _check_statistics(self) -> None:
+        pixels = self.data.height * self.data.width // 4**self.generator.doublings
+        if pixels == 1 and (self.generator.statistics == "instance" or self.training.batch_size == 1):
+            raise ValueError(
+                f"the first feature map of {self.data.width}x{self.data.height} pictures is one pixel, which has no "
+                f"statistics ('{self.generator.statistics}', batch_size {self.training.batch_size}); take larger ones"
+            )
+
+    def _check_discriminator(self) -> None:
+        """Its normalised layers need more than one patch at every scale."""
+        height, width = self.data.height, self.data.width
+        for _ in range(self.discriminator.scales - 1):
+            height, width = (height + 1) // 2, (width + 1) // 2
+        for _ in range(self.discriminator.layers - 1):
+            height, width = height // 2 + 1, width // 2 + 1
+            if height == width == 1:
+                raise ValueError(
+                    f"discriminator.scales {self.discriminator.scales} and layers {self.discriminator.layers} leave a "
+                    f"single patch of {self.data.width}x{self.data.height} pictures; take fewer"
+                )
 
 
 def load_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
@@ -193,7 +227,7 @@ def load_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
     Raises `InputError`, one line that names the file, the field, the value and the valid choices.
     """
     try:
-        fields = yaml.safe_load(Path(path).read_text())
+        fields = yaml.load(Path(path).read_text(), RecipeLoader)
     except FileNotFoundError:
         raise InputError(f"recipe {path} does not exist") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -230,7 +264,7 @@ def _apply(fields: dict[str, Any], override: str) -> None:
     if not equals or not all(keys):
         raise InputError(f"--set {override}: write section.field=value, such as training.steps=1000")
     try:
-        value = yaml.safe_load(text)
+        value = yaml.load(text, RecipeLoader)
     except yaml.YAMLError:
         raise InputError(f"--set {override}: '{text}' is not a valid YAML value") from None
     section = fields

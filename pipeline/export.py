@@ -82,7 +82,7 @@ def _files(
 def _tar(rows: Iterator[dict[str, Any]], samples: int, extension: str) -> bytes:
     """A tar of `key.png`, `key.label.png` and `key.json`; the same rows give the same bytes."""
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for row in rows:
             key = safe_name(row["id"], row["sample"], samples)
             about = {name: row[name] for name in ("id", "sample", "seed", "checkpoint")}

@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -41,8 +42,8 @@ class RunFolder:
         self.stats = self.path / "stats.jsonl"
         self.stop_file = self.path / ".stop"
 
-    def claim(self, recipe: Recipe) -> None:
-        """Make the folder that of a recipe; `InputError` where it holds something else."""
+    def claim(self, recipe: Recipe) -> bool:
+        """Make the folder that of a recipe; whether it is new. `InputError` where it holds something else."""
         if self.recipe_file.exists():
             differences = differing_fields(load_recipe(self.recipe_file), recipe)
             if differences:
@@ -57,6 +58,13 @@ class RunFolder:
             temporary = self.path / f".recipe.{os.getpid()}.tmp"
             temporary.write_text(dump_recipe(recipe))
             temporary.replace(self.recipe_file)
+            return True
+        return False
+
+    def give_up(self) -> None:
+        """Remove a new folder in which no step was done, so that a corrected recipe may have it."""
+        if not self.snapshots() and not self.stats.exists():
+            shutil.rmtree(self.path)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -57,23 +57,28 @@ def train(
             f"make it a multiple of {workers}"
         )
     folder = RunFolder(out)
-    folder.claim(recipe)
+    new = folder.claim(recipe)
     begin = time.monotonic()
 
     def should_stop() -> bool:
         return stopped.is_set() or (max_minutes is not None and time.monotonic() - begin > 60 * max_minutes)
 
-    if workers:
-        from training.distributed import ray_for_training, train_on_ray
+    try:
+        if workers:
+            from training.distributed import ray_for_training, train_on_ray
 
-        # The signals after Ray, which takes them for itself when it starts.
-        with ray_for_training(), stop_signals() as stopped, ProgressLine(recipe) as line:
-            step = train_on_ray(
-                recipe, folder, workers=workers, vgg_weights=vgg_weights, should_stop=should_stop, watch=line.show
-            )
-    else:
-        with stop_signals() as stopped, ProgressLine(recipe) as line:
-            step = _train_here(recipe, folder, vgg_weights, should_stop, line.show)
+            # The signals after Ray, which takes them for itself when it starts.
+            with ray_for_training(), stop_signals() as stopped, ProgressLine(recipe) as line:
+                step = train_on_ray(
+                    recipe, folder, workers=workers, vgg_weights=vgg_weights, should_stop=should_stop, watch=line.show
+                )
+        else:
+            with stop_signals() as stopped, ProgressLine(recipe) as line:
+                step = _train_here(recipe, folder, vgg_weights, should_stop, line.show)
+    except InputError:
+        if new:
+            folder.give_up()
+        raise
     return TrainingResult(folder.path, step, step == recipe.training.steps)
 
 

@@ -186,6 +186,8 @@ def prepare(
     """Draw `train` and `validation` scenes into `out`/train.parquet and `out`/validation.parquet."""
     if train >= VALIDATION_START:
         raise InputError(f"--train is {train:,}; at most {VALIDATION_START - 1:,} scenes can be told from validation")
+    if min(height, width) < 16:
+        raise InputError(f"--size {width}x{height} is too small for a landscape; take 16x16 or more")
     splits = [
         Split("train", range(train)),
         Split("validation", range(VALIDATION_START, VALIDATION_START + validation)),

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import load_recipe
+from pipeline.config import dump_recipe, load_recipe
+from pipeline.errors import InputError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -25,3 +26,67 @@ def test_a_recipe_has_the_labels_that_its_data_set_writes(name: str) -> None:
 def test_every_recipe_loads_and_states_its_hardware(path: Path) -> None:
     assert load_recipe(path).name == path.stem
     assert "# Hardware:" in path.read_text()
+
+
+FIELDS = """
+name: tiny
+labels: {classes: [sky, sea]}
+data: {train: a, validation: b, height: 64, width: 64}
+training: {steps: 10}
+"""
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.stps=3", "unknown field 'training.stps'; did you mean 'steps'?"),
+        ("training.steps=many", "training.steps is 'many': input should be a valid integer"),
+        ("training.steps=-1", "training.steps is -1: input should be greater than 0"),
+        ("training.decay_steps=11", "decay_steps is 11, more than the 10 steps in all"),
+        ("training.learning_rate=.inf", "training.learning_rate"),
+        ("training.seed=99999999999999999999", "training.seed"),
+        ("generator.statistics=layer", "'batch', 'sync_batch' or 'instance'"),
+        ("data.height=100", "data.height is 100, but a generator with upsampling 'normal' makes multiples of 32"),
+        ("labels.palette=[[1,2,3]]", "palette has 1 colours for 2 classes"),
+        ("labels.palette=[[1,2,300],[1,2,3]]", "labels.palette.0.2 is 300"),
+        ("labels.dont_care=1", "dont_care is 1, which is class 'sea'; it must be 2 or more"),
+        ("labels.classes=[sky, sky]", "class names repeat: sky"),
+        ("discriminator.scales=9", "leave a single patch of 64x64 pictures; take fewer"),
+        ("steps", "write section.field=value"),
+    ],
+)
+def test_what_is_refused(tmp_path: Path, override: str, message: str) -> None:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(FIELDS)
+    with pytest.raises(InputError) as caught:
+        load_recipe(path, [override])
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_single_pixels_have_no_statistics(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(FIELDS.replace("64", "32"))
+    load_recipe(path)
+    for override in ("generator.statistics=instance", "training.batch_size=1"):
+        with pytest.raises(InputError, match="is one pixel, which has no statistics"):
+            load_recipe(path, [override])
+
+
+def test_round_trip_and_numbers_as_people_write_them(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(FIELDS)
+    recipe = load_recipe(path, ["training.learning_rate=1e-4", "generator.style_dim=8"])
+    assert recipe.training.learning_rate == 1e-4
+    path.write_text(dump_recipe(recipe))
+    assert load_recipe(path) == recipe
+
+
+@pytest.mark.parametrize("text", ["", "- a\n- b\n", "a: [", "labels: 3"])
+def test_files_that_are_no_recipe(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"broken\.yaml"):
+        load_recipe(path)
+    with pytest.raises(InputError, match="does not exist"):
+        load_recipe(tmp_path / "none.yaml")
