@@ -16,7 +16,7 @@ from pipeline.errors import InputError
 # Heavy modules (torch, ray, pyarrow) are imported inside the verbs, so that --help answers at once.
 
 EXISTING = click.Path(path_type=Path)
-MINUTES = click.FloatRange(0, min_open=True)
+MINUTES = click.FloatRange(0)
 
 
 class Verbs(click.Group):
