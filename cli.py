@@ -275,7 +275,13 @@ def train(recipe: Path, out: Path, overrides: tuple[str, ...], **options: Any) -
     show_default=True,
     help="Of the pictures; webp is lossless.",
 )
-@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True, help="Arithmetic.")
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "bf16", "fp16"]),
+    default="fp32",
+    show_default=True,
+    help="Arithmetic; fp16 on GPUs only.",
+)
 @click.option(
     "--max-rejects", default="0", show_default=True, help="Bad rows to leave out before giving up: 10, or 1%."
 )

@@ -90,6 +90,8 @@ def synthesize(
     _check(plan, weights, choice, samples=samples, keep_size=keep_size)
     limit = parse_max_rejects(max_rejects, plan.rows)
     device = device or choose_device(actors)
+    if precision == "fp16" and not device.startswith("cuda"):
+        raise InputError("--precision fp16 needs a GPU, and the workers will find none; take bf16 or fp32")
     order = WorkOrder(
         output=JobFolder(output).folder.location,
         weights=source,
