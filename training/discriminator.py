@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pipeline.config import DiscriminatorSettings
 from pipeline.labels import LabelSpace
+from pipeline.networks.public import SPECTRAL
 from pipeline.networks.spectral import settle_spectral_norm, spectral_norm
 from training.label_planes import LabelPlanes, label_pyramid
 
@@ -19,14 +20,6 @@ KERNEL, STRIDE, PADDING = 4, 2, 2
 
 Features = list[list[Tensor]]
 """`features[scale][layer]`, float `[N, C, h, w]`, after the activation; the last layer holds the patch scores."""
-
-
-# The public names of what spectral normalisation keeps, and PyTorch's.
-SPECTRAL = {
-    "weight_orig": "parametrizations.weight.original",
-    "weight_u": "parametrizations.weight.0._u",
-    "weight_v": "parametrizations.weight.0._v",
-}
 
 
 class PatchDiscriminator(nn.Module):

@@ -15,9 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.labels import LabelSpace, one_hot
-
-OUTSIDE = 0
-"""The index of pixels outside the picture; its channel vector is zero, as zero padding wants it."""
+from pipeline.networks.patterns import OUTSIDE, distinct_columns
 
 
 @dataclass(frozen=True)
@@ -70,32 +68,17 @@ def label_pyramid(
     pyramid = []
     for scale in range(scales):
         if scale:
-            pooled = distinct_windows(index, 3, stride=2, padding=1)
+            pooled = strided_windows(index, 3, stride=2, padding=1)
             inside = (pooled.bags != OUTSIDE).sum(dim=1, keepdim=True)
             vectors = F.pad(F.embedding_bag(pooled.bags, vectors, mode="sum") / inside, (0, 0, 1, 0))
             index = pooled.place + 1
-        pyramid.append(LabelPlanes(index, vectors, distinct_windows(index, kernel, stride=stride, padding=padding)))
+        pyramid.append(LabelPlanes(index, vectors, strided_windows(index, kernel, stride=stride, padding=padding)))
     return pyramid
 
 
-def distinct_windows(index: Tensor, kernel: int, *, stride: int, padding: int) -> Windows:
-    """The distinct `kernel` x `kernel` windows of an index map int64 `[N, H, W]`, `OUTSIDE` around it.
-
-    Windows are told apart by a 64-bit hash, and the answer is compared with every window, so that it is exact.
-    """
+def strided_windows(index: Tensor, kernel: int, *, stride: int, padding: int) -> Windows:
+    """The distinct `kernel` x `kernel` windows of an index map int64 `[N, H, W]`, `OUTSIDE` around it."""
     padded = F.pad(index, (padding,) * 4, value=OUTSIDE)
     views = padded.unfold(1, kernel, stride).unfold(2, kernel, stride)  # [N, h, w, k, k]
-    shape = views.shape[:3]
-    windows = views.reshape(-1, kernel * kernel)
-    for attempt in range(8):
-        generator = torch.Generator().manual_seed(attempt)
-        factors = torch.randint(-(2**63), 2**63 - 1, (kernel * kernel,), generator=generator).to(index.device) | 1
-        # Odd random factors; products and sums wrap around modulo 2**64. The shift brings high bits down to mix.
-        hashes = (windows * factors).sum(dim=1)
-        keys, place = torch.unique(hashes, return_inverse=True)
-        first = torch.empty(len(keys), dtype=torch.int64, device=index.device)
-        first.scatter_(0, place, torch.arange(len(place), device=index.device))
-        bags = windows[first]
-        if torch.equal(bags[place], windows):
-            return Windows(bags, place.view(shape))
-    raise AssertionError("eight independent 64-bit hashes all collided")
+    bags, place = distinct_columns(views.permute(3, 4, 0, 1, 2).reshape(kernel * kernel, -1))
+    return Windows(bags.t().contiguous(), place.view(views.shape[:3]))

@@ -96,7 +96,7 @@ def distinct_windows(ids: torch.Tensor, kernel_size: int) -> tuple[torch.Tensor,
 
     mixed = (~flat).nonzero().squeeze(1)
     taps = _gather_windows(padded, mixed, kernel_size, ids.shape)  # [k*k, M]
-    windows, mixed_rows = _distinct_columns(taps)
+    windows, mixed_rows = distinct_columns(taps)
     rows.index_copy_(0, mixed, mixed_rows + len(flat_ids))
     windows = torch.cat([flat_ids.unsqueeze(1).expand(-1, kernel_size**2), windows.t()])
     return windows, rows.view(ids.shape)
@@ -127,7 +127,7 @@ def _gather_windows(padded: torch.Tensor, pixels: torch.Tensor, kernel_size: int
     return padded.flatten().index_select(0, (corner + offsets[:, None]).flatten()).view(len(offsets), len(pixels))
 
 
-def _distinct_columns(table: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def distinct_columns(table: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The distinct columns of `table` `[T, M]` (not negative), `[T, D]`, and the one that each column equals, `[M]`.
 
     A column is folded, entry by entry, into one number in mixed radix; where that number would not fit 62 bits, the

@@ -9,17 +9,18 @@ import torch
 
 Tensors = Mapping[str, torch.Tensor]
 
-_SPECTRAL = {"weight_orig": "parametrizations.weight.original", "weight_u": "parametrizations.weight.0._u",
+SPECTRAL = {"weight_orig": "parametrizations.weight.original", "weight_u": "parametrizations.weight.0._u",
              "weight_v": "parametrizations.weight.0._v"}  # fmt: skip
+"""What spectral normalisation keeps: in public keys, and ours."""
 _SPADE = {"param_free_norm": "norm", "mlp_shared.0": "shared", "mlp_gamma": "gamma", "mlp_beta": "beta"}
 _BLOCK = {"norm_s": "norm_shortcut", "conv_s": "conv_shortcut"}
 _BLOCKS = ["head_0", "G_middle_0", "G_middle_1", "up_0", "up_1", "up_2", "up_3", "up_4"]
 _GENERATOR = {"fc": "first", "conv_img": "to_rgb", **{name: f"blocks.{i}" for i, name in enumerate(_BLOCKS)}}
 _ENCODER = {"fc_mu": "mu", "fc_var": "logvar", **{f"layer{i + 1}.0": f"layers.{i}" for i in range(6)}}
 
-GENERATOR = {**_GENERATOR, **_BLOCK, **_SPADE, **_SPECTRAL}
+GENERATOR = {**_GENERATOR, **_BLOCK, **_SPADE, **SPECTRAL}
 """Parts of public generator keys (`latest_net_G.pth`), and ours."""
-ENCODER = {**_ENCODER, **_SPECTRAL}
+ENCODER = {**_ENCODER, **SPECTRAL}
 """Parts of public encoder keys (`latest_net_E.pth`), and ours."""
 
 

@@ -14,7 +14,7 @@ from pipeline.config import DiscriminatorSettings
 from pipeline.labels import LabelSpace, encode
 from training import losses
 from training.discriminator import Discriminator, ours_to_public, public_to_ours
-from training.label_planes import distinct_windows, label_pyramid
+from training.label_planes import label_pyramid, strided_windows
 
 # The reference folder beside the checkout.
 GOLDEN = Path(__file__).parents[3] / "shared/reference/spade/discriminator.safetensors"
@@ -109,7 +109,7 @@ def test_look_up_is_the_convolution(size: tuple[int, int], blocky: bool) -> None
 
 def test_windows_are_distinct_and_all_there() -> None:
     index = random_codes((2, 12, 15), blocky=True).long()
-    windows = distinct_windows(index, 4, stride=2, padding=2)
+    windows = strided_windows(index, 4, stride=2, padding=2)
     padded = torch.nn.functional.pad(index, (2, 2, 2, 2))
     every = padded.unfold(1, 4, 2).unfold(2, 4, 2).reshape(*windows.place.shape, 16)
     assert torch.equal(windows.bags[windows.place], every)
