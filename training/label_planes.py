@@ -80,5 +80,6 @@ def strided_windows(index: Tensor, kernel: int, *, stride: int, padding: int) ->
     """The distinct `kernel` x `kernel` windows of an index map int64 `[N, H, W]`, `OUTSIDE` around it."""
     padded = F.pad(index, (padding,) * 4, value=OUTSIDE)
     views = padded.unfold(1, kernel, stride).unfold(2, kernel, stride)  # [N, h, w, k, k]
-    bags, place = distinct_columns(views.permute(3, 4, 0, 1, 2).reshape(kernel * kernel, -1))
-    return Windows(bags.t().contiguous(), place.view(views.shape[:3]))
+    taps = views.permute(3, 4, 0, 1, 2).reshape(kernel * kernel, -1)
+    example, place = distinct_columns(taps)
+    return Windows(taps.index_select(1, example).t().contiguous(), place.view(views.shape[:3]))

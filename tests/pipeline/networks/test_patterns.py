@@ -44,6 +44,22 @@ def test_windows_against_brute_force(codes: torch.Tensor, kernel: int) -> None:
     assert len(windows) == len(torch.unique(expected.flatten(0, 2), dim=0))
 
 
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+@pytest.mark.parametrize("shape", [(2, 20, 28), (1, 1, 9), (2, 7, 1), (1, 2, 2), (1, 3, 2)])
+def test_patterns_against_brute_force(shape: tuple[int, int, int], kernel: int) -> None:
+    """Windows of windows: each is all the codes that gamma and beta can see, and which of them lie outside."""
+    for codes in (blobs(*shape, seed=3), noise(*shape)):
+        patterns = find_patterns(codes, kernel)
+        radius = kernel // 2
+        seen = F.pad(codes, [2 * radius] * 4).unfold(1, 2 * kernel - 1, 1).unfold(2, 2 * kernel - 1, 1).flatten(3)
+        assert len(patterns.windows) == len(torch.unique(seen.flatten(0, 2), dim=0))
+        hidden = F.pad(patterns.hidden_windows, (0, 0, 1, 0), value=-1)  # row 0: outside
+        ours = hidden[patterns.windows.long()][patterns.rows.long()]  # [N, H, W, taps, taps of the hidden window]
+        inner = F.pad(codes, [radius] * 4).unfold(1, kernel, 1).unfold(2, kernel, 1).flatten(3)  # [N, H, W, k*k]
+        outer = F.pad(inner, [0, 0] + [radius] * 4, value=-1).unfold(1, kernel, 1).unfold(2, kernel, 1)
+        assert torch.equal(ours, outer.permute(0, 1, 2, 4, 5, 3).flatten(3, 4))
+
+
 def test_windows_of_numbers_too_large_for_one_key() -> None:
     """Nine ids near 2^20 do not fit 62 bits: the prefixes are numbered afresh, and nothing collides."""
     random = torch.Generator().manual_seed(0)
