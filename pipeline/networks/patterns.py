@@ -94,7 +94,7 @@ def distinct_windows(
     Most of a label map is flat, so windows of one id all over are numbered by that id, and only the others,
     along the boundaries, are sorted.
     """
-    batch, height, width = ids.shape
+    height, width = ids.shape[1:]
     radius = kernel_size // 2
     padded = F.pad(ids.long(), [radius] * 4, value=OUTSIDE)  # [N, H + k - 1, W + k - 1]
     # Windows are named by the place of their first tap in the padded maps, laid out as one line; those that would reach
