@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import cast
 
 import torch
@@ -20,12 +20,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from pipeline.networks.generator import Generator, doubled_before, first_map
-from pipeline.networks.modulation import map_to_pixels, modulate_pixels, repeated
+from pipeline.networks.modulation import look_up, map_to_pixels, modulate_pixels, repeated
 from pipeline.networks.packed import PackedConvolution, matrix_product
 from pipeline.networks.patterns import Patterns
 from pipeline.networks.semantics import Semantics
 from pipeline.networks.spade import SLOPE, SPADE, SPADEBlock, code_table, pattern_table, tap_products
 from pipeline.networks.spectral import fold_spectral_norm
+from pipeline.networks.winograd import WinogradConvolution, frozen_convolution
 
 
 class FoldedGenerator(nn.Module):
@@ -89,89 +90,143 @@ class FoldedBlock(nn.Module):
 
     def __init__(self, block: SPADEBlock, doubled: bool, size: tuple[int, int]) -> None:
         super().__init__()
-        self.doubled = doubled
+        self.factor = 2 if doubled else 1
         self.norm_0 = FoldedSPADE(block.norm_0, size)
-        self.conv_0 = PackedConvolution(block.conv_0.weight, block.conv_0.bias, size)
+        self.conv_0 = frozen_convolution(block.conv_0.weight, block.conv_0.bias, size)
         self.norm_1 = FoldedSPADE(block.norm_1, size)
-        self.conv_1 = PackedConvolution(block.conv_1.weight, block.conv_1.bias, size)
+        self.conv_1 = frozen_convolution(block.conv_1.weight, block.conv_1.bias, size)
         self.learned_shortcut = block.learned_shortcut
         if self.learned_shortcut:
-            self.norm_shortcut = FoldedSPADE(block.norm_shortcut, size)
-            self.conv_shortcut = PackedConvolution(block.conv_shortcut.weight, None, size)
+            self.shortcut = FoldedShortcut(block.norm_shortcut, block.conv_shortcut.weight, size)
 
     def forward(self, x: torch.Tensor, semantics: Semantics, scratch: Scratch) -> torch.Tensor:
         """`x` `[N, inputs, H, W]`, before the doubling if there is one, to `[N, outputs, H or 2H, W or 2W]`."""
-        factor = 2 if self.doubled else 1
         batch, channels, height, width = x.shape
-        big = (batch, channels, factor * height, factor * width)
-        wide = scratch.take(big)
-        y = self.conv_0(self.norm_0(x, semantics, slope=SLOPE, doubled=self.doubled, out=wide))
-        y = self.conv_1(self.norm_1(y, semantics, slope=SLOPE, doubled=False, out=y))
+        wide = scratch.take((batch, channels, self.factor * height, self.factor * width))
+        y = self.conv_0(self.norm_0(x, semantics, out=wide))
+        y = self.conv_1(self.norm_1(y, semantics, out=y))
         if self.learned_shortcut:
-            return y.add_(
-                self.conv_shortcut(self.norm_shortcut(x, semantics, slope=1.0, doubled=self.doubled, out=wide))
-            )
-        if self.doubled:
-            cells = y.view(batch, channels, height, 2, width, 2)
-            cells += x.view(batch, channels, height, 1, width, 1)
-            return y
-        return y.add_(x)
+            return self.shortcut(x, semantics, scratch=wide, onto=y)
+        small, cells = laid_over(x, y)
+        cells += small
+        return y
 
 
 class FoldedSPADE(nn.Module):
-    """A SPADE layer with its statistics folded into the weights of gamma and beta."""
+    """A SPADE layer."""
 
     def __init__(self, layer: SPADE, size: tuple[int, int]) -> None:
         super().__init__()
+        self.table = FoldedTable(layer, size)
+        self.instance = isinstance(layer.norm, nn.InstanceNorm2d)
+
+    def forward(self, x: torch.Tensor, semantics: Semantics, *, out: torch.Tensor) -> torch.Tensor:
+        """`x` `[N, C, H, W]`, doubled if `out` is of twice the size, into `out`, with the activation.
+
+        Without doubling, `out` may be `x` itself.
+        """
+        (table,), rows = self.table(semantics, out)
+        pixels, cells = laid_over(F.instance_norm(x) if self.instance else x, out)
+        modulate_pixels(pixels, table, rows, SLOPE, out=cells)
+        return out
+
+
+class FoldedShortcut(nn.Module):
+    """A SPADE layer and the 1x1 convolution after it, with no activation between: it goes into the shifts.
+
+        W (x * scale + shift) = W (x * scale) + W shift
+
+    `W shift` has as many channels as the block's output, half of its input: fewer products and look-ups.
+    """
+
+    def __init__(self, layer: SPADE, weight: torch.Tensor, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.table = FoldedTable(layer, size, projection=weight.flatten(1))
+        self.instance = isinstance(layer.norm, nn.InstanceNorm2d)
+        self.convolution = PackedConvolution(weight, None, size)
+
+    def forward(
+        self, x: torch.Tensor, semantics: Semantics, *, scratch: torch.Tensor, onto: torch.Tensor
+    ) -> torch.Tensor:
+        """Add the shortcut of `x` `[N, inputs, h, w]` to `onto` `[N, outputs, H, W]`; `scratch` `[N, inputs, H, W]`."""
+        (scale, shift), rows = self.table(semantics, scratch)
+        pixels, cells = laid_over(F.instance_norm(x) if self.instance else x, scratch)
+        for part, found in look_up(scale, rows, cells.shape[:-1]):
+            torch.mul(pixels[part], found, out=cells[part])
+        shortcut, out = map_to_pixels(self.convolution(scratch)), map_to_pixels(onto)
+        for part, found in look_up(shift, rows, out.shape[:-1]):
+            out[part].add_(shortcut[part]).add_(found)
+        return onto
+
+
+def laid_over(small: torch.Tensor, big: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Views of a channels-last map `[N, C, H, W]` and of one that is f times its size, whose pixels broadcast:
+    `[N*H, 1, W, 1, C]` and `[N*H, f, W, f, C]`.
+    """
+    batch, channels, height, width = small.shape
+    factor = big.shape[2] // height
+    lines = batch * height
+    return (
+        small.permute(0, 2, 3, 1).reshape(lines, 1, width, 1, channels),
+        big.permute(0, 2, 3, 1).view(lines, factor, width, factor, channels),
+    )
+
+
+class FoldedTable(nn.Module):
+    """The convolutions behind a SPADE layer's gamma and beta, its statistics folded into them.
+
+    With a `projection` `[outputs, C]`, that is applied to the shifts, and the two come apart.
+    """
+
+    def __init__(self, layer: SPADE, size: tuple[int, int], projection: torch.Tensor | None = None) -> None:
+        super().__init__()
         self.kernel_size = layer.kernel_size
         self.size = size
-        self.instance = isinstance(layer.norm, nn.InstanceNorm2d)
         gamma, beta = layer.gamma, layer.beta
         assert gamma.bias is not None and beta.bias is not None and layer.shared.bias is not None
         scale_weight, scale_bias = gamma.weight.double(), gamma.bias.double() + 1
         shift_weight, shift_bias = beta.weight.double(), beta.bias.double()
-        if not self.instance:
+        if not isinstance(layer.norm, nn.InstanceNorm2d):
             norm = cast(nn.BatchNorm2d, layer.norm)
             assert norm.running_mean is not None and norm.running_var is not None
             mean, rate = norm.running_mean.double(), torch.rsqrt(norm.running_var.double() + norm.eps)
             scale_weight, scale_bias = scale_weight * rate.view(-1, 1, 1, 1), scale_bias * rate
             shift_weight = shift_weight - mean.view(-1, 1, 1, 1) * scale_weight
             shift_bias = shift_bias - mean * scale_bias
+        self.parts = [2 * len(scale_bias)]
+        if projection is not None:
+            shift_weight = torch.einsum("oc,chij->ohij", projection.double(), shift_weight)
+            shift_bias = projection.double() @ shift_bias
+            self.parts = [len(scale_bias), len(shift_bias)]
         dtype = gamma.weight.dtype
         self.shared_weight = nn.Parameter(layer.shared.weight.detach().clone())  # [hidden, channels, k, k]
         self.shared_bias = nn.Parameter(layer.shared.bias.detach().clone())
         self.codes = nn.Parameter(code_table(self.shared_weight, layer.space).contiguous())
-        self.weight = nn.Parameter(torch.cat([scale_weight, shift_weight]).to(dtype))  # [2C, hidden, k, k]
+        self.weight = nn.Parameter(torch.cat([scale_weight, shift_weight]).to(dtype))  # [C + C, hidden, k, k]
         self.bias = nn.Parameter(torch.cat([scale_bias, shift_bias]).to(dtype))
 
-    def forward(
-        self, x: torch.Tensor, semantics: Semantics, *, slope: float, doubled: bool, out: torch.Tensor
-    ) -> torch.Tensor:
-        """`x` `[N, C, H, W]`, doubled if asked for, into `out`; then a leaky ReLU of that slope (1: none).
+    def forward(self, semantics: Semantics, out: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor | None]:
+        """For the pixels of `out` `[N, C, H, W]`: `[scale | shift]` in one table `[U, 2C]` or, with a projection, two,
+        and the row that each pixel takes; None: they are in the order of the pixels.
 
-        What depends on the label map alone is computed once for it. Without doubling, `out` may be `x` itself.
+        What depends on the label map alone is computed once for it.
         """
-        if self.instance:
-            x = F.instance_norm(x)  # doubling changes neither mean nor variance
-        table, rows = self._table(semantics, out)
-        source = doubled_pixels(len(x), x.shape[2], x.shape[3], x.device) if doubled else None
-        modulate_pixels(map_to_pixels(x), table, rows, slope, source=source, out=map_to_pixels(out))
-        return out
-
-    def _table(self, semantics: Semantics, out: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """`[scale | shift]` and the row of it that each pixel takes; None: they are in the order of the pixels."""
         batch, _, height, width = out.shape
         patterns = semantics.patterns_at(height, width, self.kernel_size)
         if patterns is not None:
-            table = semantics.remember(self, lambda: self._pattern(patterns))
-            return table, repeated(patterns.rows.flatten(), batch, len(semantics.codes))
-        dense = semantics.remember(self, lambda: self._dense(semantics.one_hot_at(height, width, out.dtype)))
+            tables = semantics.remember(self, lambda: self._apart(self._pattern(patterns)))
+            return tables, repeated(patterns.rows.flatten(), batch, len(semantics.codes))
+        one_hot = semantics.one_hot_at
+        tables = semantics.remember(self, lambda: self._apart(self._dense(one_hot(height, width, out.dtype))))
         if batch == len(semantics.codes):
-            return dense, None
-        return dense, repeated(torch.arange(len(dense), device=dense.device), batch, len(semantics.codes))
+            return tables, None
+        return tables, repeated(torch.arange(len(tables[0]), device=out.device), batch, len(semantics.codes))
+
+    def _apart(self, table: torch.Tensor) -> list[torch.Tensor]:
+        return [part.contiguous() for part in table.split(self.parts, dim=1)]
 
     def _pattern(self, patterns: Patterns) -> torch.Tensor:
-        """`[scale | shift]` for each distinct window: `[U, 2C]`."""
+        """`[scale | shift]` for each distinct window: `[U, C + C]`."""
         return pattern_table(
             patterns, self.codes, self.shared_bias, lambda hidden: matrix_product(hidden, self._taps), self.bias
         )
@@ -188,8 +243,8 @@ class FoldedSPADE(nn.Module):
         return tap_products(self.weight).contiguous()  # [k*k*2C, hidden]
 
     @cached_property
-    def _convolution(self) -> PackedConvolution:
-        return PackedConvolution(self.weight, self.bias, self.size)
+    def _convolution(self) -> PackedConvolution | WinogradConvolution:
+        return frozen_convolution(self.weight, self.bias, self.size)
 
 
 class Scratch:
@@ -205,10 +260,3 @@ class Scratch:
         if numbers > len(self._memory):
             self._memory = self._memory.new_empty(numbers)
         return self._memory[:numbers].view(batch, height, width, channels).permute(0, 3, 1, 2)
-
-
-@lru_cache(maxsize=32)
-def doubled_pixels(batch: int, height: int, width: int, device: torch.device) -> torch.Tensor:
-    """For each pixel of maps doubled in size, the pixel of the small ones it copies: int32 `[N * 2H * 2W]`."""
-    small = torch.arange(batch * height * width, dtype=torch.int32, device=device).view(batch, height, 1, width, 1)
-    return small.expand(batch, height, 2, width, 2).flatten()

@@ -9,6 +9,8 @@ goes in chunks of pixels whose rows stay in the cache; under a compiler it is on
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -62,8 +64,8 @@ class Modulate(torch.autograd.Function):
         channels = pixels.shape[1]
         to_pixels = torch.empty_like(pixels)
         to_rows = pixels.new_empty(len(pixels), 2 * channels)  # [N*H*W, 2C]
-        for part in _chunks(pixels, table):
-            scale, shift = table.index_select(0, rows[part]).chunk(2, dim=1)
+        for part, found in look_up(table, rows, pixels.shape[:1]):
+            scale, shift = found.chunk(2, dim=1)
             before = torch.addcmul(shift, pixels[part], scale)
             step = torch.where(before > 0, incoming[part], incoming[part] * ctx.slope)
             torch.mul(step, scale, out=to_pixels[part])
@@ -78,28 +80,34 @@ def modulate_pixels(
     rows: torch.Tensor | None,
     slope: float,
     *,
-    source: torch.Tensor | None = None,
     out: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """`pixels` `[P, C]` by the `rows` `[P]` of `table` `[U, 2C]` (None: row p for pixel p), without gradients.
 
-    With `source` `[Q]`, result q is made of pixel `source[q]`: a doubling, say. Without, `out` may be `pixels` itself.
+    `out`, which may be `pixels` itself, can have more dimensions, `[..., C]`, to which `pixels` are broadcast.
     """
     out = torch.empty_like(pixels) if out is None else out
-    for part in _chunks(out, table):
-        scale, shift = (table[part] if rows is None else table.index_select(0, rows[part])).chunk(2, dim=1)
-        x = pixels[part] if source is None else pixels.index_select(0, source[part])
-        torch.addcmul(shift, x, scale, out=out[part])
+    for part, found in look_up(table, rows, out.shape[:-1]):
+        scale, shift = found.chunk(2, dim=-1)
+        torch.addcmul(shift, pixels[part], scale, out=out[part])
         if slope != 1:
             F.leaky_relu_(out[part], slope)
     return out
 
 
-def _chunks(pixels: torch.Tensor, table: torch.Tensor) -> list[slice]:
-    if pixels.device.type != "cpu":
-        return [slice(None)]
-    step = max(256, CHUNK_BYTES // (table.shape[1] * table.element_size()))
-    return [slice(start, start + step) for start in range(0, len(pixels), step)]
+def look_up(table: torch.Tensor, rows: torch.Tensor | None, shape: torch.Size) -> Iterator[tuple[slice, torch.Tensor]]:
+    """The `rows` `[P]` of `table` `[U, channels]` that pixels take (None: row p for pixel p), in chunks of pixels.
+
+    The pixels come as an array of some `shape`; a chunk `[..., channels]` is a slice of its first dimension.
+    """
+    unit = math.prod(shape[1:])
+    step = shape[0]
+    if table.device.type == "cpu":
+        step = max(256, CHUNK_BYTES // (table.shape[1] * table.element_size())) // unit or 1
+    for start in range(0, shape[0], step):
+        pixels = slice(start * unit, (start + step) * unit)
+        found = table[pixels] if rows is None else table.index_select(0, rows[pixels])
+        yield slice(start, start + step), found.view(-1, *shape[1:], table.shape[1])
 
 
 def _sum_by_row(to_rows: torch.Tensor, patterns: Patterns, batch: int, table: torch.Tensor) -> torch.Tensor:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 
 from pipeline.config import GeneratorSettings
 from pipeline.labels import LabelSpace
+from pipeline.networks import winograd
 from pipeline.networks.folded import FoldedGenerator
 from pipeline.networks.generator import Generator
 from pipeline.networks.modulation import modulate, modulate_plain
@@ -155,6 +156,19 @@ def test_patterns_are_exact(variant: dict, dtype: torch.dtype, bound: float, gra
             # Folding works on a copy, which shares nothing with the network it was made from.
             assert all(torch.equal(value, before[key]) for key, value in generator.state_dict().items())
             torch.testing.assert_close(generator(codes, z), expected, atol=bound, rtol=0)
+
+
+@pytest.mark.parametrize("size", [(64, 96), (96, 32)])
+def test_folded_with_fewer_products(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The generators of these tests are too narrow for it to pay, so it is forced on every layer."""
+    monkeypatch.setattr(winograd, "WORTHWHILE", 0)
+    pattern, dense = generators(torch.float32)
+    codes = blobs(1, *size)
+    with torch.no_grad():
+        expected = dense.eval()(codes)
+    folded = FoldedGenerator(pattern.eval())
+    assert sum(isinstance(layer, winograd.WinogradConvolution) for layer in folded.modules()) == 14
+    torch.testing.assert_close(folded(codes), expected, atol=1e-4, rtol=0)
 
 
 def test_samples_of_one_map_share_its_tables() -> None:
