@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -29,7 +30,7 @@ def encode_jpeg(pixels: np.ndarray) -> bytes:
 
 
 ENCODERS: dict[PictureFormat, Callable[[np.ndarray], bytes]] = {
-    "png": encode_png,
+    "png": partial(encode_png, compress_level=1),  # encoding shares the processors with painting
     "webp": encode_webp,
     "jpeg": encode_jpeg,
 }
