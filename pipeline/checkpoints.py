@@ -19,6 +19,8 @@ from pipeline.tensor_file import write_tensors
 
 FILE_NAME = "generator.safetensors"
 """Of the newest weights in a run directory."""
+LANDSCAPE = Path(__file__).resolve().parents[1] / "weights" / "landscape.safetensors"
+"""The generator that comes with spadework: procedural landscapes at 128x128. How it was made: `weights/README.md`."""
 _METADATA_KEY = "spadework"
 
 
@@ -57,6 +59,17 @@ def save_generator(
         tensors |= {f"encoder.{key}": value for key, value in encoder.state_dict().items()}
     metadata = {_METADATA_KEY: json.dumps({"step": step, "recipe": recipe.model_dump(mode="json")})}
     write_tensors(path, tensors, metadata)
+
+
+def halve(source: Path, target: Path) -> None:
+    """Write a checkpoint in half the bytes: matrices and kernels in float16, the rest and the recipe as they are.
+
+    Loading brings everything back to float32.
+    """
+    source = find_checkpoint(source)
+    recipe, step, tensors = _read(source)
+    metadata = {_METADATA_KEY: json.dumps({"step": step, "recipe": recipe.model_dump(mode="json")})}
+    write_tensors(target, {key: value.half() if value.dim() > 1 else value for key, value in tensors.items()}, metadata)
 
 
 def find_checkpoint(path: Path) -> Path:
