@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import posixpath
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import InputError
 from pipeline.records import METADATA_KEY, DatasetInfo
-from pipeline.storage import FilePath, filesystem, find_files, first_line
+from pipeline.storage import FilePath, filesystem, find_files, first_line, relative
 
 log = logging.getLogger(__name__)
 
@@ -203,7 +202,7 @@ def _inspect(path: FilePath, root: str) -> tuple[pa.Schema, InputFile]:
         size = file.size()
         file.seek(size - 8 - metadata.serialized_size)
         fingerprint = hashlib.sha256(size.to_bytes(8, "big") + file.read()).hexdigest()
-    return schema, InputFile(path, posixpath.relpath(path, root), metadata.num_rows, fingerprint)
+    return schema, InputFile(path, relative(path, root), metadata.num_rows, fingerprint)
 
 
 def _choose_columns(

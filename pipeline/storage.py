@@ -44,20 +44,22 @@ def filesystem(location: str | Path) -> tuple[Any, str]:
 def find_files(location: str | Path, extension: str = ".parquet") -> tuple[str, list[FilePath]]:
     """The files that an input names: a file, a folder (searched through), or a pattern with `*`.
 
-    Returns the folder to which names are relative, and the files sorted by path. Hidden and `_` names (of files
+    Returns the folder to which names are relative, and the files sorted by path, with the options of a URI
+    (`?endpoint_override=...`) if it has some. Hidden and `_` names (of files
     or of folders on the way) are left out. Raises `InputError` where nothing is found.
     """
-    text = str(location)
-    if not is_uri(text):
-        return _find_local(local_path(text), extension)
-    system, path = filesystem(text)
+    if not is_uri(location):
+        return _find_local(local_path(location), extension)
+    text, mark, options = str(location).partition("?")
+    options = mark + options
+    system, path = filesystem(str(location))
     prefix = text[: len(text) - len(path)] if text.endswith(path) else text.split("://")[0] + "://"
     root = path.split("*")[0].rpartition("/")[0] if "*" in path else path
     try:
         import pyarrow.fs
 
         if "*" not in path and system.get_file_info(path).type == pyarrow.fs.FileType.File:
-            return prefix + path.rpartition("/")[0], [prefix + path]
+            return prefix + path.rpartition("/")[0], [prefix + path + options]
         selector = pyarrow.fs.FileSelector(root, recursive=True, allow_not_found=True)
         found = [info.path for info in system.get_file_info(selector) if info.is_file]
     except OSError as error:
@@ -68,7 +70,12 @@ def find_files(location: str | Path, extension: str = ".parquet") -> tuple[str, 
         found = [name for name in found if name.endswith(extension) and _visible(posixpath.relpath(name, root))]
     if not found:
         raise InputError(f"{text} does not exist, or has no {extension} files")
-    return prefix + root, [prefix + name for name in sorted(found)]
+    return prefix + root, [prefix + name + options for name in sorted(found)]
+
+
+def relative(path: FilePath, root: str) -> str:
+    """A file's name below the root that `find_files` found it in, without the options of a URI."""
+    return posixpath.relpath(path.partition("?")[0] if is_uri(path) else path, root)
 
 
 def _find_local(path: Path, extension: str) -> tuple[str, list[FilePath]]:

@@ -9,7 +9,8 @@ import uuid
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.storage import Folder, find_files
+from pipeline import storage
+from pipeline.storage import Folder, find_files, relative
 
 
 def touch(path):
@@ -79,6 +80,26 @@ def test_inputs_at_a_uri():
     assert find_files(f"{root}/a.parquet") == (root, [f"{root}/a.parquet"])
     assert find_files(root) == (root, [f"{root}/a.parquet", f"{root}/deep/b.parquet"])
     assert find_files(f"{root}/deep/*.parquet") == (f"{root}/deep", [f"{root}/deep/b.parquet"])
+
+
+def test_options_of_a_uri_go_with_its_files_but_not_into_names(monkeypatch):
+    """Object stores of one's own are reached by options: `s3://maps/in?endpoint_override=host:9000`."""
+    import fsspec
+    from pyarrow import fs
+
+    root = f"bucket-{uuid.uuid4().hex}"
+    Folder(f"fsspec+memory://{root}").put("deep/a.parquet", b"x")
+    memory = fs.PyFileSystem(fs.FSSpecHandler(fsspec.filesystem("memory")))
+
+    def filesystem(uri: str) -> tuple[fs.FileSystem, str]:
+        assert uri.endswith("?scheme=http")
+        return memory, uri.partition("?")[0].removeprefix("s3://")
+
+    monkeypatch.setattr(storage, "filesystem", filesystem)
+    for location in (f"s3://{root}?scheme=http", f"s3://{root}/deep/*.parquet?scheme=http"):
+        where, (file,) = find_files(location)
+        assert file == f"s3://{root}/deep/a.parquet?scheme=http"
+        assert relative(file, where) in ("deep/a.parquet", "a.parquet")
 
 
 @pytest.mark.parametrize("location", ["nothing.parquet", "empty", "none-*.parquet", "fsspec+memory://nowhere/x"])
