@@ -486,12 +486,14 @@ def bench_train(
 @click.option("--out", required=True, type=EXISTING, help="Folder for report.html, report.md and report.json.")
 @click.option("--baseline", "baselines", multiple=True, metavar="NAME=PATH", help="More pictures to compare with.")
 @click.option("--inception-weights", type=EXISTING, help="FID's Inception: file, or name of weights list.")
+@click.option("--lpips-weights", type=EXISTING, help="Trunk of LPIPS, for diversity: file, or name of weights list.")
+@click.option("--fid-reference", type=EXISTING, help="Photographs for --set fid_reference=training.")
 @click.option("--protocol", "protocols", multiple=True, default=("native",), show_default=True, help="How to score.")
 @click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Override a field of the protocols.")
 @click.option("--workers", default=0, show_default=True, type=click.IntRange(0), help="Ray actors; 0: this process.")
 @click.option("--batch-size", default=16, show_default=True, type=click.IntRange(1), help="Pictures at a time.")
 @click.option("--examples", default=8, show_default=True, type=click.IntRange(0), help="Pictures shown in the report.")
-@click.option("--cache", type=EXISTING, help="Folder to keep judgements in, so that none is made twice.")
+@click.option("--cache", type=EXISTING, help="Folder to keep judgements in, for later evaluations too.")
 @click.option("--title", help="Of the report.")
 def evaluate(
     images: Path,

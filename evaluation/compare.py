@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.evaluate import JUDGEMENTS
+from evaluation.judgements import FILE_NAME as JUDGEMENTS
 from evaluation.judgements import Judgements
 from evaluation.protocols import Protocol
 from evaluation.report import render_template, write_text
-from evaluation.report_tables import number, percent
+from evaluation.report_format import number, percent
 from pipeline.errors import InputError
 
 REPLICATES = 2000

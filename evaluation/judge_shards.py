@@ -22,7 +22,7 @@ from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
 from pipeline.shards import Shard
 
-VERSION = 2
+VERSION = 3
 """Of the judging; raise it when the same inputs give other judgements, so that kept ones are not used."""
 
 
@@ -37,6 +37,8 @@ class JudgeOrder:
     protocols: tuple[Protocol, ...]
     inception: Path | None = None
     inception_sha256: str | None = None
+    lpips: Path | None = None
+    lpips_sha256: str | None = None
     batch_size: int = 16
     device: str = "cpu"
     threads: int | None = None
@@ -50,17 +52,21 @@ class JudgeOrder:
             import torch
 
             torch.set_num_threads(self.threads)
-        inception = None
+        inception = lpips = None
         if self.inception is not None:
             from evaluation.features import Inception
 
-            inception = Inception.load(self.inception, resizer=self.protocols[0].fid_resizer, device=self.device)
-        segmenter = load_segmenter(self.segmenter, self.weights, device=self.device)
+            inception = Inception.load(self.inception, device=self.device)
+        if self.lpips is not None:
+            from evaluation.lpips import LPIPS
+
+            lpips = LPIPS.load(self.lpips, device=self.device)
         return Judge(
-            segmenter,
+            load_segmenter(self.segmenter, self.weights, device=self.device),
             self.space,
             self.protocols,
             inception=inception,
+            lpips=lpips,
             batch_size=self.batch_size,
             device=self.device,
         )
@@ -75,9 +81,10 @@ class JudgeOrder:
             "space": self.space.model_dump(mode="json"),
             "protocols": [protocol.model_dump(mode="json") for protocol in self.protocols],
             "inception": self.inception_sha256,
+            "lpips": self.lpips_sha256,
             "batch_size": self.batch_size,
             "device": self.device.split(":")[0],
-            "pictures": digest_shard(task.shard, task.selection),
+            "pictures": digest_shard(task.shard, task.selection, has_samples=task.has_samples),
         }
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
         return self.cache / digest[:2] / f"{digest}.npz"
@@ -142,7 +149,7 @@ class Judges:
     def judge(self, pictures: PictureSet, selection: Selection, *, what: str = "pictures") -> Judgements:
         """Judge the selected pictures of a set, in order; `what` names them in the progress bar."""
         tasks = [
-            ShardTask(index, shard, selection, pictures.has_samples) for index, shard in enumerate(pictures.plan.shards)
+            ShardTask(index, shard, selection, pictures.has_samples) for index, shard in enumerate(pictures.shards)
         ]
         total = sum(1 for name, _ in pictures.keys if selection.ids is None or name in selection.ids)
         results = self._spread(tasks) if self._actors else ((task.index, self._here.run(task)) for task in tasks)
