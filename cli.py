@@ -528,20 +528,23 @@ def evaluate(
 
 @main.command("filter")
 @click.argument("images", type=EXISTING)
-@click.option("--scores", required=True, type=EXISTING, help="The scores.parquet that evaluate wrote.")
-@click.option("--out", required=True, type=EXISTING, help="New folder for the pictures that pass.")
+@click.option(
+    "--scores", default="report/scores.parquet", show_default=True, type=EXISTING, help="What evaluate wrote."
+)
+@click.option("--out", type=EXISTING, help="New folder for the pictures that pass  [default: IMAGES-filtered]")
 @click.option("--min-accuracy", type=click.FloatRange(0, 1), help="Least share of pixels of the right class.")
 @click.option("--min-mean-iou", type=click.FloatRange(0, 1), help="Least mean IoU of the picture.")
 @click.option("--max-feature-distance", type=click.FloatRange(0), help="Largest distance to the photograph.")
-def filter_(images: Path, scores: Path, out: Path, **limits: float | None) -> None:
+def filter_(images: Path, scores: Path, out: Path | None, **limits: float | None) -> None:
     """Keep the pictures whose scores pass every limit, as training data of known quality.
 
     \b
     Example:
-      spadework filter images/ --scores report/scores.parquet --min-accuracy 0.8 --out good-images/
+      spadework filter images/ --min-accuracy 0.8 --out good-images/
     """
     from evaluation.filter import filter_pictures as run
 
+    out = out or images.with_name(f"{images.name}-filtered")
     kept = run(images, scores, out, **limits)
     click.echo(f"{kept.pictures} of {kept.of} pictures pass, in {out}")
 

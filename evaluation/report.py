@@ -18,6 +18,7 @@ from evaluation.report_format import NONE, css_colour, number, percent
 from evaluation.report_tables import (
     Column,
     distance_columns,
+    own_row,
     protocol_columns,
     protocol_fields,
     score_columns,
@@ -83,6 +84,7 @@ def render_html(scores: Scores, illustrations: Illustrations) -> str:
         },
         protocols=protocol_columns(scores),
         fields=protocol_fields(scores),
+        own=own_row(scores),
         published=published_tables(tuple(scores.settings["data_classes"])),
         bars=class_bars(scores),
         heat=heat_map(scores),
@@ -118,7 +120,7 @@ def render_markdown(scores: Scores) -> str:
     for table in published_tables(tuple(scores.settings["data_classes"])):
         lines += ["", f"## Published on {table.data_set}", "", "| method | mean IoU | accuracy | FID |"]
         lines += ["| --- | ---: | ---: | ---: |"]
-        for row in table.rows:
+        for row in (own_row(scores), *table.rows):
             figures = (row.mean_iou, row.accuracy, row.fid)
             lines.append(f"| {row.method} | " + " | ".join(NONE if f is None else f"{f:g}" for f in figures) + " |")
         lines += ["", *(f"- {note}" for note in table.notes)]
