@@ -15,16 +15,8 @@ from evaluation.illustrations import Example, Illustrations, Strip
 from evaluation.published import published_tables
 from evaluation.report_charts import class_bars, heat_map
 from evaluation.report_format import NONE, css_colour, number, percent
-from evaluation.report_tables import (
-    Column,
-    distance_columns,
-    own_row,
-    protocol_columns,
-    protocol_fields,
-    score_columns,
-    setting_rows,
-    summary,
-)
+from evaluation.report_settings import own_row, protocol_fields, setting_rows
+from evaluation.report_tables import Column, distance_columns, protocol_columns, score_columns, summary
 from evaluation.scores import Scores
 from pipeline.images import encode_png, resize_ids, resize_image
 

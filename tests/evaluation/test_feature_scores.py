@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
+from torchmetrics.image.kid import KernelInceptionDistance
 
 from evaluation.feature_scores import (
     FeatureScores,
@@ -36,6 +38,22 @@ def test_kernel_distance_is_the_unbiased_estimate() -> None:
     value, (low, high) = kernel_distance(one, other)
     assert value == pytest.approx(plain_mmd(one, other), rel=1e-9)
     assert low < value < high
+
+
+@pytest.mark.filterwarnings("ignore:Metric `Kernel Inception Distance` will save")
+def test_kernel_distance_is_torchmetrics_kid_on_whole_sets() -> None:
+    class Pixels(torch.nn.Module):
+        num_features = 8
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.flatten(1)
+
+    one, other = normal(0, 40), normal(1, 40, shift=0.5)
+    metric = KernelInceptionDistance(feature=Pixels(), subsets=1, subset_size=40, normalize=True)
+    metric.set_dtype(torch.float64)
+    for features, real in ((one, False), (other, True)):
+        metric.update(torch.from_numpy(features).view(-1, 2, 2, 2), real=real)
+    assert kernel_distance(one, other)[0] == pytest.approx(float(metric.compute()[0]), rel=1e-6)
 
 
 def test_kernel_distance_of_equal_distributions_is_about_zero_and_may_be_negative() -> None:
