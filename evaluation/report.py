@@ -116,7 +116,12 @@ def render_markdown(scores: Scores) -> str:
             figures = (row.mean_iou, row.accuracy, row.fid)
             lines.append(f"| {row.method} | " + " | ".join(NONE if f is None else f"{f:g}" for f in figures) + " |")
         lines += ["", *(f"- {note}" for note in table.notes)]
-    lines += ["", "## Protocol", "", "| | " + " | ".join(protocol.name for protocol in scores.protocols) + " |"]
+    lines += [
+        "",
+        "## Fields of the protocol",
+        "",
+        "| | " + " | ".join(protocol.name for protocol in scores.protocols) + " |",
+    ]
     lines += ["| --- |" + " --- |" * len(scores.protocols)]
     lines += [f"| {row.name} | " + " | ".join(row.values) + " |" for row in protocol_fields(scores)]
     lines += ["", "## Settings", "", *(f"- {name}: {value}" for name, value in setting_rows(scores))]

@@ -70,11 +70,11 @@ def score_columns(scores: Scores) -> list[Column]:
             "mean_iou",
             lambda part: part.mean_iou,
         ),
-        column(
+        _column(
             "of ceiling",
             "Mean IoU as a share of that of the real photographs.",
-            "of_ceiling",
-            lambda part: ratio(part.mean_iou, labels[-1].mean_iou),
+            [ratio(part.mean_iou, labels[-1].mean_iou) for part in labels],
+            [*(part.intervals.get("of_ceiling") for part in labels[:-1]), None],
         ),
         column("accuracy", "Pixels of the right class, void left out.", "accuracy", lambda part: part.accuracy),
         column(
