@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ class JudgeOrder:
     batch_size: int = 16
     device: str = "cpu"
     threads: int | None = None
-    """Of torch in each process; None: as they are."""
+    """Of torch in each process; None: one worker as torch has it, several share the cores."""
     cache: Path | None = None
     """Folder in which judgements are kept, by the content of what was judged."""
 
@@ -185,6 +185,8 @@ def _start_actors(order: JudgeOrder, count: int) -> list[Any]:
     gpus = 1 if order.device.startswith("cuda") else 0
     # On one machine logical CPUs are bookkeeping; on a cluster they place the actors.
     cpus = order.threads or 1 if "RAY_ADDRESS" in os.environ else 0
+    if order.threads is None:
+        order = replace(order, threads=max(1, (os.cpu_count() or 1) // count))
     return [ray.remote(num_cpus=cpus, num_gpus=gpus)(_Actor).remote(order) for _ in range(count)]
 
 
