@@ -164,7 +164,8 @@ class Judges:
     def _spread(self, tasks: Sequence[ShardTask]) -> Iterator[tuple[int, Judgements | None]]:
         import ray
 
-        idle, waiting = list(self._actors), list(reversed(tasks))
+        # Each actor twice: it has its next shard at hand when it is done with one.
+        idle, waiting = [*self._actors, *self._actors], list(reversed(tasks))
         running: dict[Any, tuple[Any, ShardTask]] = {}
         while waiting or running:
             while waiting and idle:

@@ -44,6 +44,8 @@ def interval(pair: tuple[float, float] | None, show: Callable[[float | None], st
 
 def plain(value: Any) -> str:
     """A setting."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, (list, tuple)):

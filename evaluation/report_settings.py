@@ -28,7 +28,10 @@ class FieldRow:
 def protocol_fields(scores: Scores) -> list[FieldRow]:
     """Every field of every protocol, and the weights that all of them use."""
     rows = [
-        FieldRow(name.replace("_", " "), tuple(plain(getattr(protocol, name)) for protocol in scores.protocols))
+        FieldRow(
+            name.replace("_", " ").replace("fid ", "FID "),
+            tuple(plain(getattr(protocol, name)) for protocol in scores.protocols),
+        )
         for name in Protocol.model_fields
         if name != "name"
     ]

@@ -166,7 +166,7 @@ def test_fid_by_each_protocol_where_inception_weights_are_given(
     assert scores.settings["inception_sha256"] is not None
     page, text = ((tmp_path / "out" / name).read_text() for name in ("report.html", "report.md"))
     assert f"{clean.frechet - native.frechet:+.1f}" in text
-    assert "| fid resizer | pytorch-fid | clean-fid | pytorch-fid |" in text
+    assert "| FID resizer | pytorch-fid | clean-fid | pytorch-fid |" in text
     assert '<td class="best">clean-fid</td>' in page
 
 
