@@ -80,6 +80,9 @@ class Comparison:
     """Of each run: name, title, pictures, `SCORES`, ceiling, segmenter_frechet, fid, diversity; intervals by name."""
     differences: list[Difference]
     warnings: list[str]
+    protocol: str
+    segmenter: str
+    """Name and hash."""
 
 
 def compare(reports: Sequence[Path], out: Path) -> Comparison:
@@ -93,7 +96,14 @@ def compare(reports: Sequence[Path], out: Path) -> Comparison:
     runs = _unique_names([_read(Path(path)) for path in reports])
     for run in runs[1:]:
         _refuse_other_protocol(runs[0], run)
-    found = Comparison([_row(run) for run in runs], [_difference(runs[0], run) for run in runs[1:]], _warnings(runs))
+    segmenter = runs[0].report["settings"]["segmenter"]
+    found = Comparison(
+        rows=[_row(run) for run in runs],
+        differences=[_difference(runs[0], run) for run in runs[1:]],
+        warnings=_warnings(runs),
+        protocol=runs[0].protocol.name,
+        segmenter=f"{segmenter['name']} (sha256 {str(segmenter['weights_sha256'])[:16]}…)",
+    )
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "compare.json", json.dumps(asdict(found), indent=2, allow_nan=False) + "\n")
     write_text(out / "compare.md", render_markdown(found))
@@ -107,7 +117,8 @@ def compare(reports: Sequence[Path], out: Path) -> Comparison:
 def render_markdown(found: Comparison) -> str:
     """The tables as Markdown."""
     columns = table_columns(found)
-    lines = ["# Comparison", "", "| | " + " | ".join(title for title, _ in columns) + " |"]
+    lines = ["# Comparison", "", f"Protocol {found.protocol}, segmenter {found.segmenter}.", ""]
+    lines += ["| | " + " | ".join(title for title, _ in columns) + " |"]
     lines += ["| --- |" + " ---: |" * len(columns)]
     for index, row in enumerate(found.rows):
         cells = [text + (f" ({small})" if small else "") for text, small in (cells[index] for _, cells in columns)]

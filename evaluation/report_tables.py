@@ -162,7 +162,7 @@ def distance_columns(scores: Scores, *, inception: bool) -> list[Column]:
             ceiling=False,
         )
 
-    return [
+    columns = [
         column(
             "FID" if inception else "Fréchet distance",
             "Distance between the two sets as Gaussians.",
@@ -185,6 +185,7 @@ def distance_columns(scores: Scores, *, inception: bool) -> list[Column]:
             "diversity",
         ),
     ]
+    return [column for column in columns if any(cell != NONE for cell in column.cells)]
 
 
 def protocol_columns(scores: Scores) -> list[Column]:
