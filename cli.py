@@ -486,12 +486,14 @@ def bench_train(
 @click.option("--out", required=True, type=EXISTING, help="Folder for report.html, report.md and report.json.")
 @click.option("--baseline", "baselines", multiple=True, metavar="NAME=PATH", help="More pictures to compare with.")
 @click.option("--inception-weights", type=EXISTING, help="FID's Inception: file, or name of weights list.")
+@click.option("--lpips-weights", type=EXISTING, help="Trunk of LPIPS, for diversity: file, or name of weights list.")
+@click.option("--fid-reference", type=EXISTING, help="Photographs for --set fid_reference=training.")
 @click.option("--protocol", "protocols", multiple=True, default=("native",), show_default=True, help="How to score.")
 @click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Override a field of the protocols.")
 @click.option("--workers", default=0, show_default=True, type=click.IntRange(0), help="Ray actors; 0: this process.")
 @click.option("--batch-size", default=16, show_default=True, type=click.IntRange(1), help="Pictures at a time.")
 @click.option("--examples", default=8, show_default=True, type=click.IntRange(0), help="Pictures shown in the report.")
-@click.option("--cache", type=EXISTING, help="Folder to keep judgements in, so that none is made twice.")
+@click.option("--cache", type=EXISTING, help="Folder to keep judgements in, for later evaluations too.")
 @click.option("--title", help="Of the report.")
 def evaluate(
     images: Path,
@@ -526,20 +528,23 @@ def evaluate(
 
 @main.command("filter")
 @click.argument("images", type=EXISTING)
-@click.option("--scores", required=True, type=EXISTING, help="The scores.parquet that evaluate wrote.")
-@click.option("--out", required=True, type=EXISTING, help="New folder for the pictures that pass.")
+@click.option(
+    "--scores", default="report/scores.parquet", show_default=True, type=EXISTING, help="What evaluate wrote."
+)
+@click.option("--out", type=EXISTING, help="New folder for the pictures that pass  [default: IMAGES-filtered]")
 @click.option("--min-accuracy", type=click.FloatRange(0, 1), help="Least share of pixels of the right class.")
 @click.option("--min-mean-iou", type=click.FloatRange(0, 1), help="Least mean IoU of the picture.")
 @click.option("--max-feature-distance", type=click.FloatRange(0), help="Largest distance to the photograph.")
-def filter_(images: Path, scores: Path, out: Path, **limits: float | None) -> None:
+def filter_(images: Path, scores: Path, out: Path | None, **limits: float | None) -> None:
     """Keep the pictures whose scores pass every limit, as training data of known quality.
 
     \b
     Example:
-      spadework filter images/ --scores report/scores.parquet --min-accuracy 0.8 --out good-images/
+      spadework filter images/ --min-accuracy 0.8 --out good-images/
     """
     from evaluation.filter import filter_pictures as run
 
+    out = out or images.with_name(f"{images.name}-filtered")
     kept = run(images, scores, out, **limits)
     click.echo(f"{kept.pictures} of {kept.of} pictures pass, in {out}")
 

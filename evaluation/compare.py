@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from evaluation.evaluate import JUDGEMENTS
+from evaluation.boundaries import mean_boundary_f
+from evaluation.judgements import FILE_NAME as JUDGEMENTS
 from evaluation.judgements import Judgements
 from evaluation.protocols import Protocol
 from evaluation.report import render_template, write_text
-from evaluation.report_tables import number, percent
+from evaluation.report_format import interval, number, percent
+from evaluation.scores import SCHEMA
 from pipeline.errors import InputError
 
 REPLICATES = 2000
@@ -36,18 +38,38 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Change:
+    """A score's difference from the first run; shares of 1."""
+
+    value: float
+    interval: tuple[float, float]
+    """95%."""
+    p: float
+    """Two-sided bootstrap p-value of no difference."""
+
+    @property
+    def significant(self) -> bool:
+        """Whether chance would hardly do it."""
+        return self.p < 0.05
+
+
+@dataclass(frozen=True)
 class Difference:
-    """How a run differs from the first, on the label maps that both have. Shares of 1."""
+    """How a run differs from the first, on the label maps that both have."""
 
     name: str
     label_maps: int
-    mean_iou: float
-    mean_iou_interval: tuple[float, float]
-    mean_iou_p: float
-    """Two-sided bootstrap p-value of no difference."""
-    accuracy: float
-    accuracy_interval: tuple[float, float]
-    accuracy_p: float
+    changes: dict[str, Change]
+    """By the names of `SCORES`, those that both runs have."""
+
+
+SCORES = {
+    "mean_iou": "mean IoU",
+    "accuracy": "accuracy",
+    "frequency_weighted_iou": "weighted IoU",
+    "boundary_f": "boundary F",
+}
+"""What is tested, and what it is called."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +77,12 @@ class Comparison:
     """Everything that `compare` found."""
 
     rows: list[dict[str, Any]]
-    """Scores of each run: name, pictures, mean_iou, ceiling, accuracy, segmenter_frechet, fid."""
+    """Of each run: name, title, pictures, `SCORES`, ceiling, segmenter_frechet, fid, diversity; intervals by name."""
     differences: list[Difference]
     warnings: list[str]
+    protocol: str
+    segmenter: str
+    """Name and hash."""
 
 
 def compare(reports: Sequence[Path], out: Path) -> Comparison:
@@ -71,43 +96,72 @@ def compare(reports: Sequence[Path], out: Path) -> Comparison:
     runs = _unique_names([_read(Path(path)) for path in reports])
     for run in runs[1:]:
         _refuse_other_protocol(runs[0], run)
-    found = Comparison([_row(run) for run in runs], [_difference(runs[0], run) for run in runs[1:]], _warnings(runs))
+    segmenter = runs[0].report["settings"]["segmenter"]
+    found = Comparison(
+        rows=[_row(run) for run in runs],
+        differences=[_difference(runs[0], run) for run in runs[1:]],
+        warnings=_warnings(runs),
+        protocol=runs[0].protocol.name,
+        segmenter=f"{segmenter['name']} (sha256 {str(segmenter['weights_sha256'])[:16]}…)",
+    )
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "compare.json", json.dumps(asdict(found), indent=2, allow_nan=False) + "\n")
     write_text(out / "compare.md", render_markdown(found))
-    write_text(out / "compare.html", render_template("compare.html.j2", found=found, verdict=verdict))
+    write_text(
+        out / "compare.html",
+        render_template("compare.html.j2", found=found, columns=table_columns(found), scores=SCORES),
+    )
     return found
 
 
 def render_markdown(found: Comparison) -> str:
     """The tables as Markdown."""
-    lines = ["# Comparison", "", "| | pictures | mean IoU | ceiling | accuracy | Fréchet, segmenter | FID |"]
-    lines += ["| --- |" + " ---: |" * 6]
-    for row in found.rows:
-        shown = [percent(row["mean_iou"]), percent(row["ceiling"]), percent(row["accuracy"])]
-        shown += [number(row["segmenter_frechet"]), number(row["fid"])]
-        lines.append(f"| {row['name']} | {row['pictures']} | " + " | ".join(shown) + " |")
+    columns = table_columns(found)
+    lines = ["# Comparison", "", f"Protocol {found.protocol}, segmenter {found.segmenter}.", ""]
+    lines += ["| | " + " | ".join(title for title, _ in columns) + " |"]
+    lines += ["| --- |" + " ---: |" * len(columns)]
+    for index, row in enumerate(found.rows):
+        cells = [text + (f" ({small})" if small else "") for text, small in (cells[index] for _, cells in columns)]
+        lines.append(f"| {row['name']} | " + " | ".join(cells) + " |")
     lines += ["", *(f"- {verdict(item, found.rows[0]['name'])}" for item in found.differences)]
     lines += ["", *(f"> {line}" for line in found.warnings)]
     return "\n".join(lines).rstrip() + "\n"
 
 
+def table_columns(found: Comparison) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Title, and figure and interval of every run; what no run has is left out."""
+    shown: list[tuple[str, str, Callable[[float | None], str]]] = [("pictures", "pictures", str)]
+    shown += [(f"{title} ↑", name, percent) for name, title in SCORES.items()]
+    shown.insert(2, ("ceiling", "ceiling", percent))
+    shown += [("Fréchet, segmenter ↓", "segmenter_frechet", number), ("FID ↓", "fid", number)]
+    shown += [("LPIPS diversity ↑", "diversity", number)]
+    columns = []
+    for title, name, show in shown:
+        if any(row[name] is not None for row in found.rows):
+            cells = [(show(row[name]), interval(row["intervals"].get(name), show)) for row in found.rows]
+            columns.append((title, cells))
+    return columns
+
+
 def verdict(item: Difference, first: str) -> str:
     """A difference in words."""
-    low, high = item.mean_iou_interval
-    sure = "significant" if item.mean_iou_p < 0.05 else "not significant"
-    return (
-        f"{item.name} against {first}: mean IoU {100 * item.mean_iou:+.1f} points "
-        f"(95% interval {100 * low:+.1f} to {100 * high:+.1f}, p = {item.mean_iou_p:.3g}, {sure}), "
-        f"accuracy {100 * item.accuracy:+.1f} points (p = {item.accuracy_p:.3g}), "
-        f"on {item.label_maps} label maps of both"
-    )
+    parts = []
+    for name, change in item.changes.items():
+        low, high = change.interval
+        sure = "significant" if change.significant else "not significant"
+        parts.append(
+            f"{SCORES[name]} {100 * change.value:+.1f} points "
+            f"({100 * low:+.1f} to {100 * high:+.1f}, p = {change.p:.3g}, {sure})"
+        )
+    return f"{item.name} against {first}, on {item.label_maps} label maps of both: " + ", ".join(parts)
 
 
 def _read(path: Path) -> Run:
     folder = path.parent if path.is_file() else path
     try:
         report = json.loads((folder / "report.json").read_text())
+        if report["schema"] != SCHEMA:
+            raise InputError(f"{path} is of another version of spadework; run the same evaluate again")
         judgements = Judgements.load(folder / JUDGEMENTS)
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).split("\n")[0]
@@ -141,15 +195,24 @@ def _refuse_other_protocol(one: Run, other: Run) -> None:
 def _row(run: Run) -> dict[str, Any]:
     made, real = run.report["sets"][0], run.report["sets"][-1]
     name = run.protocol.name
+    labels, segmenter, lpips = made["labels"][name], made["segmenter"], made["lpips"]
+    inception = made["inception"].get(name)
+    intervals = dict(labels["intervals"])
+    for key, part in (("segmenter_frechet", segmenter), ("fid", inception)):
+        if part is not None:
+            intervals[key] = part["intervals"].get("frechet")
+    if lpips is not None:
+        intervals["diversity"] = lpips["interval"]
     return {
         "name": run.name,
         "title": run.report["title"],
         "pictures": made["pictures"],
-        "mean_iou": made["labels"][name]["mean_iou"],
+        **{key: labels[key] for key in SCORES},
         "ceiling": real["labels"][name]["mean_iou"],
-        "accuracy": made["labels"][name]["accuracy"],
-        "segmenter_frechet": made["segmenter"]["frechet"] if made["segmenter"] else None,
-        "fid": made["inception"]["frechet"] if made["inception"] else None,
+        "segmenter_frechet": None if segmenter is None else segmenter["frechet"],
+        "fid": None if inception is None else inception["frechet"],
+        "diversity": None if lpips is None else lpips["mean"],
+        "intervals": intervals,
     }
 
 
@@ -161,40 +224,45 @@ def _difference(one: Run, other: Run) -> Difference:
     position = {name: index for index, name in enumerate(shared)}
     random = np.random.default_rng(0)
     readers = [_Reader(run.judgements, run.protocol, position) for run in (one, other)]
-    whole = [reader.read(np.ones(len(shared), np.int64)) for reader in readers]
-    drawn = []
-    for _ in range(REPLICATES):
-        times = np.bincount(random.integers(0, len(shared), len(shared)), minlength=len(shared))
-        drawn.append(readers[1].read(times) - readers[0].read(times))
-    values = np.array(drawn)
-    difference = whole[1] - whole[0]
-    low, high = np.nanpercentile(values, [2.5, 97.5], axis=0)
-    # Two-sided: twice the smaller tail beyond zero, with the usual correction by one replicate.
-    p = [2 * min((part <= 0).sum() + 1, (part >= 0).sum() + 1) / (REPLICATES + 1) for part in values.T]
-    return Difference(
-        name=other.name,
-        label_maps=len(shared),
-        mean_iou=float(difference[0]),
-        mean_iou_interval=(float(low[0]), float(high[0])),
-        mean_iou_p=min(1.0, float(p[0])),
-        accuracy=float(difference[1]),
-        accuracy_interval=(float(low[1]), float(high[1])),
-        accuracy_p=min(1.0, float(p[1])),
+
+    def difference(times: np.ndarray) -> np.ndarray:
+        return readers[1].read(times) - readers[0].read(times)
+
+    whole = difference(np.ones(len(shared), np.int64))
+    drawn = np.array(
+        [
+            difference(np.bincount(random.integers(0, len(shared), len(shared)), minlength=len(shared)))
+            for _ in range(REPLICATES)
+        ]
     )
+    changes = {}
+    for name, value, values in zip(SCORES, whole, drawn.T, strict=True):
+        values = values[~np.isnan(values)]
+        if np.isnan(value) or not len(values):
+            continue
+        low, high = np.percentile(values, [2.5, 97.5])
+        # Two-sided: twice the smaller tail beyond zero, with the usual correction by one replicate.
+        p = 2 * min((values <= 0).sum() + 1, (values >= 0).sum() + 1) / (len(values) + 1)
+        changes[name] = Change(float(value), (float(low), float(high)), min(1.0, float(p)))
+    return Difference(other.name, len(shared), changes)
 
 
 class _Reader:
-    """Mean IoU and accuracy of a run on weighted label maps."""
+    """The `SCORES` of a run on weighted label maps."""
 
     def __init__(self, made: Judgements, protocol: Protocol, position: dict[str, int]) -> None:
         self.confusions = made.confusions[protocol.name]
+        self.boundaries = made.boundaries[protocol.name].astype(np.float64)
         self.averaging = protocol.averaging
         self.position = np.array([position.get(name, -1) for name in made.ids.tolist()])
 
     def read(self, times: np.ndarray) -> np.ndarray:
         weights = np.where(self.position >= 0, times[self.position], 0)
         matrix = self.confusions.total(weights)
-        return np.array([matrix.mean_iou(self.averaging), matrix.accuracy()])
+        boundary_f = mean_boundary_f(np.tensordot(weights, self.boundaries, 1))
+        return np.array(
+            [matrix.mean_iou(self.averaging), matrix.accuracy(), matrix.frequency_weighted_iou(), boundary_f]
+        )
 
 
 def _warnings(runs: Sequence[Run]) -> list[str]:

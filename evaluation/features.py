@@ -12,7 +12,6 @@ import warnings
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -30,10 +29,9 @@ from torchvision.models.inception import (
     InceptionE,
 )
 
+from evaluation.protocols import FidResizer
 from evaluation.state_dicts import fill, read_state_dict, sha256_of
 from pipeline.errors import InputError
-
-Resizer = Literal["pytorch-fid", "clean-fid", "torch-fidelity"]
 
 SIDE = 299
 """Pixels of the network's input."""
@@ -44,31 +42,30 @@ class Inception:
 
     dimensions = 2048
 
-    def __init__(self, network: nn.Module, *, resizer: Resizer, device: torch.device | str = "cpu") -> None:
+    def __init__(self, network: nn.Module, *, device: torch.device | str = "cpu") -> None:
         """`network` takes float `[N, 3, 299, 299]` in -1 to 1 to `[N, 2048]`."""
         self.network = network.eval().to(device)
-        self.resizer: Resizer = resizer
         self.device = torch.device(device)
         self.sha256: str | None = None
 
     @classmethod
-    def load(cls, path: Path, *, resizer: Resizer = "pytorch-fid", device: torch.device | str = "cpu") -> Inception:
+    def load(cls, path: Path, *, device: torch.device | str = "cpu") -> Inception:
         """Read either public form; `InputError` for anything else."""
         network = _Scripted.load(path) if _is_torchscript(path) else FIDInception3()
         if isinstance(network, FIDInception3):
             fill(network, read_state_dict(path), source=f"Inception weights {path}")
-        made = cls(network, resizer=resizer, device=device)
+        made = cls(network, device=device)
         made.sha256 = sha256_of(path)
         return made
 
     @torch.inference_mode()
-    def __call__(self, images: Sequence[np.ndarray]) -> np.ndarray:
+    def __call__(self, images: Sequence[np.ndarray], *, resizer: FidResizer = "pytorch-fid") -> np.ndarray:
         """uint8 RGB `[H, W, 3]` each, of any sizes, to float32 `[N, 2048]`."""
-        pixels = torch.stack([resize(image, self.resizer) for image in images]).to(self.device)
+        pixels = torch.stack([resize(image, resizer) for image in images]).to(self.device)
         return self.network(pixels).float().cpu().numpy()
 
 
-def resize(image: np.ndarray, resizer: Resizer) -> torch.Tensor:
+def resize(image: np.ndarray, resizer: FidResizer) -> torch.Tensor:
     """uint8 `[H, W, 3]` to the network's input, float32 `[3, 299, 299]`, as a public tool does it.
 
     pytorch-fid: bilinear without antialiasing, 0 to 255 becomes -1 to 1. clean-fid: Pillow's bicubic (antialiased) on

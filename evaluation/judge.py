@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Protocol as Interface
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from evaluation.boundaries import boundary_counts
 from evaluation.confusion import ConfusionMatrix
 from evaluation.judgements import Confusions, Judgements
-from evaluation.protocols import Protocol
+from evaluation.protocols import FidResizer, Protocol
 from evaluation.segmenters.base import Segmenter
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
@@ -28,13 +29,23 @@ class Picture:
     """uint8 `[H, W, 3]`."""
     label: np.ndarray
     """Stored ids `[h, w]`, of any size."""
+    original: np.ndarray | None = None
+    """uint8: the picture before it was resized, where it was."""
 
 
 class FeatureNetwork(Interface):
     """What gives FID its features."""
 
-    def __call__(self, images: list[np.ndarray]) -> np.ndarray:
-        """uint8 `[H, W, 3]` each to float32 `[N, d]`."""
+    def __call__(self, images: Sequence[np.ndarray], *, resizer: FidResizer) -> np.ndarray:
+        """uint8 `[H, W, 3]` each, of any sizes, to float32 `[N, d]`."""
+        ...
+
+
+class SpreadNetwork(Interface):
+    """What tells how far the samples of one label map are apart."""
+
+    def spread(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """uint8 `[H, W, 3]` each, of one size, to each one's mean distance to the others, float32 `[K]`."""
         ...
 
 
@@ -48,6 +59,7 @@ class Judge:
         protocols: Sequence[Protocol],
         *,
         inception: FeatureNetwork | None = None,
+        lpips: SpreadNetwork | None = None,
         batch_size: int = 16,
         device: str = "cpu",
     ) -> None:
@@ -55,13 +67,33 @@ class Judge:
         self.space = space
         self.protocols = tuple(protocols)
         self.inception = inception
+        self.lpips = lpips
         self.batch_size = batch_size
         self.device = torch.device(device)
 
     def judge(self, pictures: Iterable[Picture]) -> Judgements | None:
-        """The judgements of all pictures, in their order; None if there are none."""
+        """The judgements of all pictures, in their order; None if there are none.
+
+        Samples of one label map stand together.
+        """
+        spreads: list[np.ndarray] = []
+        if self.lpips is not None:
+            pictures = self._spread(pictures, self.lpips, spreads)
         parts = [self._judge_batch(batch) for batch in _batches(pictures, self.batch_size)]
-        return Judgements.joined(parts) if parts else None
+        if not parts:
+            return None
+        return replace(Judgements.joined(parts), lpips=np.concatenate(spreads) if spreads else None)
+
+    def _spread(
+        self, pictures: Iterable[Picture], lpips: SpreadNetwork, spreads: list[np.ndarray]
+    ) -> Iterator[Picture]:
+        """The pictures as they come, with the distances of each group added to `spreads`."""
+        for _, group in groupby(pictures, key=lambda picture: picture.id):
+            samples = list(group)
+            if len({sample.image.shape for sample in samples}) > 1:
+                raise InputError(f"the samples of label map '{samples[0].id}' are of different sizes")
+            spreads.append(lpips.spread([sample.image for sample in samples]))
+            yield from samples
 
     def predict(self, pictures: Sequence[Picture]) -> list[np.ndarray]:
         """Predicted classes int16 `[h, w]` of each, by the first protocol; for illustrations."""
@@ -96,8 +128,19 @@ class Judge:
             confusions=confusions,
             boundaries=boundaries,
             features=features,
-            inception=self.inception([picture.image for picture in batch]) if self.inception else None,
+            inception=self._inception_features(batch),
         )
+
+    def _inception_features(self, batch: list[Picture]) -> dict[str, np.ndarray]:
+        """Features float32 `[N, 2048]` for each way in which the protocols make them; none without Inception."""
+        if self.inception is None:
+            return {}
+        features = {}
+        for protocol in {protocol.fid_features: protocol for protocol in self.protocols}.values():
+            own = protocol.fid_photographs == "own"
+            images = [p.original if own and p.original is not None else p.image for p in batch]
+            features[protocol.fid_features] = self.inception(images, resizer=protocol.fid_resizer)
+        return features
 
     @torch.inference_mode()
     def _predictions(self, batch: list[Picture]) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -109,10 +152,9 @@ class Judge:
         predictions = {}
         for protocol in self.protocols:
             if protocol.input_fields not in seen:
-                seen[protocol.input_fields] = self.segmenter(protocol.input(images, label_size), scales=protocol.scales)
-            size = label_size if protocol.label_size == "label" else picture_size
-            predicted = protocol.predict(seen[protocol.input_fields].scores, size)
-            predictions[protocol.name] = predicted.to(torch.int16).cpu().numpy()
+                seen[protocol.input_fields] = protocol.predict(self.segmenter, images, label_size)
+            scores = seen[protocol.input_fields].scores
+            predictions[protocol.name] = protocol.classes(scores, picture_size, label_size)
         features = seen[self.protocols[0].input_fields].features
         return predictions, features.float().cpu().numpy()
 

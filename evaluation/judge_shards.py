@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
 from pipeline.shards import Shard
 
-VERSION = 2
+VERSION = 3
 """Of the judging; raise it when the same inputs give other judgements, so that kept ones are not used."""
 
 
@@ -37,10 +37,12 @@ class JudgeOrder:
     protocols: tuple[Protocol, ...]
     inception: Path | None = None
     inception_sha256: str | None = None
+    lpips: Path | None = None
+    lpips_sha256: str | None = None
     batch_size: int = 16
     device: str = "cpu"
     threads: int | None = None
-    """Of torch in each process; None: as they are."""
+    """Of torch in each process; None: one worker as torch has it, several share the cores."""
     cache: Path | None = None
     """Folder in which judgements are kept, by the content of what was judged."""
 
@@ -50,17 +52,21 @@ class JudgeOrder:
             import torch
 
             torch.set_num_threads(self.threads)
-        inception = None
+        inception = lpips = None
         if self.inception is not None:
             from evaluation.features import Inception
 
-            inception = Inception.load(self.inception, resizer=self.protocols[0].fid_resizer, device=self.device)
-        segmenter = load_segmenter(self.segmenter, self.weights, device=self.device)
+            inception = Inception.load(self.inception, device=self.device)
+        if self.lpips is not None:
+            from evaluation.lpips import LPIPS
+
+            lpips = LPIPS.load(self.lpips, device=self.device)
         return Judge(
-            segmenter,
+            load_segmenter(self.segmenter, self.weights, device=self.device),
             self.space,
             self.protocols,
             inception=inception,
+            lpips=lpips,
             batch_size=self.batch_size,
             device=self.device,
         )
@@ -75,9 +81,10 @@ class JudgeOrder:
             "space": self.space.model_dump(mode="json"),
             "protocols": [protocol.model_dump(mode="json") for protocol in self.protocols],
             "inception": self.inception_sha256,
+            "lpips": self.lpips_sha256,
             "batch_size": self.batch_size,
             "device": self.device.split(":")[0],
-            "pictures": digest_shard(task.shard, task.selection),
+            "pictures": digest_shard(task.shard, task.selection, has_samples=task.has_samples),
         }
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
         return self.cache / digest[:2] / f"{digest}.npz"
@@ -142,7 +149,7 @@ class Judges:
     def judge(self, pictures: PictureSet, selection: Selection, *, what: str = "pictures") -> Judgements:
         """Judge the selected pictures of a set, in order; `what` names them in the progress bar."""
         tasks = [
-            ShardTask(index, shard, selection, pictures.has_samples) for index, shard in enumerate(pictures.plan.shards)
+            ShardTask(index, shard, selection, pictures.has_samples) for index, shard in enumerate(pictures.shards)
         ]
         total = sum(1 for name, _ in pictures.keys if selection.ids is None or name in selection.ids)
         results = self._spread(tasks) if self._actors else ((task.index, self._here.run(task)) for task in tasks)
@@ -157,7 +164,8 @@ class Judges:
     def _spread(self, tasks: Sequence[ShardTask]) -> Iterator[tuple[int, Judgements | None]]:
         import ray
 
-        idle, waiting = list(self._actors), list(reversed(tasks))
+        # Each actor twice: it has its next shard at hand when it is done with one.
+        idle, waiting = [*self._actors, *self._actors], list(reversed(tasks))
         running: dict[Any, tuple[Any, ShardTask]] = {}
         while waiting or running:
             while waiting and idle:
@@ -178,6 +186,8 @@ def _start_actors(order: JudgeOrder, count: int) -> list[Any]:
     gpus = 1 if order.device.startswith("cuda") else 0
     # On one machine logical CPUs are bookkeeping; on a cluster they place the actors.
     cpus = order.threads or 1 if "RAY_ADDRESS" in os.environ else 0
+    if order.threads is None:
+        order = replace(order, threads=max(1, (os.cpu_count() or 1) // count))
     return [ray.remote(num_cpus=cpus, num_gpus=gpus)(_Actor).remote(order) for _ in range(count)]
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 
 from evaluation.judge import Picture
@@ -53,12 +55,38 @@ class PictureSet:
         plan = plan_shards(path)
         if plan.info is None:
             raise InputError(f"{path} has no 'spadework' metadata (class names); make it with prepare or synthesize")
-        return cls(path, plan, plan.info.space, _has_samples(path))
+        found = cls(path, plan, plan.info.space, _has_samples(path))
+        repeated = next((key for key, count in Counter(found.keys).items() if count > 1), None)
+        if repeated is not None:
+            raise InputError(f"{path} has two pictures of id '{repeated[0]}' (sample {repeated[1]}); remove one")
+        return found
 
     @cached_property
     def keys(self) -> list[Key]:
         """Id and sample of every picture, in order."""
         return [_key(row) for shard in self.plan.shards for _, row in iter_shard(shard, self._columns())]
+
+    @cached_property
+    def ids(self) -> frozenset[str]:
+        """Of its label maps."""
+        return frozenset(name for name, _ in self.keys)
+
+    @cached_property
+    def shards(self) -> list[Shard]:
+        """The plan's shards, with their ends moved so that neighbours of one id, samples of a label map, stay whole."""
+        shards: list[Shard] = []
+        first = 0  # of the file, among all keys
+        for file, parts in groupby(self.plan.shards, key=lambda shard: shard.file):
+            start = 0
+            for part in parts:
+                stop = max(part.stop, start)
+                while 0 < stop < file.rows and self.keys[first + stop][0] == self.keys[first + stop - 1][0]:
+                    stop += 1
+                if stop > start:
+                    shards.append(replace(part, index=len(shards), start=start, stop=stop))
+                start = stop
+            first += file.rows
+        return shards
 
     def pictures(self, keys: Iterable[Key], selection: Selection) -> list[Picture]:
         """The pictures of some keys, in the order of the keys; they must exist."""
@@ -81,12 +109,16 @@ def read_shard(shard: Shard, selection: Selection, *, has_samples: bool) -> Iter
             yield _decode(row, selection)
 
 
-def digest_shard(shard: Shard, selection: Selection) -> str:
+def digest_shard(shard: Shard, selection: Selection, *, has_samples: bool) -> str:
     """A hash of all that judgements of the selected pictures of a shard depend on: ids, pictures, label maps, sizes."""
     digest = hashlib.sha256()
-    for _, row in iter_shard(shard, ["id", "image", "label"]):
+    for _, row in iter_shard(shard, ["id", *(["sample"] if has_samples else []), "image", "label"]):
         if selection.ids is None or row["id"] in selection.ids:
-            for part in (row["id"].encode(), picture_bytes(row["image"]) or b"", picture_bytes(row["label"]) or b""):
+            for part in (
+                repr(_key(row)).encode(),
+                picture_bytes(row["image"]) or b"",
+                picture_bytes(row["label"]) or b"",
+            ):
                 digest.update(len(part).to_bytes(8, "big") + part)
             digest.update(repr(selection.size_of(row["id"])).encode())
     return digest.hexdigest()
@@ -105,8 +137,9 @@ def _decode(row: Mapping, selection: Selection) -> Picture:
         except InputError as error:
             raise InputError(f"picture '{row['id']}': {column} {error}") from None
     size = selection.size_of(row["id"])
-    image = arrays["image"] if size is None else resize_image(arrays["image"], *size)
-    return Picture(*_key(row), image, arrays["label"])
+    original = arrays["image"]
+    image = original if size is None else resize_image(original, *size)
+    return Picture(*_key(row), image, arrays["label"], None if image is original else original)
 
 
 def _key(row: Mapping) -> Key:

@@ -12,21 +12,11 @@ import jinja2
 import numpy as np
 
 from evaluation.illustrations import Example, Illustrations, Strip
-from evaluation.report_tables import (
-    NONE,
-    Column,
-    class_bars,
-    css_colour,
-    distance_columns,
-    heat_map,
-    number,
-    percent,
-    protocol_columns,
-    published,
-    score_columns,
-    setting_rows,
-    summary,
-)
+from evaluation.published import published_tables
+from evaluation.report_charts import class_bars, heat_map
+from evaluation.report_format import NONE, css_colour, number, percent
+from evaluation.report_settings import own_row, protocol_fields, setting_rows
+from evaluation.report_tables import Column, distance_columns, protocol_columns, score_columns, summary
 from evaluation.scores import Scores
 from pipeline.images import encode_png, resize_ids, resize_image
 
@@ -85,7 +75,9 @@ def render_html(scores: Scores, illustrations: Illustrations) -> str:
             "Inception": distance_columns(scores, inception=True),
         },
         protocols=protocol_columns(scores),
-        published=published(scores),
+        fields=protocol_fields(scores),
+        own=own_row(scores),
+        published=published_tables(tuple(scores.settings["data_classes"])),
         bars=class_bars(scores),
         heat=heat_map(scores),
         legend=list(zip(scores.classes, map(css_colour, scores.palette), strict=True)),
@@ -107,18 +99,31 @@ def render_markdown(scores: Scores) -> str:
         if distances := distance_columns(scores, inception=inception):
             lines += ["", f"## Distances on {features}", "", *_table(distances, names[:-1])]
     if protocols := protocol_columns(scores):
-        lines += ["", "## Protocols (mean IoU / accuracy)", "", *_table(protocols, names)]
+        lines += [
+            "",
+            "## Protocols (mean IoU / accuracy / FID, and differences from the first)",
+            "",
+            *_table(protocols, names),
+        ]
     lines += ["", "## Classes", "", "| IoU | " + " | ".join(names) + " |", "| --- |" + " ---: |" * len(names)]
     for name in scores.classes:
         ious = [percent(part.labels[scores.main_protocol.name].class_iou[name]) for part in scores.sets]
         lines.append(f"| {name} | " + " | ".join(ious) + " |")
-    if table := published(scores):
+    for table in published_tables(tuple(scores.settings["data_classes"])):
         lines += ["", f"## Published on {table.data_set}", "", "| method | mean IoU | accuracy | FID |"]
         lines += ["| --- | ---: | ---: | ---: |"]
-        for row in table.rows:
+        for row in (own_row(scores), *table.rows):
             figures = (row.mean_iou, row.accuracy, row.fid)
             lines.append(f"| {row.method} | " + " | ".join(NONE if f is None else f"{f:g}" for f in figures) + " |")
         lines += ["", *(f"- {note}" for note in table.notes)]
+    lines += [
+        "",
+        "## Fields of the protocol",
+        "",
+        "| | " + " | ".join(protocol.name for protocol in scores.protocols) + " |",
+    ]
+    lines += ["| --- |" + " --- |" * len(scores.protocols)]
+    lines += [f"| {row.name} | " + " | ".join(row.values) + " |" for row in protocol_fields(scores)]
     lines += ["", "## Settings", "", *(f"- {name}: {value}" for name, value in setting_rows(scores))]
     lines += ["", *(f"> {line}" for line in scores.warnings)]
     return "\n".join(lines).rstrip() + "\n"

@@ -1,17 +1,15 @@
-"""Scores as the tables and bars of a report: what is shown, in words and figures, for HTML and Markdown alike."""
+"""Scores as the tables of a report: what is shown, in words and figures, for HTML and Markdown alike."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from evaluation.boundaries import TOLERANCE
 from evaluation.feature_scores import FeatureScores
-from evaluation.published import PublishedTable, published_table
-from evaluation.scores import Scores, SetScores, ratio
-
-NONE = "–"
+from evaluation.protocols import Protocol
+from evaluation.report_format import NONE, interval, number, percent
+from evaluation.scores import LabelScores, Scores, SetScores, ratio
 
 
 @dataclass(frozen=True)
@@ -24,6 +22,7 @@ class Column:
     cells: tuple[str, ...]
     """One for each set."""
     intervals: tuple[str, ...] = ()
+    """Small print below the cells."""
     best: int | None = None
     """The set that does best, photographs aside."""
     lower_is_better: bool = False
@@ -59,200 +58,182 @@ def score_columns(scores: Scores) -> list[Column]:
         "union": "classes in label maps or predictions",
         "all": "all classes",
     }[protocol.averaging]
-    ceiling = labels[-1].mean_iou
+
+    def column(title: str, note: str, name: str, read: Callable[[LabelScores], float | None]) -> Column:
+        return _column(title, note, [read(part) for part in labels], [part.intervals.get(name) for part in labels])
+
     columns = [
-        _column(
+        column(
             "mean IoU",
             f"Intersection over union of predicted and true class, averaged over the {rule}; from one confusion matrix "
             "of the whole set.",
-            [part.mean_iou for part in labels],
-            [part.intervals.get("mean_iou") for part in scores.sets],
+            "mean_iou",
+            lambda part: part.mean_iou,
         ),
         _column(
             "of ceiling",
             "Mean IoU as a share of that of the real photographs.",
-            [ratio(part.mean_iou, ceiling) for part in labels],
+            [ratio(part.mean_iou, labels[-1].mean_iou) for part in labels],
+            [*(part.intervals.get("of_ceiling") for part in labels[:-1]), None],
         ),
-        _column(
-            "accuracy",
-            "Pixels of the right class, void left out.",
-            [part.accuracy for part in labels],
-            [part.intervals.get("accuracy") for part in scores.sets],
-        ),
-        _column(
+        column("accuracy", "Pixels of the right class, void left out.", "accuracy", lambda part: part.accuracy),
+        column(
             "void as error",
             "The same with every void pixel counted as wrong, as the SPADE paper does on Cityscapes.",
-            [part.accuracy_void_as_error for part in labels],
-            [part.intervals.get("accuracy_void_as_error") for part in scores.sets],
+            "accuracy_void_as_error",
+            lambda part: part.accuracy_void_as_error,
         ),
-        _column(
+        column(
             "weighted IoU",
             "IoU averaged with the share of the pixels that each class has.",
-            [part.frequency_weighted_iou for part in labels],
+            "frequency_weighted_iou",
+            lambda part: part.frequency_weighted_iou,
         ),
-        _column(
+        column(
             "boundary F",
             f"How well the borders of classes agree, to {TOLERANCE:.2%} of the diagonal; mean over classes.",
-            [part.boundary_f for part in labels],
-            [part.intervals.get("boundary_f") for part in scores.sets],
+            "boundary_f",
+            lambda part: part.boundary_f,
         ),
         _column(
             "Fréchet",
             f"{scores.settings['segmenter_frechet']}. Distance to the real photographs.",
             [part.segmenter_frechet for part in scores.sets],
-            [part.segmenter.frechet_interval if part.segmenter else None for part in scores.sets],
+            [part.segmenter.intervals.get("frechet") if part.segmenter else None for part in scores.sets],
+            show=number,
             lower_is_better=True,
         ),
     ]
-    if any(part.fid is not None for part in scores.sets):
-        note = f"Fréchet distance on Inception features ({protocol.fid_resizer} resizing) to the real photographs."
-        values = [part.fid for part in scores.sets]
-        intervals = [part.inception.frechet_interval if part.inception else None for part in scores.sets]
-        columns.append(_column("FID", note, values, intervals, lower_is_better=True))
-    return columns
+    inception = [part.inception.get(protocol.name) for part in scores.sets]
+    if any(inception):
+        columns.append(
+            _column(
+                "FID",
+                f"Fréchet distance on Inception features ({protocol.fid_features} resizing) to the real photographs.",
+                [part.frechet if part else None for part in inception],
+                [part.intervals.get("frechet") if part else None for part in inception],
+                show=number,
+                lower_is_better=True,
+            )
+        )
+    diversity = _diversity_column(scores)
+    return columns if diversity is None else [*columns, diversity]
+
+
+def _diversity_column(scores: Scores) -> Column | None:
+    """LPIPS where its weights were given, else distances on the segmenter's features; None without samples."""
+    lpips = [part.lpips for part in scores.sets]
+    if any(lpips):
+        return _column(
+            "diversity",
+            f"Mean {scores.settings['lpips']} distance between pictures of one label map.",
+            [part.mean if part else None for part in lpips],
+            [part.interval if part else None for part in lpips],
+            show=number,
+        )
+    features = [part.segmenter for part in scores.sets]
+    if not any(part is not None and part.diversity is not None for part in features):
+        return None
+    return _column(
+        "diversity",
+        "On the segmenter's features, for want of LPIPS weights: mean distance between pictures of one label map, as a "
+        "share of that between photographs.",
+        [part.diversity if part else None for part in features],
+        [part.intervals.get("diversity") if part else None for part in features],
+    )
 
 
 def distance_columns(scores: Scores, *, inception: bool) -> list[Column]:
     """The table of one kind of features, without the photographs' own row; empty where there are none."""
-    found = [part.inception if inception else part.segmenter for part in scores.sets[:-1]]
+    name = scores.main_protocol.name
+    found = [part.inception.get(name) if inception else part.segmenter for part in scores.sets[:-1]]
     if any(item is None for item in found):
         return []
     parts: list[FeatureScores] = [item for item in found if item is not None]
 
-    def column(title: str, note: str, read: Callable[[FeatureScores], float | None], *, lower: bool = False) -> Column:
-        return _column(title, note, [read(part) for part in parts], lower_is_better=lower, ceiling=False)
+    def column(title: str, note: str, key: str, *, lower: bool = False) -> Column:
+        return _column(
+            title,
+            note,
+            [getattr(part, key) for part in parts],
+            [part.intervals.get(key) for part in parts],
+            show=number if lower else percent,
+            lower_is_better=lower,
+            ceiling=False,
+        )
 
-    first = _column(
-        "FID" if inception else "Fréchet distance",
-        "Distance between the two sets as Gaussians.",
-        [part.frechet for part in parts],
-        [part.frechet_interval for part in parts],
-        lower_is_better=True,
-        ceiling=False,
-    )
-    kernel = _column(
-        "KID" if inception else "kernel distance",
-        "Unbiased squared MMD with a cubic kernel; the interval is over subsets.",
-        [part.kernel_distance for part in parts],
-        [part.kernel_interval for part in parts],
-        lower_is_better=True,
-        ceiling=False,
-    )
-    return [
-        first,
-        kernel,
-        column("precision", "Pictures that lie among the photographs.", lambda part: part.precision),
-        column("recall", "Photographs that lie among the pictures.", lambda part: part.recall),
-        column("density", "Like precision, weighted by how many photographs are near.", lambda part: part.density),
-        column("coverage", "Photographs with a picture near them.", lambda part: part.coverage),
+    columns = [
+        column(
+            "FID" if inception else "Fréchet distance",
+            "Distance between the two sets as Gaussians.",
+            "frechet",
+            lower=True,
+        ),
+        column(
+            "KID" if inception else "kernel distance",
+            "Unbiased squared MMD with a cubic kernel; the interval is over subsets.",
+            "kernel_distance",
+            lower=True,
+        ),
+        column("precision", "Pictures that lie among the photographs.", "precision"),
+        column("recall", "Photographs that lie among the pictures.", "recall"),
+        column("density", "Like precision, weighted by how many photographs are near.", "density"),
+        column("coverage", "Photographs with a picture near them.", "coverage"),
         column(
             "diversity",
             "Distance between pictures of one label map, relative to that between photographs.",
-            lambda part: part.diversity,
+            "diversity",
         ),
     ]
+    return [column for column in columns if any(cell != NONE for cell in column.cells)]
 
 
 def protocol_columns(scores: Scores) -> list[Column]:
-    """Mean IoU and headline accuracy of every protocol, one column each; empty with a single protocol."""
+    """Mean IoU, headline accuracy and FID by every protocol, and how far they are from the first; empty with one."""
     if len(scores.protocols) < 2:
         return []
-    columns = []
-    for protocol in scores.protocols:
-        labels = [part.labels[protocol.name] for part in scores.sets]
-        cells = tuple(f"{percent(part.mean_iou)} / {percent(part.headline_accuracy(protocol))}" for part in labels)
-        seen = {"picture": "as it is", "label": "at the label map's size"}.get(
-            str(protocol.input_size), f"at a long side of {protocol.input_size}"
+    return [
+        Column(
+            protocol.name,
+            _in_words(protocol),
+            tuple(_figures(part, protocol) for part in scores.sets),
+            tuple(
+                "" if protocol is scores.main_protocol else _from_first(part, scores.main_protocol, protocol)
+                for part in scores.sets
+            ),
         )
-        note = (
-            f"The segmenter sees the picture {seen}; compared at the {protocol.label_size}'s size; classes averaged: "
-            f"{protocol.averaging}; {protocol.scales} scales; void pixels "
-            f"{'are errors' if protocol.void_is_error else 'left out'}."
-        )
-        columns.append(Column(protocol.name, note, cells))
-    return columns
-
-
-def class_bars(scores: Scores) -> list[dict[str, Any]]:
-    """One bar a class, the most frequent first: IoU of the synthesized pictures against the ceiling and baselines."""
-    labels = [part.labels[scores.main_protocol.name] for part in scores.sets]
-    order = sorted(range(len(scores.classes)), key=lambda index: -labels[0].class_share[scores.classes[index]])
-    bars = []
-    for index in order:
-        name = scores.classes[index]
-        values = [part.class_iou[name] for part in labels]
-        if any(value is not None for value in values):
-            bars.append(
-                {
-                    "name": name,
-                    "colour": css_colour(scores.palette[index]),
-                    "share": labels[0].class_share[name],
-                    "made": values[0],
-                    "ceiling": values[-1],
-                    "baselines": values[1:-1],
-                }
-            )
-    return bars
-
-
-def heat_map(scores: Scores, most: int = 24) -> dict[str, Any]:
-    """Which class is taken for which: shares of each true class's pixels, the most frequent classes first."""
-    labels = scores.synthesized.labels[scores.main_protocol.name]
-    totals = [sum(row) for row in labels.confusion[:-1]]
-    order = [index for index in sorted(range(len(totals)), key=lambda index: -totals[index]) if totals[index]][:most]
-    rows = [
-        {
-            "name": scores.classes[true],
-            "cells": [labels.confusion[true][guess] / totals[true] for guess in order],
-        }
-        for true in order
+        for protocol in scores.protocols
     ]
-    return {"names": [scores.classes[index] for index in order], "rows": rows, "left_out": len(totals) - len(order)}
 
 
-def published(scores: Scores) -> PublishedTable | None:
-    """The published scores on the report's data set, where it is a known one."""
-    return published_table(tuple(scores.settings["data_classes"]))
+def _figures(part: SetScores, protocol: Protocol) -> str:
+    labels = part.labels[protocol.name]
+    text = f"{percent(labels.mean_iou)} / {percent(labels.headline_accuracy(protocol))}"
+    fid = part.fid(protocol)
+    return text if fid is None else f"{text} / {number(fid)}"
 
 
-def setting_rows(scores: Scores) -> list[tuple[str, str]]:
-    """Every setting and hash as name and text."""
-    rows = []
-    for protocol in scores.protocols:
-        fields = ", ".join(f"{key} {_plain(value)}" for key, value in protocol.model_dump().items() if key != "name")
-        rows.append((f"protocol {protocol.name}", fields))
-    rows += _flatten({key: value for key, value in scores.settings.items() if key != "data_classes"})
-    for part in scores.sets:
-        rows += [(f"{part.name}: {name}", value) for name, value in _flatten(_brief(part))]
-    for name, ids in scores.unpaired.items():
-        if ids:
-            rows.append((f"unpaired {name}", ", ".join(ids[:20]) + (" ..." if ids[20:] else "")))
-    return rows
+def _from_first(part: SetScores, first: Protocol, protocol: Protocol) -> str:
+    """The differences in points (of FID in its own units)."""
+    one, other = part.labels[first.name], part.labels[protocol.name]
+    pairs = [
+        (one.mean_iou, other.mean_iou, 100),
+        (one.headline_accuracy(first), other.headline_accuracy(protocol), 100),
+    ]
+    if part.fid(protocol) is not None:
+        pairs.append((part.fid(first), part.fid(protocol), 1))
+    shown = [NONE if a is None or b is None else f"{scale * (b - a):+.1f}" for a, b, scale in pairs]
+    return " / ".join(shown)
 
 
-def percent(value: float | None, digits: int = 1) -> str:
-    """A share as per cent.
-
-    >>> percent(0.6234), percent(None)
-    ('62.3%', '–')
-    """
-    return NONE if value is None else f"{100 * value:.{digits}f}%"
-
-
-def number(value: float | None) -> str:
-    """A distance to three significant digits or more.
-
-    >>> number(123.456), number(1.2345), number(0.012345)
-    ('123.5', '1.23', '0.0123')
-    """
-    if value is None:
-        return NONE
-    return f"{value:.1f}" if abs(value) >= 100 else f"{value:.2f}" if abs(value) >= 1 else f"{value:.3g}"
-
-
-def css_colour(colour: Sequence[int]) -> str:
-    """RGB as `#rrggbb`."""
-    return "#{:02x}{:02x}{:02x}".format(*colour)
+def _in_words(protocol: Protocol) -> str:
+    seen = {"picture": "as it is", "label": "at the label map's size"}.get(
+        str(protocol.input_size), f"at a long side of {protocol.input_size}"
+    )
+    return (
+        f"The segmenter sees the picture {seen}; compared at the {protocol.label_size}'s size; classes averaged: "
+        f"{protocol.averaging}; void pixels {'are errors' if protocol.void_is_error else 'left out'}."
+    )
 
 
 def _column(
@@ -261,37 +242,12 @@ def _column(
     values: Sequence[float | None],
     intervals: Sequence[tuple[float, float] | None] = (),
     *,
+    show: Callable[[float | None], str] = percent,
     lower_is_better: bool = False,
     ceiling: bool = True,
 ) -> Column:
-    """Distances are numbers, everything else per cent; with `ceiling` the last value is no competitor."""
-    show = number if lower_is_better else percent
+    """With `ceiling` the last value is no competitor."""
     known = {index: value for index, value in enumerate(values[:-1] if ceiling else values) if value is not None}
     best = (min if lower_is_better else max)(known, key=lambda index: known[index]) if len(known) > 1 else None
-    texts = tuple("" if pair is None else f"{show(pair[0]).rstrip('%')}–{show(pair[1])}" for pair in intervals)
+    texts = tuple(interval(pair, show) for pair in intervals)
     return Column(title, note, tuple(map(show, values)), texts if any(texts) else (), best, lower_is_better)
-
-
-def _brief(part: SetScores) -> dict[str, Any]:
-    """Where a set came from, without the list of its files."""
-    source = {key: value for key, value in part.source.items() if key != "files"}
-    return {"pictures": part.pictures, "label maps": part.label_maps, **source}
-
-
-def _flatten(fields: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    rows: list[tuple[str, str]] = []
-    for key, value in fields.items():
-        name = f"{prefix}{key}".replace("_", " ")
-        if isinstance(value, dict):
-            rows += _flatten(value, f"{name}, ")
-        elif value is not None:
-            rows.append((name, _plain(value)))
-    return rows
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    if isinstance(value, (list, tuple)):
-        return ", ".join(_plain(item) for item in value)
-    return str(value)

@@ -9,13 +9,14 @@ from typing import Any, Literal
 import numpy as np
 
 from evaluation.boundaries import mean_boundary_f
-from evaluation.confusion import ConfusionMatrix
-from evaluation.feature_scores import FeatureScores
+from evaluation.feature_scores import FeatureScores, Interval, mean_interval
+from evaluation.intervals import bootstrap_scores
+from evaluation.judgements import Judgements
 from evaluation.protocols import Protocol
 
 Role = Literal["synthesized", "baseline", "photographs"]
 
-SCHEMA = 1
+SCHEMA = 2
 """Of report.json."""
 
 
@@ -35,12 +36,14 @@ class LabelScores:
     """The share of the known pixels that are of this class."""
     confusion: list[list[int]]
     """Pixels by true and predicted class; the last row is void, the last column "no class of ours"."""
+    intervals: dict[str, Interval] = field(default_factory=dict)
+    """95% over resampled label maps, by the names above; `of_ceiling` is of the mean IoU over the photographs'."""
 
     @classmethod
-    def of(
-        cls, matrix: ConfusionMatrix, boundaries: np.ndarray, classes: tuple[str, ...], protocol: Protocol
-    ) -> LabelScores:
-        """Read the scores off a data set's matrix and its summed boundary counts `[classes, 4]`."""
+    def of(cls, made: Judgements, real: Judgements, classes: tuple[str, ...], protocol: Protocol) -> LabelScores:
+        """From what was found out about every picture, and about the photographs, which give the ceiling."""
+        matrix = made.confusions[protocol.name].total()
+        boundaries = made.boundaries[protocol.name].sum(0, dtype=np.int64)
         known = max(int(matrix.target_pixels.sum()), 1)
         return cls(
             mean_iou=finite(matrix.mean_iou(protocol.averaging)),
@@ -51,6 +54,7 @@ class LabelScores:
             class_iou=dict(zip(classes, map(finite, matrix.class_iou()), strict=True)),
             class_share=dict(zip(classes, (matrix.target_pixels / known).tolist(), strict=True)),
             confusion=matrix.counts.tolist(),
+            intervals=bootstrap_scores(made, real, protocol),
         )
 
     def headline_accuracy(self, protocol: Protocol) -> float | None:
@@ -70,10 +74,10 @@ class SetScores:
     """By protocol."""
     segmenter: FeatureScores | None = None
     """Distances to the photographs on the segmenter's features; None for the photographs themselves."""
-    inception: FeatureScores | None = None
-    """The same on FID's Inception features, where its weights were given."""
-    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
-    """95% intervals of headline scores, by name."""
+    inception: dict[str, FeatureScores] = field(default_factory=dict)
+    """The same on FID's Inception features, by protocol, where their weights were given."""
+    lpips: Diversity | None = None
+    """Where the pictures have samples and LPIPS weights were given."""
     source: dict[str, Any] = field(default_factory=dict)
     """Where the pictures came from: path, checkpoint, seed (JSON values)."""
 
@@ -82,10 +86,33 @@ class SetScores:
         """Frechet distance on the segmenter's features; not FID."""
         return None if self.segmenter is None else self.segmenter.frechet
 
-    @property
-    def fid(self) -> float | None:
-        """Frechet distance on Inception features."""
-        return None if self.inception is None else self.inception.frechet
+    def fid(self, protocol: Protocol) -> float | None:
+        """Frechet distance on Inception features, as the protocol measures it."""
+        found = self.inception.get(protocol.name)
+        return None if found is None else found.frechet
+
+
+@dataclass(frozen=True)
+class Diversity:
+    """How far the samples of one label map are apart."""
+
+    mean: float
+    """Mean distance over the pairs of samples of a label map, then over label maps. Higher is more diverse."""
+    interval: Interval | None
+    label_maps: int
+    """Those with two samples or more."""
+
+    @classmethod
+    def of(cls, made: Judgements) -> Diversity | None:
+        """From the distances of every picture to its siblings; None where there are none."""
+        if made.lpips is None:
+            return None
+        names, index = np.unique(made.ids[~np.isnan(made.lpips)], return_inverse=True)
+        if not len(names):
+            return None
+        values = made.lpips[~np.isnan(made.lpips)].astype(np.float64)
+        means = np.bincount(index, values) / np.bincount(index)
+        return cls(float(means.mean()), mean_interval(means), len(names))
 
 
 @dataclass(frozen=True)

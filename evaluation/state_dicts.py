@@ -24,6 +24,12 @@ def sha256_of(*paths: Path) -> str:
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
+def is_torch_file(path: Path) -> bool:
+    """Whether a file begins as torch's do: a zip archive, or the pickle of before torch 1.6."""
+    with path.open("rb") as file:
+        return file.read(2) in (b"PK", b"\x80\x02")
+
+
 def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     """The tensors of a safetensors or torch file, by key; no code in the file is run (`weights_only`).
 
@@ -33,9 +39,7 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     if not path.is_file():
         raise InputError(f"weights file {path} does not exist")
     try:
-        with path.open("rb") as file:
-            is_torch = file.read(2) in (b"PK", b"\x80\x02")  # a zip archive, or the pickle of before torch 1.6
-        state = torch.load(path, map_location="cpu", weights_only=True) if is_torch else load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True) if is_torch_file(path) else load_file(path)
     except (SafetensorError, OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
         reason = str(error).strip().split("\n")[0][:200] or type(error).__name__
         raise InputError(f"weights file {path} cannot be read as safetensors or as torch weights ({reason})") from None

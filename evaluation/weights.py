@@ -44,6 +44,10 @@ _GITHUB = "https://github.com"
 _CSAIL = "http://sceneparsing.csail.mit.edu/model/pytorch"
 _INCEPTION = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 
+_ALEXNET = "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02"
+_VGG16 = "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0"
+_SQUEEZENET = "b8a52dc049b60e4b6ab68ad0df457362afab8b6304b2febdc1650a5dab4d7e7b"
+
 FILES = (
     WeightsFile(
         "deeplabv2-resnet101",
@@ -110,14 +114,21 @@ FILES = (
         size=574_673_361,
         sha256="dcbb9e9dad569fff7a846263a77324fc34978fea2bfb039c012d710e1776ae44",
     ),
-    WeightsFile(
-        "lpips-alex",
-        "lpips-v0.1-alex.pth",
-        "https://raw.githubusercontent.com/richzhang/PerceptualSimilarity/master/lpips/weights/v0.1/alex.pth",
-        "BSD-2-Clause",
-        "LPIPS, linear layers",
-        size=6_009,
-        sha256="df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0",
+    *(
+        WeightsFile(
+            f"lpips-{name}",
+            file,
+            f"https://download.pytorch.org/models/{file}",
+            "BSD-3-Clause",
+            f"LPIPS on {title}: its trunk; the linear layers come with torchmetrics",
+            size=size,
+            sha256=sha256,
+        )
+        for name, title, file, size, sha256 in (
+            ("alex", "AlexNet", "alexnet-owt-7be5be79.pth", 244_408_911, _ALEXNET),
+            ("vgg", "VGG16", "vgg16-397923af.pth", 553_433_881, _VGG16),
+            ("squeeze", "SqueezeNet 1.1", "squeezenet1_1-b8a52dc0.pth", 4_958_839, _SQUEEZENET),
+        )
     ),
 )
 """Every file that is known, in the order of `weights list`. Two of one name belong together."""

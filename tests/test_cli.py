@@ -42,8 +42,8 @@ OPTIONS = {
     "verify": "",
     "import-weights": "--recipe --encoder --dont-care-first --out",
     "train-segmenter": "--out --weights --set",
-    "evaluate": "--images --reference --segmenter --segmenter-weights --out --baseline --inception-weights --protocol "
-    "--set --workers --batch-size --examples --cache --title",
+    "evaluate": "--images --reference --segmenter --segmenter-weights --out --baseline --inception-weights "
+    "--lpips-weights --fid-reference --protocol --set --workers --batch-size --examples --cache --title",
     "filter": "--scores --out --min-accuracy --min-mean-iou --max-feature-distance",
     "compare": "--out",
     "weights list": "",

@@ -12,11 +12,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import nn
 from torchvision.models._utils import IntermediateLayerGetter
-from torchvision.models.segmentation import deeplabv3_mobilenet_v3_large, deeplabv3_resnet50
+from torchvision.models.segmentation import (
+    DeepLabV3_ResNet50_Weights,
+    deeplabv3_mobilenet_v3_large,
+    deeplabv3_resnet50,
+)
 from torchvision.models.segmentation.deeplabv3 import ASPP, ASPPConv, DeepLabHead, DeepLabV3
 
 from evaluation.segmenters.base import Prediction, Scales, Segmenter
-from evaluation.state_dicts import fill, read_state_dict, sha256_of
+from evaluation.state_dicts import fill, is_torch_file, read_state_dict, sha256_of
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
 from pipeline.tensor_file import write_tensors
@@ -154,13 +158,16 @@ def save_deeplab(path: Path, segmenter: DeepLab) -> None:
 
 
 def load_deeplab(path: Path, *, device: torch.device | str = "cpu") -> DeepLab:
-    """Load what `train-segmenter` wrote (its run directory or the file in it), in evaluation mode.
+    """Load what `train-segmenter` wrote (its run directory or the file in it), in evaluation mode; or a file of
+    torchvision's own DeepLabV3, which knows the 21 classes of Pascal VOC.
 
     Raises `InputError` where there is none, it is damaged, or it is no segmenter of ours.
     """
     file = path / FILE_NAME if path.is_dir() else path
     if not file.is_file():
         raise InputError(f"segmenter weights {file} do not exist; train-segmenter writes them (--out {path})")
+    if is_torch_file(file):
+        return _load_torchvision(file).eval().to(device).to(memory_format=torch.channels_last)
     try:
         with safe_open(file, framework="pt") as weights:
             metadata = (weights.metadata() or {}).get(_METADATA_KEY)
@@ -177,3 +184,17 @@ def load_deeplab(path: Path, *, device: torch.device | str = "cpu") -> DeepLab:
     fill(segmenter.network, read_state_dict(file), source=f"segmenter weights {file}")
     segmenter.sha256 = sha256_of(file)
     return segmenter.eval().to(device).to(memory_format=torch.channels_last)
+
+
+def _load_torchvision(file: Path) -> DeepLab:
+    """torchvision's `deeplabv3_resnet50` or `deeplabv3_mobilenet_v3_large`, trained on COCO with the labels of VOC."""
+    state = {key: value for key, value in read_state_dict(file).items() if not key.startswith("aux_classifier.")}
+    classes = tuple(DeepLabV3_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1.meta["categories"])
+    last = state.get("classifier.4.weight")
+    if last is None or len(last) != len(classes):
+        raise InputError(f"segmenter weights {file} are neither of train-segmenter nor torchvision's DeepLabV3 on VOC")
+    backbone: Backbone = "resnet50" if "backbone.layer1.0.conv1.weight" in state else "mobilenet_v3_large"
+    made = DeepLab(DeepLabSettings(backbone=backbone, labels=LabelSpace(classes=classes), height=520, width=520))
+    fill(made.network, state, source=f"segmenter weights {file}")
+    made.sha256 = sha256_of(file)
+    return made

@@ -34,7 +34,7 @@ class DeepLabV2(PublicSegmenter):
     input_range = 255.0
     input_mean = (104.008, 116.669, 122.675)
     scales = (1.0, 0.5, 0.75)
-    merging = "element-wise maximum of logits"
+    merging = "max"
 
     def __init__(self) -> None:
         super().__init__()

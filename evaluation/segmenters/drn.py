@@ -9,7 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 from torchvision.models.resnet import Bottleneck
 
@@ -26,7 +25,7 @@ truck, bus, train, motorcycle, bicycle
 
 
 class DRN(PublicSegmenter):
-    """Log-softmax at the size of the picture; with several scales, their sum."""
+    """Log-softmax at the size of the picture."""
 
     kind = "drn-d-105"
     classes = tuple(name.strip() for name in CLASSES.split(","))
@@ -34,11 +33,11 @@ class DRN(PublicSegmenter):
     feature_name = "DRN-D-105 last convolution, mean over the picture, 512 dimensions"
     input_mean = (0.290101, 0.328081, 0.286964)
     input_std = (0.182954, 0.186566, 0.184475)
-    merging = "sum of log-softmax"
+    scores_are = "log-probabilities"
+    merging = "sum-log-softmax"
 
-    def __init__(self, scales: tuple[float, ...] = (1.0,)) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.scales = scales
         self.base = nn.Sequential(
             _convolutions(3, 16, kernel=7),
             _convolutions(16, 16),
@@ -69,20 +68,7 @@ class DRN(PublicSegmenter):
         height, width = images.shape[-2:]
         if height % 8 or width % 8:
             raise InputError(f"drn-d-105 takes pictures whose sides are multiples of 8, not {width}x{height}")
-        pixels = self.normalise(images)
-        parts = []
-        for scale in self.scales if scales == "own" else (1.0,):
-            # Rounded to what the network's strides divide.
-            size = [max(8, round(side * scale / 8) * 8) for side in (height, width)]
-            seen = pixels if scale == 1 else F.interpolate(pixels, size=size, mode="bilinear", antialias=True)
-            scores, features = self.from_input(seen)
-            if scale != 1:
-                scores = F.interpolate(scores, size=(height, width), mode="bilinear", align_corners=False)
-            parts.append((scores, features))
-        return Prediction(
-            scores=torch.stack([scores for scores, _ in parts]).sum(0),
-            features=torch.stack([features for _, features in parts]).mean(0),
-        )
+        return Prediction(*self.from_input(self.normalise(images)))
 
     def from_input(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Log-softmax `[N, 19, H, W]` and features `[N, 512]` of the normalised input."""

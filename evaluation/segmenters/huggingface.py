@@ -28,6 +28,8 @@ class HuggingFaceSegmenter(Segmenter):
         super().__init__()
         self.kind = PREFIX + source
         self.model = model
+        if model.config.model_type in MASK_MODELS:
+            self.scores_are = "probabilities"
         self.processor = processor
         labels = model.config.id2label
         self.classes = tuple(str(labels[index]).lower() for index in sorted(labels))

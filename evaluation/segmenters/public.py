@@ -20,8 +20,6 @@ class PublicSegmenter(Segmenter):
     """In the network's channel order and range."""
     input_std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     scales: tuple[float, ...] = (1.0,)
-    merging = "none"
-    """How the scores of several scales become one, in words."""
     mean: torch.Tensor
     std: torch.Tensor
 
@@ -30,6 +28,10 @@ class PublicSegmenter(Segmenter):
         # Constants of the preprocessing, no part of the state dict.
         self.register_buffer("mean", torch.tensor(self.input_mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(self.input_std).view(3, 1, 1), persistent=False)
+
+    def own_scales(self, height: int, width: int) -> tuple[float, ...]:
+        """See `Segmenter.own_scales`."""
+        return self.scales
 
     def normalise(self, images: torch.Tensor) -> torch.Tensor:
         """float `[N, 3, H, W]`, RGB in 0 to 255, to the network's input."""

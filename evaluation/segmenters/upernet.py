@@ -37,7 +37,8 @@ class UPerNet(PublicSegmenter):
     feature_name = "UPerNet last stage of ResNet-101, mean over the picture and sizes, 2048 dimensions"
     input_mean = (0.485, 0.456, 0.406)
     input_std = (0.229, 0.224, 0.225)
-    merging = "mean of softmax"
+    scores_are = "probabilities"
+    merging = "mean-softmax"
 
     def __init__(self, short_sides: tuple[int, ...] = SHORT_SIDES) -> None:
         super().__init__()
@@ -54,6 +55,10 @@ class UPerNet(PublicSegmenter):
             fill(network, read_state_dict(file), source=f"segmenter weights {file}", ignore=IGNORED)
         made.sha256 = sha256_of(*files)
         return made
+
+    def own_scales(self, height: int, width: int) -> tuple[float, ...]:
+        """See `Segmenter.own_scales`."""
+        return tuple(side / min(height, width) for side in self.short_sides)
 
     def describe(self) -> dict:
         """See `Segmenter.describe`."""

@@ -9,16 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner, Result
 
-from cli import main
 from evaluation import judge_shards
 from evaluation.evaluate import PHOTOGRAPHS, evaluate
 from evaluation.protocols import Protocol
 from evaluation.scores import Scores
-from evaluation.segmenters.deeplab import FILE_NAME
-from pipeline.labels import LabelSpace
-from pipeline.records import Record
 from tests.evaluation.conftest import SPACE, draw, noise, photograph, write_pictures, write_records
 
 RECORDS = [draw(index) for index in range(100, 106)]
@@ -61,8 +56,11 @@ def test_perfect_pictures_reach_the_ceiling_and_noise_does_not(evaluated: tuple[
     # Two of 32 columns of every label map are void.
     confusion = np.array(scores[1].confusion)
     assert (confusion[-1].sum(), confusion.sum()) == (6 * 2 * 32, 6 * 32 * 32)
-    low, high = real.intervals["mean_iou"]
+    low, high = real.labels["native"].intervals["mean_iou"]
     assert low < scores[1].mean_iou < high
+    assert made.labels["native"].intervals["of_ceiling"] == (1, 1)
+    low, high = baseline.labels["native"].intervals["of_ceiling"]
+    assert low < scores[0].mean_iou / scores[1].mean_iou < high < 1
 
 
 def test_report_is_whole_self_contained_and_consistent(evaluated: tuple[Scores, Path], trained: Path) -> None:
@@ -83,7 +81,7 @@ def test_report_is_whole_self_contained_and_consistent(evaluated: tuple[Scores, 
         assert f"{mean_iou:.1%}" in text
         for name in (*SPACE.classes, "noise", PHOTOGRAPHS, "c0ffee"):
             assert name in text
-        assert "FID" not in text.replace("not FID", "")
+        assert "FID" not in re.sub("not FID|FID (resizer|photographs|reference)", "", text)
 
 
 def test_judgements_are_kept_and_used(
@@ -134,31 +132,128 @@ def test_photographs_are_judged_at_the_size_of_the_pictures(data: Path, trained:
         assert np.sum(part.labels["large"].confusion) == 6 * 64 * 64
 
 
-def test_fid_where_inception_weights_are_given(
-    good: Path, bad: Path, data: Path, trained: Path, tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def inception_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from evaluation.features import FIDInception3
 
     torch.manual_seed(0)
-    torch.save(FIDInception3().state_dict(), tmp_path / "inception.pth")
+    path = tmp_path_factory.mktemp("inception") / "inception.pth"
+    torch.save(FIDInception3().state_dict(), path)
+    return path
+
+
+def test_fid_by_each_protocol_where_inception_weights_are_given(
+    data: Path, trained: Path, inception_weights: Path, tmp_path: Path
+) -> None:
     scores = evaluate(
-        good,
+        write_pictures(tmp_path / "images", RECORDS, noise),
         data / "validation.parquet",
         tmp_path / "out",
         segmenter_weights=trained,
-        baselines={"noise": bad},
-        inception_weights=tmp_path / "inception.pth",
+        inception_weights=inception_weights,
+        protocols=("native", Protocol(name="clean", fid_resizer="clean-fid"), Protocol(name="strict", averaging="all")),
         examples=0,
         device="cpu",
     )
-    made, baseline, real = scores.sets
-    assert made.fid == 0
-    assert baseline.fid is not None
-    assert baseline.fid > 0
-    assert real.fid is None
+    made, real = scores.sets
+    native, clean, strict = (made.inception[protocol.name] for protocol in scores.protocols)
+    assert real.inception == {}
+    assert native.frechet > 0
+    assert native == strict
+    assert clean.frechet != native.frechet
+    assert native.intervals["frechet"][0] < native.frechet < native.intervals["frechet"][1]
     assert any("FID of 6 pictures is biased upwards" in line for line in scores.warnings)
     assert scores.settings["inception_sha256"] is not None
-    assert "<b>0</b>" in (tmp_path / "out" / "report.html").read_text()
+    page, text = ((tmp_path / "out" / name).read_text() for name in ("report.html", "report.md"))
+    assert f"{clean.frechet - native.frechet:+.1f}" in text
+    assert "| FID resizer | pytorch-fid | clean-fid | pytorch-fid |" in text
+    assert '<td class="best">clean-fid</td>' in page
+
+
+def test_distances_from_training_photographs(good: Path, data: Path, trained: Path, tmp_path: Path) -> None:
+    protocol = Protocol(name="clade", fid_reference="training")
+    options = {"segmenter_weights": trained, "protocols": (protocol,), "examples": 0, "device": "cpu"}
+    training = data / "train.parquet"
+    scores = evaluate(good, data / "validation.parquet", tmp_path / "a", fid_reference=training, **options)  # type: ignore[arg-type]
+    # Against their own photographs these pictures have a distance of 0.
+    assert scores.synthesized.segmenter_frechet is not None
+    assert scores.synthesized.segmenter_frechet > 1e-3
+    assert scores.ceiling.pictures == 6
+    assert scores.settings["fid_reference"] == str(training)
+
+
+def test_diversity_with_lpips_and_without(bad: Path, data: Path, trained: Path, tmp_path: Path) -> None:
+    from evaluation.lpips import LPIPS
+    from tests.evaluation.test_lpips import trunk_file
+
+    weights = trunk_file(tmp_path, "squeeze")
+    options = {"segmenter_weights": trained, "examples": 0, "device": "cpu"}
+    scores = evaluate(bad, data / "validation.parquet", tmp_path / "a", lpips_weights=weights, **options)  # type: ignore[arg-type]
+    lpips = LPIPS.load(weights)
+    means = [lpips.spread([noise(record, 0), noise(record, 1)]).mean() for record in RECORDS]
+    found = scores.synthesized.lpips
+    assert found is not None
+    assert found.mean == pytest.approx(np.mean(means), rel=1e-5)
+    assert found.interval is not None
+    assert found.interval[0] < found.mean < found.interval[1]
+    assert found.label_maps == 6
+    assert scores.ceiling.lpips is None
+    assert scores.settings["lpips_sha256"] == lpips.sha256
+    assert "Mean LPIPS (SqueezeNet 1.1) distance" in (tmp_path / "a" / "report.html").read_text()
+    without = evaluate(bad, data / "validation.parquet", tmp_path / "b", **options)  # type: ignore[arg-type]
+    assert without.synthesized.lpips is None
+    assert "On the segmenter's features, for want of LPIPS weights" in (tmp_path / "b" / "report.md").read_text()
+
+
+def test_a_stopped_evaluation_goes_on(
+    good: Path, data: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"segmenter_weights": trained, "examples": 0, "device": "cpu"}
+    judge, judged = judge_shards.Judge.judge, []
+
+    def stops(self: judge_shards.Judge, pictures) -> object:  # type: ignore[no-untyped-def]
+        if len(judged) == 1:
+            raise KeyboardInterrupt
+        judged.append(made := judge(self, pictures))
+        return made
+
+    monkeypatch.setattr(judge_shards.Judge, "judge", stops)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(good, data / "validation.parquet", tmp_path / "out", **options)  # type: ignore[arg-type]
+    assert [path.name for path in tmp_path.iterdir()] == [".out.unfinished"]
+
+    def counts(self: judge_shards.Judge, pictures) -> object:  # type: ignore[no-untyped-def]
+        judged.append(made := judge(self, pictures))
+        return made
+
+    monkeypatch.setattr(judge_shards.Judge, "judge", counts)
+    judged.clear()
+    resumed = evaluate(good, data / "validation.parquet", tmp_path / "out", **options)  # type: ignore[arg-type]
+    assert sum(len(part) for part in judged if part is not None) == 12 - 3
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    whole = evaluate(good, data / "validation.parquet", tmp_path / "whole", **options)  # type: ignore[arg-type]
+    assert resumed.to_json() == whole.to_json()
+
+
+def test_photographs_are_judged_once_for_several_evaluations(
+    good: Path, bad: Path, data: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"segmenter_weights": trained, "cache": tmp_path / "cache", "examples": 0, "device": "cpu"}
+    first = evaluate(good, data / "validation.parquet", tmp_path / "one", **options)  # type: ignore[arg-type]
+    judged = []
+    judge = judge_shards.Judge.judge
+
+    def counts(self: judge_shards.Judge, pictures) -> object:  # type: ignore[no-untyped-def]
+        judged.append(made := judge(self, pictures))
+        return made
+
+    monkeypatch.setattr(judge_shards.Judge, "judge", counts)
+    # Under another path: what counts is the content.
+    reference = tmp_path / "copy.parquet"
+    reference.write_bytes((data / "validation.parquet").read_bytes())
+    second = evaluate(bad, reference, tmp_path / "two", **options)  # type: ignore[arg-type]
+    assert [len(part) for part in judged if part is not None] == [6, 6]
+    assert second.ceiling.labels == first.ceiling.labels
 
 
 def test_unpaired_pictures_are_listed_and_left_out(data: Path, trained: Path, tmp_path: Path) -> None:
@@ -168,116 +263,3 @@ def test_unpaired_pictures_are_listed_and_left_out(data: Path, trained: Path, tm
     assert (scores.synthesized.pictures, scores.ceiling.pictures) == (4, 4)
     assert any("scene-007" in line for line in scores.warnings)
     assert "scene-105" in (tmp_path / "out" / "report.html").read_text()
-
-
-def run(images: Path, reference: Path, weights: Path, out: Path, *more: str) -> Result:
-    arguments = ["--images", images, "--reference", reference, "--segmenter-weights", weights, "--out", out, *more]
-    return CliRunner().invoke(main, ["evaluate", *map(str, arguments)])
-
-
-def test_command_line(good: Path, data: Path, trained: Path, tmp_path: Path) -> None:
-    result = run(good, data / "validation.parquet", trained, tmp_path / "out", "--baseline", f"again={good}")
-    assert result.exit_code == 0, result.output
-    assert "100% of it" in result.stdout
-    assert (tmp_path / "out" / "report.html").is_file()
-
-
-def test_public_weights_are_the_fetched_ones(
-    good: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SPADEWORK_CACHE", str(tmp_path))
-    arguments = ["--images", good, "--reference", data / "validation.parquet", "--out", tmp_path / "out"]
-    for more, message in (
-        (["--segmenter", "drn-d-105"], "fetch them: spadework weights fetch drn-d-105"),
-        ([], "segmenter 'deeplab' needs --segmenter-weights"),
-    ):
-        result = CliRunner().invoke(main, ["evaluate", *map(str, [*arguments, *more])])
-        assert result.exit_code == 2
-        assert message in result.stderr
-
-
-def other_space(folder: Path) -> Path:
-    space = LabelSpace(classes=("ground", "wall", "moon"), dont_care=255)
-    return write_pictures(folder, RECORDS, photograph, space=space)
-
-
-@pytest.mark.parametrize(
-    ("case", "message"),
-    [
-        ("no images", r"synthesized pictures \S+ does not exist"),
-        ("no reference", r"reference data set \S+ does not exist"),
-        ("empty folder", r"has no .parquet files"),
-        ("no rows", r"has no rows"),
-        ("no photographs", r"image is empty; evaluation needs one"),
-        ("no image column", r"lacks the column image; it has id, label"),
-        ("other classes", r"class 2 is 'moon' there, 'lamp' here"),
-        ("segmenter of other classes", r"knows 3 classes \(ground, wall, lamp, ...\), the pictures have 3"),
-        ("nothing pairs", r"no picture in \S+ has the id of a photograph"),
-        ("damaged picture", r"picture 'scene-100': image cannot be decoded"),
-        ("no weights", r"segmenter weights \S+ do not exist"),
-        ("damaged weights", r"segmenter weights \S+ are damaged"),
-        ("unknown segmenter", r"there is no segmenter 'psp'; choose from deeplab"),
-        ("unknown protocol", r"there is no protocol 'paper'; choose from native"),
-        ("baseline without a name", r"write NAME=PATH"),
-        ("baseline that is missing", r"baseline 'x' \S+ does not exist"),
-        ("no inception", r"Inception weights \S+ do not exist"),
-    ],
-)
-def test_refusals(case: str, message: str, good: Path, data: Path, trained: Path, tmp_path: Path) -> None:
-    images, reference, weights, more = good, data / "validation.parquet", trained, []
-    match case:
-        case "no images":
-            images = tmp_path / "none"
-        case "no reference":
-            reference = tmp_path / "none.parquet"
-        case "empty folder":
-            images = tmp_path / "empty"
-            images.mkdir()
-        case "no rows":
-            images = write_pictures(tmp_path / "images", [], photograph, parts=1)
-        case "no photographs":
-            reference = write_records(tmp_path / "maps.parquet", [Record(r.id, r.label) for r in RECORDS])
-        case "no image column":
-            import pyarrow.parquet as pq
-
-            table = pq.read_table(reference, columns=["id", "label"])
-            reference = tmp_path / "maps.parquet"
-            pq.write_table(table, reference)
-        case "other classes":
-            images = other_space(tmp_path / "images")
-        case "segmenter of other classes":
-            images = other_space(tmp_path / "images")
-            reference = other_space(tmp_path / "reference")
-        case "nothing pairs":
-            images = write_pictures(tmp_path / "images", [draw(1), draw(2)], photograph)
-        case "damaged picture":
-            from pipeline.records import DatasetInfo, RecordWriter, encode_png
-            from tests.evaluation.conftest import PICTURE_FIELDS
-
-            images = tmp_path / "images.parquet"
-            with RecordWriter(images, DatasetInfo(SPACE), PICTURE_FIELDS, key=("id", "sample")) as writer:
-                for record in RECORDS:
-                    image = encode_png(photograph(record, 0))[:100]
-                    writer.write({"id": record.id, "sample": 0, "image": image, "label": record.label})
-        case "no weights":
-            weights = tmp_path / "none"
-        case "damaged weights":
-            weights = tmp_path / FILE_NAME
-            weights.write_bytes((trained / FILE_NAME).read_bytes()[:5000])
-        case "unknown segmenter":
-            more = ["--segmenter", "psp"]
-        case "unknown protocol":
-            more = ["--protocol", "paper"]
-        case "baseline without a name":
-            more = ["--baseline", "images/"]
-        case "baseline that is missing":
-            more = ["--baseline", f"x={tmp_path / 'none'}"]
-        case "no inception":
-            more = ["--inception-weights", str(tmp_path / "none.pth")]
-    out = tmp_path / "out"
-    result = run(images, reference, weights, out, *more)
-    assert result.exit_code == 2, result.output
-    errors = [line for line in result.stderr.splitlines() if line.startswith("Error")]
-    assert len(errors) == 1
-    assert re.search(message, errors[0]), errors[0]
-    assert not out.exists()

@@ -24,7 +24,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
             buffer.normal_(std=0.1)
     state = {key: value for key, value in network.state_dict().items() if not key.endswith("num_batches_tracked")}
     path = tmp_path_factory.mktemp("inception") / "pt_inception.pth"
-    torch.save(state, path)
+    torch.save(state, path, _use_new_zipfile_serialization=False)  # from before torch 1.6, as the public file
     return path
 
 

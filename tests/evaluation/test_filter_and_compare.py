@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from evaluation.compare import compare
 from evaluation.evaluate import evaluate
 from evaluation.filter import filter_pictures
 from pipeline.errors import InputError
-from pipeline.records import read_info
+from pipeline.records import count_rows, read_info
 from tests.evaluation.conftest import SPACE, draw, noise, photograph, write_pictures
 
 RECORDS = [draw(index) for index in range(100, 106)]
@@ -73,6 +74,18 @@ def test_filter_keeps_bytes_names_and_metadata(mixed: Path, reports: Path, tmp_p
     assert read_info(tmp_path / "kept").space == SPACE
 
 
+def test_filter_finds_the_default_report_and_names_its_folder(
+    mixed: Path, reports: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(mixed, "images")
+    shutil.copytree(reports / "mixed", "report")
+    result = CliRunner().invoke(main, ["filter", "images/", "--min-accuracy", "0.5"])
+    assert result.exit_code == 0, result.output
+    accuracies = pq.read_table("report/scores.parquet")["accuracy"].to_pylist()
+    assert count_rows(Path("images-filtered")) == sum(value >= 0.5 for value in accuracies)
+
+
 def test_filter_refusals(mixed: Path, reports: Path, tmp_path: Path) -> None:
     scores = reports / "mixed" / "scores.parquet"
     with pytest.raises(InputError, match="give a limit"):
@@ -92,16 +105,22 @@ def test_compare_tells_chance_from_difference(reports: Path, tmp_path: Path) -> 
     assert result.exit_code == 0, result.output
     found = json.loads((tmp_path / "out" / "compare.json").read_text())
     same, mixed = found["differences"]
-    assert (same["mean_iou"], same["mean_iou_p"], same["label_maps"]) == (0, 1, 6)
-    assert mixed["mean_iou"] < 0
-    assert mixed["mean_iou_interval"][1] < 0
-    assert mixed["mean_iou_p"] < 0.01
+    assert same["label_maps"] == 6
     good, _, other = found["rows"]
-    assert mixed["mean_iou"] == pytest.approx(other["mean_iou"] - good["mean_iou"])
+    assert set(mixed["changes"]) == {"mean_iou", "accuracy", "frequency_weighted_iou", "boundary_f"}
+    for name, change in mixed["changes"].items():
+        assert (same["changes"][name]["value"], same["changes"][name]["p"]) == (0, 1)
+        assert change["value"] < 0
+        assert change["interval"][0] < change["value"] < change["interval"][1] < 0
+        assert change["p"] < 0.01
+        assert change["value"] == pytest.approx(other[name] - good[name])
     for name in ("compare.md", "compare.html"):
         text = (tmp_path / "out" / name).read_text()
-        assert "mixed against good" in text
-        assert "not significant" in text
+        assert "p = 1" in text
+        assert f"{good['accuracy']:.1%}" in text
+        assert "FID" not in text  # which none of the runs has
+    assert "mixed against good" in result.stdout
+    assert "not significant" in result.stdout
 
 
 def test_compare_refusals(reports: Path, mixed: Path, data: Path, trained: Path, tmp_path: Path) -> None:
@@ -119,5 +138,9 @@ def test_compare_refusals(reports: Path, mixed: Path, data: Path, trained: Path,
         protocols=("oasis",),
     )
     with pytest.raises(InputError, match=r"another protocol than .* \(name: oasis there, native here\)"):
+        compare([reports / "good", tmp_path / "other"], tmp_path / "out")
+    report = json.loads((tmp_path / "other" / "report.json").read_text())
+    (tmp_path / "other" / "report.json").write_text(json.dumps({**report, "schema": 1}))
+    with pytest.raises(InputError, match="is of another version of spadework; run the same evaluate again"):
         compare([reports / "good", tmp_path / "other"], tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -8,6 +8,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import scipy.linalg
+import torch
+from torchmetrics.image.fid import FrechetInceptionDistance
 
 from evaluation.frechet import FeatureStatistics, frechet_distance
 
@@ -43,6 +45,23 @@ def exact_distance(one: np.ndarray, other: np.ndarray) -> float:
 def test_against_scipy_where_it_is_well_conditioned() -> None:
     one, other = correlated(0, 900, 64), correlated(1, 700, 64, shift=0.2)
     assert frechet_distance(statistics(one), statistics(other)) == pytest.approx(scipy_distance(one, other), rel=1e-6)
+
+
+class Pixels(torch.nn.Module):
+    """Vectors, passed off as pictures, as their own features."""
+
+    num_features = 16
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.flatten(1)
+
+
+def test_against_torchmetrics_where_it_is_well_conditioned() -> None:
+    one, other = correlated(20, 300, 16), correlated(21, 200, 16, shift=0.2)
+    metric = FrechetInceptionDistance(feature=Pixels(), normalize=True).set_dtype(torch.float64)
+    for features, real in ((one, True), (other, False)):
+        metric.update(torch.from_numpy(features).view(-1, 1, 4, 4), real=real)
+    assert frechet_distance(statistics(one), statistics(other)) == pytest.approx(float(metric.compute()), rel=1e-8)
 
 
 @pytest.mark.parametrize(("one_count", "other_count"), [(20, 33), (20, 400), (2, 3), (96, 97)])

@@ -8,8 +8,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torchvision.models import mobilenet_v3_large
-from torchvision.models.segmentation import deeplabv3_mobilenet_v3_large
+from torchvision.models.segmentation import deeplabv3_mobilenet_v3_large, deeplabv3_resnet50
 
+from evaluation.segmenters import load_segmenter
 from evaluation.segmenters.base import class_map
 from evaluation.segmenters.deeplab import FILE_NAME, DeepLab, DeepLabSettings, load_deeplab, save_deeplab
 from pipeline.errors import InputError
@@ -114,3 +115,22 @@ def test_other_safetensors_files_are_refused(tmp_path: Path) -> None:
 def test_class_map_enlarges_scores_not_classes() -> None:
     scores = torch.tensor([[[[4.0, 0.0]], [[0.0, 1.0]]]])  # [1, 2, 1, 2]: the border is nearer to the weaker class
     assert class_map(scores, 1, 8).tolist() == [[[0, 0, 0, 0, 0, 1, 1, 1]]]
+
+
+@pytest.mark.parametrize("backbone", ["resnet50", "mobilenet_v3_large"])
+def test_torchvisions_own_file(backbone: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    build = {"resnet50": deeplabv3_resnet50, "mobilenet_v3_large": deeplabv3_mobilenet_v3_large}[backbone]
+    theirs = build(weights=None, weights_backbone=None, num_classes=21, aux_loss=True).eval()
+    torch.save(theirs.state_dict(), tmp_path / "deeplab.pth")
+    ours = load_segmenter("deeplab", tmp_path / "deeplab.pth")
+    assert ours.classes[:3] == ("__background__", "aeroplane", "bicycle")
+    assert ours.sha256 is not None
+    images = torch.rand(1, 3, 64, 96) * 255
+    mean, std = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+    with torch.inference_mode():
+        expected = theirs((images / 255 - mean) / std)["out"].argmax(1)
+        assert (class_map(ours(images).scores, 64, 96) == expected).float().mean() > 0.999
+    torch.save({"classifier.4.weight": torch.zeros(5, 1)}, tmp_path / "other.pth")
+    with pytest.raises(InputError, match="neither of train-segmenter nor torchvision's DeepLabV3 on VOC"):
+        load_segmenter("deeplab", tmp_path / "other.pth")

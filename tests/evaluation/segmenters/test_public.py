@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import nn
 
 from evaluation.segmenters import load_segmenter
+from evaluation.segmenters.base import predict_scales
 from evaluation.segmenters.deeplabv2 import DeepLabV2
 from evaluation.segmenters.drn import DRN
 from evaluation.segmenters.public import PublicSegmenter
@@ -99,6 +101,10 @@ def test_upernet_loads_two_files_with_their_leftovers(tmp_path: Path) -> None:
     with torch.inference_mode():
         images = torch.rand(1, 3, 64, 64) * 255
         alike = network.eval()(images, scales="single"), network(images)
+        # Of its five sizes merged from outside, the mean of softmax stays a distribution.
+        assert network.own_scales(64, 128) == (1,)
+        merged = predict_scales(network, images, (1.0, 0.5), None)
+        torch.testing.assert_close(merged.scores.sum(1), torch.ones(1, 64, 64))
     torch.testing.assert_close(alike[0].scores, alike[1].scores)  # its one short side is the picture's
     assert loaded.normalise(torch.full((1, 3, 1, 1), 255.0)).flatten().tolist() == pytest.approx(
         [255 - 102.9801, 255 - 115.9465, 255 - 122.7717]
@@ -108,22 +114,25 @@ def test_upernet_loads_two_files_with_their_leftovers(tmp_path: Path) -> None:
         load_segmenter("upernet-resnet101", tmp_path)
 
 
-def test_drn_takes_training_checkpoints_and_several_scales(tmp_path: Path) -> None:
+def test_drn_takes_training_checkpoints(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    network = DRN(scales=(0.5, 1.0))
+    network = DRN()
     state = {f"module.{key}": value for key, value in network.state_dict().items()}
     torch.save({"epoch": 3, "state_dict": state}, tmp_path / "drn.pth")
     loaded = load_segmenter("drn-d-105", tmp_path / "drn.pth")
     torch.testing.assert_close(loaded.seg.weight, network.seg.weight)
     with torch.inference_mode():
         images = torch.rand(1, 3, 32, 48) * 255
-        both = network.eval()(images)
-        assert both.scores.shape == (1, 19, 32, 48)
-        assert both.features.shape == (1, 512)
-        # The sum over scales: probabilities no longer add up to 1, but those of the single scales do.
-        single = network(images, scales="single").scores
-        torch.testing.assert_close(single, loaded(images).scores)
-        torch.testing.assert_close(single.exp().sum(1), torch.ones(1, 32, 48))
+        seen = network.eval()(images)
+        assert seen.scores.shape == (1, 19, 32, 48)
+        assert seen.features.shape == (1, 512)
+        torch.testing.assert_close(seen.scores, loaded(images).scores)
+        torch.testing.assert_close(seen.scores.exp().sum(1), torch.ones(1, 32, 48))
+        # Several scales as drn sums them: the public test with `--ms`.
+        both = predict_scales(loaded, images, (0.5, 1.0), None).scores
+        half = F.interpolate(images, (16, 24), mode="bilinear", antialias=True, align_corners=False)
+        enlarged = F.interpolate(network(half).scores, (32, 48), mode="bilinear", align_corners=False)
+        torch.testing.assert_close(both, seen.scores + enlarged, rtol=1e-4, atol=1e-4)
         with pytest.raises(InputError, match="multiples of 8, not 50x33"):
             loaded(torch.zeros(1, 3, 33, 50))
 

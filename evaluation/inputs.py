@@ -1,0 +1,162 @@
+"""What an evaluation is given, opened and checked before any work: sets of pictures, networks, protocols, pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from evaluation.features import Inception
+from evaluation.lpips import LPIPS
+from evaluation.picture_sets import PictureSet
+from evaluation.protocols import Protocol, find_protocol, fit_mapping
+from evaluation.segmenters import KINDS, load_segmenter
+from evaluation.segmenters.base import Segmenter
+from evaluation.weights import FILES, find_weights
+from pipeline.errors import InputError
+from pipeline.labels import distinct_colours
+
+PHOTOGRAPHS = "real photographs"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Everything but the work."""
+
+    synthesized: PictureSet
+    photographs: PictureSet
+    baselines: dict[str, PictureSet]
+    fid_photographs: PictureSet | None
+    """From which distances are measured by protocols whose `fid_reference` is a training set."""
+    protocols: tuple[Protocol, ...]
+    """With label mappings that fit."""
+    segmenter: Segmenter
+    weights: Path
+    """The segmenter's."""
+    inception: Path | None
+    lpips: Path | None
+    lpips_title: str | None
+    """Which LPIPS the weights are of."""
+    ids: frozenset[str]
+    """Of the synthesized pictures that have a photograph."""
+    unpaired: dict[str, list[str]]
+    """Ids without a partner, by set."""
+
+    @property
+    def palette(self) -> tuple[tuple[int, int, int], ...]:
+        """A colour for each of the segmenter's classes."""
+        if self.protocols[0].label_mapping == "same":
+            return self.synthesized.space.palette
+        return tuple(distinct_colours(len(self.segmenter.classes)))
+
+
+def open_inputs(
+    images: Path,
+    reference: Path,
+    *,
+    baselines: Mapping[str, Path],
+    fid_reference: Path | None,
+    protocols: Sequence[str | Protocol],
+    segmenter: str,
+    segmenter_weights: Path | None,
+    inception_weights: Path | None,
+    lpips_weights: Path | None,
+) -> Inputs:
+    """Open what the paths name; see `evaluate`.
+
+    Raises `InputError` where files are missing, classes differ, or nothing pairs.
+    """
+    named = tuple(find_protocol(name) if isinstance(name, str) else name for name in protocols)
+    if len({protocol.name for protocol in named}) != len(named) or not named:
+        raise InputError("give one protocol or more, each once")
+    training = [protocol.name for protocol in named if protocol.fid_reference == "training"]
+    if training and fid_reference is None:
+        raise InputError(
+            f"protocol '{training[0]}' measures distances from training photographs; give them with --fid-reference"
+        )
+    if fid_reference is not None and not training:
+        raise InputError("--fid-reference is used by no protocol; add --set fid_reference=training")
+
+    synthesized = PictureSet.open(images, what="the folder of synthesized pictures")
+    photographs = PictureSet.open(reference, what="the reference data set")
+    others = {name: PictureSet.open(path, what=f"the baseline '{name}'") for name, path in baselines.items()}
+    fid_photographs = None if fid_reference is None else PictureSet.open(fid_reference, what="the FID reference")
+    for other in (photographs, *others.values(), *([fid_photographs] if fid_photographs else [])):
+        _refuse_other_classes(synthesized, other)
+    unpaired, ids = _pair(synthesized, photographs)
+    for name, pictures in others.items():
+        if not ids & pictures.ids:
+            raise InputError(
+                f"baseline '{name}' has no picture of the ids in {synthesized.path}; synthesize the same maps"
+            )
+
+    weights = _segmenter_weights(segmenter, segmenter_weights)
+    network = load_segmenter(segmenter, weights)
+    inception, lpips = _named_weights(inception_weights, "Inception"), _named_weights(lpips_weights, "LPIPS")
+    if inception is not None:
+        Inception.load(inception)  # read once here, so that a bad file is found before any work
+    return Inputs(
+        synthesized=synthesized,
+        photographs=photographs,
+        baselines=others,
+        fid_photographs=fid_photographs,
+        protocols=tuple(
+            fit_mapping(protocol, synthesized.space.classes, network.classes, source=weights) for protocol in named
+        ),
+        segmenter=network,
+        weights=weights,
+        inception=inception,
+        lpips=lpips,
+        lpips_title=None if lpips is None else LPIPS.load(lpips).title,
+        ids=ids,
+        unpaired=unpaired,
+    )
+
+
+def _segmenter_weights(segmenter: str, weights: Path | None) -> Path:
+    """The weights that were given, or the fetched ones of a public segmenter."""
+    if weights is not None:
+        return weights
+    if segmenter == "deeplab":
+        raise InputError("segmenter 'deeplab' needs --segmenter-weights: the run directory of train-segmenter")
+    if segmenter.startswith("hf:"):
+        return Path(segmenter.removeprefix("hf:"))
+    if segmenter not in KINDS:
+        raise InputError(f"there is no segmenter '{segmenter}'; choose from {', '.join(KINDS)}, hf:PATH")
+    return find_weights(segmenter)
+
+
+def _named_weights(path: Path | None, what: str) -> Path | None:
+    """A file, or the fetched one of this name."""
+    if path is None or path.is_file():
+        return path
+    names = [part.name for part in FILES if part.name.startswith(what.lower())]
+    if str(path) in names:
+        return find_weights(str(path))
+    raise InputError(f"{what} weights {path} do not exist; give a file, or a name: {', '.join(names)}")
+
+
+def _refuse_other_classes(one: PictureSet, other: PictureSet) -> None:
+    ours, theirs = one.space.classes, other.space.classes
+    if ours == theirs and one.space.dont_care == other.space.dont_care:
+        return
+    if len(ours) != len(theirs):
+        difference = f"{len(ours)} classes there, {len(theirs)} here"
+    elif ours != theirs:
+        index = next(index for index, name in enumerate(ours) if name != theirs[index])
+        difference = f"class {index} is '{ours[index]}' there, '{theirs[index]}' here"
+    else:
+        difference = f"don't-care is {one.space.dont_care} there, {other.space.dont_care} here"
+    raise InputError(f"{other.path} is of other classes than {one.path}: {difference}; both must be of one data set")
+
+
+def _pair(synthesized: PictureSet, photographs: PictureSet) -> tuple[dict[str, list[str]], frozenset[str]]:
+    """The ids without partner, by set, and those with one."""
+    made, real = synthesized.ids, photographs.ids
+    paired = made & real
+    if not paired:
+        raise InputError(
+            f"no picture in {synthesized.path} has the id of a photograph in {photographs.path} "
+            f"(for example '{min(made)}' and '{min(real)}'); give the data set whose label maps were synthesized"
+        )
+    return {"synthesized": sorted(made - real), PHOTOGRAPHS: sorted(real - made)}, paired

@@ -1,0 +1,63 @@
+"""Measured by hand, `python -m tests.evaluation.measurements`: segmentation evaluation by two workers against one.
+
+This process and two Ray actors, of one thread each, judge the same pictures in turn, their networks loaded before the
+clock starts. With fewer than two idle cores the ratio says nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from evaluation.judge_shards import JudgeOrder, Judges
+from evaluation.picture_sets import PictureSet, Selection
+from evaluation.protocols import PRESETS
+from evaluation.segmenters import load_segmenter
+from evaluation.segmenters.deeplab import DeepLab, DeepLabSettings, save_deeplab
+from pipeline.ray_session import ray_session
+from tests.evaluation.conftest import SPACE, draw, photograph, write_pictures
+
+PICTURES, SIDE, LAPS = 192, 128, 5
+
+
+def main() -> None:
+    """Print the seconds of every lap and the ratio of medians."""
+    with TemporaryDirectory() as name, ray_session(num_cpus=4):
+        folder = Path(name)
+        pictures = PictureSet.open(
+            write_pictures(folder / "images", [draw(index, SIDE) for index in range(PICTURES)], photograph, parts=4),
+            what="pictures",
+        )
+        settings = DeepLabSettings(
+            backbone="mobilenet_v3_large", labels=SPACE, height=SIDE, width=SIDE, trunk="early", enlarge=2
+        )
+        save_deeplab(folder / "segmenter.safetensors", DeepLab(settings))
+        order = JudgeOrder(
+            "deeplab",
+            folder,
+            load_segmenter("deeplab", folder).sha256,
+            SPACE,
+            (PRESETS["native"],),
+            threads=1,
+        )
+        few = Selection(frozenset(sorted(pictures.ids)[:8]))
+        with Judges(order, workers=2) as two, Judges(order, workers=1) as one:
+            seconds: dict[int, list[float]] = {1: [], 2: []}
+            for judges in (one, two):
+                judges.judge(pictures, few)
+            for _ in range(LAPS):
+                for workers, judges in ((1, one), (2, two)):
+                    start = time.perf_counter()
+                    judges.judge(pictures, Selection())
+                    seconds[workers].append(time.perf_counter() - start)
+    print(f"{PICTURES} pictures of {SIDE}x{SIDE}; load of the machine {os.getloadavg()[0]:.1f}")
+    for workers, laps in seconds.items():
+        print(f"{workers} worker(s): {', '.join(f'{lap:.2f}' for lap in laps)} s, median {statistics.median(laps):.2f}")
+    print(f"ratio of medians {statistics.median(seconds[1]) / statistics.median(seconds[2]):.2f}")
+
+
+if __name__ == "__main__":
+    main()
