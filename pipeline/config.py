@@ -122,6 +122,9 @@ class TrainingSettings(Settings):
     """The last so many steps lower the learning rates linearly to 0."""
     batch_size: PositiveInt = 32
     """Pictures per step over all workers."""
+    accumulate: PositiveInt = 1
+    """Parts in which a worker's share of the batch goes through, one after the other, for batches that do not fit into
+    memory. The same step for `generator.statistics: instance`; batch statistics become those of a part."""
     learning_rate: PositiveFloat = 2e-4
     """The base rate; with two time scales the generator takes half of it and the discriminator double."""
     two_time_scale: bool = True
@@ -146,6 +149,8 @@ class TrainingSettings(Settings):
     def _check(self) -> TrainingSettings:
         if self.decay_steps > self.steps:
             raise ValueError(f"decay_steps is {self.decay_steps}, more than the {self.steps} steps in all")
+        if self.batch_size % self.accumulate:
+            raise ValueError(f"batch_size is {self.batch_size}, which accumulate {self.accumulate} does not divide")
         return self
 
 

@@ -53,6 +53,17 @@ def check_fits(path: Path, recipe: Recipe) -> None:
         )
 
 
+def check_shares(recipe: Recipe, workers: int) -> None:
+    """Refuse a batch that does not come apart into equal parts for the workers (`InputError`)."""
+    size, parts = recipe.training.batch_size, recipe.training.accumulate
+    if size % (workers * parts):
+        accumulating = f" in {parts} parts each (training.accumulate)" if parts > 1 else ""
+        raise InputError(
+            f"training.batch_size is {size}, which {workers} workers cannot share evenly{accumulating}; "
+            f"make it a multiple of {workers * parts}"
+        )
+
+
 class Examples:
     """The records of a data set at the recipe's size, by position; safe to use from several threads."""
 
@@ -105,12 +116,8 @@ class TrainingData:
         self.examples = examples
         self.recipe = examples.recipe
         self.rank = rank
+        check_shares(self.recipe, workers)
         self.share = self.recipe.training.batch_size // workers
-        if self.share * workers != self.recipe.training.batch_size:
-            raise InputError(
-                f"training.batch_size is {self.recipe.training.batch_size}, which {workers} workers cannot share "
-                f"evenly; make it a multiple of {workers}"
-            )
 
     def records(self, step: int) -> list[tuple[int, int]]:
         """The (epoch, index) of each record that this worker sees at a step, counted from 0."""

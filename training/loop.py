@@ -25,7 +25,7 @@ from training.discriminator import Discriminator
 from training.perceptual import PerceptualLoss, load_perceptual_loss
 from training.run_folder import RunFolder, restore_optimiser, snapshot_optimiser
 from training.samples import SampleGrid
-from training.step import GanStep, Synthesis
+from training.step import SCORE, GanStep, Synthesis
 
 log = logging.getLogger(__name__)
 
@@ -237,10 +237,16 @@ class Meter:
         seconds = time.perf_counter() - self.start
         steps = len(self.values)
         self.images_per_second = steps * batch_size / seconds
+        means = dict(zip(self.names, losses.mean(dim=0).tolist(), strict=True))
+        scores = {name.removeprefix(SCORE): means.pop(name) for name in self.names if name.startswith(SCORE)}
         entry = {
             "step": step,
-            "losses": dict(zip(self.names, losses.mean(dim=0).tolist(), strict=True)),
-            "learning_rate": state.step.optimiser.adam.param_groups[0]["lr"],
+            "losses": means,
+            "scores": {**scores, "gap": scores["real"] - scores["fake"]},
+            "learning_rate": {
+                "generator": state.step.optimiser.adam.param_groups[0]["lr"],
+                "discriminator": state.step.discriminator_optimiser.adam.param_groups[0]["lr"],
+            },
             "gradient_norm": {
                 "generator": _gradient_norm(state.step.optimiser.parameters),
                 "discriminator": _gradient_norm(state.step.discriminator_optimiser.parameters),
@@ -271,9 +277,9 @@ class Reporter:
         """Log the reading of a `Meter`."""
         self.folder.add_stats(entry)
         scalars = {f"loss/{name}": value for name, value in entry["losses"].items()}
-        scalars |= {f"gradient_norm/{name}": value for name, value in entry["gradient_norm"].items()}
+        for group in ("scores", "gradient_norm", "learning_rate"):
+            scalars |= {f"{group}/{name}": value for name, value in entry[group].items()}
         scalars |= {f"speed/{name}": entry[name] for name in ("images_per_second", "data_wait")}
-        scalars["learning_rate/generator"] = entry["learning_rate"]
         for name, value in scalars.items():
             self.writer.add_scalar(name, value, entry["step"])
 

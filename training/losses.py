@@ -35,6 +35,11 @@ def score_loss(features: Features, criterion: Criterion) -> Tensor:
     return torch.stack([criterion(layers[-1]).mean() for layers in features]).mean()
 
 
+def mean_score(features: Features) -> Tensor:
+    """The mean patch score: what the discriminator thinks of pictures, for people to watch."""
+    return score_loss(features, Tensor.detach)
+
+
 def feature_matching(fake: Features, real: Features) -> Tensor:
     """L1 distance of the discriminator's features, summed over layers (the scores left out), mean over scales.
 

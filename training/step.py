@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from pipeline.config import LossSettings, TrainingSettings
 from pipeline.networks.encoder import StyleEncoder, sample_style
 from pipeline.networks.generator import Generator
 from pipeline.networks.semantics import Semantics
+from pipeline.networks.spectral import still_spectral_norm
 from training import losses
 from training.discriminator import Discriminator
 from training.label_planes import LabelPlanes
 from training.perceptual import PerceptualLoss
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+SCORE = "score/"
+"""Begins the names of what a step returns beside its losses: the discriminator's mean scores of real and of fake."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,12 @@ class Batch:
     def to(self, device: torch.device) -> Batch:
         """The batch on a device; the copy overlaps other work where the batch is in pinned memory."""
         return Batch(*(value.to(device, non_blocking=True) for value in (self.codes, self.pictures, self.noise)))
+
+    def split(self, parts: int) -> list[Batch]:
+        """The batch in equal parts, in order."""
+        assert len(self.codes) % parts == 0, f"{len(self.codes)} maps in {parts} parts"
+        pieces = (value.chunk(parts, axis) for value, axis in ((self.codes, 0), (self.pictures, 0), (self.noise, 1)))
+        return [Batch(*part) for part in zip(*pieces, strict=True)]
 
 
 def at_least_float32(value: Tensor) -> Tensor:
@@ -70,10 +82,16 @@ class Optimiser:
         self.adam = torch.optim.Adam(self.parameters, lr=rate, betas=betas, fused=True)
         self.scaler = torch.amp.GradScaler(self.parameters[0].device.type, enabled=fp16)
 
-    def step(self, loss: Tensor) -> None:
-        """Back-propagate and update; the gradients stay until the next call."""
+    def clear(self) -> None:
+        """Forget the gradients."""
         self.adam.zero_grad(set_to_none=True)
+
+    def backward(self, loss: Tensor) -> None:
+        """Back-propagate, adding to the gradients that there are."""
         self.scaler.scale(loss).backward()
+
+    def update(self) -> None:
+        """Take the step; the gradients stay until they are cleared."""
         self.scaler.step(self.adam)
         self.scaler.update()
 
@@ -94,8 +112,13 @@ class GanStep:
 
     The discriminator's has fakes drawn afresh from the updated generator, unless the settings say otherwise.
 
+    With `settings.accumulate` the batch goes through in so many parts, one after the other, whose gradients are added
+    up: the step of the whole batch in less memory. Exactly so where SPADE normalises by the statistics of each image;
+    batch statistics are those of a part, and running ones are updated once a part.
+
     `synthesis` and `discriminator` may be wrapped in DistributedDataParallel. Each is called through its wrapper only
-    in its own step, so gradients are reduced once a step for each; the other network runs bare.
+    in its own step and its gradients are reduced with the last part only, so there is one reduction a step for each;
+    the other network runs bare.
     """
 
     def __init__(
@@ -113,7 +136,8 @@ class GanStep:
         self.bare_discriminator = cast(Discriminator, getattr(discriminator, "module", discriminator))
         self.weights = weights
         self.perceptual = perceptual if weights.perceptual else None
-        self.workers = workers
+        self.accumulate = settings.accumulate
+        self.shares = workers * settings.accumulate
         self.reuse_fake = settings.reuse_fake
         self.precision = PRECISIONS[settings.precision]
         rate, discriminator_rate, betas = two_time_scale(settings)
@@ -124,22 +148,52 @@ class GanStep:
         )
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
-        """Update both networks; returns every term of both losses, detached scalars, weights included."""
+        """Update both networks; returns detached scalars, of which those named `SCORE...` are only for people to watch.
+
+        All others are the terms of both losses, weights included.
+        """
+        parts = batch.split(self.accumulate)
         # What both steps need to know of the label maps does not depend on weights, and is found once.
-        semantics = self.bare_synthesis.generator.semantics(batch.codes)
-        planes = self.bare_discriminator.planes(batch.codes)
+        semantics = [self.bare_synthesis.generator.semantics(part.codes) for part in parts]
+        planes = [self.bare_discriminator.planes(part.codes) for part in parts]
+        terms: list[dict[str, Tensor]] = []
+        fakes: list[Tensor] = []
 
         self.bare_discriminator.requires_grad_(False)  # it only judges
-        terms, fake = self.generator_terms(semantics, planes, batch)
-        self.optimiser.step(torch.stack(list(terms.values())).sum())
+        self.optimiser.clear()
+        for index in self._parts(self.synthesis):
+            found, fake = self.generator_terms(semantics[index], planes[index], parts[index])
+            self.optimiser.backward(_total(found) / self.accumulate)
+            terms.append(found)
+            fakes.append(fake.detach())
+        self.optimiser.update()
         self.bare_discriminator.requires_grad_(True)
 
-        if not self.reuse_fake:
-            with torch.no_grad(), self._autocast(batch):
-                fake, _ = self.bare_synthesis(semantics, batch.pictures, batch.noise[1])
-        discriminator_terms = self.discriminator_terms(fake.detach(), planes, batch)
-        self.discriminator_optimiser.step(torch.stack(list(discriminator_terms.values())).sum())
-        return {name: value.detach() for name, value in (terms | discriminator_terms).items()}
+        self.discriminator_optimiser.clear()
+        for index in self._parts(self.discriminator):
+            if not self.reuse_fake:
+                with torch.no_grad(), self._autocast(batch):
+                    fakes[index], _ = self.bare_synthesis(
+                        semantics[index], parts[index].pictures, parts[index].noise[1]
+                    )
+            found, scores = self.discriminator_terms(fakes[index], planes[index], parts[index])
+            self.discriminator_optimiser.backward(_total(found) / self.accumulate)
+            terms[index] |= found | scores
+        self.discriminator_optimiser.update()
+        return {name: torch.stack([part[name].detach() for part in terms]).mean() for name in terms[0]}
+
+    def _parts(self, stepped: nn.Module) -> Iterator[int]:
+        """The number of each part, in the conditions under which all of them together are one batch to `stepped`.
+
+        Power iterations are for the first part only, and the reduction over workers for the last.
+        """
+        for index in range(self.accumulate):
+            with ExitStack() as stack:
+                if index:
+                    stack.enter_context(still_spectral_norm(self.bare_synthesis, self.bare_discriminator))
+                if index + 1 < self.accumulate and isinstance(stepped, DistributedDataParallel):
+                    stack.enter_context(stepped.no_sync())
+                yield index
 
     def generator_terms(
         self, semantics: Semantics, planes: list[LabelPlanes], batch: Batch
@@ -159,18 +213,22 @@ class GanStep:
             if weights.pixel:
                 terms["generator/pixel"] = weights.pixel * F.l1_loss(fake.to(batch.pictures.dtype), batch.pictures)
             if kl is not None:
-                # A sum over the batch: its gradients must be summed over workers where the others' are averaged.
-                terms["generator/kl"] = weights.kl * self.workers * kl
+                # A sum over the batch: its gradients must be summed over workers and parts where others are averaged.
+                terms["generator/kl"] = weights.kl * self.shares * kl
         return terms, fake
 
-    def discriminator_terms(self, fake: Tensor, planes: list[LabelPlanes], batch: Batch) -> dict[str, Tensor]:
-        """What the discriminator pays for its judgement of fakes, and of the photographs."""
+    def discriminator_terms(
+        self, fake: Tensor, planes: list[LabelPlanes], batch: Batch
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """What the discriminator pays for its judgement of fakes, and of the photographs; and its mean scores."""
         with self._autocast(batch):
             of_fake, of_real = self._judge(self.discriminator, planes, fake, batch.pictures)
-            return {
+            terms = {
                 "discriminator/fake": losses.score_loss(of_fake, losses.FAKE[self.weights.gan]),
                 "discriminator/real": losses.score_loss(of_real, losses.REAL[self.weights.gan]),
             }
+        scores = {f"{SCORE}fake": losses.mean_score(of_fake), f"{SCORE}real": losses.mean_score(of_real)}
+        return terms, scores
 
     def _judge(
         self, discriminator: nn.Module, planes: list[LabelPlanes], fake: Tensor, real: Tensor
@@ -182,3 +240,7 @@ class GanStep:
     def _autocast(self, batch: Batch) -> torch.autocast:
         enabled = self.precision != torch.float32
         return torch.autocast(batch.codes.device.type, self.precision if enabled else None, enabled=enabled)
+
+
+def _total(terms: dict[str, Tensor]) -> Tensor:
+    return torch.stack(list(terms.values())).sum()

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from pipeline.config import Recipe
 from pipeline.errors import InputError
-from training.data import check_fits
+from training.data import check_fits, check_shares
 from training.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
@@ -51,11 +51,7 @@ def train(
         check_fits(path, recipe)
     if vgg_weights and not vgg_weights.exists():
         raise InputError(f"VGG weights {vgg_weights} do not exist")
-    if workers and recipe.training.batch_size % workers:
-        raise InputError(
-            f"training.batch_size is {recipe.training.batch_size}, which {workers} workers cannot share evenly; "
-            f"make it a multiple of {workers}"
-        )
+    check_shares(recipe, max(1, workers))
     folder = RunFolder(out)
     new = folder.claim(recipe)
     begin = time.monotonic()

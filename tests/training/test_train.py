@@ -62,7 +62,10 @@ def test_a_run_leaves_a_usable_checkpoint_and_its_records(tiny_recipe: Make, tmp
     terms = {"generator/gan", "generator/feature_matching", "discriminator/fake", "discriminator/real"}
     assert set(entries[-1]["losses"]) == terms | ({"generator/kl"} if style_dim else set())
     # Half the base rate (two time scales), then falling linearly: at the last step a third of it is left.
-    assert [entry["learning_rate"] for entry in entries] == pytest.approx([1e-4, 1e-4, 1e-4, 1e-4 / 3])
+    rates = [entry["learning_rate"]["generator"] for entry in entries]
+    assert rates == pytest.approx([1e-4, 1e-4, 1e-4, 1e-4 / 3])
+    assert entries[-1]["learning_rate"]["discriminator"] == pytest.approx(4e-4 / 3)
+    assert entries[-1]["scores"]["gap"] == entries[-1]["scores"]["real"] - entries[-1]["scores"]["fake"]
     assert len(list((result.folder / "tensorboard").iterdir())) == 1
     assert sorted(file.name for file in (result.folder / "samples").iterdir()) == [
         "step-00000003.png",
