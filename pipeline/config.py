@@ -57,8 +57,35 @@ class DataSettings(Settings):
     """Rows of the pictures that the generator makes."""
     width: PositiveInt
     """Columns of the pictures that the generator makes."""
+    preprocess: Literal["fixed", "resize_and_crop", "scale_width", "scale_short_side", "none"] = "fixed"
+    """How training records are resized before a random part of `width` x `height` is cut out of them: to that very
+    size; to a width of `load_size` with the proportions of the crop (286 for 256x256 in the public training); to a
+    width, or a short side, of `load_size` with the record's own proportions; or not at all. Label maps always by
+    nearest neighbour."""
+    load_size: PositiveInt | None = None
+    """What records are resized to before cropping; only where `preprocess` says so."""
+    resample: Literal["lanczos", "bicubic"] = "lanczos"
+    """How photographs are resized, antialiased either way."""
     flip: bool = True
     """Mirror half of the training pairs."""
+    window_mib: PositiveInt = 512
+    """Encoded records among which an epoch is shuffled, and of which a worker holds up to three times as much. A larger
+    data set is read in such windows, of row groups in random order; a smaller one is shuffled as a whole."""
+
+    @model_validator(mode="after")
+    def _check(self) -> DataSettings:
+        takes_size = self.preprocess not in ("fixed", "none")
+        if takes_size != (self.load_size is not None):
+            fix = "give it" if takes_size else "leave it out, or take another preprocess"
+            raise ValueError(f"load_size is {self.load_size} with preprocess '{self.preprocess}'; {fix}")
+        if self.load_size is not None:
+            short = self.preprocess == "scale_short_side"
+            least = min(self.height, self.width) if short else self.width
+            if self.load_size < least:
+                raise ValueError(
+                    f"load_size is {self.load_size}, but crops are {self.width}x{self.height}; make it {least} or more"
+                )
+        return self
 
 
 class GeneratorSettings(Settings):

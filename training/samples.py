@@ -21,17 +21,15 @@ class SampleGrid:
     """The first records of the validation set, and how to draw what a generator makes of them."""
 
     def __init__(self, path: Path, recipe: Recipe, device: torch.device) -> None:
-        examples = Examples(path, recipe, limit=COUNT)
-        self.batch = collate([examples[index] for index in range(len(examples))]).to(device)
-        noise = [
-            style_noise(recipe.training.seed, examples[i].id, 0, recipe.generator.style_dim)
-            for i in range(len(examples))
-        ]
+        every = Examples(path, recipe)
+        examples = [every[index] for index in range(min(COUNT, len(every)))]
+        self.batch = collate(examples).to(device)
+        noise = [style_noise(recipe.training.seed, example.id, 0, recipe.generator.style_dim) for example in examples]
         self.noise = torch.stack(noise).to(device)
-        channels = np.stack([(examples[index].codes - 1) // 2 for index in range(len(examples))])
+        channels = np.stack([(example.codes - 1) // 2 for example in examples])
         self.rows = [
             recipe.labels.colour_table()[channels],
-            np.stack([examples[index].picture for index in range(len(examples))]),
+            np.stack([example.picture for example in examples]),
         ]
 
     @torch.no_grad()
