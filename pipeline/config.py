@@ -167,6 +167,17 @@ class TrainingSettings(Settings):
     """Of the initial weights, the shuffling and the flips."""
     checkpoint_every: PositiveInt = 500
     """Steps between checkpoints."""
+    keep_checkpoints: PositiveInt = 2
+    """How many of the last checkpoints stay."""
+    rollbacks: NonNegativeInt = 0
+    """How often a run whose loss is no longer a number goes back to its last checkpoint, and on with other batches,
+    before it gives up."""
+    validate_every: PositiveInt = 5
+    """Epochs between validations, where a segmenter is given for them."""
+    validation_maps: PositiveInt = 200
+    """The first so many validation records are used for it."""
+    best_by: Literal["mean_iou", "accuracy", "frechet"] = "mean_iou"
+    """The validation score by which the best weights are kept; the distance is on the segmenter's features."""
     log_every: PositiveInt = 10
     """Steps between entries in TensorBoard."""
     sample_every: PositiveInt = 250

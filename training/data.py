@@ -149,6 +149,12 @@ class TrainingData:
         first = step * self.recipe.training.batch_size + self.rank * self.share
         return [self.shuffle.record(place) for place in range(first, first + self.share)]
 
+    def ends_epoch(self, step: int, every: int) -> bool:
+        """Whether the latest of `step` steps has come to the end of an epoch whose number `every` divides."""
+        size = every * len(self.examples)
+        batch = self.recipe.training.batch_size
+        return step * batch // size > (step - 1) * batch // size
+
     def example(self, epoch: int, index: int) -> tuple[Example, torch.Tensor]:
         """A record as augmented in an epoch, and its noise `[2, style_dim]`."""
         record = self._resized(index)

@@ -1,8 +1,9 @@
-"""Grids of samples: a few fixed validation records, each as label map, photograph and synthesized picture."""
+"""Pictures made while a run goes on: grids of a few fixed validation records, and what validation is made of."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,11 @@ from pipeline.config import Recipe
 from pipeline.noise import style_noise
 from training.data import Examples, collate
 from training.step import Synthesis
+
+Paint = Callable[[Sequence[str], np.ndarray], np.ndarray]
+"""From N record ids and their label codes, int32 `[N, H, W]`, to pictures, uint8 `[N, H, W, 3]`."""
+Validate = Callable[[Paint, torch.device], Mapping[str, float]]
+"""Scores of what `Paint` makes, by name: `TrainingSettings.best_by` is one of them. It must pickle."""
 
 COUNT = 6
 """Records in a grid, one a column."""
@@ -63,3 +69,17 @@ def to_pixels(pictures: torch.Tensor) -> np.ndarray:
     """Pictures `[N, 3, H, W]` in [-1, 1] to uint8 `[N, H, W, 3]`."""
     pixels = ((pictures.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
     return pixels.permute(0, 2, 3, 1).cpu().numpy()
+
+
+def painter(recipe: Recipe, synthesis: Synthesis) -> Paint:
+    """How a generator in evaluation mode paints records, each in a random style of its own where there are styles."""
+    device = next(synthesis.parameters()).device
+    seed, length = recipe.training.seed, recipe.generator.style_dim
+
+    @torch.no_grad()
+    def paint(ids: Sequence[str], codes: np.ndarray) -> np.ndarray:
+        semantics = synthesis.generator.semantics(torch.from_numpy(codes).to(device))
+        z = torch.stack([style_noise(seed, name, 0, length) for name in ids]).to(device) if length else None
+        return to_pixels(synthesis.generator(semantics, z))
+
+    return paint
