@@ -70,8 +70,11 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder against other writers; `InputError` if one does not let go of it."""
-        with (self.path / ".lock").open("w") as file:
+        """Hold the folder against other writers; `InputError` if one does not let go of it.
+
+        The file of the lock holds the id of the process that has it.
+        """
+        with (self.path / ".lock").open("a+") as file:
             deadline = time.monotonic() + LOCK_SECONDS
             while True:
                 try:
@@ -79,10 +82,15 @@ class RunFolder:
                     break
                 except OSError:
                     if time.monotonic() > deadline:
+                        file.seek(0)
                         raise InputError(
-                            f"another process is training in {self.path}; wait for it or stop it"
+                            f"another process ({file.read() or 'of unknown id'}) is training in {self.path}; wait for "
+                            "it or stop it"
                         ) from None
                     time.sleep(0.2)
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
             yield
 
     def snapshots(self) -> list[Path]:

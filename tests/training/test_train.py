@@ -120,7 +120,7 @@ def test_two_runs_do_not_write_to_one_folder(
     recipe = tiny_recipe()
     folder = RunFolder(tmp_path / "run")
     folder.claim(recipe)
-    with folder.locked(), pytest.raises(InputError, match="another process is training"):
+    with folder.locked(), pytest.raises(InputError, match=rf"another process \({os.getpid()}\) is training"):
         train(recipe, tmp_path / "run", workers=0)
 
 
