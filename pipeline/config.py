@@ -114,23 +114,38 @@ class GeneratorSettings(Settings):
 
 
 class DiscriminatorSettings(Settings):
-    """The multi-scale patch discriminator (Appendix A)."""
+    """The generator's opponent, and what is done to pictures before it sees them."""
 
+    kind: Literal["patchgan", "segmentation"] = "patchgan"
+    """The multi-scale patch discriminator (Appendix A), or the segmentation U-Net of OASIS (Sushko et al. 2021), which
+    names the class of every pixel, or calls it fake."""
     channels: PositiveInt = 64
     """Width of the first layer (the public `ndf`)."""
     scales: PositiveInt = 2
-    """How many copies look at the picture, each at half the resolution of the one before."""
+    """How many copies look at the picture, each at half the resolution of the one before (`patchgan` only)."""
     layers: Annotated[int, Field(ge=2)] = 4
-    """Convolutions before the last one (the public `n_layers_D`)."""
+    """Convolutions before the last one (the public `n_layers_D`); with `segmentation` the halvings of the resolution,
+    6 in OASIS."""
+    augment: tuple[Literal["colour", "translation", "cutout"], ...] = ()
+    """DiffAugment (Zhao et al. 2020): changes to every picture, real or fake, that the discriminator sees; for sets of
+    a few hundred photographs."""
 
 
 class LossSettings(Settings):
     """Terms of the objective and their weights (Appendix A); 0 switches a term off."""
 
     gan: Literal["hinge", "least_squares", "original", "wasserstein"] = "hinge"
-    """The adversarial loss."""
+    """The adversarial loss of patch discriminators; a segmentation discriminator's is its cross-entropy."""
     feature_matching: NonNegativeFloat = 10.0
-    """Weight of the L1 distance between the discriminator's features of real and synthesized pictures."""
+    """Weight of the L1 distance between the patch discriminator's features of real and synthesized pictures."""
+    label_mix: NonNegativeFloat = 10.0
+    """Weight of the consistency of a segmentation discriminator on pictures mixed along class borders (LabelMix)."""
+    lecam: NonNegativeFloat = 0.0
+    """Weight of LeCam regularisation (Tseng et al. 2021), for small sets: 0.01 to 0.3."""
+    r1: NonNegativeFloat = 0.0
+    """Weight (gamma) of half the squared gradient of a photograph's mean score (R1; Mescheder et al. 2018)."""
+    r1_every: PositiveInt = 16
+    """Steps from one R1 term to the next, each weighted by their number (lazily; Karras et al. 2020)."""
     perceptual: NonNegativeFloat = 10.0
     """Weight of the VGG19 loss; without a weights file for it the term is off, and the log says so."""
     pixel: NonNegativeFloat = 0.0
@@ -251,8 +266,22 @@ class Recipe(Settings):
             )
 
     def _check_discriminator(self) -> None:
-        """Its normalised layers need more than one patch at every scale."""
+        """Halvings must come out even; a patch discriminator's normalised layers need several patches a scale."""
+        if self.losses.r1 and self.training.precision == "fp16":
+            raise ValueError("losses.r1 takes gradients of gradients, too small for fp16; take training.precision bf16")
         height, width = self.data.height, self.data.width
+        if self.discriminator.kind == "segmentation":
+            if self.losses.feature_matching:
+                raise ValueError(
+                    f"losses.feature_matching is {self.losses.feature_matching:g}, but a segmentation discriminator "
+                    "has no patch features to match; set it to 0"
+                )
+            if height % 2**self.discriminator.layers or width % 2**self.discriminator.layers:
+                raise ValueError(
+                    f"discriminator.layers {self.discriminator.layers} halve {width}x{height} pictures to a fraction "
+                    "of a pixel; take fewer"
+                )
+            return
         for _ in range(self.discriminator.scales - 1):
             height, width = (height + 1) // 2, (width + 1) // 2
         for _ in range(self.discriminator.layers - 1):

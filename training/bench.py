@@ -69,7 +69,7 @@ class Steps:
 
         from pipeline.checkpoints import build_encoder, build_generator
         from pipeline.memory import keep_freed_memory
-        from training.discriminator import Discriminator
+        from training.rounds import build_discriminator
         from training.step import Batch, GanStep, Synthesis
 
         torch.set_num_threads(threads)
@@ -77,14 +77,20 @@ class Steps:
         torch.manual_seed(0)
         self.device = torch.device(device)
         synthesis = Synthesis(build_generator(recipe), build_encoder(recipe))
-        discriminator = Discriminator(recipe.discriminator, recipe.labels)
+        discriminator = build_discriminator(recipe)
         for network in (synthesis, discriminator):
             network.to(self.device).to(memory_format=torch.channels_last).train()
-        self.step = GanStep(synthesis, discriminator, weights=recipe.losses, settings=recipe.training)
+        self.step = GanStep(
+            synthesis,
+            discriminator,
+            weights=recipe.losses,
+            settings=recipe.training,
+            augment=recipe.discriminator.augment,
+        )
         count, height, width = codes.shape
         pictures = torch.rand(count, 3, height, width) * 2 - 1
         noise = torch.randn(2, count, recipe.generator.style_dim)
-        self.batch = Batch(torch.from_numpy(codes), pictures, noise).to(self.device)
+        self.batch = Batch(torch.from_numpy(codes), pictures, noise, torch.arange(count)).to(self.device)
 
     def lap(self) -> np.ndarray:
         """One step; what is compared are its losses."""

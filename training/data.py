@@ -122,12 +122,13 @@ class Examples:
             return self._tables[number]
 
 
-def collate(examples: list[Example], noise: torch.Tensor | None = None) -> Batch:
-    """Examples to a batch; `noise` `[2, N, style_dim]`."""
+def collate(examples: list[Example], noise: torch.Tensor | None = None, seeds: torch.Tensor | None = None) -> Batch:
+    """Examples to a batch; `noise` `[2, N, style_dim]`, `seeds` `[N]`."""
     codes = torch.from_numpy(np.stack([example.codes for example in examples]))
     pictures = torch.from_numpy(np.stack([example.picture for example in examples]))
     pictures = pictures.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)  # channels_last in memory
-    return Batch(codes, pictures, torch.zeros(2, len(examples), 0) if noise is None else noise)
+    noise = torch.zeros(2, len(examples), 0) if noise is None else noise
+    return Batch(codes, pictures, noise, torch.arange(len(examples)) if seeds is None else seeds)
 
 
 class TrainingData:
@@ -155,14 +156,15 @@ class TrainingData:
         batch = self.recipe.training.batch_size
         return step * batch // size > (step - 1) * batch // size
 
-    def example(self, epoch: int, index: int) -> tuple[Example, torch.Tensor]:
-        """A record as augmented in an epoch, and its noise `[2, style_dim]`."""
+    def example(self, epoch: int, index: int) -> tuple[Example, torch.Tensor, int]:
+        """A record as augmented in an epoch, its noise `[2, style_dim]`, and the seed of what else is drawn for it."""
         record = self._resized(index)
         # The record's own stream: not disturbed by its neighbours, the worker or the number of threads.
-        random = torch.Generator().manual_seed(record_seed(self.recipe.training.seed, record.id, epoch))
+        seed = record_seed(self.recipe.training.seed, record.id, epoch)
+        random = torch.Generator().manual_seed(seed)
         flip = bool(torch.randint(2, (), generator=random)) and self.recipe.data.flip
         noise = torch.randn(2, self.recipe.generator.style_dim, generator=random)
-        return self.examples.encode(crop_and_flip(record, self.recipe.data, flip=flip, random=random)), noise
+        return self.examples.encode(crop_and_flip(record, self.recipe.data, flip=flip, random=random)), noise, seed
 
     def _resized(self, index: int) -> Record:
         """A record decoded and resized, which is the same in every epoch."""
@@ -178,7 +180,7 @@ class TrainingData:
     def batches(self, first_step: int = 0, *, pin: bool = False) -> Generator[Batch]:
         """This worker's batches from a step on, without end, read and decoded ahead in threads."""
         step = first_step
-        queue: deque[list[Future[tuple[Example, torch.Tensor]]]] = deque()
+        queue: deque[list[Future[tuple[Example, torch.Tensor, int]]]] = deque()
         pool = ThreadPoolExecutor(DECODERS, thread_name_prefix="decode")
         try:
             while True:
@@ -186,13 +188,9 @@ class TrainingData:
                     self._read_ahead(step)
                     queue.append([pool.submit(self.example, *record) for record in self.records(step)])
                     step += 1
-                examples, noise = zip(*(future.result() for future in queue.popleft()), strict=True)
-                batch = collate(list(examples), torch.stack(noise, dim=1))
-                yield (
-                    Batch(batch.codes.pin_memory(), batch.pictures.pin_memory(), batch.noise.pin_memory())
-                    if pin
-                    else batch
-                )
+                examples, noise, seeds = zip(*(future.result() for future in queue.popleft()), strict=True)
+                batch = collate(list(examples), torch.stack(noise, dim=1), torch.tensor(seeds))
+                yield batch.pin_memory() if pin else batch
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 

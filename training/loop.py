@@ -63,7 +63,7 @@ def train_worker(
             with meter.waiting():
                 batch = next(batches).to(worker.device)
             state.set_rates(step)
-            meter.add(state.step(batch))
+            meter.add(state.step(batch, step))
             state.average.update(state.step.bare_synthesis, step)
             step += 1
             # On GPUs not after every step: asking the other workers makes the device wait.

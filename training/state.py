@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from pipeline.checkpoints import build_encoder, build_generator, save_generator
 from pipeline.config import Recipe
 from training.average import MovingAverage
-from training.discriminator import Discriminator
 from training.perceptual import PerceptualLoss
+from training.rounds import build_discriminator
 from training.run_folder import RunFolder, restore_optimiser, snapshot_optimiser
 from training.step import GanStep, Synthesis
 from training.worker import Worker
@@ -25,13 +25,14 @@ class TrainingState:
         self.worker = worker
         torch.manual_seed(recipe.training.seed)
         synthesis = Synthesis(build_generator(recipe), build_encoder(recipe)).to(worker.device)
-        discriminator = Discriminator(recipe.discriminator, recipe.labels).to(worker.device)
+        discriminator = build_discriminator(recipe).to(worker.device)
         self.average = MovingAverage(synthesis, recipe.training.ema_decay)
         self.step = GanStep(
             worker.wrap(synthesis),
             worker.wrap(discriminator),
             weights=recipe.losses,
             settings=recipe.training,
+            augment=recipe.discriminator.augment,
             perceptual=perceptual,
             workers=worker.count,
         )
@@ -43,7 +44,7 @@ class TrainingState:
             "synthesis.": synthesis,
             "discriminator.": discriminator,
             "average.": self.average.network,
-        }
+        } | ({"lecam.": self.step.lecam} if self.step.lecam else {})
         self._optimisers = {
             "optimiser.": self.step.optimiser,
             "discriminator_optimiser.": self.step.discriminator_optimiser,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import cast
@@ -18,9 +18,10 @@ from pipeline.networks.generator import Generator
 from pipeline.networks.semantics import Semantics
 from pipeline.networks.spectral import still_spectral_norm
 from training import losses
-from training.discriminator import Discriminator
-from training.label_planes import LabelPlanes
+from training.augment import Augmentation
 from training.perceptual import PerceptualLoss
+from training.regularise import LeCam, r1_penalty
+from training.rounds import Round, Terms, begin_rounds
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -38,21 +39,38 @@ class Batch:
     """float `[N, 3, H, W]` in [-1, 1]."""
     noise: Tensor
     """float `[2, N, style_dim]`, N(0, 1): for the fakes of the generator's step, then of the discriminator's."""
+    seeds: Tensor
+    """int64 `[N]`: of everything else that is drawn for a record in this step (see `training.draws`)."""
 
     def to(self, device: torch.device) -> Batch:
         """The batch on a device; the copy overlaps other work where the batch is in pinned memory."""
-        return Batch(*(value.to(device, non_blocking=True) for value in (self.codes, self.pictures, self.noise)))
+        return Batch(*(value.to(device, non_blocking=True) for value in self._tensors()))
+
+    def pin_memory(self) -> Batch:
+        """The batch in memory from which a GPU can copy by itself."""
+        return Batch(*(value.pin_memory() for value in self._tensors()))
 
     def split(self, parts: int) -> list[Batch]:
         """The batch in equal parts, in order."""
         assert len(self.codes) % parts == 0, f"{len(self.codes)} maps in {parts} parts"
-        pieces = (value.chunk(parts, axis) for value, axis in ((self.codes, 0), (self.pictures, 0), (self.noise, 1)))
+        pieces = (value.chunk(parts, axis) for value, axis in zip(self._tensors(), (0, 0, 1, 0), strict=True))
         return [Batch(*part) for part in zip(*pieces, strict=True)]
 
+    def _tensors(self) -> tuple[Tensor, ...]:
+        return self.codes, self.pictures, self.noise, self.seeds
 
-def at_least_float32(value: Tensor) -> Tensor:
-    """For losses, whose long sums lose too much in half precision."""
-    return value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a batch, with all that both steps need to know of it and weights do not change."""
+
+    batch: Batch
+    semantics: Semantics
+    """The label maps for the generator."""
+    shown: Augmentation
+    """How the discriminator gets to see pictures and label maps."""
+    round: Round
+    """The label maps for the discriminator, and who pays what."""
 
 
 class Synthesis(nn.Module):
@@ -67,7 +85,7 @@ class Synthesis(nn.Module):
         """Fakes `[N, 3, H, W]`, and the KL divergence of their styles, summed (None without an encoder)."""
         if self.encoder is None:
             return self.generator(semantics), None
-        mu, logvar = (at_least_float32(value) for value in self.encoder(pictures))
+        mu, logvar = (losses.at_least_float32(value) for value in self.encoder(pictures))
         return self.generator(semantics, sample_style(mu, logvar, noise)), losses.kl_divergence(mu, logvar)
 
 
@@ -128,18 +146,23 @@ class GanStep:
         *,
         weights: LossSettings,
         settings: TrainingSettings,
+        augment: Collection[str] = (),
         perceptual: PerceptualLoss | None = None,
         workers: int = 1,
     ) -> None:
         self.synthesis, self.discriminator = synthesis, discriminator
         self.bare_synthesis = cast(Synthesis, getattr(synthesis, "module", synthesis))
-        self.bare_discriminator = cast(Discriminator, getattr(discriminator, "module", discriminator))
+        self.bare_discriminator = cast(nn.Module, getattr(discriminator, "module", discriminator))
         self.weights = weights
+        self.augment = augment
         self.perceptual = perceptual if weights.perceptual else None
+        self.workers = workers
         self.accumulate = settings.accumulate
-        self.shares = workers * settings.accumulate
         self.reuse_fake = settings.reuse_fake
         self.precision = PRECISIONS[settings.precision]
+        device = next(discriminator.parameters()).device
+        scales = len(getattr(self.bare_discriminator, "scales", [None]))
+        self.lecam = LeCam(scales).to(device) if weights.lecam else None
         rate, discriminator_rate, betas = two_time_scale(settings)
         fp16 = settings.precision == "fp16"
         self.optimiser = Optimiser(synthesis.parameters(), rate=rate, betas=betas, fp16=fp16)
@@ -147,22 +170,20 @@ class GanStep:
             discriminator.parameters(), rate=discriminator_rate, betas=betas, fp16=fp16
         )
 
-    def __call__(self, batch: Batch) -> dict[str, Tensor]:
+    def __call__(self, batch: Batch, step: int = 0) -> Terms:
         """Update both networks; returns detached scalars, of which those named `SCORE...` are only for people to watch.
 
-        All others are the terms of both losses, weights included.
+        All others are the terms of both losses, weights included. `step`, counted from 0, says whether R1's turn has
+        come; its term is 0 in between.
         """
-        parts = batch.split(self.accumulate)
-        # What both steps need to know of the label maps does not depend on weights, and is found once.
-        semantics = [self.bare_synthesis.generator.semantics(part.codes) for part in parts]
-        planes = [self.bare_discriminator.planes(part.codes) for part in parts]
-        terms: list[dict[str, Tensor]] = []
+        parts = self._prepare(batch)
+        terms: list[Terms] = []
         fakes: list[Tensor] = []
 
         self.bare_discriminator.requires_grad_(False)  # it only judges
         self.optimiser.clear()
-        for index in self._parts(self.synthesis):
-            found, fake = self.generator_terms(semantics[index], planes[index], parts[index])
+        for index in self._turns(self.synthesis):
+            found, fake = self.generator_terms(parts[index])
             self.optimiser.backward(_total(found) / self.accumulate)
             terms.append(found)
             fakes.append(fake.detach())
@@ -170,19 +191,34 @@ class GanStep:
         self.bare_discriminator.requires_grad_(True)
 
         self.discriminator_optimiser.clear()
-        for index in self._parts(self.discriminator):
+        scores = []
+        for index in self._turns(self.discriminator):
+            part = parts[index]
             if not self.reuse_fake:
                 with torch.no_grad(), self._autocast(batch):
-                    fakes[index], _ = self.bare_synthesis(
-                        semantics[index], parts[index].pictures, parts[index].noise[1]
-                    )
-            found, scores = self.discriminator_terms(fakes[index], planes[index], parts[index])
+                    fakes[index], _ = self.bare_synthesis(part.semantics, part.batch.pictures, part.batch.noise[1])
+            found, part_scores = self.discriminator_terms(fakes[index], part, step)
             self.discriminator_optimiser.backward(_total(found) / self.accumulate)
-            terms[index] |= found | scores
+            terms[index] |= found
+            scores.append(part_scores)
         self.discriminator_optimiser.update()
-        return {name: torch.stack([part[name].detach() for part in terms]).mean() for name in terms[0]}
+        fake_scores, real_scores = torch.stack(scores).mean(dim=0)  # [scales]
+        if self.lecam:
+            self.lecam.update(fake_scores, real_scores, workers=self.workers)
+        means = {name: torch.stack([part[name].detach() for part in terms]).mean() for name in terms[0]}
+        return means | {f"{SCORE}fake": fake_scores.mean(), f"{SCORE}real": real_scores.mean()}
 
-    def _parts(self, stepped: nn.Module) -> Iterator[int]:
+    def _prepare(self, batch: Batch) -> list[Part]:
+        """The batch in parts, with what does not depend on weights and is therefore found once for both steps."""
+        batches = batch.split(self.accumulate)
+        shown = [Augmentation(self.augment, part.seeds) for part in batches]
+        codes = [change.codes(part.codes) for part, change in zip(batches, shown, strict=True)]
+        seeds = [part.seeds for part in batches]
+        rounds = begin_rounds(self.bare_discriminator, codes, seeds, self.weights, workers=self.workers)
+        semantics = [self.bare_synthesis.generator.semantics(part.codes) for part in batches]
+        return [Part(*part) for part in zip(batches, semantics, shown, rounds, strict=True)]
+
+    def _turns(self, stepped: nn.Module) -> Iterator[int]:
         """The number of each part, in the conditions under which all of them together are one batch to `stepped`.
 
         Power iterations are for the first part only, and the reduction over workers for the last.
@@ -195,47 +231,39 @@ class GanStep:
                     stack.enter_context(stepped.no_sync())
                 yield index
 
-    def generator_terms(
-        self, semantics: Semantics, planes: list[LabelPlanes], batch: Batch
-    ) -> tuple[dict[str, Tensor], Tensor]:
+    def generator_terms(self, part: Part) -> tuple[Terms, Tensor]:
         """What the generator (and encoder) pays for its fakes, and the fakes."""
-        weights = self.weights
+        weights, batch, shown = self.weights, part.batch, part.shown
         with self._autocast(batch):
-            fake, kl = self.synthesis(semantics, batch.pictures, batch.noise[0])
-            of_fake, of_real = self._judge(self.bare_discriminator, planes, fake, batch.pictures)
-            terms = {"generator/gan": losses.score_loss(of_fake, losses.WANTED[weights.gan])}
-            if weights.feature_matching:
-                terms["generator/feature_matching"] = weights.feature_matching * losses.feature_matching(
-                    of_fake, of_real
-                )
+            fake, kl = self.synthesis(part.semantics, batch.pictures, batch.noise[0])
+            terms = part.round.generator_terms(
+                self.bare_discriminator, shown.pictures(fake), shown.pictures(batch.pictures)
+            )
             if self.perceptual:
                 terms["generator/perceptual"] = weights.perceptual * self.perceptual(fake, batch.pictures)
             if weights.pixel:
                 terms["generator/pixel"] = weights.pixel * F.l1_loss(fake.to(batch.pictures.dtype), batch.pictures)
             if kl is not None:
                 # A sum over the batch: its gradients must be summed over workers and parts where others are averaged.
-                terms["generator/kl"] = weights.kl * self.shares * kl
+                terms["generator/kl"] = weights.kl * self.workers * self.accumulate * kl
         return terms, fake
 
-    def discriminator_terms(
-        self, fake: Tensor, planes: list[LabelPlanes], batch: Batch
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """What the discriminator pays for its judgement of fakes, and of the photographs; and its mean scores."""
-        with self._autocast(batch):
-            of_fake, of_real = self._judge(self.discriminator, planes, fake, batch.pictures)
-            terms = {
-                "discriminator/fake": losses.score_loss(of_fake, losses.FAKE[self.weights.gan]),
-                "discriminator/real": losses.score_loss(of_real, losses.REAL[self.weights.gan]),
-            }
-        scores = {f"{SCORE}fake": losses.mean_score(of_fake), f"{SCORE}real": losses.mean_score(of_real)}
-        return terms, scores
+    def discriminator_terms(self, fake: Tensor, part: Part, step: int) -> tuple[Terms, Tensor]:
+        """What the discriminator pays for its judgement of fakes and of photographs, and for its sharpness.
 
-    def _judge(
-        self, discriminator: nn.Module, planes: list[LabelPlanes], fake: Tensor, real: Tensor
-    ) -> tuple[losses.Features, losses.Features]:
-        # One pass over [fake; real], so that one power iteration serves both.
-        features = discriminator(planes, torch.cat([fake.to(real.dtype), real]))
-        return losses.split_features([[at_least_float32(layer) for layer in layers] for layers in features])
+        Also its mean scores, `[2, scales]`: of fakes, and of photographs.
+        """
+        weights = self.weights
+        r1_due = weights.r1 > 0 and step % weights.r1_every == 0
+        real = part.shown.pictures(part.batch.pictures).detach().requires_grad_(r1_due)
+        with self._autocast(part.batch):
+            terms, scores = part.round.discriminator_terms(self.discriminator, part.shown.pictures(fake), real)
+            if self.lecam:
+                terms["discriminator/lecam"] = weights.lecam * self.lecam(scores.fake, scores.real)
+            if weights.r1:
+                penalty = r1_penalty(scores.real, real) if r1_due else real.new_zeros(())
+                terms["discriminator/r1"] = weights.r1 * weights.r1_every * penalty
+        return terms, scores.means()
 
     def _autocast(self, batch: Batch) -> torch.autocast:
         enabled = self.precision != torch.float32

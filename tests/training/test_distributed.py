@@ -40,9 +40,9 @@ def steps(recipe: Recipe, worker: Worker) -> tuple[list[torch.Tensor], dict[str,
             # Adam moves a weight by the learning rate even where its gradient is only rounding error; not with this.
             optimiser.adam.param_groups[0]["eps"] = 1e-6
         losses = []
-        for _ in range(STEPS):
+        for step in range(STEPS):
             batch = next(batches)
-            terms = state.step(Batch(batch.codes, batch.pictures.double(), batch.noise.double()))
+            terms = state.step(Batch(batch.codes, batch.pictures.double(), batch.noise.double(), batch.seeds), step)
             losses.append(worker.mean(torch.stack(list(terms.values()))))
         batches.close()
     finally:
@@ -50,6 +50,8 @@ def steps(recipe: Recipe, worker: Worker) -> tuple[list[torch.Tensor], dict[str,
     # One bucket of gradients a step for each network, however many parts the batch has.
     assert reductions == ([STEPS, STEPS] if worker.count > 1 else [0, 0])
     networks = {"synthesis": state.step.bare_synthesis, "discriminator": state.step.bare_discriminator}
+    if state.step.lecam:
+        networks["lecam"] = state.step.lecam
     found = {f"{name}.{key}": value for name, net in networks.items() for key, value in net.state_dict().items()}
     for name, net in networks.items():
         found |= {f"{name}.{key}.grad": value.grad for key, value in net.named_parameters()}
@@ -82,9 +84,22 @@ def one_of_two(rank: int, recipes: list[Recipe], port: int, out: Path) -> None:
 
 @pytest.fixture(scope="module")
 def recipes(tiny_recipe: Make) -> list[Recipe]:
-    """Without and with a style. Not 32x32, where first feature maps have one pixel and may have no variance."""
-    plain, style = (tiny_recipe(style_dim=style_dim, size=64) for style_dim in (0, 3))
-    return [plain, style, tiny_recipe(style_dim=3, size=64, statistics="instance", accumulate=2)]
+    """One of each kind. Not 32x32, where first feature maps have one pixel and may have no variance."""
+    in_parts = {"size": 64, "style_dim": 3, "statistics": "instance", "accumulate": 2}
+    regularised = {"lecam": 0.1, "r1": 1.0, "r1_every": 3, "feature_matching": 0}
+    augment = ["colour", "translation", "cutout"]
+    segmentation = {"losses": regularised, "discriminator": {"kind": "segmentation", "augment": augment}}
+    return [
+        tiny_recipe(size=64),
+        tiny_recipe(size=64, style_dim=3),
+        tiny_recipe(**in_parts),
+        tiny_recipe(size=64, losses=regularised, discriminator={"augment": augment}),
+        tiny_recipe(size=64, **segmentation),
+        tiny_recipe(**in_parts, **segmentation),
+    ]
+
+
+KINDS = ["plain", "with style", "in parts", "regularised", "segmentation", "segmentation in parts"]
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +113,7 @@ def of_two(recipes: list[Recipe], tmp_path_factory: pytest.TempPathFactory) -> l
     return torch.load(out)
 
 
-@pytest.mark.parametrize("index", [0, 1, 2], ids=["plain", "with style", "in parts"])
+@pytest.mark.parametrize("index", range(6), ids=KINDS)
 def test_two_workers_are_one_with_the_doubled_batch(recipes: list[Recipe], of_two: list[Any], index: int) -> None:
     losses, found = of_two[index]
     training = recipes[index].training.model_copy(update={"accumulate": 1})

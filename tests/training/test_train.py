@@ -77,9 +77,18 @@ def test_a_run_leaves_a_usable_checkpoint_and_its_records(tiny_recipe: Make, tmp
     assert (again.step, again.finished) == (6, True)
 
 
-@pytest.mark.parametrize("style_dim", [0, 3])
-def test_going_on_after_a_stop_equals_never_having_stopped(tiny_recipe: Make, tmp_path: Path, style_dim: int) -> None:
-    recipe = tiny_recipe(style_dim=style_dim, decay_steps=4)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"style_dim": 3},
+        {"losses": {"lecam": 0.1, "r1": 1, "r1_every": 3}, "discriminator": {"augment": ["colour", "cutout"]}},
+        {"losses": {"lecam": 0.1, "feature_matching": 0}, "discriminator": {"kind": "segmentation"}},
+    ],
+    ids=["plain", "with style", "regularised", "segmentation"],
+)
+def test_going_on_after_a_stop_equals_never_having_stopped(tiny_recipe: Make, tmp_path: Path, settings: dict) -> None:
+    recipe = tiny_recipe(decay_steps=4, **settings)
     whole = run(recipe, tmp_path / "whole")
     parts = run(recipe, tmp_path / "parts", stop_after=2)
     assert parts.step() == 2
@@ -87,6 +96,7 @@ def test_going_on_after_a_stop_equals_never_having_stopped(tiny_recipe: Make, tm
     run(recipe, tmp_path / "parts")
     expected, found = snapshot(whole), snapshot(parts)
     assert set(expected) == set(found)
+    assert ("lecam.fake" in found) == (recipe.losses.lecam > 0)
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, rtol=0, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}")
     losses = [
