@@ -103,9 +103,25 @@ class GeneratorSettings(Settings):
     """What SPADE normalises by: the worker's batch, the whole batch over all workers, or each image."""
     style_dim: NonNegativeInt = 0
     """Length of the style vector z; 0: none, the label map itself is the first feature map. The paper's VAE: 256."""
+    style_input: Literal["first", "everywhere"] = "first"
+    """Where z enters: a linear layer makes the first feature map of it (the paper's VAE), or it stands beside the label
+    map at every pixel, for the first convolution and every SPADE layer (the 3D noise of OASIS, a vector a picture)."""
+    style_encoder: bool = True
+    """Styles are those of photographs, which an encoder learns to find (VAE); false: noise only, as in OASIS."""
     modulation: Literal["auto", "pattern", "dense"] = "auto"
     """How gamma and beta are computed: once per distinct window of labels (exact, faster), at every pixel, or the
     faster of the two for each label map and resolution."""
+
+    @model_validator(mode="after")
+    def _check(self) -> GeneratorSettings:
+        if self.style_input == "everywhere" and not self.style_dim:
+            raise ValueError("style_input is 'everywhere', but style_dim is 0; make it 64, as in OASIS")
+        return self
+
+    @property
+    def style_channels(self) -> int:
+        """Channels of the style beside the label map's."""
+        return self.style_dim if self.style_input == "everywhere" else 0
 
     @property
     def doublings(self) -> int:

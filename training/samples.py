@@ -47,7 +47,7 @@ class SampleGrid:
         rows = list(self.rows)
         semantics = synthesis.generator.semantics(self.batch.codes)
         if synthesis.encoder is None:
-            rows.append(to_pixels(synthesis.generator(semantics)))
+            rows.append(to_pixels(synthesis.generator(semantics, self.noise if self.noise.shape[1] else None)))
         else:
             rows.append(to_pixels(synthesis.generator(semantics, synthesis.encoder(self.batch.pictures)[0])))
             rows.append(to_pixels(synthesis.generator(semantics, self.noise)))

@@ -74,7 +74,8 @@ class Part:
 
 
 class Synthesis(nn.Module):
-    """The generator as training runs it: a style, where it takes one, is that of the photograph itself (the VAE)."""
+    """The generator as training runs it: a style, where it takes one, is that of the photograph itself (the VAE), or
+    noise where there is no encoder."""
 
     def __init__(self, generator: Generator, encoder: StyleEncoder | None) -> None:
         super().__init__()
@@ -84,7 +85,7 @@ class Synthesis(nn.Module):
     def forward(self, semantics: Semantics, pictures: Tensor, noise: Tensor) -> tuple[Tensor, Tensor | None]:
         """Fakes `[N, 3, H, W]`, and the KL divergence of their styles, summed (None without an encoder)."""
         if self.encoder is None:
-            return self.generator(semantics), None
+            return self.generator(semantics, noise if noise.shape[1] else None), None
         mu, logvar = (losses.at_least_float32(value) for value in self.encoder(pictures))
         return self.generator(semantics, sample_style(mu, logvar, noise)), losses.kl_divergence(mu, logvar)
 

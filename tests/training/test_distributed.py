@@ -95,11 +95,11 @@ def recipes(tiny_recipe: Make) -> list[Recipe]:
         tiny_recipe(**in_parts),
         tiny_recipe(size=64, losses=regularised, discriminator={"augment": augment}),
         tiny_recipe(size=64, **segmentation),
-        tiny_recipe(**in_parts, **segmentation),
+        tiny_recipe(**in_parts, **segmentation, generator={"style_input": "everywhere", "style_encoder": False}),
     ]
 
 
-KINDS = ["plain", "with style", "in parts", "regularised", "segmentation", "segmentation in parts"]
+KINDS = ["plain", "with style", "in parts", "regularised", "segmentation", "segmentation with noise in parts"]
 
 
 @pytest.fixture(scope="module")

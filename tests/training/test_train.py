@@ -83,9 +83,14 @@ def test_a_run_leaves_a_usable_checkpoint_and_its_records(tiny_recipe: Make, tmp
         {},
         {"style_dim": 3},
         {"losses": {"lecam": 0.1, "r1": 1, "r1_every": 3}, "discriminator": {"augment": ["colour", "cutout"]}},
-        {"losses": {"lecam": 0.1, "feature_matching": 0}, "discriminator": {"kind": "segmentation"}},
+        {
+            "style_dim": 3,
+            "generator": {"style_input": "everywhere", "style_encoder": False},
+            "losses": {"lecam": 0.1, "feature_matching": 0},
+            "discriminator": {"kind": "segmentation"},
+        },
     ],
-    ids=["plain", "with style", "regularised", "segmentation"],
+    ids=["plain", "with style", "regularised", "segmentation with noise"],
 )
 def test_going_on_after_a_stop_equals_never_having_stopped(tiny_recipe: Make, tmp_path: Path, settings: dict) -> None:
     recipe = tiny_recipe(decay_steps=4, **settings)
