@@ -535,6 +535,28 @@ def evaluate(
     click.echo(f"Report: {out / 'report.html'}")
 
 
+@main.command("evaluate-style")
+@click.option("--checkpoint", required=True, help="Run directory or .safetensors file, with a style encoder.")
+@click.option("--reference", required=True, type=EXISTING, help="Parquet of label maps and photographs with moods.")
+@click.option("--learn-from", required=True, type=EXISTING, help="Parquet of photographs that teach the moods.")
+@click.option("--out", required=True, type=EXISTING, help="Folder for style.json and style.png.")
+@click.option("--column", default="mood", show_default=True, help="Column that names a photograph's mood.")
+@click.option("--maps", default=25, show_default=True, type=click.IntRange(1), help="Label maps to paint.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1), help="Of the photographs.")
+def evaluate_style(checkpoint: str, reference: Path, out: Path, **options: Any) -> None:
+    """See whether pictures take the mood of the photograph that gives their style.
+
+    \b
+    Example:
+      spadework evaluate-style --checkpoint runs/x --reference data/landscape/validation.parquet \
+        --learn-from data/landscape/train.parquet --out style/
+    """
+    from evaluation.style_transfer import evaluate_style as run
+
+    click.echo(run(checkpoint, reference, out, **options).summary())
+    click.echo(f"Grid: {out / 'style.png'}")
+
+
 @main.command("filter")
 @click.argument("images", type=EXISTING)
 @click.option("--scores", required=True, type=EXISTING, help="The scores.parquet that evaluate wrote.")

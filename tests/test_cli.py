@@ -44,6 +44,7 @@ OPTIONS = {
     "train-segmenter": "--out --weights --set",
     "evaluate": "--images --reference --segmenter --segmenter-weights --out --baseline --inception-weights --protocol "
     "--set --workers --batch-size --examples --cache --title",
+    "evaluate-style": "--checkpoint --reference --learn-from --out --column --maps --seed",
     "filter": "--scores --out --min-accuracy --min-mean-iou --max-feature-distance",
     "compare": "--out",
     "weights list": "",
