@@ -11,10 +11,11 @@ from pipeline.config import DiscriminatorSettings, LossSettings, Recipe
 from pipeline.labels import LabelSpace
 from training.data import Examples, TrainingData
 from training.discriminator import Discriminator
-from training.loop import TrainingState, Worker
 from training.regularise import LeCam, r1_penalty
 from training.rounds import begin_rounds
 from training.segmentation_discriminator import SegmentationDiscriminator
+from training.state import TrainingState
+from training.worker import Worker
 
 Make = Callable[..., Recipe]
 

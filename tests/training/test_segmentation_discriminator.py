@@ -12,7 +12,6 @@ from torch.nn.utils import parametrize
 from pipeline.config import DiscriminatorSettings, LossSettings, Recipe
 from pipeline.labels import LabelSpace
 from training.data import Examples, TrainingData
-from training.loop import TrainingState, Worker
 from training.rounds import begin_rounds
 from training.segmentation_discriminator import (
     IGNORED,
@@ -21,6 +20,8 @@ from training.segmentation_discriminator import (
     label_mix_mask,
     realness,
 )
+from training.state import TrainingState
+from training.worker import Worker
 
 SPACE = LabelSpace(classes=("a", "b", "c"), dont_care=255, instance_edges=True)
 Make = Callable[..., Recipe]
