@@ -159,7 +159,8 @@ class LossSettings(Settings):
     lecam: NonNegativeFloat = 0.0
     """Weight of LeCam regularisation (Tseng et al. 2021), for small sets: 0.01 to 0.3."""
     r1: NonNegativeFloat = 0.0
-    """Weight (gamma) of half the squared gradient of a photograph's mean score (R1; Mescheder et al. 2018)."""
+    """Weight (gamma) of half the squared gradient of a photograph's mean score (R1; Mescheder et al. 2018). Means over
+    patches have small gradients: 10 to 100."""
     r1_every: PositiveInt = 16
     """Steps from one R1 term to the next, each weighted by their number (lazily; Karras et al. 2020)."""
     perceptual: NonNegativeFloat = 10.0

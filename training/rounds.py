@@ -22,6 +22,7 @@ from training.segmentation_discriminator import (
 )
 
 Terms = dict[str, Tensor]
+AnyDiscriminator = Discriminator | SegmentationDiscriminator
 
 
 @dataclass(frozen=True)
@@ -51,14 +52,14 @@ class Round(Protocol):
         """What the discriminator pays, and its scores of the fakes and of the photographs."""
 
 
-def build_discriminator(recipe: Recipe) -> Discriminator | SegmentationDiscriminator:
+def build_discriminator(recipe: Recipe) -> AnyDiscriminator:
     """The discriminator that a recipe describes, with fresh weights from the global random state."""
     kind = SegmentationDiscriminator if recipe.discriminator.kind == "segmentation" else Discriminator
     return kind(recipe.discriminator, recipe.labels)
 
 
 def begin_rounds(
-    discriminator: nn.Module,
+    discriminator: AnyDiscriminator,
     codes: Sequence[Tensor],
     seeds: Sequence[Tensor],
     weights: LossSettings,
@@ -76,7 +77,6 @@ def begin_rounds(
             SegmentationRound(targets, mask, weights)
             for targets, mask in zip(balanced_targets(codes, space, workers=workers), masks, strict=True)
         ]
-    assert isinstance(discriminator, Discriminator)
     return [PatchRound(discriminator, part, weights) for part in codes]
 
 
@@ -107,7 +107,7 @@ class PatchRound:
 
     def _judge(self, discriminator: nn.Module, fake: Tensor, real: Tensor) -> tuple[Features, Features]:
         # One pass over [fake; real], so that one power iteration serves both.
-        features = discriminator(self.planes, torch.cat([fake.to(real.dtype), real]))
+        features = discriminator(self.planes, torch.cat([fake, real]))
         return losses.split_features([[losses.at_least_float32(layer) for layer in layers] for layers in features])
 
 
@@ -119,12 +119,11 @@ class SegmentationRound:
 
     def generator_terms(self, discriminator: nn.Module, fake: Tensor, real: Tensor) -> Terms:
         """The generator wants each pixel of its fakes taken for the class that it should be."""
-        logits = losses.at_least_float32(discriminator(fake.to(real.dtype)))
+        logits = losses.at_least_float32(discriminator(fake))
         return {"generator/gan": self.targets.real_loss(logits)}
 
     def discriminator_terms(self, discriminator: nn.Module, fake: Tensor, real: Tensor) -> tuple[Terms, Scores]:
         """Classes of photographs, fakes, and that a mixed picture gets the mixture of what its parts get."""
-        fake = fake.to(real.dtype)
         pictures = [fake, real, torch.where(self.mask, real, fake)] if self.weights.label_mix else [fake, real]
         of_fake, of_real, *of_mixed = losses.at_least_float32(discriminator(torch.cat(pictures))).chunk(
             len(pictures)

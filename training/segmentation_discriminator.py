@@ -33,6 +33,9 @@ class SegmentationDiscriminator(nn.Module):
     one another.
     """
 
+    score_maps = 1
+    """How many maps of scores (`realness`) a picture gets."""
+
     def __init__(self, settings: DiscriminatorSettings, space: LabelSpace) -> None:
         super().__init__()
         self.space = space

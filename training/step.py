@@ -21,7 +21,7 @@ from training import losses
 from training.augment import Augmentation
 from training.perceptual import PerceptualLoss
 from training.regularise import LeCam, r1_penalty
-from training.rounds import Round, Terms, begin_rounds
+from training.rounds import AnyDiscriminator, Round, Terms, begin_rounds
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -153,7 +153,7 @@ class GanStep:
     ) -> None:
         self.synthesis, self.discriminator = synthesis, discriminator
         self.bare_synthesis = cast(Synthesis, getattr(synthesis, "module", synthesis))
-        self.bare_discriminator = cast(nn.Module, getattr(discriminator, "module", discriminator))
+        self.bare_discriminator = cast(AnyDiscriminator, getattr(discriminator, "module", discriminator))
         self.weights = weights
         self.augment = augment
         self.perceptual = perceptual if weights.perceptual else None
@@ -162,8 +162,7 @@ class GanStep:
         self.reuse_fake = settings.reuse_fake
         self.precision = PRECISIONS[settings.precision]
         device = next(discriminator.parameters()).device
-        scales = len(getattr(self.bare_discriminator, "scales", [None]))
-        self.lecam = LeCam(scales).to(device) if weights.lecam else None
+        self.lecam = LeCam(self.bare_discriminator.score_maps).to(device) if weights.lecam else None
         rate, discriminator_rate, betas = two_time_scale(settings)
         fp16 = settings.precision == "fp16"
         self.optimiser = Optimiser(synthesis.parameters(), rate=rate, betas=betas, fp16=fp16)
@@ -237,13 +236,14 @@ class GanStep:
         weights, batch, shown = self.weights, part.batch, part.shown
         with self._autocast(batch):
             fake, kl = self.synthesis(part.semantics, batch.pictures, batch.noise[0])
+            fake = fake.to(batch.pictures.dtype)
             terms = part.round.generator_terms(
                 self.bare_discriminator, shown.pictures(fake), shown.pictures(batch.pictures)
             )
             if self.perceptual:
                 terms["generator/perceptual"] = weights.perceptual * self.perceptual(fake, batch.pictures)
             if weights.pixel:
-                terms["generator/pixel"] = weights.pixel * F.l1_loss(fake.to(batch.pictures.dtype), batch.pictures)
+                terms["generator/pixel"] = weights.pixel * F.l1_loss(fake, batch.pictures)
             if kl is not None:
                 # A sum over the batch: its gradients must be summed over workers and parts where others are averaged.
                 terms["generator/kl"] = weights.kl * self.workers * self.accumulate * kl
@@ -258,7 +258,9 @@ class GanStep:
         r1_due = weights.r1 > 0 and step % weights.r1_every == 0
         real = part.shown.pictures(part.batch.pictures).detach().requires_grad_(r1_due)
         with self._autocast(part.batch):
-            terms, scores = part.round.discriminator_terms(self.discriminator, part.shown.pictures(fake), real)
+            terms, scores = part.round.discriminator_terms(
+                self.discriminator, part.shown.pictures(fake.to(real.dtype)), real
+            )
             if self.lecam:
                 terms["discriminator/lecam"] = weights.lecam * self.lecam(scores.fake, scores.real)
             if weights.r1:

@@ -83,8 +83,12 @@ def test_r1_is_differentiable_in_the_weights(kind: str) -> None:
     assert checked >= 3
 
 
-def test_r1_has_its_turn_every_so_many_steps(tiny_recipe: Make) -> None:
-    recipe = tiny_recipe(losses={"r1": 2.0, "r1_every": 3, "feature_matching": 0})
+@pytest.mark.parametrize("kind", ["patchgan", "segmentation"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_r1_has_its_turn_every_so_many_steps(tiny_recipe: Make, kind: str, precision: str) -> None:
+    losses = {"r1": 2.0, "r1_every": 3, "feature_matching": 0}
+    discriminator = {"kind": kind, "augment": ["colour", "translation"]}
+    recipe = tiny_recipe(losses=losses, discriminator=discriminator, precision=precision)
     state = TrainingState(recipe, Worker(), None)
     batches = TrainingData(Examples(recipe.data.train, recipe)).batches()
     values = [float(state.step(next(batches), step)["discriminator/r1"]) for step in range(6)]
