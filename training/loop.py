@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pipeline.config import Recipe
 from pipeline.errors import InputError
+from pipeline.memory import keep_freed_memory
 from training.data import Examples, TrainingData
 from training.perceptual import load_perceptual_loss
 from training.run_folder import RunFolder
@@ -41,6 +42,7 @@ def train_worker(
     where a loss is no longer a number and the recipe allows no more rolling back.
     """
     settings = recipe.training
+    keep_freed_memory()
     with folder.locked() if worker.leads else nullcontext():
         # Build: the same initial weights on every worker, because they have the same seed.
         data = TrainingData(Examples(base / recipe.data.train, recipe), rank=worker.rank, workers=worker.count)
