@@ -178,21 +178,22 @@ class TrainingData:
         return record
 
     def batches(self, first_step: int = 0, *, pin: bool = False) -> Generator[Batch]:
-        """This worker's batches from a step on, without end, read and decoded ahead in threads."""
+        """This worker's batches from a step on, without end, read, decoded and put together ahead in threads."""
         step = first_step
-        queue: deque[list[Future[tuple[Example, torch.Tensor, int]]]] = deque()
-        pool = ThreadPoolExecutor(DECODERS, thread_name_prefix="decode")
+        queue: deque[Future[Batch]] = deque()
+        decoders = ThreadPoolExecutor(DECODERS, thread_name_prefix="decode")
+        collator = ThreadPoolExecutor(1, thread_name_prefix="collate")
         try:
             while True:
                 while len(queue) <= PREFETCHED:
                     self._read_ahead(step)
-                    queue.append([pool.submit(self.example, *record) for record in self.records(step)])
+                    parts = [decoders.submit(self.example, *record) for record in self.records(step)]
+                    queue.append(collator.submit(_join, parts, pin))
                     step += 1
-                examples, noise, seeds = zip(*(future.result() for future in queue.popleft()), strict=True)
-                batch = collate(list(examples), torch.stack(noise, dim=1), torch.tensor(seeds))
-                yield batch.pin_memory() if pin else batch
+                yield queue.popleft().result()
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            for pool in (decoders, collator):
+                pool.shutdown(wait=False, cancel_futures=True)
 
     def _read_ahead(self, step: int) -> None:
         """Read the next window bit by bit while this one is in use, and let go of those before.
@@ -208,3 +209,10 @@ class TrainingData:
         coming = self.shuffle.window(window.stop).groups
         ahead = math.ceil(len(coming) * (place - window.start) / (window.stop - window.start))
         self.examples.hold(held.union(coming), read=[*window.groups, *coming[:ahead]])
+
+
+def _join(parts: list[Future[tuple[Example, torch.Tensor, int]]], pin: bool) -> Batch:
+    """The batch of examples that are being made."""
+    examples, noise, seeds = zip(*(part.result() for part in parts), strict=True)
+    batch = collate(list(examples), torch.stack(noise, dim=1), torch.tensor(seeds))
+    return batch.pin_memory() if pin else batch
