@@ -156,7 +156,7 @@ def coco_stuff(root: Path, out: Path, **options: Any) -> None:
 
     \b
     Example:
-      spadework prepare coco-stuff datasets/coco_stuff --out data/coco_stuff --size 256x256
+      spadework prepare coco-stuff datasets/coco_stuff --out data/coco_stuff --size 286x286
     """
     from pipeline.datasets.coco_stuff import prepare as run
 
@@ -174,7 +174,7 @@ def ade20k(root: Path, out: Path, **options: Any) -> None:
 
     \b
     Example:
-      spadework prepare ade20k ADEChallengeData2016 --out data/ade20k --size 256x256
+      spadework prepare ade20k ADEChallengeData2016 --out data/ade20k --size 286x286
     """
     from pipeline.datasets.ade20k import prepare as run
 
@@ -210,12 +210,17 @@ def cityscapes(root: Path, out: Path, **options: Any) -> None:
     help="Processes on Ray, each on a GPU where there are any; 0: this process, without Ray.",
 )
 @click.option("--vgg-weights", type=EXISTING, help="Local file of torchvision's vgg19, for the perceptual loss.")
+@click.option("--segmenter", default="deeplab", show_default=True, help="Network that validates every few epochs ...")
+@click.option("--segmenter-weights", type=EXISTING, help="... and its weights  [default: no validation]")
 @click.option("--max-time", "max_minutes", type=MINUTES, metavar="MINUTES", help="Stop then, with a checkpoint.")
 @click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Override a field of the recipe.")
-def train(recipe: Path, out: Path, overrides: tuple[str, ...], **options: Any) -> None:
+def train(
+    recipe: Path, out: Path, overrides: tuple[str, ...], segmenter: str, segmenter_weights: Path | None, **options: Any
+) -> None:
     """Train the generator of a recipe.
 
-    Ctrl-C stops after the step at hand and leaves a checkpoint; the same command goes on from there.
+    Ctrl-C stops after the step at hand and leaves a checkpoint; the same command goes on from there. With
+    --segmenter-weights the run keeps its best weights, best.safetensors, beside the newest.
 
     \b
     Example:
@@ -225,7 +230,13 @@ def train(recipe: Path, out: Path, overrides: tuple[str, ...], **options: Any) -
     from training.train import train as run
 
     _show_log("training")
-    result = run(load_recipe(recipe, overrides), out, **options)
+    settings = load_recipe(recipe, overrides)
+    validate = None
+    if segmenter_weights:
+        from evaluation.validation import Validation
+
+        validate = Validation(settings, segmenter, segmenter_weights)
+    result = run(settings, out, validate=validate, **options)
     click.echo(f"{result.folder / 'generator.safetensors'}: {result.step} steps")
     if not result.finished:
         click.echo("Not all steps are done; the same command goes on.")
@@ -524,6 +535,28 @@ def evaluate(
         named[name] = Path(path)
     click.echo(summary(run(images, reference, out, baselines=named, protocols=chosen, **options)))
     click.echo(f"Report: {out / 'report.html'}")
+
+
+@main.command("evaluate-style")
+@click.option("--checkpoint", required=True, help="Run directory or .safetensors file, with a style encoder.")
+@click.option("--reference", required=True, type=EXISTING, help="Parquet of label maps and photographs with moods.")
+@click.option("--learn-from", required=True, type=EXISTING, help="Parquet of photographs that teach the moods.")
+@click.option("--out", required=True, type=EXISTING, help="Folder for style.json and style.png.")
+@click.option("--column", default="mood", show_default=True, help="Column that names a photograph's mood.")
+@click.option("--maps", default=25, show_default=True, type=click.IntRange(1), help="Label maps to paint.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1), help="Of the photographs.")
+def evaluate_style(checkpoint: str, reference: Path, out: Path, **options: Any) -> None:
+    """See whether pictures take the mood of the photograph that gives their style.
+
+    \b
+    Example:
+      spadework evaluate-style --checkpoint runs/x --reference data/landscape/validation.parquet \
+        --learn-from data/landscape/train.parquet --out style/
+    """
+    from evaluation.style_transfer import evaluate_style as run
+
+    click.echo(run(checkpoint, reference, out, **options).summary())
+    click.echo(f"Grid: {out / 'style.png'}")
 
 
 @main.command("filter")

@@ -45,9 +45,11 @@ def build_generator(recipe: Recipe) -> Generator:
 
 
 def build_encoder(recipe: Recipe) -> StyleEncoder | None:
-    """The style encoder that goes with it, or None where the generator takes no style."""
-    dim = recipe.generator.style_dim
-    return StyleEncoder(recipe.generator.channels, dim) if dim else None
+    """The style encoder that goes with it, or None where the generator takes no style, or noise only."""
+    settings = recipe.generator
+    return (
+        StyleEncoder(settings.channels, settings.style_dim) if settings.style_dim and settings.style_encoder else None
+    )
 
 
 def save_generator(

@@ -57,8 +57,35 @@ class DataSettings(Settings):
     """Rows of the pictures that the generator makes."""
     width: PositiveInt
     """Columns of the pictures that the generator makes."""
+    preprocess: Literal["fixed", "resize_and_crop", "scale_width", "scale_short_side", "none"] = "fixed"
+    """How training records are resized before a random part of `width` x `height` is cut out of them: to that very
+    size; to a width of `load_size` with the proportions of the crop (286 for 256x256 in the public training); to a
+    width, or a short side, of `load_size` with the record's own proportions; or not at all. Label maps always by
+    nearest neighbour."""
+    load_size: PositiveInt | None = None
+    """What records are resized to before cropping; only where `preprocess` says so."""
+    resample: Literal["lanczos", "bicubic"] = "lanczos"
+    """How photographs are resized, antialiased either way."""
     flip: bool = True
     """Mirror half of the training pairs."""
+    window_mib: PositiveInt = 512
+    """Encoded records among which an epoch is shuffled, and of which a worker holds up to three times as much. A larger
+    data set is read in such windows, of row groups in random order; a smaller one is shuffled as a whole."""
+
+    @model_validator(mode="after")
+    def _check(self) -> DataSettings:
+        takes_size = self.preprocess not in ("fixed", "none")
+        if takes_size != (self.load_size is not None):
+            fix = "give it" if takes_size else "leave it out, or take another preprocess"
+            raise ValueError(f"load_size is {self.load_size} with preprocess '{self.preprocess}'; {fix}")
+        if self.load_size is not None:
+            short = self.preprocess == "scale_short_side"
+            least = min(self.height, self.width) if short else self.width
+            if self.load_size < least:
+                raise ValueError(
+                    f"load_size is {self.load_size}, but crops are {self.width}x{self.height}; make it {least} or more"
+                )
+        return self
 
 
 class GeneratorSettings(Settings):
@@ -76,9 +103,25 @@ class GeneratorSettings(Settings):
     """What SPADE normalises by: the worker's batch, the whole batch over all workers, or each image."""
     style_dim: NonNegativeInt = 0
     """Length of the style vector z; 0: none, the label map itself is the first feature map. The paper's VAE: 256."""
+    style_input: Literal["first", "everywhere"] = "first"
+    """Where z enters: a linear layer makes the first feature map of it (the paper's VAE), or it stands beside the label
+    map at every pixel, for the first convolution and every SPADE layer (the 3D noise of OASIS, a vector a picture)."""
+    style_encoder: bool = True
+    """Styles are those of photographs, which an encoder learns to find (VAE); false: noise only, as in OASIS."""
     modulation: Literal["auto", "pattern", "dense"] = "auto"
     """How gamma and beta are computed: once per distinct window of labels (exact, faster), at every pixel, or the
     faster of the two for each label map and resolution."""
+
+    @model_validator(mode="after")
+    def _check(self) -> GeneratorSettings:
+        if self.style_input == "everywhere" and not self.style_dim:
+            raise ValueError("style_input is 'everywhere', but style_dim is 0; make it 64, as in OASIS")
+        return self
+
+    @property
+    def style_channels(self) -> int:
+        """Channels of the style beside the label map's."""
+        return self.style_dim if self.style_input == "everywhere" else 0
 
     @property
     def doublings(self) -> int:
@@ -87,23 +130,39 @@ class GeneratorSettings(Settings):
 
 
 class DiscriminatorSettings(Settings):
-    """The multi-scale patch discriminator (Appendix A)."""
+    """The generator's opponent, and what is done to pictures before it sees them."""
 
+    kind: Literal["patchgan", "segmentation"] = "patchgan"
+    """The multi-scale patch discriminator (Appendix A), or the segmentation U-Net of OASIS (Sushko et al. 2021), which
+    names the class of every pixel, or calls it fake."""
     channels: PositiveInt = 64
     """Width of the first layer (the public `ndf`)."""
     scales: PositiveInt = 2
-    """How many copies look at the picture, each at half the resolution of the one before."""
+    """How many copies look at the picture, each at half the resolution of the one before (`patchgan` only)."""
     layers: Annotated[int, Field(ge=2)] = 4
-    """Convolutions before the last one (the public `n_layers_D`)."""
+    """Convolutions before the last one (the public `n_layers_D`); with `segmentation` the halvings of the resolution,
+    6 in OASIS."""
+    augment: tuple[Literal["colour", "translation", "cutout"], ...] = ()
+    """DiffAugment (Zhao et al. 2020): changes to every picture, real or fake, that the discriminator sees; for sets of
+    a few hundred photographs."""
 
 
 class LossSettings(Settings):
     """Terms of the objective and their weights (Appendix A); 0 switches a term off."""
 
     gan: Literal["hinge", "least_squares", "original", "wasserstein"] = "hinge"
-    """The adversarial loss."""
+    """The adversarial loss of patch discriminators; a segmentation discriminator's is its cross-entropy."""
     feature_matching: NonNegativeFloat = 10.0
-    """Weight of the L1 distance between the discriminator's features of real and synthesized pictures."""
+    """Weight of the L1 distance between the patch discriminator's features of real and synthesized pictures."""
+    label_mix: NonNegativeFloat = 10.0
+    """Weight of the consistency of a segmentation discriminator on pictures mixed along class borders (LabelMix)."""
+    lecam: NonNegativeFloat = 0.0
+    """Weight of LeCam regularisation (Tseng et al. 2021), for small sets: 0.01 to 0.3."""
+    r1: NonNegativeFloat = 0.0
+    """Weight (gamma) of half the squared gradient of a photograph's mean score (R1; Mescheder et al. 2018). Means over
+    patches have small gradients: 10 to 100."""
+    r1_every: PositiveInt = 16
+    """Steps from one R1 term to the next, each weighted by their number (lazily; Karras et al. 2020)."""
     perceptual: NonNegativeFloat = 10.0
     """Weight of the VGG19 loss; without a weights file for it the term is off, and the log says so."""
     pixel: NonNegativeFloat = 0.0
@@ -122,6 +181,9 @@ class TrainingSettings(Settings):
     """The last so many steps lower the learning rates linearly to 0."""
     batch_size: PositiveInt = 32
     """Pictures per step over all workers."""
+    accumulate: PositiveInt = 1
+    """Parts in which a worker's share of the batch goes through, one after the other, for batches that do not fit into
+    memory. The same step for `generator.statistics: instance`; batch statistics become those of a part."""
     learning_rate: PositiveFloat = 2e-4
     """The base rate; with two time scales the generator takes half of it and the discriminator double."""
     two_time_scale: bool = True
@@ -137,6 +199,17 @@ class TrainingSettings(Settings):
     """Of the initial weights, the shuffling and the flips."""
     checkpoint_every: PositiveInt = 500
     """Steps between checkpoints."""
+    keep_checkpoints: PositiveInt = 2
+    """How many of the last checkpoints stay."""
+    rollbacks: NonNegativeInt = 0
+    """How often a run whose loss is no longer a number goes back to its last checkpoint, and on with other batches,
+    before it gives up."""
+    validate_every: PositiveInt = 5
+    """Epochs between validations, where a segmenter is given for them."""
+    validation_maps: PositiveInt = 200
+    """The first so many validation records are used for it."""
+    best_by: Literal["mean_iou", "accuracy", "frechet"] = "mean_iou"
+    """The validation score by which the best weights are kept; the distance is on the segmenter's features."""
     log_every: PositiveInt = 10
     """Steps between entries in TensorBoard."""
     sample_every: PositiveInt = 250
@@ -146,6 +219,8 @@ class TrainingSettings(Settings):
     def _check(self) -> TrainingSettings:
         if self.decay_steps > self.steps:
             raise ValueError(f"decay_steps is {self.decay_steps}, more than the {self.steps} steps in all")
+        if self.batch_size % self.accumulate:
+            raise ValueError(f"batch_size is {self.batch_size}, which accumulate {self.accumulate} does not divide")
         return self
 
 
@@ -208,8 +283,22 @@ class Recipe(Settings):
             )
 
     def _check_discriminator(self) -> None:
-        """Its normalised layers need more than one patch at every scale."""
+        """Halvings must come out even; a patch discriminator's normalised layers need several patches a scale."""
+        if self.losses.r1 and self.training.precision == "fp16":
+            raise ValueError("losses.r1 takes gradients of gradients, too small for fp16; take training.precision bf16")
         height, width = self.data.height, self.data.width
+        if self.discriminator.kind == "segmentation":
+            if self.losses.feature_matching:
+                raise ValueError(
+                    f"losses.feature_matching is {self.losses.feature_matching:g}, but a segmentation discriminator "
+                    "has no patch features to match; set it to 0"
+                )
+            if height % 2**self.discriminator.layers or width % 2**self.discriminator.layers:
+                raise ValueError(
+                    f"discriminator.layers {self.discriminator.layers} halve {width}x{height} pictures to a fraction "
+                    "of a pixel; take fewer"
+                )
+            return
         for _ in range(self.discriminator.scales - 1):
             height, width = (height + 1) // 2, (width + 1) // 2
         for _ in range(self.discriminator.layers - 1):

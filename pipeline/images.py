@@ -6,6 +6,7 @@ import io
 import struct
 import zlib
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 from PIL import Image
@@ -14,6 +15,9 @@ from pipeline.errors import InputError
 
 Palette = Mapping[tuple[int, int, int], int]
 """Colours of an RGB label map and the ids that they stand for."""
+
+Resample = Literal["lanczos", "bicubic"]
+"""How photographs are resized; bicubic is that of the public SPADE training."""
 
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 """What Pillow raises for bytes that are not a whole picture."""
@@ -112,11 +116,11 @@ def resize_ids(ids: np.ndarray, height: int, width: int) -> np.ndarray:
     return ids[rows[:, None], columns[None, :]]
 
 
-def resize_image(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Lanczos resizing of a photograph, uint8 `[H, W, 3]`, with antialiasing where it shrinks."""
+def resize_image(image: np.ndarray, height: int, width: int, *, resample: Resample = "lanczos") -> np.ndarray:
+    """Resizing of a photograph, uint8 `[H, W, 3]`, with antialiasing where it shrinks."""
     if image.shape[:2] == (height, width):
         return image
-    return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
+    return np.array(Image.fromarray(image).resize((width, height), Image.Resampling[resample.upper()]))
 
 
 def _open(data: bytes) -> Image.Image:

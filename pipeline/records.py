@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from pipeline.errors import InputError
-from pipeline.images import Palette, decode_image, decode_label, encode_png, resize_ids, resize_image
+from pipeline.images import Palette, Resample, decode_image, decode_label, encode_png, resize_ids, resize_image
 from pipeline.schema import METADATA_KEY, PICTURE, RECORD_FIELDS, DatasetInfo, Record
 
 __all__ = [
@@ -200,13 +200,13 @@ def _decode_cell(row: Mapping[str, Any], column: str, decode: Any) -> np.ndarray
         raise InputError(f"record '{row['id']}': {column} {error}") from None
 
 
-def resize_record(record: Record, height: int, width: int) -> Record:
-    """The record at another size: ids by nearest neighbour, the photograph by Lanczos with antialiasing."""
+def resize_record(record: Record, height: int, width: int, *, resample: Resample = "lanczos") -> Record:
+    """The record at another size: ids by nearest neighbour, the photograph with antialiasing."""
     return replace(
         record,
         label=resize_ids(record.label, height, width),
         instance=None if record.instance is None else resize_ids(record.instance, height, width),
-        image=None if record.image is None else resize_image(record.image, height, width),
+        image=None if record.image is None else resize_image(record.image, height, width, resample=resample),
     )
 
 

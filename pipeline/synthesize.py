@@ -198,7 +198,7 @@ def _check(plan: Plan, weights: Weights, choice: StyleChoice, *, samples: int, k
         )
     if choice.kind != "noise" and weights.encoder is None:
         raise InputError("the checkpoint has no style encoder, so photographs cannot give the style")
-    if style and keep_size:
+    if style and keep_size and not recipe.generator.style_channels:
         raise InputError(
             f"a generator with style makes pictures of one size, {recipe.data.width}x{recipe.data.height}; "
             "leave out --keep-size"

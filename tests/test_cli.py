@@ -35,7 +35,7 @@ OPTIONS = {
     "prepare coco-stuff": "--out --size --workers --skip-bad",
     "prepare ade20k": "--out --size --workers --skip-bad",
     "prepare cityscapes": "--out --size --workers --skip-bad",
-    "train": "--out --workers --vgg-weights --max-time --set",
+    "train": "--out --workers --vgg-weights --segmenter --segmenter-weights --max-time --set",
     "synthesize": "--input --checkpoint --output --samples --seed --label-column --id-column --instance-column "
     "--palette --keep-size --style --style-column --style-rows --style-interpolate --truncation --format --precision "
     "--max-rejects --actors --threads --gpus-per-actor --export",
@@ -44,6 +44,7 @@ OPTIONS = {
     "train-segmenter": "--out --weights --set",
     "evaluate": "--images --reference --segmenter --segmenter-weights --out --baseline --inception-weights "
     "--lpips-weights --fid-reference --protocol --set --workers --batch-size --examples --cache --title",
+    "evaluate-style": "--checkpoint --reference --learn-from --out --column --maps --seed",
     "filter": "--scores --out --min-accuracy --min-mean-iou --max-feature-distance",
     "compare": "--out",
     "weights list": "",

@@ -14,6 +14,10 @@ from pipeline.errors import InputError
 
 CONTESTANTS = ("dense-fp32", "pattern-fp32", "dense-bf16", "pattern-bf16")
 """How gamma and beta are computed, and the precision; the first is the one all are compared with."""
+LADDER = ("plain", "patterns", "kept-memory", "channels-last", "fused-adam", "reused-fakes", "bf16")
+"""Other contestants: a plain eager float32 loop of the same networks, and what each change adds to those before it."""
+EVERYTHING = frozenset(LADDER) - {"patterns", "reused-fakes", "bf16"}
+"""What `CONTESTANTS` have of the ladder."""
 
 
 def bench_train(
@@ -31,10 +35,12 @@ def bench_train(
     """
     import torch
 
-    names = (CONTESTANTS[0], *(name for name in contestants or CONTESTANTS if name != CONTESTANTS[0]))
-    unknown = [name for name in names if name not in CONTESTANTS]
+    known = (*CONTESTANTS, *LADDER)
+    unknown = [name for name in contestants if name not in known]
     if unknown:
-        raise InputError(f"unknown contestant '{unknown[0]}'; there are {', '.join(CONTESTANTS)}")
+        raise InputError(f"unknown contestant '{unknown[0]}'; there are {', '.join(known)}")
+    first = LADDER[0] if contestants and set(contestants) <= set(LADDER) else CONTESTANTS[0]
+    names = (first, *(name for name in contestants or CONTESTANTS if name != first))
     if load.size:
         height, width = load.size
         fields = recipe.model_dump(mode="json")
@@ -54,37 +60,57 @@ def bench_train(
 
 def build(name: str, recipe: dict[str, Any], codes: np.ndarray, device: str, threads: int) -> Steps:
     """Make a contestant, in its own process."""
-    modulation, precision = name.split("-")
+    if name in LADDER:
+        changes = frozenset(LADDER[: LADDER.index(name) + 1])
+        modulation, precision = "pattern" if "patterns" in changes else "dense", "bf16" if "bf16" in changes else "fp32"
+        recipe["training"]["reuse_fake"] = "reused-fakes" in changes
+    else:
+        changes = EVERYTHING
+        modulation, precision = name.split("-")
     recipe["generator"]["modulation"] = modulation
     recipe["training"]["precision"] = precision
     recipe["losses"]["perceptual"] = 0
-    return Steps(parse_recipe(recipe, source="bench"), codes, device, threads)
+    return Steps(parse_recipe(recipe, source="bench"), codes, device, threads, changes)
 
 
 class Steps:
     """Training steps on one batch of label maps and pictures of noise, from the same weights in every process."""
 
-    def __init__(self, recipe: Recipe, codes: np.ndarray, device: str, threads: int) -> None:
+    def __init__(
+        self, recipe: Recipe, codes: np.ndarray, device: str, threads: int, changes: frozenset[str] = EVERYTHING
+    ) -> None:
         import torch
 
         from pipeline.checkpoints import build_encoder, build_generator
         from pipeline.memory import keep_freed_memory
-        from training.discriminator import Discriminator
+        from training.rounds import build_discriminator
         from training.step import Batch, GanStep, Synthesis
 
         torch.set_num_threads(threads)
-        keep_freed_memory()
+        if "kept-memory" in changes:
+            keep_freed_memory()
+        layout = torch.channels_last if "channels-last" in changes else torch.contiguous_format
         torch.manual_seed(0)
         self.device = torch.device(device)
         synthesis = Synthesis(build_generator(recipe), build_encoder(recipe))
-        discriminator = Discriminator(recipe.discriminator, recipe.labels)
+        discriminator = build_discriminator(recipe)
         for network in (synthesis, discriminator):
-            network.to(self.device).to(memory_format=torch.channels_last).train()
-        self.step = GanStep(synthesis, discriminator, weights=recipe.losses, settings=recipe.training)
+            network.to(self.device).to(memory_format=layout).train()
+        self.step = GanStep(
+            synthesis,
+            discriminator,
+            weights=recipe.losses,
+            settings=recipe.training,
+            augment=recipe.discriminator.augment,
+        )
+        if "fused-adam" not in changes:
+            for optimiser in (self.step.optimiser, self.step.discriminator_optimiser):
+                group = optimiser.adam.param_groups[0]
+                optimiser.adam = torch.optim.Adam(optimiser.parameters, lr=group["lr"], betas=group["betas"])
         count, height, width = codes.shape
-        pictures = torch.rand(count, 3, height, width) * 2 - 1
+        pictures = (torch.rand(count, 3, height, width) * 2 - 1).contiguous(memory_format=layout)
         noise = torch.randn(2, count, recipe.generator.style_dim)
-        self.batch = Batch(torch.from_numpy(codes), pictures, noise).to(self.device)
+        self.batch = Batch(torch.from_numpy(codes), pictures, noise, torch.arange(count)).to(self.device)
 
     def lap(self) -> np.ndarray:
         """One step; what is compared are its losses."""

@@ -1,27 +1,34 @@
-"""Batches for training: which records a step sees is a function of the seed and the step alone.
+"""Batches for training: which records a step sees, and how, is a function of the seed and the step alone.
 
-A step takes the next `batch_size` records of an endless sequence, one random order of all records after another.
-Each of W workers decodes its own slice of them. Hence the same batches for any number of workers, and resuming at a
+A step takes the next `batch_size` records of an endless sequence (`training.shuffle`). Each of W workers reads and
+decodes its own slice of them, ahead of the step. Hence the same batches for any number of workers, and resuming at a
 step needs no other state than the step.
 """
 
 from __future__ import annotations
 
-import functools
+import math
+from bisect import bisect_right
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 
 from pipeline.config import Recipe
 from pipeline.errors import InputError
 from pipeline.labels import encode
 from pipeline.noise import record_seed
-from pipeline.records import check_dataset, decode_record, iter_rows, resize_record
+from pipeline.records import check_dataset, decode_record, resize_record
+from pipeline.schema import Record
+from training.preprocess import crop_and_flip, resize
+from training.shuffle import Shuffle, find_row_groups
 from training.step import Batch
 
 PREFETCHED = 3
@@ -53,49 +60,75 @@ def check_fits(path: Path, recipe: Recipe) -> None:
         )
 
 
-class Examples:
-    """The records of a data set at the recipe's size, by position; safe to use from several threads."""
+def check_shares(recipe: Recipe, workers: int) -> None:
+    """Refuse a batch that does not come apart into equal parts for the workers (`InputError`)."""
+    size, parts = recipe.training.batch_size, recipe.training.accumulate
+    if size % (workers * parts):
+        accumulating = f" in {parts} parts each (training.accumulate)" if parts > 1 else ""
+        raise InputError(
+            f"training.batch_size is {size}, which {workers} workers cannot share evenly{accumulating}; "
+            f"make it a multiple of {workers * parts}"
+        )
 
-    def __init__(self, path: Path, recipe: Recipe, *, limit: int | None = None) -> None:
-        """Reads the encoded records; raises `InputError` where they do not fit the recipe, before any is decoded."""
+
+class Examples:
+    """The records of a data set by number, read a row group at a time; safe to use from several threads."""
+
+    def __init__(self, path: Path, recipe: Recipe) -> None:
+        """Looks at the footers and ids; raises `InputError` where they do not fit the recipe."""
         check_fits(path, recipe)
         self.recipe = recipe
-        self.rows = []
-        for row in iter_rows(path, ("id", "label", "instance", "image")):
-            self.rows.append(row)
-            if len(self.rows) == limit:
-                break
-        self._cache: dict[int, Example] = {}
-        self._room = CACHE_BYTES
+        self.groups = find_row_groups(path)
+        self._firsts = [group.first for group in self.groups]
+        self._tables: dict[int, Future[pa.Table]] = {}
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="read")
+        self._lock = Lock()
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return sum(group.rows for group in self.groups)
 
     def __getitem__(self, index: int) -> Example:
-        """Decode, resize and encode a record; `InputError` names one that is broken."""
-        if index in self._cache:
-            return self._cache[index]
+        """A record at the recipe's size, all of it, as validation wants it; `InputError` names one that is broken."""
         data = self.recipe.data
-        record = resize_record(decode_record(self.rows[index], need_image=True), data.height, data.width)
+        return self.encode(resize_record(self.record(index), data.height, data.width, resample=data.resample))
+
+    def record(self, index: int) -> Record:
+        """A record as it is stored, decoded; waits until its row group has been read."""
+        number = bisect_right(self._firsts, index) - 1
+        table = self._request(number).result()
+        row: dict[str, Any] = table.slice(index - self._firsts[number], 1).to_pylist()[0]
+        return decode_record(row, need_image=True)
+
+    def encode(self, record: Record) -> Example:
+        """The codes of a record's label map, with its photograph."""
         assert record.image is not None
         try:
             codes = encode(record.label, record.instance, self.recipe.labels)
         except InputError as error:
             raise InputError(f"record '{record.id}': {error}") from None
-        example = Example(record.id, codes, record.image)
-        size = codes.nbytes + example.picture.nbytes
-        if size <= self._room:
-            self._room -= size
-            self._cache[index] = example
-        return example
+        return Example(record.id, codes, record.image)
+
+    def hold(self, groups: Collection[int], *, read: Collection[int] = ()) -> None:
+        """Let go of all row groups but these, and begin to read some of them in a thread."""
+        with self._lock:
+            self._tables = {number: table for number, table in self._tables.items() if number in groups}
+        for number in read:
+            self._request(number)
+
+    def _request(self, number: int) -> Future[pa.Table]:
+        with self._lock:
+            if number not in self._tables:
+                self._tables[number] = self._reader.submit(self.groups[number].read)
+            return self._tables[number]
 
 
-def collate(examples: list[Example], noise: torch.Tensor | None = None) -> Batch:
-    """Examples to a batch; `noise` `[2, N, style_dim]`."""
+def collate(examples: list[Example], noise: torch.Tensor | None = None, seeds: torch.Tensor | None = None) -> Batch:
+    """Examples to a batch; `noise` `[2, N, style_dim]`, `seeds` `[N]`."""
     codes = torch.from_numpy(np.stack([example.codes for example in examples]))
     pictures = torch.from_numpy(np.stack([example.picture for example in examples]))
     pictures = pictures.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)  # channels_last in memory
-    return Batch(codes, pictures, torch.zeros(2, len(examples), 0) if noise is None else noise)
+    noise = torch.zeros(2, len(examples), 0) if noise is None else noise
+    return Batch(codes, pictures, noise, torch.arange(len(examples)) if seeds is None else seeds)
 
 
 class TrainingData:
@@ -104,51 +137,82 @@ class TrainingData:
     def __init__(self, examples: Examples, *, rank: int = 0, workers: int = 1) -> None:
         self.examples = examples
         self.recipe = examples.recipe
+        check_shares(self.recipe, workers)
         self.rank = rank
         self.share = self.recipe.training.batch_size // workers
-        if self.share * workers != self.recipe.training.batch_size:
-            raise InputError(
-                f"training.batch_size is {self.recipe.training.batch_size}, which {workers} workers cannot share "
-                f"evenly; make it a multiple of {workers}"
-            )
+        window = self.recipe.data.window_mib << 20
+        self.shuffle = Shuffle(examples.groups, seed=self.recipe.training.seed, window_bytes=window)
+        self._cache: dict[int, Record] = {}
+        self._room = CACHE_BYTES // workers
 
     def records(self, step: int) -> list[tuple[int, int]]:
-        """The (epoch, index) of each record that this worker sees at a step, counted from 0."""
+        """The (epoch, number) of each record that this worker sees at a step, counted from 0."""
         first = step * self.recipe.training.batch_size + self.rank * self.share
-        places = [divmod(place, len(self.examples)) for place in range(first, first + self.share)]
-        return [(epoch, int(self._order(epoch)[place])) for epoch, place in places]
+        return [self.shuffle.record(place) for place in range(first, first + self.share)]
 
-    @functools.lru_cache(maxsize=2)  # noqa: B019 - lives as long as the run
-    def _order(self, epoch: int) -> np.ndarray:
-        return np.random.default_rng([self.recipe.training.seed, epoch]).permutation(len(self.examples))
+    def ends_epoch(self, step: int, every: int) -> bool:
+        """Whether the latest of `step` steps has come to the end of an epoch whose number `every` divides."""
+        size = every * len(self.examples)
+        batch = self.recipe.training.batch_size
+        return step * batch // size > (step - 1) * batch // size
 
-    def example(self, epoch: int, index: int) -> tuple[Example, torch.Tensor]:
-        """A record as augmented in an epoch, and its noise `[2, style_dim]`."""
-        example = self.examples[index]
+    def example(self, epoch: int, index: int) -> tuple[Example, torch.Tensor, int]:
+        """A record as augmented in an epoch, its noise `[2, style_dim]`, and the seed of what else is drawn for it."""
+        record = self._resized(index)
         # The record's own stream: not disturbed by its neighbours, the worker or the number of threads.
-        generator = torch.Generator().manual_seed(record_seed(self.recipe.training.seed, example.id, epoch))
-        flip = bool(torch.randint(2, (), generator=generator)) and self.recipe.data.flip
-        noise = torch.randn(2, self.recipe.generator.style_dim, generator=generator)
-        if flip:
-            example = Example(example.id, example.codes[:, ::-1].copy(), example.picture[:, ::-1].copy())
-        return example, noise
+        seed = record_seed(self.recipe.training.seed, record.id, epoch)
+        random = torch.Generator().manual_seed(seed)
+        flip = bool(torch.randint(2, (), generator=random)) and self.recipe.data.flip
+        noise = torch.randn(2, self.recipe.generator.style_dim, generator=random)
+        return self.examples.encode(crop_and_flip(record, self.recipe.data, flip=flip, random=random)), noise, seed
+
+    def _resized(self, index: int) -> Record:
+        """A record decoded and resized, which is the same in every epoch."""
+        if index in self._cache:
+            return self._cache[index]
+        record = resize(self.examples.record(index), self.recipe.data)
+        size = sum(array.nbytes for array in (record.label, record.instance, record.image) if array is not None)
+        if size <= self._room:
+            self._room -= size
+            self._cache[index] = record
+        return record
 
     def batches(self, first_step: int = 0, *, pin: bool = False) -> Generator[Batch]:
-        """This worker's batches from a step on, without end, decoded ahead in threads."""
+        """This worker's batches from a step on, without end, read, decoded and put together ahead in threads."""
         step = first_step
-        queue: deque[list[Future[tuple[Example, torch.Tensor]]]] = deque()
-        pool = ThreadPoolExecutor(DECODERS, thread_name_prefix="decode")
+        queue: deque[Future[Batch]] = deque()
+        decoders = ThreadPoolExecutor(DECODERS, thread_name_prefix="decode")
+        collator = ThreadPoolExecutor(1, thread_name_prefix="collate")
         try:
             while True:
                 while len(queue) <= PREFETCHED:
-                    queue.append([pool.submit(self.example, *record) for record in self.records(step)])
+                    self._read_ahead(step)
+                    parts = [decoders.submit(self.example, *record) for record in self.records(step)]
+                    queue.append(collator.submit(_join, parts, pin))
                     step += 1
-                examples, noise = zip(*(future.result() for future in queue.popleft()), strict=True)
-                batch = collate(list(examples), torch.stack(noise, dim=1))
-                yield (
-                    Batch(batch.codes.pin_memory(), batch.pictures.pin_memory(), batch.noise.pin_memory())
-                    if pin
-                    else batch
-                )
+                yield queue.popleft().result()
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            for pool in (decoders, collator):
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    def _read_ahead(self, step: int) -> None:
+        """Read the next window bit by bit while this one is in use, and let go of those before.
+
+        What is being decoded belongs to the last few steps, which may reach back into the window before.
+        """
+        place = step * self.recipe.training.batch_size
+        window = self.shuffle.window(max(0, place - (PREFETCHED + 1) * self.recipe.training.batch_size))
+        held = set(window.groups)
+        while place >= window.stop:
+            window = self.shuffle.window(window.stop)
+            held.update(window.groups)
+        coming = self.shuffle.window(window.stop).groups
+        ahead = math.ceil(len(coming) * (place - window.start) / (window.stop - window.start))
+        self.examples.hold(held.union(coming), read=[*window.groups, *coming[:ahead]])
+
+
+def _join(parts: list[Future[tuple[Example, torch.Tensor, int]]], pin: bool) -> Batch:
+    """The batch of examples that are being made."""
+    examples, noise, seeds = zip(*(part.result() for part in parts), strict=True)
+    batch = collate(list(examples), torch.stack(noise, dim=1), torch.tensor(seeds))
+    return batch.pin_memory() if pin else batch

@@ -67,6 +67,11 @@ class Discriminator(nn.Module):
         self.scales = nn.ModuleList(PatchDiscriminator(settings, space.channels) for _ in range(settings.scales))
         settle_spectral_norm(self)
 
+    @property
+    def score_maps(self) -> int:
+        """How many maps of scores a picture gets."""
+        return len(self.scales)
+
     def planes(self, codes: Tensor) -> list[LabelPlanes]:
         """What `forward` needs to know of the label maps, codes int32 `[N, H, W]`; the weights do not matter to it."""
         return label_pyramid(codes, self.space, scales=len(self.scales), kernel=KERNEL, stride=STRIDE, padding=PADDING)

@@ -13,12 +13,16 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.config import Recipe, parse_recipe
 from pipeline.errors import InputError
 from pipeline.ray_session import prepare_environment, ray_session
 from training.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from training.loop import Progress
+    from training.samples import Validate
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +36,9 @@ ENVIRONMENT = {
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",
 }
 """Set where the user has not set them."""
-TIMEOUT_SECONDS = 300
-"""How long workers wait for one another in a reduction: longer than the leading one needs to draw and to save."""
+TIMEOUT_SECONDS = 1800
+"""How long workers wait for one another in a reduction: longer than the leading one needs to validate, draw and save.
+One that died is noticed at once, by its connections."""
 
 
 @contextmanager
@@ -52,11 +57,12 @@ def train_on_ray(
     *,
     workers: int,
     vgg_weights: Path | None,
+    validate: Validate | None,
     should_stop: Callable[[], bool],
-    watch: Callable[[int, float], None],
+    watch: Progress,
 ) -> int:
     """Train with `workers` processes inside `ray_for_training`; returns the steps done. `watch` is told of
-    steps and images per second.
+    steps and of what the workers have last reported.
 
     Workers that die are started again from the last checkpoint; an `InputError` in one of them is raised here.
     """
@@ -64,7 +70,7 @@ def train_on_ray(
 
     for attempt in range(RESTARTS + 1):
         try:
-            _fit(recipe, folder, workers, vgg_weights, should_stop, watch)
+            _fit(recipe, folder, workers, vgg_weights, validate, should_stop, watch)
             break
         except TrainingFailedError as failure:
             for error in getattr(failure, "worker_failures", {}).values():
@@ -82,8 +88,9 @@ def _fit(
     folder: RunFolder,
     workers: int,
     vgg_weights: Path | None,
+    validate: Validate | None,
     should_stop: Callable[[], bool],
-    watch: Callable[[int, float], None],
+    watch: Progress,
 ) -> None:
     """One life of a group of workers, watched from this thread."""
     import ray
@@ -100,6 +107,7 @@ def _fit(
             "folder": str(folder.path),
             "base": str(Path.cwd()),
             "vgg_weights": str(vgg_weights.absolute()) if vgg_weights else None,
+            "validate": validate,
         },
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpus, resources_per_worker={"CPU": 1}),
         torch_config=TorchConfig(backend="nccl" if gpus else "gloo", timeout_s=TIMEOUT_SECONDS),
@@ -124,7 +132,7 @@ def _fit(
                 folder.stop_file.touch()
             latest = folder.latest_stats()
             if latest:
-                watch(latest["step"], latest["images_per_second"])
+                watch(latest["step"], latest)
     finally:
         folder.stop_file.unlink(missing_ok=True)
         shutil.rmtree(storage, ignore_errors=True)
@@ -138,7 +146,8 @@ def _train_here(config: dict[str, Any]) -> None:
     from ray.train import get_context
     from ray.train.torch import get_device
 
-    from training.loop import Worker, train_worker
+    from training.loop import train_worker
+    from training.worker import Worker
 
     context = get_context()
     # Ray gives a worker as many threads as logical CPUs, which are bookkeeping.
@@ -150,6 +159,7 @@ def _train_here(config: dict[str, Any]) -> None:
         Worker(rank=context.get_world_rank(), count=context.get_world_size(), device=get_device()),
         base=Path(config["base"]),
         vgg_weights=Path(config["vgg_weights"]) if config["vgg_weights"] else None,
+        validate=config["validate"],
         should_stop=folder.stop_file.exists,
     )
 

@@ -33,7 +33,7 @@ class LabelPlanes:
     """Label channels of one scale: the pixel at p has the channels `vectors[index[p]]`."""
 
     index: Tensor
-    """int64 `[N, h, w]`, `1 .. U - 1`."""
+    """int64 `[N, h, w]`, below U."""
     vectors: Tensor
     """float32 `[U, C]`; row 0 (`OUTSIDE`) is zero."""
     windows: Windows
@@ -60,7 +60,8 @@ def label_pyramid(
 ) -> list[LabelPlanes]:
     """The label planes of every scale, each the average pooling (3x3, stride 2, padding left out) of the one before.
 
-    `codes` is int32 `[N, H, W]`; kernel, stride and padding are those of the convolution to come.
+    `codes` is int32 `[N, H, W]`, 0 where nothing is shown; kernel, stride and padding are those of the convolution to
+    come.
     """
     known = torch.arange(1, space.codes, device=codes.device)
     vectors = F.pad(one_hot(known.view(-1, 1, 1), space, torch.float32).flatten(1), (0, 0, 1, 0))  # [codes, C]
@@ -69,7 +70,8 @@ def label_pyramid(
     for scale in range(scales):
         if scale:
             pooled = strided_windows(index, 3, stride=2, padding=1)
-            inside = (pooled.bags != OUTSIDE).sum(dim=1, keepdim=True)
+            # None are inside where augmentation has blanked the label map (code 0), which is like outside.
+            inside = (pooled.bags != OUTSIDE).sum(dim=1, keepdim=True).clamp(min=1)
             vectors = F.pad(F.embedding_bag(pooled.bags, vectors, mode="sum") / inside, (0, 0, 1, 0))
             index = pooled.place + 1
         pyramid.append(LabelPlanes(index, vectors, strided_windows(index, kernel, stride=stride, padding=padding)))

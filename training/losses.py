@@ -30,6 +30,11 @@ FAKE: dict[str, Criterion] = {
 WANTED: dict[str, Criterion] = {**REAL, "hinge": lambda scores: -scores}
 
 
+def at_least_float32(value: Tensor) -> Tensor:
+    """For losses, whose long sums lose too much in half precision."""
+    return value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
+
+
 def score_loss(features: Features, criterion: Criterion) -> Tensor:
     """The mean over patches, then over scales, of what `criterion` says about the patch scores."""
     return torch.stack([criterion(layers[-1]).mean() for layers in features]).mean()

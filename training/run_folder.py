@@ -2,8 +2,10 @@
 
 recipe.yaml            the resolved recipe; another one is refused
 generator.safetensors  the averaged weights (and the style encoder's), replaced at every checkpoint
+best.safetensors       those with the best validation score so far, where a run is validated
 checkpoints/           the last few snapshots: all that changes during training, in safetensors
 samples/ tensorboard/ stats.jsonl
+summary.html           one page about the run, written when a call of `train` ends
 """
 
 from __future__ import annotations
@@ -26,8 +28,6 @@ from pipeline.config import Recipe, dump_recipe, load_recipe
 from pipeline.errors import InputError
 from pipeline.tensor_file import write_tensors
 
-KEPT = 2
-"""Snapshots that stay; older ones are removed."""
 LOCK_SECONDS = 30.0
 """How long to wait for another process to let go of the folder: workers of a killed driver live on for seconds."""
 
@@ -39,7 +39,9 @@ class RunFolder:
         self.path = Path(path).absolute()
         self.recipe_file = self.path / "recipe.yaml"
         self.weights = self.path / "generator.safetensors"
+        self.best = self.path / "best.safetensors"
         self.stats = self.path / "stats.jsonl"
+        self.summary = self.path / "summary.html"
         self.stop_file = self.path / ".stop"
 
     def claim(self, recipe: Recipe) -> bool:
@@ -68,8 +70,11 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder against other writers; `InputError` if one does not let go of it."""
-        with (self.path / ".lock").open("w") as file:
+        """Hold the folder against other writers; `InputError` if one does not let go of it.
+
+        The file of the lock holds the id of the process that has it.
+        """
+        with (self.path / ".lock").open("a+") as file:
             deadline = time.monotonic() + LOCK_SECONDS
             while True:
                 try:
@@ -77,10 +82,15 @@ class RunFolder:
                     break
                 except OSError:
                     if time.monotonic() > deadline:
+                        file.seek(0)
                         raise InputError(
-                            f"another process is training in {self.path}; wait for it or stop it"
+                            f"another process ({file.read() or 'of unknown id'}) is training in {self.path}; wait for "
+                            "it or stop it"
                         ) from None
                     time.sleep(0.2)
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
             yield
 
     def snapshots(self) -> list[Path]:
@@ -92,11 +102,11 @@ class RunFolder:
         found = self.snapshots()
         return int(found[-1].stem.removeprefix("step-")) if found else 0
 
-    def save_snapshot(self, step: int, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> Path:
-        """Write a snapshot (atomically), then remove those beyond the last few. `values` is JSON."""
+    def save_snapshot(self, step: int, tensors: Mapping[str, Tensor], values: Mapping[str, Any], *, keep: int) -> Path:
+        """Write a snapshot (atomically), then remove those before the last `keep`. `values` is JSON."""
         path = self.path / "checkpoints" / f"step-{step:08d}.safetensors"
         write_tensors(path, tensors, {"values": json.dumps({"step": step, **values})})
-        for old in self.snapshots()[:-KEPT]:
+        for old in self.snapshots()[:-keep]:
             old.unlink(missing_ok=True)
         return path
 
@@ -117,8 +127,16 @@ class RunFolder:
     def begin_stats(self, step: int) -> None:
         """Forget the entries of steps that will be done again."""
         if self.stats.exists():
-            kept = [line for line in self.stats.read_text().splitlines() if json.loads(line)["step"] <= step]
-            self.stats.write_text("".join(line + "\n" for line in kept))
+            kept = [json.dumps(entry) + "\n" for entry in self.read_stats() if entry["step"] <= step]
+            temporary = self.stats.with_name(f".stats.{os.getpid()}.tmp")
+            temporary.write_text("".join(kept))
+            temporary.replace(self.stats)
+
+    def read_stats(self) -> list[dict[str, Any]]:
+        """The entries of `stats.jsonl`; one that a kill cut short is left out."""
+        if not self.stats.exists():
+            return []
+        return [json.loads(line) for line in self.stats.read_text().rpartition("\n")[0].splitlines()]
 
     def latest_stats(self) -> dict[str, Any] | None:
         """The last whole entry of `stats.jsonl`."""

@@ -1,8 +1,9 @@
-"""Grids of samples: a few fixed validation records, each as label map, photograph and synthesized picture."""
+"""Pictures made while a run goes on: grids of a few fixed validation records, and what validation is made of."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,11 @@ from pipeline.noise import style_noise
 from training.data import Examples, collate
 from training.step import Synthesis
 
+Paint = Callable[[Sequence[str], np.ndarray], np.ndarray]
+"""From N record ids and their label codes, int32 `[N, H, W]`, to pictures, uint8 `[N, H, W, 3]`."""
+Validate = Callable[[Paint, torch.device], Mapping[str, float]]
+"""Scores of what `Paint` makes, by name: `TrainingSettings.best_by` is one of them. It must pickle."""
+
 COUNT = 6
 """Records in a grid, one a column."""
 
@@ -21,17 +27,15 @@ class SampleGrid:
     """The first records of the validation set, and how to draw what a generator makes of them."""
 
     def __init__(self, path: Path, recipe: Recipe, device: torch.device) -> None:
-        examples = Examples(path, recipe, limit=COUNT)
-        self.batch = collate([examples[index] for index in range(len(examples))]).to(device)
-        noise = [
-            style_noise(recipe.training.seed, examples[i].id, 0, recipe.generator.style_dim)
-            for i in range(len(examples))
-        ]
+        every = Examples(path, recipe)
+        examples = [every[index] for index in range(min(COUNT, len(every)))]
+        self.batch = collate(examples).to(device)
+        noise = [style_noise(recipe.training.seed, example.id, 0, recipe.generator.style_dim) for example in examples]
         self.noise = torch.stack(noise).to(device)
-        channels = np.stack([(examples[index].codes - 1) // 2 for index in range(len(examples))])
+        channels = np.stack([(example.codes - 1) // 2 for example in examples])
         self.rows = [
             recipe.labels.colour_table()[channels],
-            np.stack([examples[index].picture for index in range(len(examples))]),
+            np.stack([example.picture for example in examples]),
         ]
 
     @torch.no_grad()
@@ -43,7 +47,7 @@ class SampleGrid:
         rows = list(self.rows)
         semantics = synthesis.generator.semantics(self.batch.codes)
         if synthesis.encoder is None:
-            rows.append(to_pixels(synthesis.generator(semantics)))
+            rows.append(to_pixels(synthesis.generator(semantics, self.noise if self.noise.shape[1] else None)))
         else:
             rows.append(to_pixels(synthesis.generator(semantics, synthesis.encoder(self.batch.pictures)[0])))
             rows.append(to_pixels(synthesis.generator(semantics, self.noise)))
@@ -65,3 +69,17 @@ def to_pixels(pictures: torch.Tensor) -> np.ndarray:
     """Pictures `[N, 3, H, W]` in [-1, 1] to uint8 `[N, H, W, 3]`."""
     pixels = ((pictures.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
     return pixels.permute(0, 2, 3, 1).cpu().numpy()
+
+
+def painter(recipe: Recipe, synthesis: Synthesis) -> Paint:
+    """How a generator in evaluation mode paints records, each in a random style of its own where there are styles."""
+    device = next(synthesis.parameters()).device
+    seed, length = recipe.training.seed, recipe.generator.style_dim
+
+    @torch.no_grad()
+    def paint(ids: Sequence[str], codes: np.ndarray) -> np.ndarray:
+        semantics = synthesis.generator.semantics(torch.from_numpy(codes).to(device))
+        z = torch.stack([style_noise(seed, name, 0, length) for name in ids]).to(device) if length else None
+        return to_pixels(synthesis.generator(semantics, z))
+
+    return paint

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from pipeline.config import LossSettings, TrainingSettings
 from pipeline.networks.encoder import StyleEncoder, sample_style
 from pipeline.networks.generator import Generator
 from pipeline.networks.semantics import Semantics
+from pipeline.networks.spectral import still_spectral_norm
 from training import losses
-from training.discriminator import Discriminator
-from training.label_planes import LabelPlanes
+from training.augment import Augmentation
 from training.perceptual import PerceptualLoss
+from training.regularise import LeCam, r1_penalty
+from training.rounds import AnyDiscriminator, Round, Terms, begin_rounds
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+SCORE = "score/"
+"""Begins the names of what a step returns beside its losses: the discriminator's mean scores of real and of fake."""
 
 
 @dataclass(frozen=True)
@@ -32,19 +39,43 @@ class Batch:
     """float `[N, 3, H, W]` in [-1, 1]."""
     noise: Tensor
     """float `[2, N, style_dim]`, N(0, 1): for the fakes of the generator's step, then of the discriminator's."""
+    seeds: Tensor
+    """int64 `[N]`: of everything else that is drawn for a record in this step (see `training.draws`)."""
 
     def to(self, device: torch.device) -> Batch:
         """The batch on a device; the copy overlaps other work where the batch is in pinned memory."""
-        return Batch(*(value.to(device, non_blocking=True) for value in (self.codes, self.pictures, self.noise)))
+        return Batch(*(value.to(device, non_blocking=True) for value in self._tensors()))
+
+    def pin_memory(self) -> Batch:
+        """The batch in memory from which a GPU can copy by itself."""
+        return Batch(*(value.pin_memory() for value in self._tensors()))
+
+    def split(self, parts: int) -> list[Batch]:
+        """The batch in equal parts, in order."""
+        assert len(self.codes) % parts == 0, f"{len(self.codes)} maps in {parts} parts"
+        pieces = (value.chunk(parts, axis) for value, axis in zip(self._tensors(), (0, 0, 1, 0), strict=True))
+        return [Batch(*part) for part in zip(*pieces, strict=True)]
+
+    def _tensors(self) -> tuple[Tensor, ...]:
+        return self.codes, self.pictures, self.noise, self.seeds
 
 
-def at_least_float32(value: Tensor) -> Tensor:
-    """For losses, whose long sums lose too much in half precision."""
-    return value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
+@dataclass(frozen=True)
+class Part:
+    """A part of a batch, with all that both steps need to know of it and weights do not change."""
+
+    batch: Batch
+    semantics: Semantics
+    """The label maps for the generator."""
+    shown: Augmentation
+    """How the discriminator gets to see pictures and label maps."""
+    round: Round
+    """The label maps for the discriminator, and who pays what."""
 
 
 class Synthesis(nn.Module):
-    """The generator as training runs it: a style, where it takes one, is that of the photograph itself (the VAE)."""
+    """The generator as training runs it: a style, where it takes one, is that of the photograph itself (the VAE), or
+    noise where there is no encoder."""
 
     def __init__(self, generator: Generator, encoder: StyleEncoder | None) -> None:
         super().__init__()
@@ -54,8 +85,8 @@ class Synthesis(nn.Module):
     def forward(self, semantics: Semantics, pictures: Tensor, noise: Tensor) -> tuple[Tensor, Tensor | None]:
         """Fakes `[N, 3, H, W]`, and the KL divergence of their styles, summed (None without an encoder)."""
         if self.encoder is None:
-            return self.generator(semantics), None
-        mu, logvar = (at_least_float32(value) for value in self.encoder(pictures))
+            return self.generator(semantics, noise if noise.shape[1] else None), None
+        mu, logvar = (losses.at_least_float32(value) for value in self.encoder(pictures))
         return self.generator(semantics, sample_style(mu, logvar, noise)), losses.kl_divergence(mu, logvar)
 
 
@@ -70,10 +101,16 @@ class Optimiser:
         self.adam = torch.optim.Adam(self.parameters, lr=rate, betas=betas, fused=True)
         self.scaler = torch.amp.GradScaler(self.parameters[0].device.type, enabled=fp16)
 
-    def step(self, loss: Tensor) -> None:
-        """Back-propagate and update; the gradients stay until the next call."""
+    def clear(self) -> None:
+        """Forget the gradients."""
         self.adam.zero_grad(set_to_none=True)
+
+    def backward(self, loss: Tensor) -> None:
+        """Back-propagate, adding to the gradients that there are."""
         self.scaler.scale(loss).backward()
+
+    def update(self) -> None:
+        """Take the step; the gradients stay until they are cleared."""
         self.scaler.step(self.adam)
         self.scaler.update()
 
@@ -94,8 +131,13 @@ class GanStep:
 
     The discriminator's has fakes drawn afresh from the updated generator, unless the settings say otherwise.
 
+    With `settings.accumulate` the batch goes through in so many parts, one after the other, whose gradients are added
+    up: the step of the whole batch in less memory. Exactly so where SPADE normalises by the statistics of each image;
+    batch statistics are those of a part, and running ones are updated once a part.
+
     `synthesis` and `discriminator` may be wrapped in DistributedDataParallel. Each is called through its wrapper only
-    in its own step, so gradients are reduced once a step for each; the other network runs bare.
+    in its own step and its gradients are reduced with the last part only, so there is one reduction a step for each;
+    the other network runs bare.
     """
 
     def __init__(
@@ -105,17 +147,22 @@ class GanStep:
         *,
         weights: LossSettings,
         settings: TrainingSettings,
+        augment: Collection[str] = (),
         perceptual: PerceptualLoss | None = None,
         workers: int = 1,
     ) -> None:
         self.synthesis, self.discriminator = synthesis, discriminator
         self.bare_synthesis = cast(Synthesis, getattr(synthesis, "module", synthesis))
-        self.bare_discriminator = cast(Discriminator, getattr(discriminator, "module", discriminator))
+        self.bare_discriminator = cast(AnyDiscriminator, getattr(discriminator, "module", discriminator))
         self.weights = weights
+        self.augment = augment
         self.perceptual = perceptual if weights.perceptual else None
         self.workers = workers
+        self.accumulate = settings.accumulate
         self.reuse_fake = settings.reuse_fake
         self.precision = PRECISIONS[settings.precision]
+        device = next(discriminator.parameters()).device
+        self.lecam = LeCam(self.bare_discriminator.score_maps).to(device) if weights.lecam else None
         rate, discriminator_rate, betas = two_time_scale(settings)
         fp16 = settings.precision == "fp16"
         self.optimiser = Optimiser(synthesis.parameters(), rate=rate, betas=betas, fp16=fp16)
@@ -123,62 +170,108 @@ class GanStep:
             discriminator.parameters(), rate=discriminator_rate, betas=betas, fp16=fp16
         )
 
-    def __call__(self, batch: Batch) -> dict[str, Tensor]:
-        """Update both networks; returns every term of both losses, detached scalars, weights included."""
-        # What both steps need to know of the label maps does not depend on weights, and is found once.
-        semantics = self.bare_synthesis.generator.semantics(batch.codes)
-        planes = self.bare_discriminator.planes(batch.codes)
+    def __call__(self, batch: Batch, step: int = 0) -> Terms:
+        """Update both networks; returns detached scalars, of which those named `SCORE...` are only for people to watch.
+
+        All others are the terms of both losses, weights included. `step`, counted from 0, says whether R1's turn has
+        come; its term is 0 in between.
+        """
+        parts = self._prepare(batch)
+        terms: list[Terms] = []
+        fakes: list[Tensor] = []
 
         self.bare_discriminator.requires_grad_(False)  # it only judges
-        terms, fake = self.generator_terms(semantics, planes, batch)
-        self.optimiser.step(torch.stack(list(terms.values())).sum())
+        self.optimiser.clear()
+        for index in self._turns(self.synthesis):
+            found, fake = self.generator_terms(parts[index])
+            self.optimiser.backward(_total(found) / self.accumulate)
+            terms.append(found)
+            fakes.append(fake.detach())
+        self.optimiser.update()
         self.bare_discriminator.requires_grad_(True)
 
-        if not self.reuse_fake:
-            with torch.no_grad(), self._autocast(batch):
-                fake, _ = self.bare_synthesis(semantics, batch.pictures, batch.noise[1])
-        discriminator_terms = self.discriminator_terms(fake.detach(), planes, batch)
-        self.discriminator_optimiser.step(torch.stack(list(discriminator_terms.values())).sum())
-        return {name: value.detach() for name, value in (terms | discriminator_terms).items()}
+        self.discriminator_optimiser.clear()
+        scores = []
+        for index in self._turns(self.discriminator):
+            part = parts[index]
+            if not self.reuse_fake:
+                with torch.no_grad(), self._autocast(batch):
+                    fakes[index], _ = self.bare_synthesis(part.semantics, part.batch.pictures, part.batch.noise[1])
+            found, part_scores = self.discriminator_terms(fakes[index], part, step)
+            self.discriminator_optimiser.backward(_total(found) / self.accumulate)
+            terms[index] |= found
+            scores.append(part_scores)
+        self.discriminator_optimiser.update()
+        fake_scores, real_scores = torch.stack(scores).mean(dim=0)  # [scales]
+        if self.lecam:
+            self.lecam.update(fake_scores, real_scores, workers=self.workers)
+        means = {name: torch.stack([part[name].detach() for part in terms]).mean() for name in terms[0]}
+        return means | {f"{SCORE}fake": fake_scores.mean(), f"{SCORE}real": real_scores.mean()}
 
-    def generator_terms(
-        self, semantics: Semantics, planes: list[LabelPlanes], batch: Batch
-    ) -> tuple[dict[str, Tensor], Tensor]:
+    def _prepare(self, batch: Batch) -> list[Part]:
+        """The batch in parts, with what does not depend on weights and is therefore found once for both steps."""
+        batches = batch.split(self.accumulate)
+        shown = [Augmentation(self.augment, part.seeds) for part in batches]
+        codes = [change.codes(part.codes) for part, change in zip(batches, shown, strict=True)]
+        seeds = [part.seeds for part in batches]
+        rounds = begin_rounds(self.bare_discriminator, codes, seeds, self.weights, workers=self.workers)
+        semantics = [self.bare_synthesis.generator.semantics(part.codes) for part in batches]
+        return [Part(*part) for part in zip(batches, semantics, shown, rounds, strict=True)]
+
+    def _turns(self, stepped: nn.Module) -> Iterator[int]:
+        """The number of each part, in the conditions under which all of them together are one batch to `stepped`.
+
+        Power iterations are for the first part only, and the reduction over workers for the last.
+        """
+        for index in range(self.accumulate):
+            with ExitStack() as stack:
+                if index:
+                    stack.enter_context(still_spectral_norm(self.bare_synthesis, self.bare_discriminator))
+                if index + 1 < self.accumulate and isinstance(stepped, DistributedDataParallel):
+                    stack.enter_context(stepped.no_sync())
+                yield index
+
+    def generator_terms(self, part: Part) -> tuple[Terms, Tensor]:
         """What the generator (and encoder) pays for its fakes, and the fakes."""
-        weights = self.weights
+        weights, batch, shown = self.weights, part.batch, part.shown
         with self._autocast(batch):
-            fake, kl = self.synthesis(semantics, batch.pictures, batch.noise[0])
-            of_fake, of_real = self._judge(self.bare_discriminator, planes, fake, batch.pictures)
-            terms = {"generator/gan": losses.score_loss(of_fake, losses.WANTED[weights.gan])}
-            if weights.feature_matching:
-                terms["generator/feature_matching"] = weights.feature_matching * losses.feature_matching(
-                    of_fake, of_real
-                )
+            fake, kl = self.synthesis(part.semantics, batch.pictures, batch.noise[0])
+            fake = fake.to(batch.pictures.dtype)
+            terms = part.round.generator_terms(
+                self.bare_discriminator, shown.pictures(fake), shown.pictures(batch.pictures)
+            )
             if self.perceptual:
                 terms["generator/perceptual"] = weights.perceptual * self.perceptual(fake, batch.pictures)
             if weights.pixel:
-                terms["generator/pixel"] = weights.pixel * F.l1_loss(fake.to(batch.pictures.dtype), batch.pictures)
+                terms["generator/pixel"] = weights.pixel * F.l1_loss(fake, batch.pictures)
             if kl is not None:
-                # A sum over the batch: its gradients must be summed over workers where the others' are averaged.
-                terms["generator/kl"] = weights.kl * self.workers * kl
+                # A sum over the batch: its gradients must be summed over workers and parts where others are averaged.
+                terms["generator/kl"] = weights.kl * self.workers * self.accumulate * kl
         return terms, fake
 
-    def discriminator_terms(self, fake: Tensor, planes: list[LabelPlanes], batch: Batch) -> dict[str, Tensor]:
-        """What the discriminator pays for its judgement of fakes, and of the photographs."""
-        with self._autocast(batch):
-            of_fake, of_real = self._judge(self.discriminator, planes, fake, batch.pictures)
-            return {
-                "discriminator/fake": losses.score_loss(of_fake, losses.FAKE[self.weights.gan]),
-                "discriminator/real": losses.score_loss(of_real, losses.REAL[self.weights.gan]),
-            }
+    def discriminator_terms(self, fake: Tensor, part: Part, step: int) -> tuple[Terms, Tensor]:
+        """What the discriminator pays for its judgement of fakes and of photographs, and for its sharpness.
 
-    def _judge(
-        self, discriminator: nn.Module, planes: list[LabelPlanes], fake: Tensor, real: Tensor
-    ) -> tuple[losses.Features, losses.Features]:
-        # One pass over [fake; real], so that one power iteration serves both.
-        features = discriminator(planes, torch.cat([fake.to(real.dtype), real]))
-        return losses.split_features([[at_least_float32(layer) for layer in layers] for layers in features])
+        Also its mean scores, `[2, scales]`: of fakes, and of photographs.
+        """
+        weights = self.weights
+        r1_due = weights.r1 > 0 and step % weights.r1_every == 0
+        real = part.shown.pictures(part.batch.pictures).detach().requires_grad_(r1_due)
+        with self._autocast(part.batch):
+            terms, scores = part.round.discriminator_terms(
+                self.discriminator, part.shown.pictures(fake.to(real.dtype)), real
+            )
+            if self.lecam:
+                terms["discriminator/lecam"] = weights.lecam * self.lecam(scores.fake, scores.real)
+            if weights.r1:
+                penalty = r1_penalty(scores.real, real) if r1_due else real.new_zeros(())
+                terms["discriminator/r1"] = weights.r1 * weights.r1_every * penalty
+        return terms, scores.means()
 
     def _autocast(self, batch: Batch) -> torch.autocast:
         enabled = self.precision != torch.float32
         return torch.autocast(batch.codes.device.type, self.precision if enabled else None, enabled=enabled)
+
+
+def _total(terms: dict[str, Tensor]) -> Tensor:
+    return torch.stack(list(terms.values())).sum()

@@ -6,17 +6,23 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from pipeline.config import Recipe
 from pipeline.errors import InputError
-from training.data import check_fits
+from training.data import check_fits, check_shares
 from training.run_folder import RunFolder
+from training.summary import write_summary
+
+if TYPE_CHECKING:
+    from training.loop import Progress
+    from training.samples import Validate
 
 log = logging.getLogger(__name__)
 
@@ -38,24 +44,22 @@ def train(
     *,
     workers: int = 1,
     vgg_weights: Path | None = None,
+    validate: Validate | None = None,
     max_minutes: float | None = None,
 ) -> TrainingResult:
     """Train until the recipe's steps are done, `max_minutes` are over, or Ctrl-C; in each case a checkpoint is left.
 
     A folder in which the same recipe was trained is gone on with. `workers` processes train on Ray, each on a GPU if
     the machine has any; 0 trains in this process, without Ray. The batches, and up to rounding the weights, are
-    the same for any number. Raises `InputError` before any work where the data, the folder or the batch size do not
-    fit, and where a loss is no longer a number.
+    the same for any number. `validate` scores the generator every few epochs, in the process of the leading worker.
+    Raises `InputError` before any work where the data, the folder or the batch size do not fit, and where a loss is no
+    longer a number.
     """
     for path in (recipe.data.train, recipe.data.validation):
         check_fits(path, recipe)
     if vgg_weights and not vgg_weights.exists():
         raise InputError(f"VGG weights {vgg_weights} do not exist")
-    if workers and recipe.training.batch_size % workers:
-        raise InputError(
-            f"training.batch_size is {recipe.training.batch_size}, which {workers} workers cannot share evenly; "
-            f"make it a multiple of {workers}"
-        )
+    check_shares(recipe, max(1, workers))
     folder = RunFolder(out)
     new = folder.claim(recipe)
     begin = time.monotonic()
@@ -70,15 +74,25 @@ def train(
             # The signals after Ray, which takes them for itself when it starts.
             with ray_for_training(), stop_signals() as stopped, ProgressLine(recipe) as line:
                 step = train_on_ray(
-                    recipe, folder, workers=workers, vgg_weights=vgg_weights, should_stop=should_stop, watch=line.show
+                    recipe,
+                    folder,
+                    workers=workers,
+                    vgg_weights=vgg_weights,
+                    validate=validate,
+                    should_stop=should_stop,
+                    watch=line.show,
                 )
         else:
             with stop_signals() as stopped, ProgressLine(recipe) as line:
-                step = _train_here(recipe, folder, vgg_weights, should_stop, line.show)
+                step = _train_here(recipe, folder, vgg_weights, validate, should_stop, line.show)
     except InputError:
         if new:
             folder.give_up()
         raise
+    write_summary(folder, recipe)
+    latest = folder.latest_stats()
+    if latest:
+        log.info("%d steps, lately %s; summary: %s", step, describe_speed(latest), folder.summary)
     return TrainingResult(folder.path, step, step == recipe.training.steps)
 
 
@@ -86,12 +100,14 @@ def _train_here(
     recipe: Recipe,
     folder: RunFolder,
     vgg_weights: Path | None,
+    validate: Validate | None,
     should_stop: Callable[[], bool],
-    progress: Callable[[int, float], None],
+    progress: Progress,
 ) -> int:
     import torch
 
-    from training.loop import Worker, train_worker
+    from training.loop import train_worker
+    from training.worker import Worker
 
     worker = Worker(device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     return train_worker(
@@ -100,6 +116,7 @@ def _train_here(
         worker,
         base=Path.cwd(),
         vgg_weights=vgg_weights,
+        validate=validate,
         should_stop=should_stop,
         progress=progress,
     )
@@ -115,16 +132,22 @@ class ProgressLine:
     def __enter__(self) -> ProgressLine:
         return self
 
-    def show(self, step: int, images_per_second: float) -> None:
-        """Move on to `step`."""
+    def show(self, step: int, entry: Mapping[str, Any] | None) -> None:
+        """Move on to `step`; `entry` is the latest line of `stats.jsonl`."""
         if self.bar is None:
             self.bar = tqdm(desc="train", total=self.total, initial=step, unit="step", dynamic_ncols=True)
-        self.bar.set_postfix_str(f"{images_per_second:.1f} images/s" if images_per_second else "", refresh=False)
+        if entry:
+            self.bar.set_postfix_str(describe_speed(entry), refresh=False)
         self.bar.update(step - self.bar.n)
 
     def __exit__(self, *_: object) -> None:
         if self.bar is not None:
             self.bar.close()
+
+
+def describe_speed(entry: Mapping[str, Any]) -> str:
+    """How fast the steps before a line of `stats.jsonl` were, and what part of the time they waited for data."""
+    return f"{entry['images_per_second']:.1f} images/s, {entry['data_wait']:.1%} waiting for data"
 
 
 @contextmanager

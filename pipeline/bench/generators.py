@@ -152,6 +152,10 @@ class _OneHot(Semantics):
         """Nearest neighbours, as `F.interpolate` takes them."""
         return F.interpolate(self.planes, size=(height, width), mode="nearest")
 
+    def with_styles(self, z: torch.Tensor) -> _OneHot:
+        """The style in channels of its own, beside the label map's."""
+        return _OneHot(torch.cat([self.planes, z[:, :, None, None].expand(-1, -1, *self.planes.shape[2:])], dim=1))
+
     def patterns_at(self, height: int, width: int, kernel_size: int) -> None:
         """None: this path is dense."""
 

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pipeline.networks.generator import Generator, doubled_before, first_map
+from pipeline.networks.generator import Generator, doubled_before, first_map, with_style
 from pipeline.networks.modulation import look_up, map_to_pixels, modulate_pixels, repeated
 from pipeline.networks.packed import PackedConvolution, matrix_product
 from pipeline.networks.patterns import Patterns
@@ -57,9 +57,9 @@ class FoldedGenerator(nn.Module):
         """As `Generator.forward`; pictures are float32 `[N, 3, H, W]`.
 
         Given a `Semantics` that was here before, gamma and beta are not computed again: more samples of a label map
-        are cheaper than the first.
+        are cheaper than the first, except where the style enters everywhere.
         """
-        semantics = codes if isinstance(codes, Semantics) else self.semantics(codes)
+        semantics = with_style(codes if isinstance(codes, Semantics) else self.semantics(codes), z, self.settings)
         with self._lock:
             x = first_map(
                 self.first,
@@ -76,7 +76,7 @@ class FoldedGenerator(nn.Module):
 
     @cached_property
     def _first_codes(self) -> torch.Tensor | None:
-        if not isinstance(self.first, nn.Conv2d):
+        if not isinstance(self.first, nn.Conv2d) or self.settings.style_channels:
             return None
         return code_table(self.first.weight, self.space).contiguous()
 
@@ -181,6 +181,7 @@ class FoldedTable(nn.Module):
     def __init__(self, layer: SPADE, size: tuple[int, int], projection: torch.Tensor | None = None) -> None:
         super().__init__()
         self.kernel_size = layer.kernel_size
+        self.space = layer.space
         self.size = size
         gamma, beta = layer.gamma, layer.beta
         assert gamma.bias is not None and beta.bias is not None and layer.shared.bias is not None
@@ -214,7 +215,7 @@ class FoldedTable(nn.Module):
         batch, _, height, width = out.shape
         patterns = semantics.patterns_at(height, width, self.kernel_size)
         if patterns is not None:
-            tables = semantics.remember(self, lambda: self._apart(self._pattern(patterns)))
+            tables = semantics.remember(self, lambda: self._apart(self._pattern(patterns, semantics.styles)))
             return tables, repeated(patterns.rows.flatten(), batch, len(semantics.codes))
         one_hot = semantics.one_hot_at
         tables = semantics.remember(self, lambda: self._apart(self._dense(one_hot(height, width, out.dtype))))
@@ -225,10 +226,11 @@ class FoldedTable(nn.Module):
     def _apart(self, table: torch.Tensor) -> list[torch.Tensor]:
         return [part.contiguous() for part in table.split(self.parts, dim=1)]
 
-    def _pattern(self, patterns: Patterns) -> torch.Tensor:
+    def _pattern(self, patterns: Patterns, styles: torch.Tensor | None) -> torch.Tensor:
         """`[scale | shift]` for each distinct window: `[U, C + C]`."""
+        codes = self.codes if styles is None else code_table(self.shared_weight, self.space, styles)
         return pattern_table(
-            patterns, self.codes, self.shared_bias, lambda hidden: matrix_product(hidden, self._taps), self.bias
+            patterns, codes, self.shared_bias, lambda hidden: matrix_product(hidden, self._taps), self.bias
         )
 
     def _dense(self, one_hot: torch.Tensor) -> torch.Tensor:

@@ -19,8 +19,8 @@ from pipeline.networks.spectral import settle_spectral_norm
 class Generator(nn.Module):
     """Label codes, and a style vector if it takes one, to pictures.
 
-    `height` and `width` are those of the pictures. With a style vector the first feature map is a linear layer of
-    fixed size; without one it is a convolution of the shrunk label map, and other sizes work too.
+    `height` and `width` are those of the pictures. With a style vector that enters first, the first feature map is a
+    linear layer of fixed size; otherwise it is a convolution of the shrunk label map, and other sizes work too.
     """
 
     memory_format = torch.channels_last
@@ -33,10 +33,10 @@ class Generator(nn.Module):
         self.size = (height, width)
         first = _first_size(settings, height, width)
         wide = 16 * settings.channels
-        if settings.style_dim:
+        if settings.style_dim and not settings.style_channels:
             self.first: nn.Module = nn.Linear(settings.style_dim, wide * first[0] * first[1])
         else:
-            self.first = nn.Conv2d(space.channels, wide, 3, padding=1)
+            self.first = nn.Conv2d(space.channels + settings.style_channels, wide, 3, padding=1)
         widths = _block_widths(settings)
         self.blocks = nn.ModuleList(
             SPADEBlock(inputs, outputs, settings, space) for inputs, outputs in pairwise(widths)
@@ -49,7 +49,7 @@ class Generator(nn.Module):
 
         With the semantics of one label map and N styles: N pictures of that map.
         """
-        semantics = codes if isinstance(codes, Semantics) else self.semantics(codes)
+        semantics = with_style(codes if isinstance(codes, Semantics) else self.semantics(codes), z, self.settings)
         doubles = doubled_before(self.settings)
         x = first_map(self.first, semantics, z, settings=self.settings, size=self.size)
         x = x.contiguous(memory_format=self.memory_format)  # [N, 16 channels, H / 2^d, W / 2^d]
@@ -62,6 +62,16 @@ class Generator(nn.Module):
     def semantics(self, codes: torch.Tensor) -> Semantics:
         """The label maps in the form the layers want, with this generator's choice of modulation."""
         return Semantics(codes, self.space, self.settings.modulation)
+
+
+def with_style(semantics: Semantics, z: torch.Tensor | None, settings: GeneratorSettings) -> Semantics:
+    """The label maps as the layers see them: with the style beside them where it enters everywhere.
+
+    Raises `InputError` where a generator that takes a style got none.
+    """
+    if settings.style_dim and z is None:
+        raise InputError(f"this generator takes a style vector of length {settings.style_dim}, and got none")
+    return semantics.with_styles(z) if settings.style_channels and z is not None else semantics
 
 
 def first_map(
@@ -82,10 +92,9 @@ def first_map(
     if isinstance(layer, nn.Conv2d):
         if semantics.modulation == "dense":
             return layer(semantics.one_hot_at(*first, layer.weight.dtype))
-        table = code_table(layer.weight, semantics.space) if table is None else table
-        return convolve_codes(semantics.codes_at(*first), table, layer.bias, layer.kernel_size[0])
-    if z is None:
-        raise InputError(f"this generator takes a style vector of length {settings.style_dim}, and got none")
+        table = code_table(layer.weight, semantics.space, semantics.styles) if table is None else table
+        return convolve_codes(semantics.numbers_at(*first), table, layer.bias, layer.kernel_size[0])
+    assert z is not None
     if (height, width) != size:
         raise InputError(
             f"a generator with style makes pictures of one size, {size[1]}x{size[0]}; the label map is {width}x{height}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable
 from functools import lru_cache
@@ -33,10 +34,13 @@ class Semantics:
         self.codes = codes
         self.space = space
         self.modulation = modulation
+        self.styles: torch.Tensor | None = None
+        """`[N, style_dim]`, where every layer sees a style beside the label map (`with_styles`)."""
         self._codes: dict[tuple[int, int], torch.Tensor] = {}
         self._one_hot: dict[tuple[int, int, torch.dtype], torch.Tensor] = {}
-        self._patterns: dict[tuple[int, int, int], Patterns] = {}
+        self._patterns: dict[tuple[int, int, int, bool], Patterns] = {}
         self._remembered: dict[object, Any] = {}
+        self._copies: dict[int, Semantics] = {}
 
     def codes_at(self, height: int, width: int) -> torch.Tensor:
         """The codes at a resolution, int32 `[N, height, width]`: the pixels that `F.interpolate` takes ("nearest")."""
@@ -48,11 +52,45 @@ class Semantics:
             self._codes[height, width] = small.squeeze(1).int()
         return self._codes[height, width]
 
+    def with_styles(self, z: torch.Tensor) -> Semantics:
+        """The same label maps, for layers that see the style `z` `[N, style_dim]` of each image too.
+
+        What was found of the label maps alone is shared. One label map serves any number of styles.
+        """
+        base = self
+        if len(z) != len(self.codes):
+            assert len(self.codes) == 1, "several styles of several label maps would mix them up"
+            if len(z) not in self._copies:
+                self._copies[len(z)] = Semantics(self.codes.expand(len(z), -1, -1), self.space, self.modulation)
+            base = self._copies[len(z)]
+        styled = copy.copy(base)
+        styled.styles, styled._remembered = z, {}
+        return styled
+
+    def numbers_at(self, height: int, width: int) -> torch.Tensor:
+        """What tells pixels apart at a resolution, int32 `[N, height, width]`: their code and, if it matters, image.
+
+        With styles code c of image n is n * (codes - 1) + c: the same window in two images is two.
+        """
+        codes = self.codes_at(height, width)
+        if not self._images_differ:
+            return codes
+        first = torch.arange(len(codes), dtype=codes.dtype, device=codes.device) * (self.space.codes - 1)
+        return codes + first.view(-1, 1, 1)
+
+    @property
+    def _images_differ(self) -> bool:
+        return self.styles is not None and len(self.codes) > 1
+
     def one_hot_at(self, height: int, width: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-        """The semantic input of the paper at a resolution, `[N, channels, height, width]`."""
+        """The semantic input of the paper at a resolution, and the styles if any: `[N, channels, height, width]`."""
         if (height, width, dtype) not in self._one_hot:
             self._one_hot[height, width, dtype] = one_hot(self.codes_at(height, width), self.space, dtype)
-        return self._one_hot[height, width, dtype]
+        planes = self._one_hot[height, width, dtype]
+        if self.styles is None:
+            return planes
+        styles = self.styles.to(dtype)[:, :, None, None].expand(-1, -1, height, width)
+        return torch.cat([planes, styles], dim=1)
 
     def remember(self, owner: object, compute: Callable[[], T]) -> T:
         """What `compute` returned for `owner` the first time: for layers whose weights do not change any more."""
@@ -64,9 +102,9 @@ class Semantics:
         """The distinct windows at a resolution, or None where gamma and beta are to be computed densely."""
         if self.modulation == "dense":
             return None
-        key = (height, width, kernel_size)
+        key = (height, width, kernel_size, self._images_differ)
         if key not in self._patterns:
-            self._patterns[key] = find_patterns(self.codes_at(height, width), kernel_size)
+            self._patterns[key] = find_patterns(self.numbers_at(height, width), kernel_size)
         patterns = self._patterns[key]
         if self.modulation == "auto" and patterns.hidden_share > DENSE_SHARE:
             _say_dense(height, width)

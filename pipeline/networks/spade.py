@@ -34,7 +34,7 @@ class SPADE(nn.Module):
         self.space = space
         self.kernel_size = kernel
         self.norm = parameter_free_norm(channels, settings.statistics)
-        self.shared = nn.Conv2d(space.channels, settings.hidden, kernel, padding=kernel // 2)
+        self.shared = nn.Conv2d(space.channels + settings.style_channels, settings.hidden, kernel, padding=kernel // 2)
         self.gamma = nn.Conv2d(settings.hidden, channels, kernel, padding=kernel // 2)
         self.beta = nn.Conv2d(settings.hidden, channels, kernel, padding=kernel // 2)
 
@@ -46,32 +46,37 @@ class SPADE(nn.Module):
         if patterns is None:
             gamma, beta = self.dense(semantics.one_hot_at(height, width, self.shared.weight.dtype))
             return F.leaky_relu(normalised * (1 + gamma) + beta, slope)
-        return modulate(normalised, self.table(patterns).to(normalised.dtype), patterns, slope)
+        return modulate(normalised, self.table(patterns, semantics.styles).to(normalised.dtype), patterns, slope)
 
     def dense(self, semantics: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """gamma and beta at every pixel, from the one-hot label map `[N, channels, H, W]`; both `[N, C, H, W]`."""
+        """gamma and beta at every pixel, from the one-hot label map (and style) `[N, channels, H, W]`."""
         hidden = F.relu(self.shared(semantics))
         return self.gamma(hidden), self.beta(hidden)
 
-    def table(self, patterns: Patterns) -> torch.Tensor:
+    def table(self, patterns: Patterns, styles: torch.Tensor | None = None) -> torch.Tensor:
         """`[1 + gamma | beta]` for each distinct window: `[U, 2C]`."""
         weight = torch.cat([self.gamma.weight, self.beta.weight])  # [2C, hidden, k, k]
         assert self.shared.bias is not None and self.gamma.bias is not None and self.beta.bias is not None
         bias = torch.cat([self.gamma.bias + 1, self.beta.bias])
         taps = tap_products(weight)
-        codes = code_table(self.shared.weight, self.space)
+        codes = code_table(self.shared.weight, self.space, styles)
         return pattern_table(patterns, codes, self.shared.bias, lambda hidden: matrix_product(hidden, taps), bias)
 
 
-def code_table(weight: torch.Tensor, space: LabelSpace) -> torch.Tensor:
+def code_table(weight: torch.Tensor, space: LabelSpace, styles: torch.Tensor | None = None) -> torch.Tensor:
     """What each code at each tap adds to the hidden layer: `[hidden, channels, k, k]` to `[k*k*codes, hidden]`.
 
-    A convolution of a one-hot map is a sum of columns of its weight, one for each tap.
+    A convolution of a one-hot map is a sum of columns of its weight, one for each tap. A style vector that stands
+    beside the label map at every pixel adds the same to all codes of its image, and nothing outside: with `styles`
+    `[N, style_dim]` the rows are those of `Semantics.numbers_at`, `[k*k*(1 + N*(codes - 1)), hidden]`.
     """
     columns = weight.flatten(2).permute(2, 1, 0)  # [k*k, channels, hidden]
     plain = columns[:, : space.class_channels]
-    edged = plain + columns[:, -1:] if space.instance_edges else plain
+    edged = plain + columns[:, space.channels - 1 : space.channels] if space.instance_edges else plain
     table = torch.stack([plain, edged], dim=2).flatten(1, 2)  # codes 1, 2, 3, ...
+    if styles is not None:
+        added = styles.to(columns.dtype) @ columns[:, space.channels :]  # [k*k, N, hidden]
+        table = (table.unsqueeze(1) + added.unsqueeze(2)).flatten(1, 2)
     return F.pad(table, (0, 0, 1, 0)).flatten(0, 1)  # code 0: outside, nothing
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 import torch
@@ -56,6 +58,19 @@ def spectral_norm(module: Layer) -> Layer:
     assert isinstance(module.weight, torch.Tensor)
     parametrize.register_parametrization(module, "weight", SpectralNorm(module.weight))
     return module
+
+
+@contextmanager
+def still_spectral_norm(*networks: nn.Module) -> Iterator[None]:
+    """No power iterations inside the `with` block: passes see the weights that the one before it saw."""
+    moving = [part for net in networks for part in net.modules() if isinstance(part, SpectralNorm) and part.training]
+    for part in moving:
+        part.training = False
+    try:
+        yield
+    finally:
+        for part in moving:
+            part.training = True
 
 
 @torch.no_grad()

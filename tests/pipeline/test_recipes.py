@@ -52,6 +52,10 @@ training: {steps: 10}
         ("labels.dont_care=1", "dont_care is 1, which is class 'sea'; it must be 2 or more"),
         ("labels.classes=[sky, sky]", "class names repeat: sky"),
         ("discriminator.scales=9", "leave a single patch of 64x64 pictures; take fewer"),
+        ("discriminator.kind=segmentation", "has no patch features to match; set it to 0"),
+        ("discriminator.augment=[rotation]", "'colour', 'translation' or 'cutout'"),
+        ("losses.lecam=-1", "losses.lecam is -1: input should be greater than or equal to 0"),
+        ("generator.style_input=everywhere", "style_input is 'everywhere', but style_dim is 0; make it 64"),
         ("steps", "write section.field=value"),
     ],
 )
@@ -62,6 +66,17 @@ def test_what_is_refused(tmp_path: Path, override: str, message: str) -> None:
         load_recipe(path, [override])
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_what_new_terms_need_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(FIELDS)
+    segmentation = ["discriminator.kind=segmentation", "losses.feature_matching=0"]
+    assert load_recipe(path, [*segmentation, "discriminator.layers=6"]).losses.label_mix == 10
+    with pytest.raises(InputError, match=r"discriminator\.layers 7 halve 64x64 pictures to a fraction of a pixel"):
+        load_recipe(path, [*segmentation, "discriminator.layers=7"])
+    with pytest.raises(InputError, match=r"too small for fp16; take training\.precision bf16"):
+        load_recipe(path, ["losses.r1=1", "training.precision=fp16"])
 
 
 def test_single_pixels_have_no_statistics(tmp_path: Path) -> None:

@@ -42,17 +42,35 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_recipe(tiny_data: Path) -> Callable[..., Recipe]:
-    """A recipe of six steps on it; keyword arguments go to its section `training`, but for two."""
+    """A recipe of six steps on it; keyword arguments go to its section `training`, but for those that are named."""
 
     often = {"checkpoint_every": 3, "log_every": 2, "sample_every": 3}
 
-    def make(*, style_dim: int = 0, size: int = 32, **training: object) -> Recipe:
+    def make(
+        *,
+        style_dim: int = 0,
+        size: int = 32,
+        statistics: str = "sync_batch",
+        data: object = None,
+        generator: dict[str, object] | None = None,
+        discriminator: dict[str, object] | None = None,
+        losses: dict[str, object] | None = None,
+        **training: object,
+    ) -> Recipe:
+        size_and_data = {"height": size, "width": size, **(data if isinstance(data, dict) else {})}
         fields = {
             "name": "tiny",
             "labels": SPACE.model_dump(mode="json"),
-            "data": {"train": str(tiny_data), "validation": str(tiny_data), "height": size, "width": size},
-            "generator": {"channels": 2, "hidden": 4, "style_dim": style_dim},
-            "discriminator": {"channels": 4, "layers": 3},
+            "data": {"train": str(tiny_data), "validation": str(tiny_data), **size_and_data},
+            "generator": {
+                "channels": 2,
+                "hidden": 4,
+                "style_dim": style_dim,
+                "statistics": statistics,
+                **(generator or {}),
+            },
+            "discriminator": {"channels": 4, "layers": 3, **(discriminator or {})},
+            "losses": losses or {},
             "training": {"steps": 6, "batch_size": 4, **often, **training},
         }
         return parse_recipe(fields, source="test")

@@ -50,13 +50,3 @@ def test_mistakes_are_one_line_and_write_nothing(
     assert message in result.output
     assert len(result.output.strip().splitlines()) == 1
     assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.ray
-def test_two_workers_on_ray_end_to_end(recipe_file: Path, tmp_path: Path, ray_session: None) -> None:
-    command = ["train", str(recipe_file), "--out", str(tmp_path / "run"), "--workers", "2"]
-    result = CliRunner().invoke(main, command)
-    assert result.exit_code == 0, result.output
-    assert load_checkpoint(tmp_path / "run").step == 6
-    assert not (tmp_path / "run/.ray").exists()
-    assert not (tmp_path / "run/.stop").exists()

@@ -51,7 +51,7 @@ def test_flips_mirror_labels_with_pictures_about_half_of_the_time(tiny_recipe: M
     flipped = 0
     for epoch in range(20):
         for index in range(10):
-            example, _ = data.example(epoch, index)
+            example, _, _ = data.example(epoch, index)
             plain = data.examples[index]
             if not (example.picture == plain.picture).all():
                 assert (example.picture[:, ::-1] == plain.picture).all()

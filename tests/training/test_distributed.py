@@ -1,4 +1,7 @@
-"""Two workers are one worker with the doubled batch: losses, gradients, running statistics and weights."""
+"""Two workers are one worker with the doubled batch: losses, gradients, running statistics and weights.
+
+So are parts of a batch that go through one after the other, where each image has its own statistics.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
+from torch.nn.parallel import DistributedDataParallel
 
 from pipeline.config import Recipe
 from training.data import Examples, TrainingData
@@ -28,24 +33,43 @@ def steps(recipe: Recipe, worker: Worker) -> tuple[list[torch.Tensor], dict[str,
     torch.set_default_dtype(torch.float64)
     try:
         state = TrainingState(recipe, worker, None)
+        reductions = count_reductions(state)
         data = TrainingData(Examples(recipe.data.train, recipe), rank=worker.rank, workers=worker.count)
         batches = data.batches()
         for optimiser in (state.step.optimiser, state.step.discriminator_optimiser):
             # Adam moves a weight by the learning rate even where its gradient is only rounding error; not with this.
             optimiser.adam.param_groups[0]["eps"] = 1e-6
         losses = []
-        for _ in range(STEPS):
+        for step in range(STEPS):
             batch = next(batches)
-            terms = state.step(Batch(batch.codes, batch.pictures.double(), batch.noise.double()))
+            terms = state.step(Batch(batch.codes, batch.pictures.double(), batch.noise.double(), batch.seeds), step)
             losses.append(worker.mean(torch.stack(list(terms.values()))))
         batches.close()
     finally:
         torch.set_default_dtype(torch.float32)
+    # One bucket of gradients a step for each network, however many parts the batch has.
+    assert reductions == ([STEPS, STEPS] if worker.count > 1 else [0, 0])
     networks = {"synthesis": state.step.bare_synthesis, "discriminator": state.step.bare_discriminator}
+    if state.step.lecam:
+        networks["lecam"] = state.step.lecam
     found = {f"{name}.{key}": value for name, net in networks.items() for key, value in net.state_dict().items()}
     for name, net in networks.items():
         found |= {f"{name}.{key}.grad": value.grad for key, value in net.named_parameters()}
     return losses, found
+
+
+def count_reductions(state: TrainingState) -> list[int]:
+    """How many buckets of gradients are reduced over the workers, for the generator's and for the discriminator's."""
+    counts = [0, 0]
+    for index, network in enumerate((state.step.synthesis, state.step.discriminator)):
+        if isinstance(network, DistributedDataParallel):
+
+            def reduce(at, bucket):  # type: ignore[no-untyped-def] # DDP reads annotations, and not as strings
+                counts[at] += 1
+                return allreduce_hook(None, bucket)
+
+            network.register_comm_hook(index, reduce)
+    return counts
 
 
 def one_of_two(rank: int, recipes: list[Recipe], port: int, out: Path) -> None:
@@ -60,8 +84,22 @@ def one_of_two(rank: int, recipes: list[Recipe], port: int, out: Path) -> None:
 
 @pytest.fixture(scope="module")
 def recipes(tiny_recipe: Make) -> list[Recipe]:
-    """Without and with a style. Not 32x32, where first feature maps have one pixel and may have no variance."""
-    return [tiny_recipe(style_dim=style_dim, size=64) for style_dim in (0, 3)]
+    """One of each kind. Not 32x32, where first feature maps have one pixel and may have no variance."""
+    in_parts = {"size": 64, "style_dim": 3, "statistics": "instance", "accumulate": 2}
+    regularised = {"lecam": 0.1, "r1": 1.0, "r1_every": 3, "feature_matching": 0}
+    augment = ["colour", "translation", "cutout"]
+    segmentation = {"losses": regularised, "discriminator": {"kind": "segmentation", "augment": augment}}
+    return [
+        tiny_recipe(size=64),
+        tiny_recipe(size=64, style_dim=3),
+        tiny_recipe(**in_parts),
+        tiny_recipe(size=64, losses=regularised, discriminator={"augment": augment}),
+        tiny_recipe(size=64, **segmentation),
+        tiny_recipe(**in_parts, **segmentation, generator={"style_input": "everywhere", "style_encoder": False}),
+    ]
+
+
+KINDS = ["plain", "with style", "in parts", "regularised", "segmentation", "segmentation with noise in parts"]
 
 
 @pytest.fixture(scope="module")
@@ -75,10 +113,11 @@ def of_two(recipes: list[Recipe], tmp_path_factory: pytest.TempPathFactory) -> l
     return torch.load(out)
 
 
-@pytest.mark.parametrize("index", [0, 1], ids=["plain", "with style"])
+@pytest.mark.parametrize("index", range(6), ids=KINDS)
 def test_two_workers_are_one_with_the_doubled_batch(recipes: list[Recipe], of_two: list[Any], index: int) -> None:
     losses, found = of_two[index]
-    expected_losses, expected = steps(recipes[index], Worker())
+    training = recipes[index].training.model_copy(update={"accumulate": 1})
+    expected_losses, expected = steps(recipes[index].model_copy(update={"training": training}), Worker())
     torch.testing.assert_close(losses[0], expected_losses[0], rtol=1e-13, atol=1e-13)
     for two, one in zip(losses, expected_losses, strict=True):
         torch.testing.assert_close(two, one, rtol=1e-8, atol=1e-8)  # rounding errors grow from step to step

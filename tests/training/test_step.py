@@ -66,7 +66,7 @@ def test_the_step_is_the_public_one(modulation: str) -> None:
     step.optimiser.adam.register_step_post_hook(exchange)
     fakes = []
     generator.register_forward_hook(lambda module, inputs, output: fakes.append(output.detach()))
-    terms = step(Batch(torch.from_numpy(np.stack(codes)), golden["real"], torch.zeros(2, 2, 0)))
+    terms = step(Batch(torch.from_numpy(np.stack(codes)), golden["real"], torch.zeros(2, 2, 0), torch.arange(2)))
 
     for ours, theirs in {
         "generator/gan": "gan",

@@ -62,7 +62,10 @@ def test_a_run_leaves_a_usable_checkpoint_and_its_records(tiny_recipe: Make, tmp
     terms = {"generator/gan", "generator/feature_matching", "discriminator/fake", "discriminator/real"}
     assert set(entries[-1]["losses"]) == terms | ({"generator/kl"} if style_dim else set())
     # Half the base rate (two time scales), then falling linearly: at the last step a third of it is left.
-    assert [entry["learning_rate"] for entry in entries] == pytest.approx([1e-4, 1e-4, 1e-4, 1e-4 / 3])
+    rates = [entry["learning_rate"]["generator"] for entry in entries]
+    assert rates == pytest.approx([1e-4, 1e-4, 1e-4, 1e-4 / 3])
+    assert entries[-1]["learning_rate"]["discriminator"] == pytest.approx(4e-4 / 3)
+    assert entries[-1]["scores"]["gap"] == entries[-1]["scores"]["real"] - entries[-1]["scores"]["fake"]
     assert len(list((result.folder / "tensorboard").iterdir())) == 1
     assert sorted(file.name for file in (result.folder / "samples").iterdir()) == [
         "step-00000003.png",
@@ -74,9 +77,23 @@ def test_a_run_leaves_a_usable_checkpoint_and_its_records(tiny_recipe: Make, tmp
     assert (again.step, again.finished) == (6, True)
 
 
-@pytest.mark.parametrize("style_dim", [0, 3])
-def test_going_on_after_a_stop_equals_never_having_stopped(tiny_recipe: Make, tmp_path: Path, style_dim: int) -> None:
-    recipe = tiny_recipe(style_dim=style_dim, decay_steps=4)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"style_dim": 3},
+        {"losses": {"lecam": 0.1, "r1": 1, "r1_every": 3}, "discriminator": {"augment": ["colour", "cutout"]}},
+        {
+            "style_dim": 3,
+            "generator": {"style_input": "everywhere", "style_encoder": False},
+            "losses": {"lecam": 0.1, "feature_matching": 0},
+            "discriminator": {"kind": "segmentation"},
+        },
+    ],
+    ids=["plain", "with style", "regularised", "segmentation with noise"],
+)
+def test_going_on_after_a_stop_equals_never_having_stopped(tiny_recipe: Make, tmp_path: Path, settings: dict) -> None:
+    recipe = tiny_recipe(decay_steps=4, **settings)
     whole = run(recipe, tmp_path / "whole")
     parts = run(recipe, tmp_path / "parts", stop_after=2)
     assert parts.step() == 2
@@ -84,6 +101,7 @@ def test_going_on_after_a_stop_equals_never_having_stopped(tiny_recipe: Make, tm
     run(recipe, tmp_path / "parts")
     expected, found = snapshot(whole), snapshot(parts)
     assert set(expected) == set(found)
+    assert ("lecam.fake" in found) == (recipe.losses.lecam > 0)
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, rtol=0, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}")
     losses = [
@@ -117,7 +135,7 @@ def test_two_runs_do_not_write_to_one_folder(
     recipe = tiny_recipe()
     folder = RunFolder(tmp_path / "run")
     folder.claim(recipe)
-    with folder.locked(), pytest.raises(InputError, match="another process is training"):
+    with folder.locked(), pytest.raises(InputError, match=rf"another process \({os.getpid()}\) is training"):
         train(recipe, tmp_path / "run", workers=0)
 
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from pipeline.config import GeneratorSettings
-from pipeline.labels import LabelSpace
+from pipeline.labels import LabelSpace, one_hot
 from pipeline.networks import winograd
 from pipeline.networks.folded import FoldedGenerator
 from pipeline.networks.generator import Generator
@@ -121,6 +121,7 @@ VARIANTS = [
     {"kernel_size": 5},
     {"kernel_size": 1},
     {"style_dim": 7},
+    {"style_dim": 7, "style_input": "everywhere"},
 ]
 
 
@@ -221,3 +222,47 @@ def test_auto_takes_dense_where_windows_are_distinct(caplog: pytest.LogCaptureFi
     assert Semantics(noise(1, 16, 16), SPACE, "pattern").patterns_at(16, 16, 3) is not None
     assert Semantics(blobs(1, 64, 64), SPACE, "auto").patterns_at(64, 64, 3) is not None
     assert Semantics(blobs(1, 64, 64), SPACE, "dense").patterns_at(64, 64, 3) is None
+
+
+@pytest.mark.parametrize("modulation", ["pattern", "dense"])
+def test_styles_everywhere_are_channels_beside_the_label_map(modulation: str) -> None:
+    """The 3D noise of OASIS, a vector a picture: the hidden layer by hand, and each picture as if it were alone."""
+    settings = {"style_dim": 3, "style_input": "everywhere"}
+    made = generators(torch.float64, **settings)[0 if modulation == "pattern" else 1].eval()
+    assert isinstance(made.first, torch.nn.Conv2d)
+    codes, z = blobs(2, 64, 96), torch.randn(3, 3, dtype=torch.float64)
+    with torch.no_grad():
+        layer = made.blocks[2].norm_0
+        semantics = made.semantics(codes).with_styles(z[:2])
+        planes = torch.cat([one_hot(codes, SPACE, torch.float64), z[:2, :, None, None].expand(-1, -1, 64, 96)], dim=1)
+        gamma, beta = layer.dense(planes)
+        x = torch.randn(2, len(layer.gamma.bias), 64, 96, dtype=torch.float64)
+        torch.testing.assert_close(layer(x, semantics), layer.norm(x) * (1 + gamma) + beta, rtol=0, atol=1e-12)
+
+        pictures = made(codes, z[:2])
+        for index in range(2):
+            alone = made(codes[index : index + 1], z[index : index + 1])
+            torch.testing.assert_close(pictures[index : index + 1], alone, rtol=0, atol=1e-12)
+        # Several styles of one label map, plain and folded, and styles that matter.
+        several = made(codes[:1], z)
+        torch.testing.assert_close(several[:1], pictures[:1], rtol=0, atol=1e-12)
+        torch.testing.assert_close(made(codes[:1], z[2:]), several[2:], rtol=0, atol=1e-12)
+        assert (several[0] - several[1]).abs().mean() > 0.01
+        folded = FoldedGenerator(made, torch.float64)
+        semantics = folded.semantics(codes[:1])
+        for _ in range(2):
+            torch.testing.assert_close(folded(semantics, z), several.float(), rtol=0, atol=1e-6)
+        for index in range(3):
+            one = folded(semantics, z[index : index + 1])
+            torch.testing.assert_close(one, several[index : index + 1].float(), rtol=0, atol=1e-6)
+
+
+def test_styles_everywhere_keep_windows_few() -> None:
+    """Windows are told apart by image, not by pixel; what one label map has does not depend on its style."""
+    codes = blobs(1, 64, 64)
+    plain = Semantics(codes, SPACE, "pattern")
+    alone = plain.with_styles(torch.randn(1, 4))
+    assert alone.patterns_at(64, 64, 3) is plain.patterns_at(64, 64, 3)
+    three = plain.with_styles(torch.randn(3, 4))
+    assert len(three.patterns_at(64, 64, 3).windows) == 3 * len(plain.patterns_at(64, 64, 3).windows)
+    assert plain.with_styles(torch.randn(3, 4)).patterns_at(64, 64, 3) is three.patterns_at(64, 64, 3)

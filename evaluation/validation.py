@@ -1,0 +1,100 @@
+"""Scores of a generator while it is trained: the hook that the command line gives to training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from evaluation.frechet import FeatureStatistics, frechet_distance
+from evaluation.judge import Judge, Picture
+from evaluation.judgements import Judgements
+from evaluation.protocols import Protocol
+from evaluation.segmenters import load_segmenter
+from pipeline.config import Recipe
+from pipeline.errors import InputError
+from pipeline.labels import encode
+from pipeline.records import check_dataset, decode_record, iter_rows, resize_record
+from pipeline.schema import Record
+
+BATCH = 8
+"""Label maps that are painted, and pictures that are judged, at a time."""
+PROTOCOL = Protocol(name="native")
+
+
+class Validation:
+    """Judges what a painter makes of the first validation records, at the recipe's size, beside their photographs.
+
+    It pickles. From one call to the next it keeps the segmenter, and what that found in the photographs.
+    """
+
+    def __init__(self, recipe: Recipe, segmenter: str, weights: Path) -> None:
+        """Raises `InputError` where the segmenter or the records do not exist, or the segmenter knows other classes."""
+        self.recipe = recipe
+        self.segmenter, self.weights = segmenter, weights.absolute()
+        self.records = recipe.data.validation.absolute()
+        check_dataset(self.records, ("id", "label", "image"))
+        ours, theirs = recipe.labels.classes, load_segmenter(segmenter, self.weights).classes
+        if ours != theirs:
+            raise InputError(
+                f"segmenter {weights} knows {len(theirs)} classes ({', '.join(theirs[:3])}, ...), the recipe has "
+                f"{len(ours)} ({', '.join(ours[:3])}, ...); train one with train-segmenter on the same data"
+            )
+        self._judge: Judge | None = None
+        self._photographs: FeatureStatistics | None = None
+
+    def __call__(
+        self, paint: Callable[[Sequence[str], np.ndarray], np.ndarray], device: torch.device
+    ) -> dict[str, float]:
+        """`mean_iou` and `accuracy` (shares of 1), and `frechet`, on the segmenter's features, to the photographs.
+
+        `paint` makes pictures, uint8 `[N, H, W, 3]`, of N ids and their label codes, int32 `[N, H, W]`.
+        """
+        if self._judge is None:
+            network = load_segmenter(self.segmenter, self.weights, device=str(device))
+            self._judge = Judge(network, self.recipe.labels, [PROTOCOL], batch_size=BATCH, device=str(device))
+            self._photographs = _features(self._judged(lambda records: [record.image for record in records]))
+        assert self._photographs is not None
+
+        def made(records: Sequence[Record]) -> Sequence[np.ndarray]:
+            codes = [encode(record.label, record.instance, self.recipe.labels) for record in records]
+            return list(paint([record.id for record in records], np.stack(codes)))
+
+        judged = self._judged(made)
+        matrix = judged.confusions[PROTOCOL.name].total()
+        return {
+            "mean_iou": matrix.mean_iou(PROTOCOL.averaging),
+            "accuracy": matrix.accuracy(),
+            "frechet": frechet_distance(_features(judged), self._photographs),
+        }
+
+    def _judged(self, pictures: Callable[[Sequence[Record]], Sequence[np.ndarray | None]]) -> Judgements:
+        """The judgements of a picture of each record."""
+
+        def shown() -> Iterator[Picture]:
+            for records in self._batches():
+                for record, image in zip(records, pictures(records), strict=True):
+                    assert image is not None
+                    yield Picture(record.id, 0, image, record.label)
+
+        assert self._judge is not None
+        judged = self._judge.judge(shown())
+        assert judged is not None
+        return judged
+
+    def _batches(self) -> Iterator[list[Record]]:
+        """The records that count, at the recipe's size, a few at a time."""
+        data = self.recipe.data
+        rows = islice(iter_rows(self.records), self.recipe.training.validation_maps)
+        while some := list(islice(rows, BATCH)):
+            decoded = (decode_record(row, need_image=True) for row in some)
+            yield [resize_record(record, data.height, data.width, resample=data.resample) for record in decoded]
+
+
+def _features(judged: Judgements) -> FeatureStatistics:
+    statistics = FeatureStatistics(judged.features.shape[1])
+    statistics.update(judged.features)
+    return statistics

@@ -1,0 +1,76 @@
+"""The hook that scores a generator while it is trained."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from evaluation.evaluate import evaluate
+from evaluation.validation import Validation
+from pipeline.errors import InputError
+from tests.evaluation.conftest import SIZE, draw, make_recipe, noise, photograph, write_pictures
+
+RECORDS = [draw(index) for index in range(100, 106)]
+"""Those of the validation set."""
+
+
+def paint_photographs(ids: Sequence[str], codes: np.ndarray) -> np.ndarray:
+    """A perfect generator, which checks what it is given."""
+    by_id = {record.id: record for record in RECORDS}
+    for name, code in zip(ids, codes, strict=True):
+        label = by_id[name].label
+        assert np.array_equal((code - 1) // 2, np.where(label == 255, 3, label))
+    return np.stack([photograph(by_id[name], 0) for name in ids])
+
+
+def paint_noise(ids: Sequence[str], codes: np.ndarray) -> np.ndarray:
+    by_id = {record.id: record for record in RECORDS}
+    return np.stack([noise(by_id[name], 0) for name in ids])
+
+
+@pytest.fixture
+def validation(data: Path, trained: Path) -> Validation:
+    return pickle.loads(pickle.dumps(Validation(make_recipe(data), "deeplab", trained)))
+
+
+def test_scores_are_those_of_evaluate(validation: Validation, data: Path, trained: Path, tmp_path: Path) -> None:
+    """Of noise, and for photographs the ceiling at no distance; again without reading the segmenter anew."""
+    images = write_pictures(tmp_path / "images", RECORDS, noise)
+    reference = data / "validation.parquet"
+    expected = evaluate(images, reference, tmp_path / "out", segmenter_weights=trained, examples=0)
+    for _ in range(2):
+        found = validation(paint_noise, torch.device("cpu"))
+        labels, distance = expected.synthesized.labels["native"], expected.synthesized.segmenter
+        assert distance
+        assert found["mean_iou"] == pytest.approx(labels.mean_iou, abs=1e-6)
+        assert found["accuracy"] == pytest.approx(labels.accuracy, abs=1e-6)
+        assert found["frechet"] == pytest.approx(distance.frechet, rel=1e-3)
+    perfect = validation(paint_photographs, torch.device("cpu"))
+    assert perfect["mean_iou"] == pytest.approx(expected.ceiling.labels["native"].mean_iou, abs=1e-6)
+    assert perfect["mean_iou"] > 2 * found["mean_iou"]
+    assert perfect["frechet"] == pytest.approx(0, abs=1e-6)
+
+
+def test_only_the_first_records_count(data: Path, trained: Path) -> None:
+    recipe = make_recipe(data)
+    training = recipe.training.model_copy(update={"validation_maps": 2})
+    seen: list[str] = []
+
+    def paint(ids: Sequence[str], codes: np.ndarray) -> np.ndarray:
+        seen.extend(ids)
+        return np.zeros((len(ids), SIZE, SIZE, 3), np.uint8)
+
+    Validation(recipe.model_copy(update={"training": training}), "deeplab", trained)(paint, torch.device("cpu"))
+    assert seen == ["scene-100", "scene-101"]
+
+
+def test_a_segmenter_of_other_classes_is_refused(data: Path, trained: Path) -> None:
+    recipe = make_recipe(data)
+    labels = recipe.labels.model_copy(update={"classes": ("a", "b", "c")})
+    with pytest.raises(InputError, match=r"knows 3 classes \(ground, wall, lamp, \.\.\.\), the recipe has 3 \(a, b, c"):
+        Validation(recipe.model_copy(update={"labels": labels}), "deeplab", trained)

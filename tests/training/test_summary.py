@@ -1,0 +1,83 @@
+"""The page about a run, and the times in it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+import time
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from pipeline.config import Recipe
+from training.data import Examples, TrainingData
+from training.run_folder import RunFolder
+from training.state import TrainingState
+from training.summary import chart, write_summary
+from training.train import train
+from training.watching import Meter
+from training.worker import Worker
+
+Make = Callable[..., Recipe]
+
+
+def test_the_page_has_curves_samples_and_figures_and_needs_nothing_else(tiny_recipe: Make, tmp_path: Path) -> None:
+    train(tiny_recipe(log_every=1, style_dim=3), tmp_path / "run", workers=0)
+    page = (tmp_path / "run/summary.html").read_text()
+    HTMLParser().feed(page)
+    titles = re.findall("<figcaption>(.*?)</figcaption>", page)
+    assert titles == [
+        "Generator&#x27;s losses",
+        "Discriminator&#x27;s losses",
+        "Discriminator&#x27;s scores",
+        "Gradient norms",
+        "Images per second",
+        "Waiting for data",
+    ]
+    curves = re.findall('<polyline points="(.*?)"', page)
+    assert [len(curve.split()) for curve in curves] == [6] * len(curves)  # a point for each of the six entries
+    assert len(curves) == 3 + 2 + 3 + 2 + 1 + 1
+    assert "6 of 6, 4 pictures each" in page
+    picture = re.search('src="data:image/png;base64,(.*?)"', page)
+    assert picture
+    assert Image.open(io.BytesIO(base64.b64decode(picture[1]))).size == (6 * 32, 5 * 32)
+    assert not re.search(r'(src|href)="(?!data:)', page)
+
+
+def test_a_curve_is_drawn_where_its_values_are() -> None:
+    """Highest value at the top, lowest at the bottom, steps from left to right."""
+    points = re.findall('points="(.*?)"', chart("c", {"loss": [(1, 5.0), (2, 3.0), (3, 1.0)]}))[0].split()
+    (x1, y1), (x2, y2), (x3, y3) = (tuple(map(float, point.split(","))) for point in points)
+    assert x1 < x2 < x3
+    assert y1 < y2 < y3
+    assert (x2, y2) == (pytest.approx((x1 + x3) / 2, abs=0.1), pytest.approx((y1 + y3) / 2, abs=0.1))
+
+
+def test_a_run_without_a_step_has_no_page(tiny_recipe: Make, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.claim(tiny_recipe())
+    write_summary(folder, tiny_recipe())
+    assert not folder.summary.exists()
+
+
+def test_the_meter_tells_steps_waits_and_pauses_apart(tiny_recipe: Make) -> None:
+    recipe = tiny_recipe()
+    state = TrainingState(recipe, Worker(), None)
+    terms = state.step(next(TrainingData(Examples(recipe.data.train, recipe)).batches()))
+    meter = Meter(Worker(), 0)
+    with meter.waiting():
+        time.sleep(0.1)
+    meter.add(terms)
+    with meter.pause():
+        time.sleep(0.5)
+    entry = meter.read(1, state)
+    assert 0.1 <= entry["seconds"] < 0.4
+    assert entry["images_per_second"] == pytest.approx(4 / entry["seconds"])
+    assert 0.25 < entry["data_wait"] <= 1
+    assert entry["data_wait"] * entry["seconds"] == pytest.approx(0.1, abs=0.05)
+    assert torch.isfinite(torch.tensor(list(entry["losses"].values()))).all()

@@ -1,0 +1,105 @@
+"""Everything that changes during training, to and from snapshots."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.checkpoints import build_encoder, build_generator, save_generator
+from pipeline.config import Recipe
+from training.average import MovingAverage
+from training.perceptual import PerceptualLoss
+from training.rounds import build_discriminator
+from training.run_folder import RunFolder, restore_optimiser, snapshot_optimiser
+from training.step import GanStep, Synthesis
+from training.worker import Worker
+
+
+class TrainingState:
+    """Everything that changes during training. There is no random state: all draws are functions of the step."""
+
+    def __init__(self, recipe: Recipe, worker: Worker, perceptual: PerceptualLoss | None) -> None:
+        self.recipe = recipe
+        self.worker = worker
+        torch.manual_seed(recipe.training.seed)
+        synthesis = Synthesis(build_generator(recipe), build_encoder(recipe)).to(worker.device)
+        discriminator = build_discriminator(recipe).to(worker.device)
+        self.average = MovingAverage(synthesis, recipe.training.ema_decay)
+        self.step = GanStep(
+            worker.wrap(synthesis),
+            worker.wrap(discriminator),
+            weights=recipe.losses,
+            settings=recipe.training,
+            augment=recipe.discriminator.augment,
+            perceptual=perceptual,
+            workers=worker.count,
+        )
+        self.skipped = 0
+        """How many batches the data are ahead of the steps, because they were skipped when rolling back."""
+        self.failures: list[str] = []
+        """Why the run was rolled back, each time."""
+        self._networks: dict[str, nn.Module] = {
+            "synthesis.": synthesis,
+            "discriminator.": discriminator,
+            "average.": self.average.network,
+        } | ({"lecam.": self.step.lecam} if self.step.lecam else {})
+        self._optimisers = {
+            "optimiser.": self.step.optimiser,
+            "discriminator_optimiser.": self.step.discriminator_optimiser,
+        }
+
+    def set_rates(self, step: int) -> None:
+        """Both learning rates for a step, counted from 0: constant, then linearly to 0 at the end (Sec. 4)."""
+        settings = self.recipe.training
+        left = settings.steps - step
+        for optimiser in self._optimisers.values():
+            optimiser.set_rate(min(1.0, left / settings.decay_steps) if settings.decay_steps else 1.0)
+
+    def save(self, folder: RunFolder, step: int) -> None:
+        """Write a snapshot, and publish the averaged weights."""
+        tensors: dict[str, Tensor] = {}
+        for prefix, network in self._networks.items():
+            tensors |= {prefix + key: value for key, value in network.state_dict().items()}
+        for prefix, optimiser in self._optimisers.items():
+            tensors |= snapshot_optimiser(optimiser.adam, prefix)
+        values = {
+            "scalers": {prefix: optimiser.scaler.state_dict() for prefix, optimiser in self._optimisers.items()},
+            "skipped": self.skipped,
+            "failures": self.failures,
+        }
+        folder.save_snapshot(step, tensors, values, keep=self.recipe.training.keep_checkpoints)
+        self.publish(folder.weights, step)
+
+    def publish(self, path: Path, step: int) -> None:
+        """Write the averaged weights, which is all that `synthesize` needs."""
+        average = self.average.network
+        save_generator(path, average.generator, self.recipe, step=step, encoder=average.encoder)
+
+    def resume(self, folder: RunFolder) -> int:
+        """Load the newest snapshot; returns the steps that it has seen, 0 where there is none."""
+        snapshot = folder.load_snapshot()
+        if snapshot is None:
+            return 0
+        tensors, values = snapshot
+        for prefix, network in self._networks.items():
+            network.load_state_dict(
+                {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+            )
+        for prefix, optimiser in self._optimisers.items():
+            restore_optimiser(optimiser.adam, prefix, tensors)
+            optimiser.scaler.load_state_dict(values["scalers"][prefix])
+        self.skipped, self.failures = values["skipped"], values["failures"]
+        return int(values["step"])
+
+    def roll_back(self, folder: RunFolder, step: int, failure: str) -> int:
+        """Return to the newest snapshot after `failure` at a step; returns the steps that it has seen.
+
+        All draws are functions of the step, so the same batches would fail in the same way: those since the snapshot
+        are skipped (as Chowdhery et al. 2022 do, Sec. 5.1).
+        """
+        batches, failures = step + self.skipped, [*self.failures, failure]
+        found = self.resume(folder)
+        self.skipped, self.failures = batches - found, failures
+        return found
