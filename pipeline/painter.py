@@ -138,7 +138,8 @@ class Painter:
         self, semantics: Semantics, styles: Sequence[torch.Tensor | None], size: tuple[int, int]
     ) -> Iterator[np.ndarray]:
         """A picture for each style (float32 `[style_dim]`, or None for a generator without): uint8 `[*size, 3]`."""
-        batch = min(self._batch, len(styles))
+        # An engine has one batch for good; the eager generator one for all pictures of a job.
+        batch = self._batch if self.engine else min(self._batch, len(styles))
         for start in range(0, len(styles), batch):
             part = list(styles[start : start + batch])
             # The last batch is filled up: another shape would be rounded in another way.

@@ -219,39 +219,22 @@ def typical_lengths(signature: Signature, codes: torch.Tensor) -> list[int]:
 def _build(subject: Subject, spec: EngineSpec, out: Path) -> Manifest:
     """Compile, compare, time; the folder appears with its manifest, and without a file where the engine is refused."""
     started = time.monotonic()
-    dtype = DTYPES[spec.precision]
-    eager = FoldedGenerator(subject.generator, dtype)
+    eager = FoldedGenerator(subject.generator, DTYPES[spec.precision])
     with new_engine(out, spec.key) as folder:
-        file = None
-        engine: Engine | FoldedGenerator = eager
-        cuda_graphs = False
-        if spec.backend != "eager":
+        engine, file, cuda_graphs = None, None, False
+        if spec.backend == "eager":
+            pictures = subject.lap(eager)
+        else:
             log.info("compiling: %s", spec)
-            compiler = COMPILERS[spec.backend]
-            file = folder / compiler.FILE
-            graph = GeneratorGraph(
-                subject.generator,
-                subject.signature,
-                dtype,
-                bags=subject.device.type == "cpu" and spec.backend == "inductor",
-            )
-            exported = graph.export(_example(subject, spec))
-            del graph
-            compiler.build(
-                exported, file, signature=subject.signature, lengths=spec.lengths, settings=dict(spec.arguments)
-            )
-            cuda_graphs = spec.backend == "inductor" and subject.device.type == "cuda"
-            engine = make_engine(spec, file, cuda_graphs=cuda_graphs)
-        pictures = subject.lap(engine)
+            file = _compile(subject, spec, folder)
+            engine, pictures, cuda_graphs = _first_lap(subject, spec, file)
         build_seconds = time.monotonic() - started
         parity = compare(pictures, subject.reference)
         reason = refusal(parity, spec.precision)
-        ours = theirs = None
-        if reason is None and isinstance(engine, Engine):
-            ours, theirs = _race(subject, engine, eager)
-        elif reason is not None and file:
+        if reason and file:
             file.unlink()
             file = None
+        ours, theirs = _race(subject, engine, eager) if engine and not reason else (None, None)
         manifest = Manifest(
             spec=spec,
             parity=parity,
@@ -266,6 +249,29 @@ def _build(subject: Subject, spec: EngineSpec, out: Path) -> Manifest:
         )
         manifest.write(folder)
     return manifest
+
+
+def _compile(subject: Subject, spec: EngineSpec, folder: Path) -> Path:
+    """The compiled file."""
+    compiler = COMPILERS[spec.backend]
+    bags = spec.backend == "inductor" and subject.device.type == "cpu"
+    graph = GeneratorGraph(subject.generator, subject.signature, DTYPES[spec.precision], bags=bags)
+    exported = graph.export(_example(subject, spec))
+    file = folder / compiler.FILE
+    compiler.build(exported, file, signature=subject.signature, lengths=spec.lengths, settings=dict(spec.arguments))
+    return file
+
+
+def _first_lap(subject: Subject, spec: EngineSpec, file: Path) -> tuple[Engine, torch.Tensor, bool]:
+    """The engine, its pictures, and whether it runs as CUDA graphs: where it can be recorded, it does."""
+    if spec.backend == "inductor" and subject.device.type == "cuda":
+        try:
+            engine = make_engine(spec, file, cuda_graphs=True)
+            return engine, subject.lap(engine), True
+        except RuntimeError as error:
+            log.warning("no CUDA graphs: %s", first_line(error))
+    engine = make_engine(spec, file, cuda_graphs=False)
+    return engine, subject.lap(engine), False
 
 
 def _example(subject: Subject, spec: EngineSpec) -> list[torch.Tensor]:

@@ -45,6 +45,7 @@ class GraphedFunction:
                 self._function(*places)
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        # Other threads decode label maps on the GPU meanwhile; only what this one does belongs into the graph.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             output = self._function(*places)
         return graph, places, output
