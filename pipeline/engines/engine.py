@@ -58,15 +58,25 @@ class Engine:
         semantics = codes if isinstance(codes, Semantics) else self.semantics(codes)
         assert semantics.modulation == self.signature.form, "semantics of another engine"
         images = self._check_styles(z, len(semantics.codes))
-        lengths = self._filled(self.signature.table_lengths(semantics))
-        pictures = []
-        for start in range(0, images, self.batch):
-            chosen = [min(start + place, images - 1) for place in range(self.batch)]
-            tensors = self.signature.tensors(semantics, z, chosen, lengths)
-            with self._lock:
-                made = self._function(*tensors)
-            pictures.append(made[: images - start])
-        return torch.cat(pictures)
+        starts = range(0, images, self.batch)
+        if len(semantics.codes) > self.batch:  # Windows are numbered within a batch: tables have room for its pixels.
+            parts = [self.signature.semantics(codes) for codes in semantics.codes.split(self.batch)]
+        else:
+            parts = [semantics] * len(starts)
+        styles = [None] * len(starts) if z is None else z.split(self.batch)
+        return torch.cat([self._draw(*batch) for batch in zip(parts, styles, strict=True)])
+
+    def _draw(self, semantics: Semantics, z: torch.Tensor | None) -> torch.Tensor:
+        """At most a batch of images."""
+        images = len(semantics.codes) if z is None else len(z)
+        tensors = self.signature.tensors(
+            semantics,
+            z,
+            [min(place, images - 1) for place in range(self.batch)],
+            self._filled(self.signature.table_lengths(semantics)),
+        )
+        with self._lock:
+            return self._function(*tensors)[:images]
 
     def _check_device(self, what: str, tensor: torch.Tensor) -> None:
         if tensor.device.type != self.device.type:
