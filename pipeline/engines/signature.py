@@ -37,6 +37,11 @@ class Input:
     is_table: bool = False
     """Whether the first dimension is the length of a table, from `SHORTEST_TABLE` to that in `shape`."""
 
+    @property
+    def varies(self) -> bool:
+        """Whether the tensor's shape does: tables of the smallest maps are all of the shortest length."""
+        return self.is_table and self.shape[0] > SHORTEST_TABLE
+
 
 @dataclass(frozen=True)
 class Signature:

@@ -104,21 +104,13 @@ def input_specs(signature: Signature, lengths: Sequence[int]) -> list[Any]:
     typical = iter(lengths)
     found = []
     for entry in signature.inputs:
-        if entry.is_table and entry.shape[0] > SHORTEST_TABLE:
-            rest = entry.shape[1:]
-            found.append(
-                torch_tensorrt.Input(
-                    min_shape=(SHORTEST_TABLE, *rest),
-                    opt_shape=(next(typical), *rest),
-                    max_shape=entry.shape,
-                    dtype=entry.dtype,
-                    name=entry.name,
-                )
-            )
+        rest = entry.shape[1:]
+        best = next(typical) if entry.is_table else entry.shape[0]
+        if entry.varies:
+            shapes = {"min_shape": (SHORTEST_TABLE, *rest), "opt_shape": (best, *rest), "max_shape": entry.shape}
         else:
-            if entry.is_table:
-                next(typical)
-            found.append(torch_tensorrt.Input(shape=entry.shape, dtype=entry.dtype, name=entry.name))
+            shapes = {"shape": entry.shape}
+        found.append(torch_tensorrt.Input(**shapes, dtype=entry.dtype, name=entry.name))
     return found
 
 
