@@ -44,6 +44,8 @@ log = logging.getLogger(__name__)
 ORDER: tuple[Backend, ...] = ("tensorrt", "inductor", "eager")
 """What `auto` tries."""
 LAPS = 5
+NOISE = 1.05
+"""Medians of laps in turn differ by so much for no reason."""
 
 
 @dataclass(frozen=True)
@@ -98,23 +100,37 @@ def compile_generator(
     with build_lock(out):
         for name in backends:
             for kind in precisions:
-                spec = _spec(subject, name, kind)
-                manifest = find_built(out, spec.key)
-                if manifest is None:
-                    try:
-                        manifest = _build(subject, spec, out)
-                    except Exception as error:
-                        if backend != "auto":
-                            raise
-                        log.warning("%s failed: %s", name, first_line(error))
-                        break
+                try:
+                    folder, manifest = _find_or_build(subject, _spec(subject, name, kind), out)
+                except Exception as error:
+                    if backend != "auto":
+                        raise
+                    log.warning("%s failed: %s", name, first_line(error))
+                    break
+                if manifest.refused:
+                    log.warning("%s in %s refused: %s", name, kind, manifest.refused)
+                    refused.append(f"{name} {kind}: {manifest.refused}")
+                elif backend == "auto" and (slower := _slower(manifest)):
+                    log.warning("not %s: %s", name, slower)
+                    break
                 else:
-                    log.info("%s is there already", out / spec.key)
-                if manifest.refused is None:
-                    return out / spec.key, manifest
-                log.warning("%s in %s refused: %s", name, kind, manifest.refused)
-                refused.append(f"{name} {kind}: {manifest.refused}")
+                    return folder, manifest
     raise InputError(f"no engine is within tolerance: {'; '.join(refused)}; take --precision auto or fp32")
+
+
+def _find_or_build(subject: Subject, spec: EngineSpec, out: Path) -> tuple[Path, Manifest]:
+    manifest = find_built(out, spec.key)
+    if manifest:
+        log.info("%s is there already", out / spec.key)
+    return out / spec.key, manifest or _build(subject, spec, out)
+
+
+def _slower(manifest: Manifest) -> str | None:
+    """What was measured where an engine is slower than the eager generator, which needs no file; None: it is not."""
+    ours, theirs = manifest.milliseconds, manifest.eager_milliseconds
+    if ours is None or theirs is None or ours <= NOISE * theirs:
+        return None
+    return f"{ours:.3g} ms a picture, where the eager generator takes {theirs:.3g}"
 
 
 def _prepare(

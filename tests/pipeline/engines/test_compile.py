@@ -9,6 +9,7 @@ import math
 import re
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from pipeline.engines import aot_inductor, compile, parity
 from pipeline.engines.cache import LOCK, clean_engines, find_engine, list_engines
 from pipeline.engines.compile import compile_generator
 from pipeline.engines.engine import load_engine
-from pipeline.engines.manifest import Manifest
+from pipeline.engines.manifest import COMPILERS, Manifest
 from pipeline.engines.parity import Tolerance, compare, refusal
 from pipeline.errors import InputError
 from pipeline.networks.folded import FoldedGenerator
@@ -97,6 +98,30 @@ def test_auto_takes_the_first_backend_that_is_there_and_that_works(trained, tmp_
     monkeypatch.setattr(aot_inductor, "missing", lambda _: "AOTInductor needs a C++ compiler; install one with: X")
     with pytest.raises(InputError, match="needs a C\\+\\+ compiler; install"):
         compile_generator(trained, tmp_path, backend="inductor", maps=1)
+
+
+def test_auto_leaves_a_compiled_engine_that_is_slower(trained, tmp_path, monkeypatch, caplog) -> None:
+    """With a compiler that only stores the exported graph, and a stopwatch that says what it should."""
+    fake = SimpleNamespace(
+        FILE="graph.pt2",
+        missing=lambda device: None,
+        versions=dict,
+        arguments=lambda device, dtype: {},
+        build=lambda exported, path, **_: torch.export.save(exported, path),
+        load=lambda path, device: torch.export.load(path).module(),
+    )
+    monkeypatch.setitem(COMPILERS, "inductor", fake)
+    monkeypatch.setattr(compile, "_race", lambda *_: (2.0, 1.0))
+    with caplog.at_level(logging.INFO, "pipeline.engines"):
+        _, manifest = compile_generator(trained, tmp_path, precision="fp32", maps=1)
+    assert manifest.spec.backend == "eager"
+    assert "not inductor: 2 ms a picture, where the eager generator takes 1" in caplog.messages
+    _, manifest = compile_generator(trained, tmp_path, backend="inductor", precision="fp32", maps=1)
+    assert (manifest.spec.backend, manifest.milliseconds) == ("inductor", 2.0)
+    assert 0 < manifest.parity.max_error < 1e-5
+    monkeypatch.setattr(compile, "_race", lambda *_: (1.04, 1.0))
+    _, manifest = compile_generator(trained, tmp_path / "other", precision="fp32", maps=1)
+    assert manifest.spec.backend == "inductor"
 
 
 @pytest.mark.parametrize(
