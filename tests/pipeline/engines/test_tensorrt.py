@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[3]
 STANDINS = [parent / "shared" / "tools" / "tensorrt_standin" for parent in ROOT.parents]
 STANDIN = next((folder for folder in STANDINS if folder.is_dir()), None)
 BOUNDS = {"fp32": 1e-5, "fp16": 5e-3, "bf16": 4e-2}
-"""Largest difference of a picture in (-1, 1) to the float32 eager generator's; twice to four times what was seen."""
+"""Largest difference of a picture in (-1, 1) to the float32 eager generator's; three times what was seen."""
 PAIRS = [f"{form}-{precision}" for form in ("pattern", "dense") for precision in BOUNDS]
 
 
@@ -53,7 +53,7 @@ def conversions() -> dict[str, dict]:
 @pytest.mark.parametrize("pair", PAIRS)
 def test_every_operator_in_one_engine_that_computes_the_same(conversions, pair) -> None:
     found = conversions[pair]
-    assert found["supported"] == found["operators"] > 200
+    assert found["supported"] == found["operators"] > 150
     assert found["engines"] == 1
     assert found["mixed"] == {}  # a strongly typed network
     assert len(found["errors"]) == 2  # label maps with tables of other lengths
