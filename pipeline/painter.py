@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -19,6 +19,9 @@ from pipeline.networks.encoder import StyleEncoder
 from pipeline.networks.folded import FoldedGenerator
 from pipeline.networks.generator import Generator
 from pipeline.networks.semantics import Semantics
+
+if TYPE_CHECKING:
+    from pipeline.engines.engine import Engine
 
 UNTRAINED = "untrained:"
 """Before a recipe's path: its generator with fresh weights, as a baseline. Before a checkpoint's: of its recipe."""
@@ -78,24 +81,38 @@ class Painter:
     """
 
     def __init__(
-        self, source: str | Path, *, device: str = "cpu", threads: int | None = None, precision: Precision = "fp32"
+        self,
+        source: str | Path,
+        *,
+        device: str = "cpu",
+        threads: int | None = None,
+        precision: Precision = "fp32",
+        engine: str | Path | None = None,
     ) -> None:
-        """`threads` of this process for torch; None leaves them as they are."""
+        """`threads` of this process for torch; None leaves them as they are. An `engine` has a precision of its own."""
         if threads is not None:
             torch.set_num_threads(threads)
         self.device = torch.device(device)
         if self.device.type == "cuda":
             torch.backends.cudnn.benchmark = False  # It would choose algorithms by stopwatch.
             torch.backends.cudnn.deterministic = True
-        weights = load_weights(source, self.device)
+        weights = load_weights(source, self.device if engine is None else "cpu")
         self.recipe, self.name = weights.recipe, weights.name
-        self._encoder = weights.encoder
-        self._generator = FoldedGenerator(weights.generator, DTYPES[precision])
+        self._encoder = weights.encoder.to(self.device) if weights.encoder else None
         self._settings = weights.recipe.generator
         self._multiple = 2**self._settings.doublings
-        self.size = weights.generator.size
         self.style_dim = self._settings.style_dim
-        self._batch = GPU_BATCH if self.device.type == "cuda" and self.style_dim else 1
+        self.engine: str | None = None
+        self._generator: FoldedGenerator | Engine
+        if engine is None:
+            self._generator = FoldedGenerator(weights.generator, DTYPES[precision])
+            self._batch = GPU_BATCH if self.device.type == "cuda" and self.style_dim else 1
+        else:
+            from pipeline.engines.engine import load_engine
+
+            self._generator, manifest = load_engine(Path(engine), weights)
+            self._batch, self.engine = manifest.spec.batch, manifest.name
+        self.size = self._generator.size
 
     @torch.inference_mode()
     def prepare(self, codes: np.ndarray) -> Semantics:
@@ -121,7 +138,8 @@ class Painter:
         self, semantics: Semantics, styles: Sequence[torch.Tensor | None], size: tuple[int, int]
     ) -> Iterator[np.ndarray]:
         """A picture for each style (float32 `[style_dim]`, or None for a generator without): uint8 `[*size, 3]`."""
-        batch = min(self._batch, len(styles))
+        # An engine has one batch for good; the eager generator one for all pictures of a job.
+        batch = self._batch if self.engine else min(self._batch, len(styles))
         for start in range(0, len(styles), batch):
             part = list(styles[start : start + batch])
             # The last batch is filled up: another shape would be rounded in another way.

@@ -80,6 +80,10 @@ class WorkOrder:
     picture_format: PictureFormat = "png"
     style: StyleChoice = field(default_factory=StyleChoice)
     precision: Precision = "fp32"
+    engine: str | None = None
+    """Folder of a compiled generator; None: the eager one."""
+    engine_name: str | None = None
+    """What it was when the job began."""
     device: str = "cpu"
     threads: int | None = 1
     """Of torch in this process; None: as they are."""
@@ -137,10 +141,12 @@ class ShardWorker:
         self._order = order
         self._folder = JobFolder(order.output)
         self._painter = Painter(
-            order.weights, device=order.device, threads=order.threads, precision=order.precision
-        )  # fmt: skip
+            order.weights, device=order.device, threads=order.threads, precision=order.precision, engine=order.engine
+        )
         if self._painter.name != order.checkpoint:
             raise InputError(f"checkpoint {order.weights} changed after the job began; start it again")
+        if self._painter.engine != order.engine_name:
+            raise InputError(f"engine {order.engine} changed after the job began; start it again")
         self._space = self._painter.recipe.labels
         self._styles = StyleSource(order.style, self._painter, seed=order.seed, samples=order.samples)
         self._fields = [column for column in OUTPUT_FIELDS if column.name != "instance" or order.columns.instance]

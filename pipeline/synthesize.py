@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.actor_pool import choose_device, codec_threads
 from pipeline.datasets.folder import read_palette
@@ -27,6 +27,9 @@ from pipeline.records import DatasetInfo
 from pipeline.shard_worker import WorkOrder
 from pipeline.shards import Plan, plan_shards
 from pipeline.style_source import StyleChoice, choose_style
+
+if TYPE_CHECKING:
+    from pipeline.engines.manifest import Manifest
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +52,8 @@ def synthesize(
     style_interpolate: tuple[Path, Path, int] | None = None,
     truncation: float | None = None,
     picture_format: PictureFormat = "png",
-    precision: Precision = "fp32",
+    precision: Precision | None = None,
+    engine: Path | None = None,
     max_rejects: str | int = 0,
     actors: int | None = None,
     threads: int = 1,
@@ -64,7 +68,8 @@ def synthesize(
     `untrained:` and a recipe. `samples` pictures a label map differ by style. `max_rejects` bad rows are left out
     (a number, or a share such as `1%`) before the job gives up. `actors` processes with `threads` each do the work
     (None: as many as the cores or GPUs allow; 0: this process, without Ray). `export` writes the result once more as
-    files.
+    files. `engine` is what `compile` made of the checkpoint; it has a precision, a size and a device of its own.
+    Without one, `precision` is fp32 unless given.
 
     Raises `InputError` for anything wrong with the input or the options, and where `output` holds another job.
     """
@@ -89,7 +94,10 @@ def synthesize(
     )
     _check(plan, weights, choice, samples=samples, keep_size=keep_size)
     limit = parse_max_rejects(max_rejects, plan.rows)
-    device = device or choose_device(actors)
+    compiled = _find_engine(engine, weights, precision, keep_size) if engine else None
+    if compiled:
+        device, precision = compiled.manifest.spec.device["type"], compiled.manifest.spec.precision
+    device, precision = device or choose_device(actors), precision or "fp32"
     if precision == "fp16" and not device.startswith("cuda"):
         raise InputError("--precision fp16 needs a GPU, and the workers will find none; take bf16 or fp32")
     order = WorkOrder(
@@ -107,11 +115,14 @@ def synthesize(
         picture_format=picture_format,
         style=choice,
         precision=precision,
+        engine=str(compiled.folder) if compiled else None,
+        engine_name=compiled.manifest.name if compiled else None,
         device=device,
         threads=threads,
         codec_threads=codec_threads(device, gpus_per_actor),
     )
-    description = _describe(plan, order, weights)
+    size = compiled.manifest.spec.signature.size if compiled else weights.generator.size
+    description = _describe(plan, order, weights, size)
     source_info = plan.info.preprocessing if plan.info else {}
     info = DatasetInfo(weights.recipe.labels, {"input": source_info, "synthesis": description["settings"]})
     del weights  # The workers load their own, and this process would hold them to the end.
@@ -210,9 +221,36 @@ def _named(space: LabelSpace) -> str:
     return f"{len(space.classes)} ({', '.join(space.classes[:3])}{more}; don't-care {space.dont_care})"
 
 
-def _describe(plan: Plan, order: WorkOrder, weights: Weights) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Compiled:
+    """An engine and where it is."""
+
+    folder: Path
+    manifest: Manifest
+
+
+def _find_engine(engine: Path, weights: Weights, precision: Precision | None, keep_size: bool) -> _Compiled:
+    """Refuse now what every worker would refuse later."""
+    from pipeline.engines.cache import find_engine
+    from pipeline.engines.engine import check_usable
+    from pipeline.engines.manifest import Manifest
+
+    folder = find_engine(engine)
+    manifest = Manifest.read(folder)
+    check_usable(folder, manifest, weights.name)
+    if precision not in (None, manifest.spec.precision):
+        raise InputError(f"engine {folder} is {manifest.spec.precision}; leave out --precision {precision}")
+    if keep_size:
+        height, width = manifest.spec.signature.size
+        raise InputError(
+            f"engine {folder} makes pictures of one size, {width}x{height}; leave out --keep-size, or --engine"
+        )
+    return _Compiled(folder, manifest)
+
+
+def _describe(plan: Plan, order: WorkOrder, weights: Weights, size: tuple[int, int]) -> dict[str, Any]:
     """All that the bytes of the output depend on, for `job.json`."""
-    height, width = weights.generator.size
+    height, width = size
     return {
         "version": 1,
         "settings": {
@@ -227,6 +265,8 @@ def _describe(plan: Plan, order: WorkOrder, weights: Weights) -> dict[str, Any]:
             "format": order.picture_format,
             "style": order.style.describe(),
             "precision": order.precision,
+            # Only where there is one, so that jobs from before there were engines can be continued.
+            **({"engine": order.engine_name} if order.engine_name else {}),
             "device": order.device.split(":")[0],
             "threads": order.threads,
         },

@@ -36,9 +36,12 @@ OPTIONS = {
     "prepare ade20k": "--out --size --workers --skip-bad",
     "prepare cityscapes": "--out --size --workers --skip-bad",
     "train": "--out --workers --vgg-weights --segmenter --segmenter-weights --max-time --set",
+    "compile": "--checkpoint --backend --precision --batch --size --modulation --input --maps --out",
+    "engines list": "",
+    "engines clean": "--all",
     "synthesize": "--input --checkpoint --output --samples --seed --label-column --id-column --instance-column "
     "--palette --keep-size --style --style-column --style-rows --style-interpolate --truncation --format --precision "
-    "--max-rejects --actors --threads --gpus-per-actor --export",
+    "--engine --max-rejects --actors --threads --gpus-per-actor --export",
     "verify": "",
     "import-weights": "--recipe --encoder --dont-care-first --out",
     "train-segmenter": "--out --weights --set",

@@ -85,7 +85,7 @@ def uses_onednn(weight: torch.Tensor) -> bool:
     """Whether this build of PyTorch hands such weights to oneDNN in the ways above."""
     return (
         weight.device.type == "cpu"
-        and (weight.dtype == torch.float32 or (weight.dtype == torch.bfloat16 and _has_bfloat16()))
+        and (weight.dtype == torch.float32 or (weight.dtype == torch.bfloat16 and has_bfloat16()))
         and torch.backends.mkldnn.is_available()
         and bool(torch.backends.mkldnn.enabled)
         and hasattr(torch.ops.mkldnn, "_reorder_convolution_weight")
@@ -94,7 +94,7 @@ def uses_onednn(weight: torch.Tensor) -> bool:
 
 
 @lru_cache(maxsize=1)
-def _has_bfloat16() -> bool:
+def has_bfloat16() -> bool:
     """oneDNN refuses bfloat16 on processors without AVX-512; PyTorch's own convolution is slow there, but works."""
     check = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
     return bool(check and check())

@@ -1,0 +1,1 @@
+"""Compiled generators: made once for a device, checked against float32, loaded without the Python network."""

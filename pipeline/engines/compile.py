@@ -1,0 +1,315 @@
+"""`spadework compile`: a trained generator to an engine that has been checked."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from pipeline.config import Recipe
+from pipeline.engines.cache import build_lock, find_built, new_engine
+from pipeline.engines.engine import Engine, adapted, file_digest, make_engine
+from pipeline.engines.graph import GeneratorGraph
+from pipeline.engines.label_maps import gate_codes
+from pipeline.engines.manifest import (
+    COMPILERS,
+    Backend,
+    EngineSpec,
+    Manifest,
+    describe_device,
+    find_versions,
+    make_signature,
+)
+from pipeline.engines.parity import compare, refusal
+from pipeline.engines.signature import Form, Signature
+from pipeline.errors import InputError
+from pipeline.networks.folded import FoldedGenerator
+from pipeline.networks.generator import Generator
+from pipeline.networks.packed import has_bfloat16
+from pipeline.networks.semantics import Semantics
+from pipeline.noise import style_noise
+from pipeline.painter import DTYPES, Precision, load_weights, resolve_source
+from pipeline.storage import first_line
+
+log = logging.getLogger(__name__)
+
+ORDER: tuple[Backend, ...] = ("tensorrt", "inductor", "eager")
+"""What `auto` tries."""
+LAPS = 5
+NOISE = 1.05
+"""Medians of laps in turn differ by so much for no reason."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is compiled, and what the result is compared with."""
+
+    weights: str
+    recipe: Recipe
+    generator: Generator
+    signature: Signature
+    device: torch.device
+    codes: torch.Tensor
+    """int32 `[maps, H, W]`."""
+    styles: torch.Tensor | None
+    """float32 `[maps, style_dim]`."""
+    reference: torch.Tensor
+    """Pictures of the float32 eager generator, on the CPU."""
+
+    def lap(self, generator: Engine | FoldedGenerator) -> torch.Tensor:
+        """All pictures, one label map after the other, from codes on: `[maps, 3, H, W]` on the CPU."""
+        made = []
+        for index, codes in enumerate(self.codes.split(1)):
+            z = None if self.styles is None else self.styles[index : index + 1]
+            made.append(generator(generator.semantics(codes), z).float().cpu())
+        return torch.cat(made)
+
+
+def compile_generator(
+    checkpoint: str | Path,
+    out: Path,
+    *,
+    backend: Backend | Literal["auto"] = "auto",
+    precision: Precision | Literal["auto"] = "auto",
+    batch: int = 1,
+    size: tuple[int, int] | None = None,
+    modulation: Form | None = None,
+    source: Path | None = None,
+    maps: int = 4,
+) -> tuple[Path, Manifest]:
+    """Compile the generator of a checkpoint into the cache `out`, or find it there; returns its folder.
+
+    `size` is (height, width), the recipe's by default. `modulation` None: the recipe's, and patterns where that is
+    `auto`. `source` is a Parquet file of label maps, `maps` how many of them the engine is tuned for and checked with;
+    without one, landscapes. Log lines say what `auto` takes and why.
+
+    Raises `InputError` where a backend is not there, and where no engine comes within the tolerance of its precision.
+    """
+    subject = _prepare(checkpoint, size, modulation, batch, source, maps)
+    backends = _backends(backend, subject.device)
+    precisions = _precisions(precision, subject.device)
+    refused = []
+    with build_lock(out):
+        for name in backends:
+            for kind in precisions:
+                try:
+                    folder, manifest = _find_or_build(subject, _spec(subject, name, kind), out)
+                except Exception as error:
+                    if backend != "auto":
+                        raise
+                    log.warning("%s failed: %s", name, first_line(error))
+                    break
+                if manifest.refused:
+                    log.warning("%s in %s refused: %s", name, kind, manifest.refused)
+                    refused.append(f"{name} {kind}: {manifest.refused}")
+                elif backend == "auto" and (slower := _slower(manifest)):
+                    log.warning("not %s: %s", name, slower)
+                    break
+                else:
+                    return folder, manifest
+    raise InputError(f"no engine is within tolerance: {'; '.join(refused)}; take --precision auto or fp32")
+
+
+def _find_or_build(subject: Subject, spec: EngineSpec, out: Path) -> tuple[Path, Manifest]:
+    manifest = find_built(out, spec.key)
+    if manifest:
+        log.info("%s is there already", out / spec.key)
+    return out / spec.key, manifest or _build(subject, spec, out)
+
+
+def _slower(manifest: Manifest) -> str | None:
+    """What was measured where an engine is slower than the eager generator, which needs no file; None: it is not."""
+    ours, theirs = manifest.milliseconds, manifest.eager_milliseconds
+    if ours is None or theirs is None or ours <= NOISE * theirs:
+        return None
+    return f"{ours:.3g} ms a picture, where the eager generator takes {theirs:.3g}"
+
+
+def _prepare(
+    checkpoint: str | Path,
+    size: tuple[int, int] | None,
+    modulation: Form | None,
+    batch: int,
+    source: Path | None,
+    maps: int,
+) -> Subject:
+    weights = load_weights(resolve_source(checkpoint))
+    recipe = weights.recipe
+    if size:
+        recipe = recipe.model_copy(
+            update={"data": recipe.data.model_copy(update={"height": size[0], "width": size[1]})}
+        )
+    if modulation:
+        recipe = recipe.model_copy(update={"generator": recipe.generator.model_copy(update={"modulation": modulation})})
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    generator = adapted(weights.generator, recipe).to(device)
+    codes = torch.from_numpy(gate_codes(recipe, source, count=maps, size=generator.size)).to(device)
+    dim = recipe.generator.style_dim
+    styles = torch.stack([style_noise(0, "parity", index, dim) for index in range(maps)]).to(device) if dim else None
+    reference = _reference(generator, codes, styles)
+    if (contrast := float(reference.std())) < 0.02:
+        log.warning("pictures of these weights are flat (deviation %.2g), so the comparison says little", contrast)
+    return Subject(
+        weights=weights.name,
+        recipe=recipe,
+        generator=generator,
+        signature=make_signature(recipe, batch),
+        device=device,
+        codes=codes,
+        styles=styles,
+        reference=reference,
+    )
+
+
+@torch.inference_mode()
+def _reference(generator: Generator, codes: torch.Tensor, styles: torch.Tensor | None) -> torch.Tensor:
+    """Pictures as published: dense, in float32, with nothing rounded to fewer bits on a GPU."""
+    made = []
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+        for index, one in enumerate(codes.split(1)):
+            z = None if styles is None else styles[index : index + 1]
+            made.append(generator(Semantics(one, generator.space, "dense"), z).cpu())
+    return torch.cat(made)
+
+
+def _backends(wanted: Backend | Literal["auto"], device: torch.device) -> Sequence[Backend]:
+    """The backends to try, in order; what is taken, and why, is logged."""
+    if wanted == "eager":
+        return ["eager"]
+    if wanted != "auto":
+        if reason := COMPILERS[wanted].missing(device):
+            raise InputError(reason)
+        return [wanted]
+    found = []
+    for name in ORDER:
+        reason = COMPILERS[name].missing(device) if name in COMPILERS else None
+        if reason:
+            log.info("not %s: %s", name, reason)
+        else:
+            found.append(name)
+    log.info("backend %s: the first of %s that is there", found[0], ", ".join(ORDER))
+    return found
+
+
+def _precisions(wanted: Precision | Literal["auto"], device: torch.device) -> Sequence[Precision]:
+    """The precisions to try, in order."""
+    if device.type == "cuda":
+        return ["fp16", "bf16", "fp32"] if wanted == "auto" else [wanted]
+    if wanted == "fp16":
+        raise InputError("--precision fp16 needs a GPU, and PyTorch sees none here; take bf16 or fp32")
+    if wanted != "auto":
+        return [wanted]
+    return ["bf16", "fp32"] if has_bfloat16() else ["fp32"]
+
+
+def _spec(subject: Subject, backend: Backend, precision: Precision) -> EngineSpec:
+    arguments = COMPILERS[backend].arguments(subject.device, DTYPES[precision]) if backend in COMPILERS else {}
+    return EngineSpec(
+        weights=subject.weights,
+        recipe=subject.recipe.model_dump(mode="json"),
+        backend=backend,
+        precision=precision,
+        batch=subject.signature.batch,
+        lengths=tuple(typical_lengths(subject.signature, subject.codes)),
+        maps=hashlib.sha256(np.ascontiguousarray(subject.codes.cpu().numpy()).tobytes()).hexdigest()[:16],
+        arguments=arguments,
+        device=describe_device(subject.device),
+        versions=find_versions(backend),
+    )
+
+
+def typical_lengths(signature: Signature, codes: torch.Tensor) -> list[int]:
+    """The median length of each table over label maps `[M, H, W]`, one map at a time."""
+    each = [signature.table_lengths(signature.semantics(one)) for one in codes.split(1)]
+    return [max(2, int(statistics.median(lengths))) for lengths in zip(*each, strict=True)]
+
+
+def _build(subject: Subject, spec: EngineSpec, out: Path) -> Manifest:
+    """Compile, compare, time; the folder appears with its manifest, and without a file where the engine is refused."""
+    started = time.monotonic()
+    eager = FoldedGenerator(subject.generator, DTYPES[spec.precision])
+    with new_engine(out, spec.key) as folder:
+        engine, file, cuda_graphs = None, None, False
+        if spec.backend == "eager":
+            pictures = subject.lap(eager)
+        else:
+            log.info("compiling: %s", spec)
+            file = _compile(subject, spec, folder)
+            engine, pictures, cuda_graphs = _first_lap(subject, spec, file)
+        build_seconds = time.monotonic() - started
+        parity = compare(pictures, subject.reference)
+        reason = refusal(parity, spec.precision)
+        if reason and file:
+            file.unlink()
+            file = None
+        ours, theirs = _race(subject, engine, eager) if engine and not reason else (None, None)
+        manifest = Manifest(
+            spec=spec,
+            parity=parity,
+            refused=reason,
+            cuda_graphs=cuda_graphs,
+            file=file.name if file else None,
+            sha256=file_digest(file) if file else None,
+            bytes=file.stat().st_size if file else 0,
+            build_seconds=round(build_seconds, 1),
+            milliseconds=ours,
+            eager_milliseconds=theirs,
+        )
+        manifest.write(folder)
+    return manifest
+
+
+def _compile(subject: Subject, spec: EngineSpec, folder: Path) -> Path:
+    """The compiled file."""
+    compiler = COMPILERS[spec.backend]
+    bags = spec.backend == "inductor" and subject.device.type == "cpu"
+    graph = GeneratorGraph(subject.generator, subject.signature, DTYPES[spec.precision], bags=bags)
+    exported = graph.export(_example(subject, spec))
+    file = folder / compiler.FILE
+    compiler.build(exported, file, signature=subject.signature, lengths=spec.lengths, settings=dict(spec.arguments))
+    return file
+
+
+def _first_lap(subject: Subject, spec: EngineSpec, file: Path) -> tuple[Engine, torch.Tensor, bool]:
+    """The engine, its pictures, and whether it runs as CUDA graphs: where it can be recorded, it does."""
+    if spec.backend == "inductor" and subject.device.type == "cuda":
+        try:
+            engine = make_engine(spec, file, cuda_graphs=True)
+            return engine, subject.lap(engine), True
+        except RuntimeError as error:
+            log.warning("no CUDA graphs: %s", first_line(error))
+    engine = make_engine(spec, file, cuda_graphs=False)
+    return engine, subject.lap(engine), False
+
+
+def _example(subject: Subject, spec: EngineSpec) -> list[torch.Tensor]:
+    """Inputs of typical shapes."""
+    signature = subject.signature
+    semantics = signature.semantics(subject.codes[:1])
+    z = None if subject.styles is None else subject.styles[:1].repeat(signature.batch, 1)
+    tensors = signature.tensors(semantics, z, range(signature.batch))
+    lengths = iter(spec.lengths)
+    return [
+        tensor.new_zeros(next(lengths), *tensor.shape[1:]) if entry.is_table else tensor
+        for entry, tensor in zip(signature.inputs, tensors, strict=True)
+    ]
+
+
+def _race(subject: Subject, engine: Engine, eager: FoldedGenerator) -> tuple[float, float]:
+    """Milliseconds a picture of either, medians of laps in turn."""
+    times: dict[object, list[float]] = {engine: [], eager: []}
+    for lap in range(LAPS + 1):
+        for generator in (engine, eager):
+            started = time.perf_counter()
+            subject.lap(generator)
+            if lap:  # the first warms up
+                times[generator].append((time.perf_counter() - started) / len(subject.codes) * 1e3)
+    return statistics.median(times[engine]), statistics.median(times[eager])

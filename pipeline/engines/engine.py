@@ -1,0 +1,170 @@
+"""A compiled generator, ready to use: label codes and styles to pictures, as `FoldedGenerator` does it."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from pipeline.config import Recipe
+from pipeline.engines.cuda_graphs import GraphedFunction
+from pipeline.engines.manifest import COMPILERS, EngineSpec, Manifest, unusable
+from pipeline.engines.signature import Signature
+from pipeline.errors import InputError
+from pipeline.networks.folded import FoldedGenerator
+from pipeline.networks.generator import Generator
+from pipeline.networks.semantics import Semantics
+from pipeline.painter import DTYPES, Weights
+
+Function = Callable[..., torch.Tensor]
+"""The tensors of `Signature.inputs` to pictures."""
+
+
+class Engine:
+    """A function of a fixed batch behind a door that takes any number of images, and checks them first.
+
+    The last batch is filled up with its last image. So an image is computed by the same code in the same shapes
+    whatever else is asked for, and is the same to the last bit.
+    """
+
+    def __init__(
+        self, function: Function, signature: Signature, device: torch.device, *, lengths: Sequence[int] = ()
+    ) -> None:
+        """`lengths` of typical tables; on a GPU, tables are filled up to these or a power of two times these.
+
+        So there are a few combinations of shapes, and memory, kernels and CUDA graphs are ready for all of them. A CPU
+        takes tables as they are: there is nothing to be gained from a second shape like the first.
+        """
+        self._function = function
+        self.signature = signature
+        self.size, self.batch, self.device = signature.size, signature.batch, device
+        self._lengths = lengths if device.type == "cuda" else ()
+        self._lock = threading.Lock()
+
+    def semantics(self, codes: torch.Tensor) -> Semantics:
+        """Label codes int32 `[N, H, W]`, checked and ready for `__call__`. Raises `InputError`."""
+        self._check_device("label codes are", codes)
+        return self.signature.semantics(codes)
+
+    @torch.inference_mode()
+    def __call__(self, codes: torch.Tensor | Semantics, z: torch.Tensor | None = None) -> torch.Tensor:
+        """As `FoldedGenerator.forward`: pictures float32 `[N, 3, H, W]` of N label maps, or of one in N styles.
+
+        Raises `InputError`, before anything runs, for tensors of another shape, type, device or number of classes.
+        """
+        semantics = codes if isinstance(codes, Semantics) else self.semantics(codes)
+        assert semantics.modulation == self.signature.form, "semantics of another engine"
+        images = self._check_styles(z, len(semantics.codes))
+        starts = range(0, images, self.batch)
+        if len(semantics.codes) > self.batch:  # Windows are numbered within a batch: tables have room for its pixels.
+            parts = [self.signature.semantics(codes) for codes in semantics.codes.split(self.batch)]
+        else:
+            parts = [semantics] * len(starts)
+        styles = [None] * len(starts) if z is None else z.split(self.batch)
+        return torch.cat([self._draw(*batch) for batch in zip(parts, styles, strict=True)])
+
+    def _draw(self, semantics: Semantics, z: torch.Tensor | None) -> torch.Tensor:
+        """At most a batch of images."""
+        images = len(semantics.codes) if z is None else len(z)
+        tensors = self.signature.tensors(
+            semantics,
+            z,
+            [min(place, images - 1) for place in range(self.batch)],
+            self._filled(self.signature.table_lengths(semantics)),
+        )
+        with self._lock:
+            return self._function(*tensors)[:images]
+
+    def _check_device(self, what: str, tensor: torch.Tensor) -> None:
+        if tensor.device.type != self.device.type:
+            raise InputError(f"{what} on {tensor.device}, and the engine is for {self.device.type}")
+
+    def _check_styles(self, z: torch.Tensor | None, maps: int) -> int:
+        """How many images are asked for."""
+        dim = self.signature.settings.style_dim
+        if not dim:
+            if z is not None:
+                raise InputError("got styles, but the engine's generator takes none")
+            return maps
+        if z is None:
+            raise InputError(f"the engine's generator takes a style vector of length {dim}, and got none")
+        if z.dtype != torch.float32 or z.dim() != 2 or z.shape[1] != dim:
+            raise InputError(f"styles are {z.dtype} of shape {list(z.shape)}; the engine takes float32 [N, {dim}]")
+        self._check_device("styles are", z)
+        if maps not in (1, len(z)):
+            raise InputError(f"{len(z)} styles for {maps} label maps; give as many, or one label map")
+        return len(z)
+
+    def _filled(self, lengths: list[int]) -> list[int]:
+        """Table lengths one step of the ladder up: typical ones, doubled until all tables fit, at most all pixels."""
+        if not self._lengths:
+            return lengths
+        longest = [entry.shape[0] for entry in self.signature.inputs if entry.is_table]
+        steps = max(-(-length // typical) for length, typical in zip(lengths, self._lengths, strict=True))
+        factor = 1 << (steps - 1).bit_length()
+        return [min(factor * typical, most) for typical, most in zip(self._lengths, longest, strict=True)]
+
+
+def load_engine(folder: Path, weights: Weights) -> tuple[Engine | FoldedGenerator, Manifest]:
+    """The engine in a folder; of the weights, an eager engine needs the generator, and any other only the name.
+
+    Raises `InputError` where there is none, it was refused, was made from other weights, of other library versions or
+    for another device, or where its file is damaged.
+    """
+    manifest = Manifest.read(folder)
+    check_usable(folder, manifest, weights.name)
+    spec = manifest.spec
+    device = torch.device(spec.device["type"])
+    if spec.backend == "eager":
+        generator = adapted(weights.generator, spec.parsed_recipe)
+        return FoldedGenerator(generator.to(device), DTYPES[spec.precision]), manifest
+    assert manifest.file
+    return make_engine(spec, folder / manifest.file, cuda_graphs=manifest.cuda_graphs), manifest
+
+
+def make_engine(spec: EngineSpec, file: Path, *, cuda_graphs: bool) -> Engine:
+    """A compiled file as an engine."""
+    device = torch.device(spec.device["type"])
+    function = COMPILERS[spec.backend].load(file, device)
+    return Engine(GraphedFunction(function) if cuda_graphs else function, spec.signature, device, lengths=spec.lengths)
+
+
+def adapted(generator: Generator, recipe: Recipe) -> Generator:
+    """The same weights in a generator of another size or modulation, in evaluation mode."""
+    size = (recipe.data.height, recipe.data.width)
+    if generator.settings == recipe.generator and generator.size == size:
+        return generator
+    if size != generator.size and recipe.generator.style_dim:
+        raise InputError(
+            f"a generator with style makes pictures of one size, {generator.size[1]}x{generator.size[0]}; "
+            "leave out --size"
+        )
+    device = next(generator.parameters()).device
+    other = Generator(recipe.generator, recipe.labels, height=size[0], width=size[1]).to(device).eval()
+    other.load_state_dict(generator.state_dict())
+    return other
+
+
+def check_usable(folder: Path, manifest: Manifest, weights: str) -> None:
+    """Raise `InputError`, with the reason, where an engine cannot be used here for the weights of that name."""
+    if manifest.spec.weights != weights:
+        raise InputError(
+            f"engine {folder} was made from other weights ({manifest.spec.weights[:22]}) than the checkpoint's "
+            f"({weights[:22]}); compile it again"
+        )
+    if reason := unusable(manifest):
+        raise InputError(f"engine {folder} cannot be used: {reason}; compile it again")
+    if manifest.file and file_digest(folder / manifest.file) != manifest.sha256:
+        raise InputError(f"engine {folder} is damaged: {manifest.file} is not what was compiled; compile it again")
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file; `InputError` if it is missing."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing; compile again") from None

@@ -1,0 +1,140 @@
+"""What a compiled generator takes: a fixed list of tensors, made from label codes and styles.
+
+The discovery of distinct windows is no arithmetic and stays outside the engine. Its tables differ in length from one
+label map to the next; those dimensions alone are dynamic, from 2 rows (`torch.export` makes special cases of 0 and 1)
+to one for every pixel, so that no label map is beyond an engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+
+from pipeline.config import GeneratorSettings
+from pipeline.errors import InputError
+from pipeline.labels import LabelSpace
+from pipeline.networks.semantics import Semantics
+
+Form = Literal["pattern", "dense"]
+"""How gamma and beta are computed: once for each distinct window of the label map, or at every pixel."""
+
+SHORTEST_TABLE = 2
+
+
+@dataclass(frozen=True)
+class Input:
+    """One tensor that an engine takes."""
+
+    name: str
+    shape: tuple[int, ...]
+    """Of a table, the largest: a row for every pixel."""
+    dtype: torch.dtype
+    is_table: bool = False
+    """Whether the first dimension is the length of a table, from `SHORTEST_TABLE` to that in `shape`."""
+
+    @property
+    def varies(self) -> bool:
+        """Whether the tensor's shape does: tables of the smallest maps are all of the shortest length."""
+        return self.is_table and self.shape[0] > SHORTEST_TABLE
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The inputs of a generator in one form, for a fixed batch and size. Pictures are float32 `[batch, 3, H, W]`."""
+
+    settings: GeneratorSettings
+    space: LabelSpace
+    size: tuple[int, int]
+    """(height, width) of the pictures."""
+    batch: int
+    form: Form
+
+    @cached_property
+    def resolutions(self) -> list[tuple[int, int]]:
+        """(height, width) of the feature maps, from the first one to the picture."""
+        height, width = self.size
+        return [(height >> halvings, width >> halvings) for halvings in range(self.settings.doublings, -1, -1)]
+
+    @cached_property
+    def inputs(self) -> list[Input]:
+        """In the order in which the engine takes them."""
+        found = []
+        if self.form == "pattern":
+            for height, width in self.resolutions:
+                table = (max(SHORTEST_TABLE, self.batch * height * width), self.settings.kernel_size**2)
+                found += [
+                    Input(f"hidden_windows_{height}", table, torch.int32, is_table=True),
+                    Input(f"windows_{height}", table, torch.int32, is_table=True),
+                    Input(f"rows_{height}", (self.batch, height, width), torch.int32),
+                ]
+        if self.form == "dense" or not self.settings.style_dim:
+            size = self.size if self.form == "dense" else self.resolutions[0]
+            found.append(Input("codes", (self.batch, *size), torch.int32))
+        if self.settings.style_dim:
+            found.append(Input("z", (self.batch, self.settings.style_dim), torch.float32))
+        return found
+
+    def semantics(self, codes: torch.Tensor) -> Semantics:
+        """Label codes `[N, H, W]` in the form that `tensors` wants.
+
+        Raises `InputError` for codes of another type or size, and for those of classes that the generator has not.
+        """
+        if codes.dtype != torch.int32 or codes.dim() != 3:
+            raise InputError(
+                f"label codes are {codes.dtype} of shape {list(codes.shape)}; the engine takes int32 [N, H, W]"
+            )
+        if tuple(codes.shape[1:]) != self.size:
+            raise InputError(
+                f"label map is {codes.shape[2]}x{codes.shape[1]}, and the engine is for {self.size[1]}x{self.size[0]}; "
+                "compile another with --size, or resize the label map"
+            )
+        low, high = (int(value) for value in torch.aminmax(codes))
+        if low < 1 or high >= self.space.codes:
+            raise InputError(
+                f"label map has the code {low if low < 1 else high}, but the engine's {self.space.class_channels} "
+                f"classes have the codes 1 to {self.space.codes - 1}"
+            )
+        return Semantics(codes, self.space, self.form)
+
+    def table_lengths(self, semantics: Semantics) -> list[int]:
+        """How long each table is for these label maps, in the order of `inputs`."""
+        if self.form == "dense":
+            return []
+        patterns = (semantics.patterns_at(*size, self.settings.kernel_size) for size in self.resolutions)
+        return [len(table) for found in patterns if found for table in (found.hidden_windows, found.windows)]
+
+    def tensors(
+        self, semantics: Semantics, z: torch.Tensor | None, images: Sequence[int], lengths: Sequence[int] | None = None
+    ) -> list[torch.Tensor]:
+        """The inputs for a batch: image `i` of it is that of label map (unless there is only one) and style `i`.
+
+        Tables are filled up to `lengths` with rows that no pixel shows.
+        """
+        assert len(images) == self.batch
+        maps = list(images) if len(semantics.codes) > 1 else [0] * self.batch
+        chosen = torch.tensor(maps, device=semantics.codes.device)
+        found = []
+        if self.form == "pattern":
+            taps = self.settings.kernel_size**2
+            tables = iter(lengths or self.table_lengths(semantics))
+            for size in self.resolutions:
+                patterns = semantics.patterns_at(*size, self.settings.kernel_size)
+                assert patterns is not None
+                found.append(_filled(patterns.code_index(taps * self.space.codes), next(tables)))
+                found.append(_filled(patterns.window_index, next(tables)))
+                found.append(patterns.rows.index_select(0, chosen))
+        if self.form == "dense" or z is None:
+            size = self.size if self.form == "dense" else self.resolutions[0]
+            found.append(semantics.codes_at(*size).index_select(0, chosen))
+        if z is not None:
+            found.append(z.index_select(0, torch.tensor(images, device=z.device)))
+        return found
+
+
+def _filled(table: torch.Tensor, length: int) -> torch.Tensor:
+    return F.pad(table, (0, 0, 0, max(length, SHORTEST_TABLE) - len(table)))

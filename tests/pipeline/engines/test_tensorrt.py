@@ -1,0 +1,95 @@
+"""TensorRT as far as it goes without a GPU: the real lowering, partitioning and conversion, and what is said where not.
+
+The engine itself is never built here, so the builder's acceptance and its speed are not shown.
+"""
+
+from __future__ import annotations
+
+import builtins
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.engines import tensorrt
+
+ROOT = Path(__file__).parents[3]
+STANDINS = [parent / "shared" / "tools" / "tensorrt_standin" for parent in ROOT.parents]
+STANDIN = next((folder for folder in STANDINS if folder.is_dir()), None)
+BOUNDS = {"fp32": 1e-5, "fp16": 5e-3, "bf16": 4e-2}
+"""Largest difference of a picture in (-1, 1) to the float32 eager generator's; three times what was seen."""
+PAIRS = [f"{form}-{precision}" for form in ("pattern", "dense") for precision in BOUNDS]
+
+
+def why_not() -> str | None:
+    """What is missing for the stand-in."""
+    if STANDIN is None:
+        return "the reference folder beside the checkout is absent"
+    if not importlib.util.find_spec("torch_tensorrt") or not importlib.util.find_spec("tensorrt_bindings"):
+        return "torch-tensorrt or TensorRT's bindings are not installed"
+    return None if shutil.which(os.environ.get("CC", "cc")) else "there is no C compiler"
+
+
+@pytest.fixture(scope="module")
+def conversions() -> dict[str, dict]:
+    """What the script found, by pair: one process for all, for the sake of the import."""
+    if reason := why_not():
+        pytest.skip(reason)
+    command = [sys.executable, "-m", "tests.pipeline.engines.tensorrt_standin_run", str(STANDIN), *PAIRS]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    lines = (json.loads(line) for line in done.stdout.splitlines() if line.startswith("{"))
+    return {line.pop("pair"): line for line in lines}
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_every_operator_in_one_engine_that_computes_the_same(conversions, pair) -> None:
+    found = conversions[pair]
+    assert found["supported"] == found["operators"] > 150
+    assert found["engines"] == 1
+    assert found["mixed"] == {}  # a strongly typed network
+    assert len(found["errors"]) == 2  # label maps with tables of other lengths
+    precision = pair.split("-")[1]
+    assert max(found["errors"]) <= BOUNDS[precision]
+    if precision != "fp32":
+        assert max(found["errors"]) > 1e-5  # half precision it is
+
+
+def test_without_a_gpu_it_says_so() -> None:
+    reason = tensorrt.missing(torch.device("cpu"))
+    assert reason == "TensorRT needs an NVIDIA GPU, and PyTorch sees none here"
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            ModuleNotFoundError("No module named 'torch_tensorrt'"),
+            "TensorRT needs the package torch-tensorrt (No module named 'torch_tensorrt'); "
+            "install it with: pip install 'spadework[tensorrt]'",
+        ),
+        (
+            Exception("Could not find libnvinfer.so.11\n  Search paths: []"),
+            "torch-tensorrt does not find TensorRT's libraries (Could not find libnvinfer.so.11); "
+            "install it with: pip install 'spadework[tensorrt]'",
+        ),
+    ],
+)
+def test_what_is_missing_and_how_to_get_it(monkeypatch: pytest.MonkeyPatch, error, message) -> None:
+    real = builtins.__import__
+
+    def fail(name, *rest):
+        if name == "torch_tensorrt":
+            raise error
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", fail)
+    assert tensorrt.missing(torch.device("cuda")) == message
