@@ -17,6 +17,7 @@ from pipeline.errors import InputError
 
 EXISTING = click.Path(path_type=Path)
 MINUTES = click.FloatRange(0)
+LANDSCAPE_RECIPE = Path(__file__).parent / "configs" / "landscape.yaml"
 
 
 class Verbs(click.Group):
@@ -200,8 +201,10 @@ def cityscapes(root: Path, out: Path, **options: Any) -> None:
 
 
 @main.command()
-@click.argument("recipe", type=EXISTING)
-@click.option("--out", required=True, type=EXISTING, help="Run directory; the same command continues a training there.")
+@click.argument("recipe", type=EXISTING, default=LANDSCAPE_RECIPE, required=False)
+@click.option(
+    "--out", type=EXISTING, help="Run directory; the same command continues a training there  [default: runs/NAME]"
+)
 @click.option(
     "--workers",
     default=1,
@@ -215,9 +218,14 @@ def cityscapes(root: Path, out: Path, **options: Any) -> None:
 @click.option("--max-time", "max_minutes", type=MINUTES, metavar="MINUTES", help="Stop then, with a checkpoint.")
 @click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Override a field of the recipe.")
 def train(
-    recipe: Path, out: Path, overrides: tuple[str, ...], segmenter: str, segmenter_weights: Path | None, **options: Any
+    recipe: Path,
+    out: Path | None,
+    overrides: tuple[str, ...],
+    segmenter: str,
+    segmenter_weights: Path | None,
+    **options: Any,
 ) -> None:
-    """Train the generator of a recipe.
+    """Train the generator of a recipe; without one, of configs/landscape.yaml.
 
     Ctrl-C stops after the step at hand and leaves a checkpoint; the same command goes on from there. With
     --segmenter-weights the run keeps its best weights, best.safetensors, beside the newest.
@@ -236,7 +244,7 @@ def train(
         from evaluation.validation import Validation
 
         validate = Validation(settings, segmenter, segmenter_weights)
-    result = run(settings, out, validate=validate, **options)
+    result = run(settings, out or Path("runs", settings.name), validate=validate, **options)
     click.echo(f"{result.folder / 'generator.safetensors'}: {result.step} steps")
     if not result.finished:
         click.echo("Not all steps are done; the same command goes on.")
@@ -337,10 +345,15 @@ def engines_clean(folder: Path, everything: bool) -> None:
     "--input", "source", required=True, help="Label maps: a Parquet file, folder, 'pattern*' or URI (s3://, gs://)."
 )
 @click.option(
-    "--checkpoint", required=True, help="Run directory or .safetensors file; untrained:RECIPE.yaml for a baseline."
+    "--checkpoint",
+    help="Run directory or .safetensors file; untrained:RECIPE.yaml for a baseline  "
+    "[default: the landscapes that come with spadework]",
 )
 @click.option(
-    "--output", required=True, help="Folder for the pictures, or a URI; the same command continues a job there."
+    "--output",
+    default="images",
+    show_default=True,
+    help="Folder for the pictures, or a URI; the same command continues a job there.",
 )
 @click.option("--samples", default=1, show_default=True, help="Pictures of each label map, in different styles.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1), help="Of the styles.")
@@ -392,7 +405,7 @@ def engines_clean(folder: Path, everything: bool) -> None:
     "--export", multiple=True, type=click.Choice(["folder", "webdataset"]), help="Also as files, or as tar shards."
 )
 @click.pass_context
-def synthesize(ctx: click.Context, source: str, checkpoint: str, output: str, **options: Any) -> None:
+def synthesize(ctx: click.Context, source: str, checkpoint: str | None, output: str, **options: Any) -> None:
     """Make pictures of label maps, every one exactly once.
 
     A killed job continues with the same command and ends with the same bytes. Exit code 0: all done; 3: all done but
@@ -402,8 +415,14 @@ def synthesize(ctx: click.Context, source: str, checkpoint: str, output: str, **
     Example:
       spadework synthesize --input data/landscape/validation.parquet --checkpoint runs/x --output images/
     """
+    from pipeline.checkpoints import LANDSCAPE
     from pipeline.synthesize import synthesize as run
 
+    if checkpoint is None:
+        checkpoint = str(LANDSCAPE)
+        click.echo(
+            "No --checkpoint: the landscape generator that comes with spadework (14 classes, 128x128).", err=True
+        )
     summary = run(source, checkpoint, output, **options)
     click.echo(
         f"{summary.images} images of {summary.label_maps} label maps in {summary.output} "
@@ -579,11 +598,27 @@ def bench_train(
 
 
 @main.command()
-@click.option("--images", required=True, type=EXISTING, help="Folder that synthesize wrote.")
-@click.option("--reference", required=True, type=EXISTING, help="Parquet with the photographs of the same label maps.")
+@click.option(
+    "--images", type=EXISTING, default=Path("images"), show_default=True, help="Folder that synthesize wrote."
+)
+@click.option(
+    "--reference",
+    type=EXISTING,
+    default=Path("data/landscape/validation.parquet"),
+    show_default=True,
+    help="Parquet with the photographs of the same label maps.",
+)
 @click.option("--segmenter", default="deeplab", show_default=True, help="Network that looks for the classes.")
-@click.option("--segmenter-weights", type=EXISTING, help="Its weights  [default: fetched ones; deeplab needs its run]")
-@click.option("--out", required=True, type=EXISTING, help="Folder for report.html, report.md and report.json.")
+@click.option(
+    "--segmenter-weights", type=EXISTING, help="Its weights  [default: fetched ones; of deeplab for landscapes]"
+)
+@click.option(
+    "--out",
+    type=EXISTING,
+    default=Path("report"),
+    show_default=True,
+    help="Folder for report.html, report.md and report.json.",
+)
 @click.option("--baseline", "baselines", multiple=True, metavar="NAME=PATH", help="More pictures to compare with.")
 @click.option("--inception-weights", type=EXISTING, help="FID's Inception: file, or name of weights list.")
 @click.option("--lpips-weights", type=EXISTING, help="Trunk of LPIPS, for diversity: file, or name of weights list.")

@@ -13,6 +13,8 @@ from evaluation.protocols import Protocol, find_protocol, fit_mapping
 from evaluation.segmenters import KINDS, load_segmenter
 from evaluation.segmenters.base import Segmenter
 from evaluation.weights import FILES, find_weights
+from pipeline.checkpoints import LANDSCAPE
+from pipeline.datasets.landscape import SPACE
 from pipeline.errors import InputError
 from pipeline.labels import distinct_colours
 
@@ -90,7 +92,7 @@ def open_inputs(
                 f"baseline '{name}' has no picture of the ids in {synthesized.path}; synthesize the same maps"
             )
 
-    weights = _segmenter_weights(segmenter, segmenter_weights)
+    weights = _segmenter_weights(segmenter, segmenter_weights, synthesized.space.classes)
     network = load_segmenter(segmenter, weights)
     inception, lpips = _named_weights(inception_weights, "Inception"), _named_weights(lpips_weights, "LPIPS")
     if inception is not None:
@@ -113,10 +115,12 @@ def open_inputs(
     )
 
 
-def _segmenter_weights(segmenter: str, weights: Path | None) -> Path:
-    """The weights that were given, or the fetched ones of a public segmenter."""
+def _segmenter_weights(segmenter: str, weights: Path | None, classes: Sequence[str]) -> Path:
+    """The weights that were given, those that come with spadework, or the fetched ones of a public segmenter."""
     if weights is not None:
         return weights
+    if segmenter == "deeplab" and tuple(classes) == SPACE.classes:
+        return LANDSCAPE.with_name("landscape-segmenter.safetensors")
     if segmenter == "deeplab":
         raise InputError("segmenter 'deeplab' needs --segmenter-weights: the run directory of train-segmenter")
     if segmenter.startswith("hf:"):
