@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,9 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
+from cli import main
 from evaluation.evaluate import evaluate
 from evaluation.validation import Validation
+from pipeline.checkpoints import load_checkpoint
+from pipeline.config import dump_recipe
 from pipeline.errors import InputError
 from tests.evaluation.conftest import SIZE, draw, make_recipe, noise, photograph, write_pictures
 
@@ -74,3 +79,20 @@ def test_a_segmenter_of_other_classes_is_refused(data: Path, trained: Path) -> N
     labels = recipe.labels.model_copy(update={"classes": ("a", "b", "c")})
     with pytest.raises(InputError, match=r"knows 3 classes \(ground, wall, lamp, \.\.\.\), the recipe has 3 \(a, b, c"):
         Validation(recipe.model_copy(update={"labels": labels}), "deeplab", trained)
+
+
+def test_the_verb_train_hands_it_to_training(data: Path, trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(dump_recipe(make_recipe(data)))
+    small = ["generator.channels=2", "generator.hidden=4", "discriminator.channels=4", "discriminator.layers=3"]
+    settings = [*small, "training.batch_size=4", "training.steps=4", "training.validate_every=1"]
+    command = ["train", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "run"), "--workers", "0"]
+    options = ["--segmenter-weights", str(trained), *(word for field in settings for word in ("--set", field))]
+    result = CliRunner().invoke(main, [*command, *options])
+    assert result.exit_code == 0, result.output
+    entries = [json.loads(line) for line in (tmp_path / "run/stats.jsonl").read_text().splitlines()]
+    validated = {entry["step"]: entry["validation"] for entry in entries if "validation" in entry}
+    assert list(validated) == [3, 4]  # an epoch of twelve records, and the end
+    assert all(set(scores) == {"mean_iou", "accuracy", "frechet"} for scores in validated.values())
+    best = max(validated, key=lambda step: validated[step]["mean_iou"])
+    assert load_checkpoint(tmp_path / "run/best.safetensors").step == best
+    assert "Best by mean_iou" in (tmp_path / "run/summary.html").read_text()
