@@ -64,11 +64,14 @@ class Subject:
     reference: torch.Tensor
     """Pictures of the float32 eager generator, on the CPU."""
 
-    def lap(self, generator: Engine | FoldedGenerator) -> torch.Tensor:
-        """All pictures, one label map after the other, from codes on: `[maps, 3, H, W]` on the CPU."""
+    def lap(self, generator: Engine | FoldedGenerator, copies: int = 1) -> torch.Tensor:
+        """All pictures, one label map after the other, from codes on: `[maps * copies, 3, H, W]` on the CPU."""
         made = []
         for index, codes in enumerate(self.codes.split(1)):
-            z = None if self.styles is None else self.styles[index : index + 1]
+            if self.styles is None:
+                codes, z = codes.repeat(copies, 1, 1), None
+            else:
+                z = self.styles[index : index + 1].repeat(copies, 1)
             made.append(generator(generator.semantics(codes), z).float().cpu())
         return torch.cat(made)
 
@@ -304,12 +307,12 @@ def _example(subject: Subject, spec: EngineSpec) -> list[torch.Tensor]:
 
 
 def _race(subject: Subject, engine: Engine, eager: FoldedGenerator) -> tuple[float, float]:
-    """Milliseconds a picture of either, medians of laps in turn."""
+    """Milliseconds a picture of either, in whole batches, medians of laps in turn."""
     times: dict[object, list[float]] = {engine: [], eager: []}
     for lap in range(LAPS + 1):
         for generator in (engine, eager):
             started = time.perf_counter()
-            subject.lap(generator)
+            pictures = subject.lap(generator, copies=subject.signature.batch)
             if lap:  # the first warms up
-                times[generator].append((time.perf_counter() - started) / len(subject.codes) * 1e3)
+                times[generator].append((time.perf_counter() - started) / len(pictures) * 1e3)
     return statistics.median(times[engine]), statistics.median(times[eager])

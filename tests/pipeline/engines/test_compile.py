@@ -130,6 +130,23 @@ def test_auto_leaves_a_compiled_engine_that_is_slower(trained, tmp_path, monkeyp
     assert manifest.spec.backend == "inductor"
 
 
+@pytest.mark.parametrize("style", [0, 4])
+def test_batches_are_timed_whole(tmp_path, style) -> None:
+    subject = compile._prepare(cases.write_checkpoint(tmp_path, style_dim=style), None, None, 3, None, 2)
+    asked = []
+
+    class Recorder(FoldedGenerator):
+        def forward(self, codes, z=None):
+            asked.append(len(codes.codes) if z is None else len(z))
+            return super().forward(codes, z)
+
+    generator = Recorder(subject.generator)
+    torch.testing.assert_close(subject.lap(generator), subject.reference, atol=1e-4, rtol=0)
+    expected = subject.reference.repeat_interleave(3, 0)
+    torch.testing.assert_close(subject.lap(generator, copies=3), expected, atol=1e-4, rtol=0)
+    assert asked == [1, 1, 3, 3]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
