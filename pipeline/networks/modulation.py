@@ -117,8 +117,9 @@ def _sum_by_row(to_rows: torch.Tensor, patterns: Patterns, batch: int, table: to
         to_rows = to_rows.unflatten(0, (repeats, -1)).sum(0)
     if to_rows.device.type == "cpu" and to_rows.dtype in (torch.float32, torch.float64):
         # A sum over bags of rows: parallel over bags and always in the same order, unlike a scattered addition.
-        pixels, starts = patterns.pixels_by_row
-        return F.embedding_bag(pixels, to_rows, starts, mode="sum").to(table.dtype)
+        pixels, starts, first = patterns.pixels_by_row
+        parts = F.embedding_bag(pixels, to_rows, starts, mode="sum")
+        return F.embedding_bag(torch.arange(len(parts)), parts, first, mode="sum").to(table.dtype)
     summed = to_rows.new_zeros(table.shape, dtype=torch.promote_types(table.dtype, torch.float32))
     return summed.index_add_(0, patterns.rows.flatten(), to_rows.to(summed.dtype)).to(table.dtype)
 

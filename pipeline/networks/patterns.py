@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 
 LARGEST_KEY = 2**62
+PART = 256
+"""Pixels that a gradient sums up in one go."""
 OUTSIDE = 0
 """The code, and the window number, of everything beyond the border of the image."""
 
@@ -56,11 +58,19 @@ class Patterns:
         return self.windows * taps + torch.arange(taps, device=self.rows.device, dtype=torch.int32)
 
     @cached_property
-    def pixels_by_row(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Pixels `[N*H*W]` in the order of their rows, and where each row's pixels begin `[U]`: for gradients."""
+    def pixels_by_row(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """For gradients, pixels `[N*H*W]` in the order of their rows, cut into parts; where each part begins `[P]`, and
+        the first part of each row `[U]`.
+
+        A part has at most `PART` pixels: long sums in one go lose digits, and a flat area is a long sum.
+        """
         rows = self.rows.flatten()
         counts = torch.bincount(rows, minlength=len(self.windows))
-        return torch.argsort(rows, stable=True), counts.cumsum(0) - counts
+        parts = (counts + PART - 1) // PART
+        first = parts.cumsum(0) - parts
+        of_row = torch.repeat_interleave(torch.arange(len(parts), device=rows.device), parts)
+        place = torch.arange(len(of_row), device=rows.device) - first[of_row]
+        return torch.argsort(rows, stable=True), (counts.cumsum(0) - counts)[of_row] + PART * place, first
 
 
 def find_patterns(codes: torch.Tensor, kernel_size: int) -> Patterns:

@@ -97,6 +97,20 @@ def test_modulate_against_one_expression(slope: float, samples: int) -> None:
         torch.testing.assert_close(ours, plain, atol=1e-11, rtol=0)
 
 
+def test_gradients_of_flat_areas_keep_their_digits() -> None:
+    """A flat area is one long sum, which in one go would lose digits that a dense layer's blocked sums keep."""
+    patterns = find_patterns(torch.full((1, 256, 256), 3), 3)
+    torch.manual_seed(0)
+    x, weight = torch.randn(2, 1, 4, 256, 256, dtype=torch.float64)
+    gradients = {}
+    for dtype in (torch.float64, torch.float32):
+        table = torch.zeros(len(patterns.windows), 8, dtype=dtype, requires_grad=True)
+        (modulate(x.to(dtype), table, patterns, 1.0) * weight.to(dtype)).sum().backward()
+        gradients[dtype] = table.grad
+    error = (gradients[torch.float32].double() - gradients[torch.float64]).norm() / gradients[torch.float64].norm()
+    assert error < 4e-7
+
+
 def generators(dtype: torch.dtype, **settings: object) -> tuple[Generator, Generator]:
     """One with patterns and one without, of the same weights, whose pictures are not saturated."""
     torch.manual_seed(0)
