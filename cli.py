@@ -701,7 +701,7 @@ def filter_(images: Path, scores: Path, out: Path | None, **limits: float | None
     """
     from evaluation.filter import filter_pictures as run
 
-    out = out or images.with_name(f"{images.name}-filtered")
+    out = out or Path(f"{images.resolve()}-filtered")
     kept = run(images, scores, out, **limits)
     click.echo(f"{kept.pictures} of {kept.of} pictures pass, in {out}")
 

@@ -23,6 +23,7 @@ from evaluation.protocols import Protocol
 from evaluation.report import write_report
 from evaluation.scores import Diversity, LabelScores, Role, Scores, SetScores
 from evaluation.state_dicts import sha256_of
+from pipeline.errors import InputError
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +85,11 @@ def evaluate(
         inception_weights=inception_weights,
         lpips_weights=lpips_weights,
     )
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; name a folder for the report")
+    if cache is not None and cache.exists() and not cache.is_dir():
+        raise InputError(f"{cache} is a file; name a folder for judgements")
+    out = out.resolve()
     unfinished = out.with_name(f".{out.name}.unfinished")
     order = JudgeOrder(
         segmenter=segmenter,

@@ -87,9 +87,10 @@ def open_inputs(
         _refuse_other_classes(synthesized, other)
     unpaired, ids = _pair(synthesized, photographs)
     for name, pictures in others.items():
-        if not ids & pictures.ids:
+        if missing := sorted(ids - pictures.ids):
             raise InputError(
-                f"baseline '{name}' has no picture of the ids in {synthesized.path}; synthesize the same maps"
+                f"baseline '{name}' has no picture of {len(missing)} of the {len(ids)} label maps (the first is "
+                f"'{missing[0]}'), so its scores would not compare; synthesize the same maps"
             )
 
     weights = _segmenter_weights(segmenter, segmenter_weights, synthesized.space.classes)
@@ -120,7 +121,10 @@ def _segmenter_weights(segmenter: str, weights: Path | None, classes: Sequence[s
     if weights is not None:
         return weights
     if segmenter == "deeplab" and tuple(classes) == SPACE.classes:
-        return LANDSCAPE.with_name("landscape-segmenter.safetensors")
+        shipped = LANDSCAPE.with_name("landscape-segmenter.safetensors")
+        if not shipped.is_file():
+            raise InputError(f"{shipped}, which comes with spadework, is gone; restore it, or give --segmenter-weights")
+        return shipped
     if segmenter == "deeplab":
         raise InputError("segmenter 'deeplab' needs --segmenter-weights: the run directory of train-segmenter")
     if segmenter.startswith("hf:"):

@@ -276,10 +276,11 @@ class Recipe(Settings):
 
     def _check_statistics(self) -> None:
         pixels = self.data.height * self.data.width // 4**self.generator.doublings
-        if pixels == 1 and (self.generator.statistics == "instance" or self.training.batch_size == 1):
+        pictures = self.training.batch_size // self.training.accumulate
+        if pixels == 1 and (self.generator.statistics == "instance" or pictures == 1):
             raise ValueError(
                 f"the first feature map of {self.data.width}x{self.data.height} pictures is one pixel, which has no "
-                f"statistics ('{self.generator.statistics}', batch_size {self.training.batch_size}); take larger ones"
+                f"statistics ('{self.generator.statistics}', {pictures} at a time); take larger ones"
             )
 
     def _check_discriminator(self) -> None:

@@ -85,7 +85,7 @@ def train(
         else:
             with stop_signals() as stopped, ProgressLine(recipe) as line:
                 step = _train_here(recipe, folder, vgg_weights, validate, should_stop, line.show)
-    except InputError:
+    except Exception:
         if new:
             folder.give_up()
         raise

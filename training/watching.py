@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -81,7 +82,7 @@ class Meter:
             "step": step,
             "losses": means,
             "scores": scores,
-            "gradient_norm": norms,
+            "gradient_norm": {name: norm for name, norm in norms.items() if math.isfinite(norm)},
             "learning_rate": {
                 "generator": state.step.optimiser.adam.param_groups[0]["lr"],
                 "discriminator": state.step.discriminator_optimiser.adam.param_groups[0]["lr"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from pipeline.errors import InputError
 log = logging.getLogger(__name__)
 
 LOCK = ".lock"
+_KEY, _LEFTOVER = re.compile(r"[0-9a-f]{16}"), re.compile(r"\.[0-9a-f]{16}\.\d+\.tmp")
+"""Names of engines' folders, and of unfinished ones: nothing else in a folder is ours to remove."""
 
 
 @contextmanager
@@ -77,7 +80,7 @@ def engines_in(cache: Path) -> list[tuple[Path, Manifest | InputError, str | Non
     """Each engine's folder, its manifest (or what is wrong with it), and why it cannot be used here."""
     found: list[tuple[Path, Manifest | InputError, str | None]] = []
     for folder in sorted(cache.iterdir()) if cache.is_dir() else []:
-        if not folder.is_dir() or folder.name.startswith("."):
+        if not folder.is_dir() or not _KEY.fullmatch(folder.name):
             continue
         try:
             manifest = Manifest.read(folder)
@@ -104,10 +107,10 @@ def list_engines(cache: Path) -> str:
 
 def clean_engines(cache: Path, *, everything: bool = False) -> list[Path]:
     """Remove engines that cannot be used here, refused ones, and what killed builds left; or everything."""
-    if not cache.is_dir():
+    if not (cache / LOCK).exists():  # nothing was ever built here
         return []
     with build_lock(cache):
-        leftovers = [path for path in cache.iterdir() if path.is_dir() and path.name.endswith(".tmp")]
+        leftovers = [path for path in cache.iterdir() if path.is_dir() and _LEFTOVER.fullmatch(path.name)]
         engines = [folder for folder, _, reason in engines_in(cache) if reason or everything]
         for path in (removed := sorted([*leftovers, *engines])):
             shutil.rmtree(path)

@@ -78,7 +78,7 @@ def other_space(folder: Path) -> Path:
         ("unknown protocol", r"there is no protocol 'paper'; choose from native"),
         ("baseline without a name", r"write NAME=PATH"),
         ("baseline that is missing", r"baseline 'x' \S+ does not exist"),
-        ("baseline of other maps", r"baseline 'x' has no picture of the ids"),
+        ("baseline of other maps", r"baseline 'x' has no picture of"),
         ("the same picture twice", r"has two pictures of id 'scene-100' \(sample 0\); remove one"),
         ("no inception", r"Inception weights \S+ do not exist; give a file, or a name: inception-pytorch-fid, "),
         ("unreadable inception", r"weights file \S+ cannot be read as safetensors or as torch weights"),

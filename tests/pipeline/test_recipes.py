@@ -83,9 +83,11 @@ def test_single_pixels_have_no_statistics(tmp_path: Path) -> None:
     path = tmp_path / "tiny.yaml"
     path.write_text(FIELDS.replace("64", "32"))
     load_recipe(path)
-    for override in ("generator.statistics=instance", "training.batch_size=1"):
+    for overrides in (
+        ["generator.statistics=instance"], ["training.batch_size=1"], ["training.batch_size=2", "training.accumulate=2"]
+    ):  # fmt: skip
         with pytest.raises(InputError, match="is one pixel, which has no statistics"):
-            load_recipe(path, [override])
+            load_recipe(path, overrides)
 
 
 def test_round_trip_and_numbers_as_people_write_them(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 
 from cli import main
 from pipeline.engines import aot_inductor, compile, parity
-from pipeline.engines.cache import LOCK, clean_engines, find_engine, list_engines
+from pipeline.engines.cache import LOCK, build_lock, clean_engines, find_engine, list_engines
 from pipeline.engines.compile import compile_generator
 from pipeline.engines.engine import load_engine
 from pipeline.engines.manifest import COMPILERS, Manifest
@@ -213,7 +213,7 @@ def test_clean_removes_the_unusable(trained, tmp_path, monkeypatch) -> None:
         eager(trained, tmp_path, precision="bf16")
     killed = tmp_path / ".0123456789abcdef.99.tmp"
     killed.mkdir()
-    (tmp_path / "broken").mkdir()
+    (tmp_path / "fedcba9876543210").mkdir()  # without a manifest: damaged
     removed = clean_engines(tmp_path)
     assert killed in removed and len(removed) == 3
     assert [folder for folder in tmp_path.iterdir() if folder.is_dir()] == [good]
@@ -240,3 +240,16 @@ def test_the_command_line(trained, tmp_path) -> None:
         CliRunner().invoke(main, ["engines", "list", out]).output
         == f"no engines in {out}; `spadework compile` makes them\n"
     )
+
+
+def test_clean_removes_nothing_but_engines(tmp_path: Path) -> None:
+    """A folder of something else, a cache that a user keeps things in, and what a killed build left."""
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "old.tmp").mkdir()
+    assert clean_engines(tmp_path, everything=True) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["old.tmp", "photos"]
+    with build_lock(tmp_path):
+        (tmp_path / ".0123456789abcdef.77.tmp").mkdir()
+        (tmp_path / "0123456789abcdef").mkdir()  # an engine without a manifest: damaged
+    assert {path.name for path in clean_engines(tmp_path)} == {".0123456789abcdef.77.tmp", "0123456789abcdef"}
+    assert {path.name for path in tmp_path.iterdir()} == {".lock", "old.tmp", "photos"}
