@@ -124,15 +124,9 @@ class Painter:
         padding = ((0, -height % self._multiple), (0, -width % self._multiple))
         padded = np.pad(codes, padding, mode="edge") if any(after for _, after in padding) else codes
         semantics = self._generator.semantics(torch.from_numpy(padded).unsqueeze(0).to(self.device))
-        self._discover(semantics)
+        # Find the patterns, of every resolution, now: beside the painting of another picture.
+        semantics.patterns_at(padded.shape[0], padded.shape[1], self._settings.kernel_size)
         return semantics
-
-    def _discover(self, semantics: Semantics) -> None:
-        """Find the patterns of every resolution now, so that it happens beside the painting of another picture."""
-        height, width = semantics.codes.shape[1:]
-        for doubling in range(self._settings.doublings + 1):
-            scale = 2**doubling
-            semantics.patterns_at(height // scale, width // scale, self._settings.kernel_size)
 
     def paint(
         self, semantics: Semantics, styles: Sequence[torch.Tensor | None], size: tuple[int, int]

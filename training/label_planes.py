@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.labels import LabelSpace, one_hot
-from pipeline.networks.patterns import OUTSIDE, distinct_columns
+from pipeline.networks.windows import OUTSIDE, distinct_columns
 
 
 @dataclass(frozen=True)

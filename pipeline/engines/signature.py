@@ -99,7 +99,7 @@ class Signature:
                 f"label map has the code {low if low < 1 else high}, but the engine's {self.space.class_channels} "
                 f"classes have the codes 1 to {self.space.codes - 1}"
             )
-        return Semantics(codes, self.space, self.form)
+        return Semantics(codes, self.space, self.form, self.settings.doublings)
 
     def table_lengths(self, semantics: Semantics) -> list[int]:
         """How long each table is for these label maps, in the order of `inputs`."""

@@ -82,7 +82,7 @@ class FoldedGenerator(nn.Module):
 
     def semantics(self, codes: torch.Tensor) -> Semantics:
         """As `Generator.semantics`."""
-        return Semantics(codes, self.space, self.settings.modulation)
+        return Semantics(codes, self.space, self.settings.modulation, self.settings.doublings)
 
 
 class FoldedBlock(nn.Module):

@@ -61,7 +61,7 @@ class Generator(nn.Module):
 
     def semantics(self, codes: torch.Tensor) -> Semantics:
         """The label maps in the form the layers want, with this generator's choice of modulation."""
-        return Semantics(codes, self.space, self.settings.modulation)
+        return Semantics(codes, self.space, self.settings.modulation, self.settings.doublings)
 
 
 def with_style(semantics: Semantics, z: torch.Tensor | None, settings: GeneratorSettings) -> Semantics:

@@ -5,22 +5,22 @@ activations, each of which is a function of a k x k window of codes. `find_patte
 of both levels once for a label map and resolution. Every SPADE layer there then computes gamma and beta once per
 distinct window, and every pixel looks its own up. This is an identity, not an approximation.
 
-Discovery is exact: windows are compared by keys that hold all their codes, never by a hash that could collide.
+Discovery is exact: windows are compared by keys that hold all their codes, never by a hash that could collide
+(`pipeline.networks.windows`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-import torch.nn.functional as F
 
-LARGEST_KEY = 2**62
+from pipeline.networks.windows import OUTSIDE, Sheet, look_up
+
 PART = 256
 """Pixels that a gradient sums up in one go."""
-OUTSIDE = 0
-"""The code, and the window number, of everything beyond the border of the image."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,92 +80,30 @@ def find_patterns(codes: torch.Tensor, kernel_size: int) -> Patterns:
     >>> len(patterns.hidden_windows), len(patterns.windows)
     (18, 40)
     """
+    return find_all_patterns([codes], kernel_size)[0]
+
+
+def find_all_patterns(maps: Sequence[torch.Tensor], kernel_size: int) -> list[Patterns]:
+    """`find_patterns` of label maps `[N, H, W]` at each of several resolutions, largest first, in one go.
+
+    A map of 8x8 costs as many calls of operators as one of 256x256, so that all of them go on one sheet.
+    """
+    sheet = Sheet([(codes.shape[1], codes.shape[2]) for codes in maps], kernel_size)
+    codes = sheet.lay(maps)
     # Codes are numbered afresh, as few of a data set's codes occur in a label map and small numbers make short keys.
     present = torch.bincount(codes.flatten()) > 0
     present[OUTSIDE] = True
-    number = present.cumsum(0) - 1
-    hidden_windows, hidden_rows = distinct_windows(_look_up(number, codes), kernel_size)
-    hidden_windows = _look_up(present.nonzero().squeeze(1), hidden_windows)
+    hidden = sheet.distinct_windows(look_up(present.cumsum(0) - 1, codes))
     # Among 3 x 3 hidden windows the four corners see every code, so that they alone tell such windows apart. In larger
     # windows, or in maps one pixel wide, corners can lie outside the image where others between them do not.
-    corners = [0, 2, 6, 8] if kernel_size == 3 and min(codes.shape[1:]) > 1 else None
-    windows, rows = distinct_windows(hidden_rows + 1, kernel_size, telling=corners)
-    return Patterns(hidden_windows.int(), windows.int(), rows.int())
-
-
-def distinct_windows(
-    ids: torch.Tensor, kernel_size: int, *, telling: list[int] | None = None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The distinct k x k windows of `ids` `[N, H, W]` (1 or more; 0 is put outside), and the one each pixel shows.
-
-    Returns `windows` int64 `[D, k*k]` and `rows` int64 `[N, H, W]` with `windows[rows[n, y, x]]` the window at (y, x).
-    `telling`: taps known to differ between any two different windows; None: all.
-
-    Most of a label map is flat, so windows of one id all over are numbered by that id, and only the others,
-    along the boundaries, are sorted.
-    """
-    height, width = ids.shape[1:]
-    radius = kernel_size // 2
-    padded = F.pad(ids.long(), [radius] * 4, value=OUTSIDE)  # [N, H + k - 1, W + k - 1]
-    # Windows are named by the place of their first tap in the padded maps, laid out as one line; those that would reach
-    # over a border have a centre outside.
-    line, pitch = padded.flatten(), padded.shape[2]
-    steps = torch.arange(kernel_size, device=ids.device)
-    taps = (steps[:, None] * pitch + steps).flatten()
-    count = len(line) - (kernel_size - 1) * (pitch + 1)
-    centre = line[radius * (pitch + 1) :][:count]
-    flat = _flat_windows(line, kernel_size, pitch)
-
-    present = torch.bincount(centre * flat, minlength=1) > 0
-    present[OUTSIDE] = False
-    flat_ids = present.nonzero().squeeze(1)
-    number = F.pad(present.cumsum(0) - 1, (0, int(ids.max()) + 1 - len(present)))  # id -> row of a flat window
-    rows = number.index_select(0, centre)
-
-    mixed = ((centre != OUTSIDE) & ~flat).nonzero().squeeze(1)
-    told = taps if telling is None else taps[telling]
-    example, mixed_rows = distinct_columns(_look_up(line, mixed + told[:, None]))
-    rows.index_copy_(0, mixed, mixed_rows + len(flat_ids))
-    windows = _look_up(line, mixed.index_select(0, example)[:, None] + taps)
-    rows = F.pad(rows, (0, len(line) - count)).view_as(padded)[:, :height, :width]
-    return torch.cat([flat_ids[:, None].expand(-1, len(taps)), windows]), rows.contiguous()
-
-
-def _flat_windows(line: torch.Tensor, kernel_size: int, pitch: int) -> torch.Tensor:
-    """Which windows hold one id only, by the place of their first tap on a `line` of maps with rows of `pitch`."""
-    count = len(line) - (kernel_size - 1) * (pitch + 1)
-    across, down = line[1:] == line[:-1], line[pitch:] == line[:-pitch]
-    flat = line.new_ones(count, dtype=torch.bool)
-    for row in range(kernel_size):
-        for column in range(kernel_size - 1):
-            flat &= across[row * pitch + column :][:count]
-    for row in range(kernel_size - 1):
-        flat &= down[row * pitch :][:count]
-    return flat
-
-
-def _look_up(table: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-    """`table[index]` for one dimension, which `index_select` does faster."""
-    return table.index_select(0, index.flatten()).view(index.shape)
-
-
-def distinct_columns(table: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """An example of each of the D distinct columns of `table` `[T, M]` (not negative), and the one each equals, `[M]`.
-
-    A column is folded, entry by entry, into one number in mixed radix; where that number would not fit 62 bits, the
-    prefixes seen so far are numbered afresh and go on from there. So equal keys mean equal columns.
-    """
-    if not table.shape[1]:
-        return table.new_zeros(0), table.new_zeros(0)
-    radix = int(table.max()) + 1
-    key, span = table[0], radix
-    for entries in table[1:]:
-        if span * radix >= LARGEST_KEY:
-            distinct, key = torch.unique(key, return_inverse=True)
-            span = len(distinct)
-        key = torch.add(entries, key, alpha=radix)
-        span *= radix
-    distinct, number = torch.unique(key, return_inverse=True)
-    example = torch.empty_like(distinct)
-    example[number] = torch.arange(len(number), device=number.device)  # any example serves: they are all equal
-    return example, number
+    corners = [0, 2, 6, 8] if kernel_size == 3 and min(map(min, sheet.sizes)) > 1 else None
+    outer = sheet.distinct_windows(hidden.rows + 1, telling=corners)
+    hidden_windows = look_up(present.nonzero().squeeze(1), hidden.windows)
+    found = []
+    for place in range(len(maps)):
+        first, last = hidden.ends[place : place + 2]
+        begin, end = outer.ends[place : place + 2]
+        windows = (outer.windows[begin:end] - first).clamp_min_(OUTSIDE)  # by numbers of the map's own hidden windows
+        rows = sheet.part(outer.rows, place) - begin
+        found.append(Patterns(hidden_windows[first:last].int(), windows.int(), rows.int()))
+    return found

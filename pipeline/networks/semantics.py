@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from pipeline.labels import LabelSpace, one_hot
-from pipeline.networks.patterns import Patterns, find_patterns
+from pipeline.networks.patterns import Patterns, find_all_patterns
 
 log = logging.getLogger(__name__)
 
@@ -30,12 +30,17 @@ class Semantics:
     samples drawn for them.
     """
 
-    def __init__(self, codes: torch.Tensor, space: LabelSpace, modulation: Modulation = "auto") -> None:
+    def __init__(
+        self, codes: torch.Tensor, space: LabelSpace, modulation: Modulation = "auto", doublings: int = 0
+    ) -> None:
+        """`doublings`: patterns will be wanted at so many halvings of the resolution too, and are found together."""
         self.codes = codes
         self.space = space
         self.modulation = modulation
         self.styles: torch.Tensor | None = None
         """`[N, style_dim]`, where every layer sees a style beside the label map (`with_styles`)."""
+        height, width = codes.shape[1:]
+        self._resolutions = [(height >> halvings, width >> halvings) for halvings in range(doublings + 1)]
         self._codes: dict[tuple[int, int], torch.Tensor] = {}
         self._one_hot: dict[tuple[int, int, torch.dtype], torch.Tensor] = {}
         self._patterns: dict[tuple[int, int, int, bool], Patterns] = {}
@@ -61,7 +66,8 @@ class Semantics:
         if len(z) != len(self.codes):
             assert len(self.codes) == 1, "several styles of several label maps would mix them up"
             if len(z) not in self._copies:
-                self._copies[len(z)] = Semantics(self.codes.expand(len(z), -1, -1), self.space, self.modulation)
+                several = self.codes.expand(len(z), -1, -1)
+                self._copies[len(z)] = Semantics(several, self.space, self.modulation, len(self._resolutions) - 1)
             base = self._copies[len(z)]
         styled = copy.copy(base)
         styled.styles, styled._remembered = z, {}
@@ -104,7 +110,11 @@ class Semantics:
             return None
         key = (height, width, kernel_size, self._images_differ)
         if key not in self._patterns:
-            self._patterns[key] = find_patterns(self.numbers_at(height, width), kernel_size)
+            sizes = self._resolutions if (height, width) in self._resolutions else [(height, width)]
+            for size, found in zip(
+                sizes, find_all_patterns([self.numbers_at(*size) for size in sizes], kernel_size), strict=True
+            ):
+                self._patterns[*size, kernel_size, self._images_differ] = found
         patterns = self._patterns[key]
         if self.modulation == "auto" and patterns.hidden_share > DENSE_SHARE:
             _say_dense(height, width)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -15,8 +16,9 @@ from pipeline.networks import winograd
 from pipeline.networks.folded import FoldedGenerator
 from pipeline.networks.generator import Generator
 from pipeline.networks.modulation import modulate, modulate_plain
-from pipeline.networks.patterns import distinct_windows, find_patterns
+from pipeline.networks.patterns import Patterns, find_all_patterns, find_patterns
 from pipeline.networks.semantics import Semantics, _say_dense
+from pipeline.networks.windows import distinct_windows
 
 SPACE = LabelSpace(classes=tuple("abcde"), dont_care=9, instance_edges=True)
 
@@ -45,6 +47,12 @@ def test_windows_against_brute_force(codes: torch.Tensor, kernel: int) -> None:
     assert len(windows) == len(torch.unique(expected.flatten(0, 2), dim=0))
 
 
+def codes_seen(patterns: Patterns) -> torch.Tensor:
+    """The codes of all hidden windows in the window of each pixel: `[N, H, W, taps, taps of the hidden window]`."""
+    hidden = F.pad(patterns.hidden_windows, (0, 0, 1, 0), value=-1)  # row 0: outside
+    return hidden[patterns.windows.long()][patterns.rows.long()]
+
+
 @pytest.mark.parametrize("kernel", [1, 3, 5])
 @pytest.mark.parametrize("shape", [(2, 20, 28), (1, 1, 9), (2, 7, 1), (1, 2, 2), (1, 3, 2)])
 def test_patterns_against_brute_force(shape: tuple[int, int, int], kernel: int) -> None:
@@ -54,11 +62,26 @@ def test_patterns_against_brute_force(shape: tuple[int, int, int], kernel: int) 
         radius = kernel // 2
         seen = F.pad(codes, [2 * radius] * 4).unfold(1, 2 * kernel - 1, 1).unfold(2, 2 * kernel - 1, 1).flatten(3)
         assert len(patterns.windows) == len(torch.unique(seen.flatten(0, 2), dim=0))
-        hidden = F.pad(patterns.hidden_windows, (0, 0, 1, 0), value=-1)  # row 0: outside
-        ours = hidden[patterns.windows.long()][patterns.rows.long()]  # [N, H, W, taps, taps of the hidden window]
+        ours = codes_seen(patterns)
         inner = F.pad(codes, [radius] * 4).unfold(1, kernel, 1).unfold(2, kernel, 1).flatten(3)  # [N, H, W, k*k]
         outer = F.pad(inner, [0, 0] + [radius] * 4, value=-1).unfold(1, kernel, 1).unfold(2, kernel, 1)
         assert torch.equal(ours, outer.permute(0, 1, 2, 4, 5, 3).flatten(3, 4))
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 5, 7])
+@pytest.mark.parametrize("kind", [blobs, noise])
+@pytest.mark.parametrize(
+    "sizes", [[(64, 96), (32, 48), (16, 24), (8, 12), (4, 6)], [(8, 4), (4, 2), (2, 1)], [(6, 5), (9, 11), (3, 30)]]
+)
+def test_patterns_of_all_sizes_at_once_are_those_of_each(
+    sizes: list[tuple[int, int]], kind: Callable[..., torch.Tensor], kernel: int
+) -> None:
+    maps = [kind(2, *size) for size in sizes]
+    for codes, ours in zip(maps, find_all_patterns(maps, kernel), strict=True):
+        alone = find_patterns(codes, kernel)
+        assert ours.hidden_share == alone.hidden_share
+        assert ours.share == alone.share
+        assert torch.equal(codes_seen(ours), codes_seen(alone))
 
 
 def test_windows_of_numbers_too_large_for_one_key() -> None:
