@@ -12,6 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from pipeline.engines import aot_inductor
+from pipeline.engines.engine import Engine
+from pipeline.engines.graph import GeneratorGraph
+from pipeline.engines.signature import Signature
 from pipeline.labels import LabelSpace, one_hot
 from pipeline.memory import keep_freed_memory
 from pipeline.networks.folded import FoldedGenerator
@@ -33,6 +37,28 @@ class Ours:
     def lap(self) -> np.ndarray:
         """Codes to pictures, with the discovery of patterns."""
         return self.workload.pictures(lambda codes: self.generator.semantics(codes), self.generator)
+
+
+class Compiled:
+    """The same through AOTInductor, as `spadework compile` makes it. Raises `ImportError` without a C++ compiler."""
+
+    def __init__(self, workload: Workload, precision: str) -> None:
+        if reason := aot_inductor.missing(workload.device):
+            raise ImportError(reason)
+        generator, codes, z = workload.generator, workload.batches[0], workload.styles[0]
+        signature = Signature(generator.settings, generator.space, generator.size, len(codes), "pattern")
+        graph = GeneratorGraph(generator, signature, DTYPES[precision], on_cpu=workload.device.type == "cpu")
+        example = signature.tensors(signature.semantics(codes), z if z.shape[1] else None, range(len(codes)))
+        settings = aot_inductor.arguments(workload.device, DTYPES[precision])
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / aot_inductor.FILE
+            aot_inductor.build(graph.export(example), path, signature=signature, lengths=(), settings=settings)
+            self.engine = Engine(aot_inductor.load(path, workload.device), signature, workload.device)
+        self.workload = workload
+
+    def lap(self) -> np.ndarray:
+        """Codes to pictures, with the discovery of patterns."""
+        return self.workload.pictures(self.engine.semantics, self.engine)
 
 
 class Eager:

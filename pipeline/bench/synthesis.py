@@ -18,7 +18,7 @@ from pipeline.painter import UNTRAINED, load_weights, resolve_source
 
 CONTESTANTS = (
     "eager-fp32", "folded-fp32", "inductor-fp32", "onnxruntime-fp32", "openvino-fp32", "pattern-fp32",
-    "inductor-bf16", "openvino-bf16", "pattern-bf16", "inductor-fp16", "pattern-fp16",
+    "engine-fp32", "inductor-bf16", "openvino-bf16", "pattern-bf16", "engine-bf16", "inductor-fp16", "pattern-fp16",
 )  # fmt: skip
 """Name of a path and its precision. The first, the generator as published, is the one all are compared with."""
 
@@ -77,7 +77,7 @@ def bench_synthesize(
 def default_contestants(cuda: bool) -> tuple[str, ...]:
     """Those that make sense on the device: half precision floats on a GPU only."""
     if cuda:
-        return tuple(name for name in CONTESTANTS if name.startswith(("eager", "inductor", "pattern")))
+        return tuple(name for name in CONTESTANTS if name.startswith(("eager", "inductor", "pattern", "engine")))
     return tuple(name for name in CONTESTANTS if not name.endswith("fp16"))
 
 
@@ -93,8 +93,13 @@ def build(name: str, **workload: Any) -> Any:
         return generators.Eager(work, folded=True)
     if kind == "onnxruntime":
         return generators.OnnxRuntime(work)
-    made = {"inductor": generators.Inductor, "openvino": generators.OpenVino, "pattern": generators.Ours}[kind]
-    return made(work, precision)
+    made: dict[str, Any] = {
+        "inductor": generators.Inductor,
+        "openvino": generators.OpenVino,
+        "pattern": generators.Ours,
+        "engine": generators.Compiled,
+    }
+    return made[kind](work, precision)
 
 
 def workload_codes(recipe: Recipe, load: Load) -> np.ndarray:

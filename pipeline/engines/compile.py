@@ -273,8 +273,8 @@ def _build(subject: Subject, spec: EngineSpec, out: Path) -> Manifest:
 def _compile(subject: Subject, spec: EngineSpec, folder: Path) -> Path:
     """The compiled file."""
     compiler = COMPILERS[spec.backend]
-    bags = spec.backend == "inductor" and subject.device.type == "cpu"
-    graph = GeneratorGraph(subject.generator, subject.signature, DTYPES[spec.precision], bags=bags)
+    on_cpu = spec.backend == "inductor" and subject.device.type == "cpu"
+    graph = GeneratorGraph(subject.generator, subject.signature, DTYPES[spec.precision], on_cpu=on_cpu)
     exported = graph.export(_example(subject, spec))
     file = folder / compiler.FILE
     compiler.build(exported, file, signature=subject.signature, lengths=spec.lengths, settings=dict(spec.arguments))

@@ -7,6 +7,7 @@ Here the same folded weights (folded in float32, then cast) meet in expressions 
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -19,7 +20,10 @@ from pipeline.networks.folded import FoldedTable
 from pipeline.networks.generator import Generator, doubled_before
 from pipeline.networks.spade import SLOPE, SPADE, SPADEBlock, tap_products
 from pipeline.networks.spectral import fold_spectral_norm
+from pipeline.networks.winograd import is_wide, transform_kernels
 
+WIDE = 40
+"""What `winograd.WORTHWHILE` is without a compiler: fused, the transforms cost less."""
 Maps = dict[int, tuple[torch.Tensor, ...]]
 """What depends on the label map, by the height of the feature map."""
 
@@ -27,10 +31,12 @@ Maps = dict[int, tuple[torch.Tensor, ...]]
 class GeneratorGraph(nn.Module):
     """A generator in one form and precision, for a fixed batch and size. Equal to `FoldedGenerator` up to rounding."""
 
-    def __init__(self, generator: Generator, signature: Signature, dtype: torch.dtype, *, bags: bool) -> None:
-        """`bags`: sum looked-up rows by one operator of PyTorch's library (`embedding_bag`).
+    def __init__(self, generator: Generator, signature: Signature, dtype: torch.dtype, *, on_cpu: bool) -> None:
+        """`on_cpu`: in the forms that are fastest when Inductor compiles for a CPU.
 
-        On a CPU it is several times faster than what Inductor makes of a gather and a sum; TensorRT does not know it.
+        Those are sums of looked-up rows by one operator of PyTorch's library (`embedding_bag`), several times faster
+        there than a gather and a sum, and Winograd's form of wide convolutions. TensorRT does not know the former and
+        chooses the latter by itself.
         """
         super().__init__()
         assert generator.size == signature.size
@@ -38,10 +44,13 @@ class GeneratorGraph(nn.Module):
         frozen = fold_spectral_norm(copy.deepcopy(generator).eval())
         self.first, self.to_rgb = frozen.first, frozen.to_rgb
         doubles = doubled_before(signature.settings)
-        self.blocks = nn.ModuleList(
-            BlockGraph(cast(SPADEBlock, block), doubled, signature.form, bags)
-            for block, doubled in zip(frozen.blocks, doubles, strict=True)
-        )
+        height, width = signature.resolutions[0]
+        blocks = []
+        for block, doubled in zip(frozen.blocks, doubles, strict=True):
+            height, width = (2 * height, 2 * width) if doubled else (height, width)
+            winograd = on_cpu and height % 2 == width % 2 == 0
+            blocks.append(BlockGraph(cast(SPADEBlock, block), doubled, signature.form, bags=on_cpu, winograd=winograd))
+        self.blocks = nn.ModuleList(blocks)
         every = torch.arange(1, signature.space.codes, device=frozen.to_rgb.weight.device)
         planes = one_hot(every[None, None], signature.space)[0, :, 0].t()  # [codes - 1, channels]
         self.planes = nn.Parameter(F.pad(planes, (0, 0, 1, 0)))  # code 0: outside, nothing
@@ -87,11 +96,14 @@ def _dynamic(entry: Input) -> dict[int, torch.export.Dim]:
 class BlockGraph(nn.Module):
     """`FoldedBlock` in plain operators."""
 
-    def __init__(self, block: SPADEBlock, doubled: bool, form: Form, bags: bool) -> None:
+    def __init__(self, block: SPADEBlock, doubled: bool, form: Form, *, bags: bool, winograd: bool) -> None:
         super().__init__()
         self.doubled = doubled
         self.norm_0, self.norm_1 = ModulationGraph(block.norm_0, form, bags), ModulationGraph(block.norm_1, form, bags)
-        self.conv_0, self.conv_1 = block.conv_0, block.conv_1
+        self.conv_0, self.conv_1 = (
+            WinogradGraph(conv) if winograd and is_wide(conv.weight, WIDE) else conv
+            for conv in (block.conv_0, block.conv_1)
+        )
         self.learned_shortcut = block.learned_shortcut
         if self.learned_shortcut:
             # No activation is between the shortcut's normalisation and its 1x1 convolution, which goes into the shifts.
@@ -110,6 +122,47 @@ class BlockGraph(nn.Module):
             shortcut = self.conv_shortcut(scaled) + shift
         y = self.conv_0(F.leaky_relu(torch.add(*self.norm_0(x, at)), SLOPE))
         return shortcut + self.conv_1(F.leaky_relu(torch.add(*self.norm_1(y, at)), SLOPE))
+
+
+class WinogradGraph(nn.Module):
+    """`WinogradConvolution` in plain operators, whose sums a compiler fuses; for maps of even sides."""
+
+    def __init__(self, convolution: nn.Conv2d) -> None:
+        super().__init__()
+        assert convolution.bias is not None
+        kernels, bias = transform_kernels(convolution.weight, convolution.bias)
+        self.kernels, self.bias = nn.Parameter(kernels), nn.Parameter(bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """`[N, inputs, H, W]` to `[N, outputs, H, W]`."""
+        batch, inputs, height, width = x.shape
+        # Strided views are of memory: Inductor would otherwise not write the padded map but compute it, with all that
+        # comes before it, anew at each of the 16 places.
+        padded = F.pad(x, [1] * 4).contiguous(memory_format=torch.channels_last)
+        shape = (batch, inputs, height // 2, width // 2)
+        strides = (padded.stride(0), 1, 2 * padded.stride(2), 2 * padded.stride(3))
+        places = [
+            [padded.as_strided(shape, strides, row * padded.stride(2) + column * inputs) for row in range(4)]
+            for column in range(4)
+        ]
+        lines = zip(*(_spread(column) for column in places), strict=True)
+        tiles = torch.cat([place for line in lines for place in _spread(line)], 1)  # [N, 16 inputs, H/2, W/2]
+        products = F.conv2d(tiles.contiguous(memory_format=torch.channels_last), self.kernels, self.bias, groups=16)
+        lines = _gather(products.unflatten(1, (4, 4, -1)).unbind(1))
+        pixels = [torch.stack(_gather(line.unbind(1)), -1) for line in lines]  # [N, outputs, H/2, W/2, 2]
+        return torch.stack(pixels, 3).reshape(batch, -1, height, width).contiguous(memory_format=torch.channels_last)
+
+
+def _spread(tile: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """`B' tile` along one axis."""
+    first, second, third, fourth = tile
+    return [first - third, second + third, third - second, second - fourth]
+
+
+def _gather(products: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """`A' products` along one axis."""
+    first, second, third, fourth = products
+    return [first + second + third, second - third - fourth]
 
 
 class ModulationGraph(nn.Module):

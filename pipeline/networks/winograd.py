@@ -32,11 +32,15 @@ def frozen_convolution(
     weight: torch.Tensor, bias: torch.Tensor | None, size: tuple[int, int]
 ) -> PackedConvolution | WinogradConvolution:
     """The faster form, for maps of `size`, of a convolution with frozen weights, stride 1 and "same" padding."""
-    outputs, inputs, *kernel_size = weight.shape
-    wide = inputs * outputs >= WORTHWHILE * (inputs + outputs)
-    if kernel_size == [3, 3] and wide and uses_onednn(weight):
-        return WinogradConvolution(weight, weight.new_zeros(outputs) if bias is None else bias)
+    if is_wide(weight, WORTHWHILE) and uses_onednn(weight):
+        return WinogradConvolution(weight, weight.new_zeros(len(weight)) if bias is None else bias)
     return PackedConvolution(weight, bias, size)
+
+
+def is_wide(weight: torch.Tensor, least: float) -> bool:
+    """Whether a weight `[outputs, inputs, k, k]` is of a 3x3 convolution with enough channels (see `WORTHWHILE`)."""
+    outputs, inputs, *kernel_size = weight.shape
+    return kernel_size == [3, 3] and inputs * outputs >= least * (inputs + outputs)
 
 
 class WinogradConvolution(nn.Module):
@@ -47,11 +51,9 @@ class WinogradConvolution(nn.Module):
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
         super().__init__()
-        outputs, inputs, _, _ = weight.shape
-        kernels = torch.einsum("ia,ocab,jb->ijoc", KERNEL_TRANSFORM, weight.detach().double(), KERNEL_TRANSFORM)
-        self.register_buffer("kernels", kernels.reshape(16 * outputs, inputs, 1, 1).to(weight.dtype))
-        # The sixth place of a tile's products is added to each of its four pixels, so the bias goes in there.
-        self.register_buffer("bias", F.pad(bias.detach().expand(1, -1), (0, 0, 5, 10)).flatten())
+        kernels, bias = transform_kernels(weight, bias)
+        self.register_buffer("kernels", kernels)
+        self.register_buffer("bias", bias)
         self._packed: tuple[int, torch.Tensor] | None = None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -87,6 +89,20 @@ class WinogradConvolution(nn.Module):
             self._packed, self.kernels = (count, packed), None
         products = torch.ops.mkldnn._convolution_pointwise(rows, self._packed[1], self.bias, *geometry, "none", [], "")
         return products.permute(0, 2, 3, 1).reshape(height, width, 4, 4, -1)
+
+
+def transform_kernels(weight: torch.Tensor, bias: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """`G kernel G'` of a weight `[outputs, inputs, 3, 3]` and its bias, for a 1x1 convolution in 16 groups.
+
+    There is a group for each place in a tile: `[16 * outputs, inputs, 1, 1]` and `[16 * outputs]`.
+    """
+    outputs, inputs, _, _ = weight.shape
+    kernels = torch.einsum("ia,ocab,jb->ijoc", KERNEL_TRANSFORM, weight.detach().double(), KERNEL_TRANSFORM)
+    # The sixth place of a tile's products is added to each of its four pixels, so the bias goes in there.
+    return (
+        kernels.reshape(16 * outputs, inputs, 1, 1).to(weight.dtype),
+        F.pad(bias.detach().expand(1, -1), (0, 0, 5, 10)).flatten(),
+    )
 
 
 def transform_input(x: torch.Tensor, axis: int, *, out: torch.Tensor) -> None:

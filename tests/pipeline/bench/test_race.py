@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from pipeline.bench.race import Entry, race, table
 from pipeline.bench.synthesis import Load, bench_synthesize
 from pipeline.config import load_recipe
+from pipeline.engines.aot_inductor import missing
 from pipeline.errors import InputError
 from training.bench import bench_train
 
@@ -66,15 +68,19 @@ def test_generators_race(tmp_path: Path) -> None:
     made = bench_synthesize(
         f"untrained:{recipe}",
         load=Load(maps=1),
-        contestants=("pattern-fp32",),
+        contestants=("pattern-fp32", "engine-fp32"),
         laps=1,
         threads=1,
         json_path=tmp_path / "figures" / "race.json",
     )
     assert "eager-fp32" in made
-    figures = json.loads((tmp_path / "figures" / "race.json").read_text())
-    assert [result["name"] for result in figures["results"]] == ["eager-fp32", "pattern-fp32"]
-    assert 0 < figures["results"][1]["difference"] < 1e-4  # the same picture, up to rounding
+    eager, pattern, engine = json.loads((tmp_path / "figures" / "race.json").read_text())["results"]
+    assert [result["name"] for result in (eager, pattern, engine)] == ["eager-fp32", "pattern-fp32", "engine-fp32"]
+    assert 0 < pattern["difference"] < 1e-4  # the same picture, up to rounding
+    if missing(torch.device("cpu")):
+        assert "needs a C++ compiler" in engine["reason"]
+    else:
+        assert 0 < engine["difference"] < 1e-4
 
 
 def test_training_races(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def main(folder: str, *pairs: str) -> None:
         codes, z = label_maps(3), torch.randn(2, 5, generator=torch.Generator().manual_seed(1))
         given = [signature.tensors(signature.semantics(codes[index : index + 1]), z, [0, 1]) for index in (0, 1)]
         dtype = DTYPES[precision]
-        exported = GeneratorGraph(generator, signature, dtype, bags=False).export(given[0])
+        exported = GeneratorGraph(generator, signature, dtype, on_cpu=False).export(given[0])
         said = io.StringIO()
         settings = tensorrt.arguments(torch.device("cuda"), dtype) | {"dryrun": True, "offload_module_to_cpu": True}
         with contextlib.redirect_stdout(said):

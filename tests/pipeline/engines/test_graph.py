@@ -7,6 +7,7 @@ import re
 import pytest
 import torch
 
+from pipeline.engines import graph
 from pipeline.engines.engine import Engine
 from pipeline.engines.graph import GeneratorGraph
 from pipeline.engines.signature import Form, Signature
@@ -19,10 +20,10 @@ from tests.pipeline.engines.cases import SPACE, label_maps, lively_generator
 CPU = torch.device("cpu")
 
 
-def make(generator: Generator, form: Form, *, batch: int = 1, bags: bool = True) -> Engine:
+def make(generator: Generator, form: Form, *, batch: int = 1, on_cpu: bool = True) -> Engine:
     """An engine whose function is the graph itself, not compiled."""
     signature = Signature(generator.settings, generator.space, generator.size, batch, form)
-    return Engine(GeneratorGraph(generator, signature, torch.float32, bags=bags), signature, CPU)
+    return Engine(GeneratorGraph(generator, signature, torch.float32, on_cpu=on_cpu), signature, CPU)
 
 
 @pytest.mark.parametrize("form", ["pattern", "dense"])
@@ -39,8 +40,20 @@ def test_graph_is_the_generator(variant: dict, form: Form) -> None:
     torch.testing.assert_close(
         make(generator, form)(codes[:1], z if z is None else z[:1]), expected[:1], atol=1e-5, rtol=0
     )
-    torch.testing.assert_close(make(generator, form, batch=2, bags=False)(codes, z), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(make(generator, form, batch=2, on_cpu=False)(codes, z), expected, atol=1e-5, rtol=0)
     torch.testing.assert_close(FoldedGenerator(generator)(codes, z), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("form", ["pattern", "dense"])
+def test_winograd_is_the_same_convolution(form: Form, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In every layer but those of odd width (3 at first)."""
+    monkeypatch.setattr(graph, "WIDE", 0)
+    generator, codes = lively_generator((64, 96)), label_maps(2, (64, 96))
+    engine = make(generator, form, batch=2)
+    assert sum(isinstance(module, graph.WinogradGraph) for module in engine._function.modules()) == 12
+    with torch.no_grad():
+        expected = generator(Semantics(codes, SPACE, "dense"))
+    torch.testing.assert_close(engine(codes), expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("form", ["pattern", "dense"])
