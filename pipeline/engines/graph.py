@@ -145,8 +145,8 @@ class WinogradGraph(nn.Module):
             [padded.as_strided(shape, strides, row * padded.stride(2) + column * inputs) for row in range(4)]
             for column in range(4)
         ]
-        lines = zip(*(_spread(column) for column in places), strict=True)
-        tiles = torch.cat([place for line in lines for place in _spread(line)], 1)  # [N, 16 inputs, H/2, W/2]
+        rows = zip(*(_spread(column) for column in places), strict=True)
+        tiles = torch.cat([place for row in rows for place in _spread(row)], 1)  # [N, 16 inputs, H/2, W/2]
         products = F.conv2d(tiles.contiguous(memory_format=torch.channels_last), self.kernels, self.bias, groups=16)
         lines = _gather(products.unflatten(1, (4, 4, -1)).unbind(1))
         pixels = [torch.stack(_gather(line.unbind(1)), -1) for line in lines]  # [N, outputs, H/2, W/2, 2]
