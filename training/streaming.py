@@ -30,7 +30,9 @@ AHEAD = 8
 START_SECONDS = 300
 """How long a worker waits for its decoders to be placed and to start."""
 SPAN = 1024
-"""Steps that are handed out at once; Ray Data would take seconds to list all of a long run at its start."""
+"""Steps that are listed at once; Ray Data would take milliseconds for each of them before the first."""
+JOB = 1 << 15
+"""Steps of a Ray Data job, which keeps some 3 KB of each until it ends; the next one has actors of its own."""
 
 
 class Decoder:
@@ -76,10 +78,15 @@ def stream_batches(data: TrainingData, first_step: int, /, *, steps: int, pin: b
     Closing the generator ends the actors. Raises `InputError` for a broken record when its step comes, and where the
     cluster has no room for the actors.
     """
+    stop = first_step + steps
+    for first in range(first_step, stop, JOB):
+        yield from _run_job(data, first, min(stop, first + JOB), pin, decoders)
+
+
+def _run_job(data: TrainingData, start: int, stop: int, pin: bool, decoders: int) -> Generator[Batch]:
+    """The batches of steps `start .. stop - 1`."""
     import ray
     from ray.data.collate_fn import NumpyBatchCollateFn
-
-    stop = first_step + steps
 
     class Collate(NumpyBatchCollateFn):
         """Runs ahead of the step, in threads of this process."""
@@ -94,7 +101,7 @@ def stream_batches(data: TrainingData, first_step: int, /, *, steps: int, pin: b
 
     with ray.data.DataContext.current(_context(data, decoders)):
         decoded = (
-            ray.data.from_items(list(range(first_step, stop, SPAN)))
+            ray.data.from_items(list(range(start, stop, SPAN)))
             .map_batches(list_steps, batch_size=1, num_cpus=0, concurrency=1)
             .map_batches(
                 Decoder,
