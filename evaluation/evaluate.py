@@ -17,7 +17,7 @@ from evaluation.judge_shards import JudgeOrder, Judges
 from evaluation.judgements import FILE_NAME as JUDGEMENTS
 from evaluation.judgements import Judgements
 from evaluation.picture_scores import FILE_NAME as PICTURE_SCORES
-from evaluation.picture_scores import picture_scores, write_table
+from evaluation.picture_scores import PICTURES, picture_scores, write_table
 from evaluation.picture_sets import PictureSet, Selection
 from evaluation.protocols import Protocol
 from evaluation.report import write_report
@@ -130,7 +130,7 @@ def evaluate(
         )
     write_report(out, scores, shown)
     table = picture_scores(made, real, given.protocols[0], given.segmenter.classes)
-    write_table(out / PICTURE_SCORES, table)
+    write_table(out / PICTURE_SCORES, table.replace_schema_metadata({PICTURES: given.synthesized.plan.fingerprint}))
     made.save(out / JUDGEMENTS)
     shutil.rmtree(unfinished, ignore_errors=True)
     return scores

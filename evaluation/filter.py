@@ -12,9 +12,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from evaluation.picture_scores import SCHEMA
+from evaluation.picture_scores import PICTURES, SCHEMA
 from pipeline.errors import InputError
 from pipeline.records import check_columns, count_rows, parquet_files
+from pipeline.shards import plan_shards
 
 BATCH_ROWS = 64
 
@@ -39,11 +40,14 @@ def filter_pictures(
     """Copy the pictures in `images` whose row in `scores` passes every limit to the new folder `out`.
 
     Files keep their names, rows their bytes and metadata. A picture without a score, or with an undefined one under a
-    limit, is left out. Raises `InputError` where a file is missing or of another kind, no limit is given, `out` exists,
-    or nothing is kept.
+    limit, is left out. Raises `InputError` where a file is missing or of another kind, the scores are those of other
+    pictures, no limit is given, `out` exists, or nothing is kept.
     """
     check_columns(images, ("id", "image"))
     passing = _passing(scores, min_accuracy, min_mean_iou, max_feature_distance)
+    scored = (pq.read_schema(scores).metadata or {}).get(PICTURES.encode())
+    if scored != plan_shards(images).fingerprint.encode():
+        raise InputError(f"{scores} has the scores of other pictures than those in {images}; evaluate these first")
     if out.exists():
         raise InputError(f"{out} exists already; choose another folder")
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")

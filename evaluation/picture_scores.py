@@ -14,6 +14,8 @@ from evaluation.judgements import Judgements
 from evaluation.protocols import Protocol
 
 FILE_NAME = "scores.parquet"
+PICTURES = "spadework.pictures"
+"""Key in the file's metadata: the fingerprint of the pictures that were scored."""
 
 SCHEMA = pa.schema(
     [

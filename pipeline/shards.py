@@ -97,6 +97,11 @@ class Plan:
         """Label maps in all."""
         return sum(file.rows for file in self.files)
 
+    @property
+    def fingerprint(self) -> str:
+        """sha256 over those of the files, in their order: the same wherever they lie and whatever they are called."""
+        return hashlib.sha256("".join(file.fingerprint for file in self.files).encode()).hexdigest()
+
 
 def plan_shards(
     location: str | Path,

@@ -110,7 +110,7 @@ class Optimiser:
         self.scaler.scale(loss).backward()
 
     def update(self) -> None:
-        """Take the step; the gradients stay until they are cleared."""
+        """Take the step; the gradients stay until they are cleared, those of scaled losses now unscaled (by Adam)."""
         self.scaler.step(self.adam)
         self.scaler.update()
 

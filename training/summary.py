@@ -27,19 +27,23 @@ img { max-width: 100% } pre { background: #f6f6f6; padding: 1em; overflow-x: aut
 """
 
 
-def write_summary(folder: RunFolder, recipe: Recipe) -> None:
-    """Write `summary.html` from what the run's folder holds; nothing where no step has been reported yet."""
+def write_summary(folder: RunFolder, recipe: Recipe, *, failure: str = "") -> None:
+    """Write `summary.html` from what the run's folder holds, and the `failure` that ended the run, if one did.
+
+    Nothing where no step has been reported yet.
+    """
     entries = folder.read_stats()
     if not entries:
         return
     temporary = folder.summary.with_name(f".summary.{os.getpid()}.tmp")
-    temporary.write_text(_page(folder, recipe, entries))
+    temporary.write_text(_page(folder, recipe, entries, failure))
     temporary.replace(folder.summary)
 
 
-def _page(folder: RunFolder, recipe: Recipe, entries: Sequence[Mapping[str, Any]]) -> str:
+def _page(folder: RunFolder, recipe: Recipe, entries: Sequence[Mapping[str, Any]], failure: str) -> str:
     title = html.escape(f"Training: {recipe.name}")
-    rows = "".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in _facts(recipe, entries))
+    facts = [*_facts(recipe, entries), *([("Ended by", failure)] if failure else [])]
+    rows = "".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in facts)
     figures = "".join(chart(name, curves) for name, curves in _charts(entries).items())
     return (
         f'<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'

@@ -90,9 +90,10 @@ def train(
         else:
             with stop_signals() as stopped, ProgressLine(recipe) as line:
                 step = _train_here(recipe, folder, vgg_weights, validate, should_stop, line.show)
-    except Exception:
+    except Exception as failure:
         if new:
             folder.give_up()
+        write_summary(folder, recipe, failure=str(failure))
         raise
     write_summary(folder, recipe)
     latest = folder.latest_stats()

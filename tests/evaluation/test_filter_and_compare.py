@@ -94,6 +94,8 @@ def test_filter_refusals(mixed: Path, reports: Path, tmp_path: Path) -> None:
         filter_pictures(mixed, scores, tmp_path / "out", min_accuracy=1.0, min_mean_iou=1.0)
     with pytest.raises(InputError, match="lacks the columns"):
         filter_pictures(mixed, next(mixed.iterdir()), tmp_path / "out", min_accuracy=0.5)
+    with pytest.raises(InputError, match="of other pictures than those in"):
+        filter_pictures(mixed, reports / "good" / "scores.parquet", tmp_path / "out", min_accuracy=0.1)
     assert not list(tmp_path.iterdir())
     with pytest.raises(InputError, match="exists already"):
         filter_pictures(mixed, scores, tmp_path, min_accuracy=0.1)

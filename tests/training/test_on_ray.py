@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 from cli import main
+from evaluation.segmenters.deeplab import FILE_NAME, DeepLab, DeepLabSettings, save_deeplab
 from pipeline.checkpoints import load_checkpoint
 from pipeline.config import Recipe, dump_recipe
 from training.run_folder import RunFolder
@@ -29,11 +31,16 @@ STEPS, DEADLINE = 60, 600.0
 
 @pytest.fixture(scope="module")
 def command(tiny_recipe: Make, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """What trains a recipe of 2.5 steps an epoch and checkpoints every five steps, but for its folder."""
+    """What trains a recipe of 2.5 steps an epoch, with checkpoints every five steps and validations, in a folder."""
     path = tmp_path_factory.mktemp("recipe") / "tiny.yaml"
-    recipe = tiny_recipe(steps=STEPS, log_every=1, checkpoint_every=5, sample_every=STEPS)
+    recipe = tiny_recipe(steps=STEPS, log_every=1, checkpoint_every=5, sample_every=STEPS, validate_every=6)
     path.write_text(dump_recipe(recipe))
-    return ["train", str(path), "--workers", "2", "--out"]
+    torch.manual_seed(0)
+    segmenter = DeepLab(
+        DeepLabSettings(backbone="mobilenet_v3_large", trunk="early", labels=recipe.labels, height=32, width=32)
+    )
+    save_deeplab(path.parent / FILE_NAME, segmenter)
+    return ["train", str(path), "--workers", "2", "--segmenter-weights", str(path.parent), "--out"]
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +59,10 @@ def losses(folder: Path) -> list[tuple[int, dict[str, float]]]:
 def test_a_run_ends_and_leaves_nothing_of_ray_behind(undisturbed: Path) -> None:
     assert load_checkpoint(undisturbed).step == STEPS
     assert [step for step, _ in losses(undisturbed)] == list(range(1, STEPS + 1))
+    entries = RunFolder(undisturbed).read_stats()
+    scores = {entry["step"]: entry["validation"]["mean_iou"] for entry in entries if "validation" in entry}
+    assert list(scores) == [15, 30, 45, 60]
+    assert load_checkpoint(undisturbed / "best.safetensors").step == max(scores, key=scores.__getitem__)
     assert not (undisturbed / ".ray").exists()
     assert not (undisturbed / ".stop").exists()
 

@@ -67,6 +67,7 @@ def test_a_run_that_rolled_back_often_enough_stops(
     with pytest.raises(InputError, match=expected):
         train(tiny_recipe(rollbacks=2), tmp_path / "run", workers=0)
     assert load_checkpoint(tmp_path / "run").step == 3
+    assert "nan at step 4" in (tmp_path / "run/summary.html").read_text()
 
 
 def test_there_is_no_rolling_back_before_the_first_checkpoint(
