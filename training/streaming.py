@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Generator, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -41,8 +42,14 @@ class Decoder:
     def __init__(self, path: Path, recipe: Recipe, rank: int, workers: int, decoders: int) -> None:
         torch.set_num_threads(1)
         self.path, self.recipe = path, recipe
-        self.share_of = {"rank": rank, "workers": workers, "cache_bytes": CACHE_BYTES // decoders}
-        self.data: TrainingData | None = None
+        self.part = {"rank": rank, "workers": workers, "cache_bytes": CACHE_BYTES // decoders}
+
+    @cached_property
+    def data(self) -> TrainingData:
+        try:
+            return TrainingData(Examples(self.path, self.recipe), **self.part)
+        except InputError as error:
+            raise InputError(f"a decoder on {socket.gethostname()} cannot read the data: {error}") from None
 
     def __call__(self, steps: Arrays) -> Arrays:
         """The arrays of a step in one row, or in the column `error` why there are none.
@@ -51,25 +58,19 @@ class Decoder:
         """
         (step,) = steps["step"].tolist()
         try:
-            self.data = self.data or self._open()
             self.data.read_ahead(step)
             examples, noise, seeds = zip(*(self.data.example(*place) for place in self.data.records(step)), strict=True)
         except InputError as error:
             return {"error": np.array([str(error)])}
+        codes, pictures = (np.stack([getattr(each, name) for each in examples]) for name in ("codes", "picture"))
         arrays = {
-            "codes": np.stack([example.codes for example in examples]),
-            "pictures": np.stack([example.picture for example in examples]),
-            "noise": torch.stack(noise, dim=1).numpy(),
+            "codes": codes,
+            "pictures": pictures,
+            "noise": torch.stack(noise, 1).numpy(),
             "seeds": np.array(seeds),
         }
         # Ray cannot send the noise of a style without dimensions, of which there is nothing to send.
         return {name: array[None] for name, array in arrays.items() if array.size}
-
-    def _open(self) -> TrainingData:
-        try:
-            return TrainingData(Examples(self.path, self.recipe), **self.share_of)
-        except InputError as error:
-            raise InputError(f"a decoder on {socket.gethostname()} cannot read the data: {error}") from None
 
 
 def stream_batches(data: TrainingData, first_step: int, /, *, steps: int, pin: bool, decoders: int) -> Generator[Batch]:
@@ -89,10 +90,14 @@ def _run_job(data: TrainingData, start: int, stop: int, pin: bool, decoders: int
     from ray.data.collate_fn import NumpyBatchCollateFn
 
     class Collate(NumpyBatchCollateFn):
-        """Runs ahead of the step, in threads of this process."""
+        """Puts batches together ahead of the step, in threads of this process."""
 
         def __call__(self, arrays: Arrays) -> Any:
-            return _collate(arrays, data.share, pin)
+            if "error" in arrays:
+                return InputError(str(arrays["error"][0]))
+            tensors = {name: torch.tensor(array[0]) for name, array in arrays.items()}  # Ray's own are read-only
+            batch = to_batch(**{"noise": torch.zeros(2, data.share, 0), **tensors})
+            return batch.pin_memory() if pin else batch
 
     def list_steps(firsts: Arrays) -> Iterator[Arrays]:
         (first,) = firsts["item"].tolist()
@@ -100,16 +105,13 @@ def _run_job(data: TrainingData, start: int, stop: int, pin: bool, decoders: int
             yield {"step": np.array([step])}
 
     with ray.data.DataContext.current(_context(data, decoders)):
-        decoded = (
-            ray.data.from_items(list(range(start, stop, SPAN)))
-            .map_batches(list_steps, batch_size=1, num_cpus=0, concurrency=1)
-            .map_batches(
-                Decoder,
-                fn_constructor_args=(data.examples.path, data.recipe, data.rank, data.workers, decoders),
-                batch_size=1,
-                num_cpus=1,
-                compute=ray.data.ActorPoolStrategy(size=decoders, max_tasks_in_flight_per_actor=2),
-            )
+        spans = ray.data.from_items(list(range(start, stop, SPAN)))
+        decoded = spans.map_batches(list_steps, batch_size=1, num_cpus=0, concurrency=1).map_batches(
+            Decoder,
+            fn_constructor_args=(data.examples.path, data.recipe, data.rank, data.workers, decoders),
+            batch_size=1,
+            num_cpus=1,
+            compute=ray.data.ActorPoolStrategy(size=decoders, max_tasks_in_flight_per_actor=2),
         )
     found = decoded.iter_torch_batches(batch_size=None, prefetch_batches=PREFETCHED, collate_fn=Collate(), device="cpu")
     batches = cast(Generator[Batch | InputError], iter(found))
@@ -144,13 +146,3 @@ def _context(data: TrainingData, decoders: int) -> DataContext:
     # Steps may take as long as they like, and so may validation between two of them.
     context.execution_no_progress_timeout_s = -1
     return context
-
-
-def _collate(arrays: Arrays, share: int, pin: bool) -> Batch | InputError:
-    """The batch of a step, or why there is none."""
-    if "error" in arrays:
-        return InputError(str(arrays["error"][0]))
-    tensors = {name: torch.tensor(array[0]) for name, array in arrays.items()}  # Ray's memory cannot be written to
-    tensors.setdefault("noise", torch.zeros(2, share, 0))
-    batch = to_batch(**tensors)
-    return batch.pin_memory() if pin else batch
