@@ -212,6 +212,14 @@ def cityscapes(root: Path, out: Path, **options: Any) -> None:
     type=click.IntRange(0),
     help="Processes on Ray, each on a GPU where there are any; 0: this process, without Ray.",
 )
+@click.option(
+    "--decoders",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Ray Data actors that read, decode and augment for each worker, on any machine; "
+    "0: threads of the worker itself.",
+)
 @click.option("--vgg-weights", type=EXISTING, help="Local file of torchvision's vgg19, for the perceptual loss.")
 @click.option("--segmenter", default="deeplab", show_default=True, help="Network that validates every few epochs ...")
 @click.option("--segmenter-weights", type=EXISTING, help="... and its weights  [default: no validation]")

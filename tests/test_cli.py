@@ -35,7 +35,7 @@ OPTIONS = {
     "prepare coco-stuff": "--out --size --workers --skip-bad",
     "prepare ade20k": "--out --size --workers --skip-bad",
     "prepare cityscapes": "--out --size --workers --skip-bad",
-    "train": "--out --workers --vgg-weights --segmenter --segmenter-weights --max-time --set",
+    "train": "--out --workers --decoders --vgg-weights --segmenter --segmenter-weights --max-time --set",
     "compile": "--checkpoint --backend --precision --batch --size --modulation --input --maps --out",
     "engines list": "",
     "engines clean": "--all",

@@ -13,9 +13,10 @@ from collections import deque
 from collections.abc import Collection, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import count, islice
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -77,6 +78,7 @@ class Examples:
     def __init__(self, path: Path, recipe: Recipe) -> None:
         """Looks at the footers and ids; raises `InputError` where they do not fit the recipe."""
         check_fits(path, recipe)
+        self.path = path
         self.recipe = recipe
         self.groups = find_row_groups(path)
         self._firsts = [group.first for group in self.groups]
@@ -124,26 +126,32 @@ class Examples:
 
 def collate(examples: list[Example], noise: torch.Tensor | None = None, seeds: torch.Tensor | None = None) -> Batch:
     """Examples to a batch; `noise` `[2, N, style_dim]`, `seeds` `[N]`."""
-    codes = torch.from_numpy(np.stack([example.codes for example in examples]))
-    pictures = torch.from_numpy(np.stack([example.picture for example in examples]))
-    pictures = pictures.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)  # channels_last in memory
+    codes, pictures = (np.stack([getattr(example, name) for example in examples]) for name in ("codes", "picture"))
     noise = torch.zeros(2, len(examples), 0) if noise is None else noise
-    return Batch(codes, pictures, noise, torch.arange(len(examples)) if seeds is None else seeds)
+    seeds = torch.arange(len(examples)) if seeds is None else seeds
+    return to_batch(torch.from_numpy(codes), torch.from_numpy(pictures), noise, seeds)
+
+
+def to_batch(codes: torch.Tensor, pictures: torch.Tensor, noise: torch.Tensor, seeds: torch.Tensor) -> Batch:
+    """A batch from photographs that are still uint8 `[N, H, W, 3]`; the rest as `Batch` has it."""
+    pictures = pictures.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)  # channels_last in memory
+    return Batch(codes, pictures, noise, seeds)
 
 
 class TrainingData:
     """The batches of one worker out of `workers`."""
 
-    def __init__(self, examples: Examples, *, rank: int = 0, workers: int = 1) -> None:
+    def __init__(self, examples: Examples, *, rank: int = 0, workers: int = 1, cache_bytes: int = CACHE_BYTES) -> None:
         self.examples = examples
         self.recipe = examples.recipe
         check_shares(self.recipe, workers)
         self.rank = rank
+        self.workers = workers
         self.share = self.recipe.training.batch_size // workers
         window = self.recipe.data.window_mib << 20
         self.shuffle = Shuffle(examples.groups, seed=self.recipe.training.seed, window_bytes=window)
         self._cache: dict[int, Record] = {}
-        self._room = CACHE_BYTES // workers
+        self._room = cache_bytes // workers
 
     def records(self, step: int) -> list[tuple[int, int]]:
         """The (epoch, number) of each record that this worker sees at a step, counted from 0."""
@@ -177,25 +185,29 @@ class TrainingData:
             self._cache[index] = record
         return record
 
-    def batches(self, first_step: int = 0, *, pin: bool = False) -> Generator[Batch]:
-        """This worker's batches from a step on, without end, read, decoded and put together ahead in threads."""
-        step = first_step
+    def batches(self, first_step: int = 0, *, steps: int | None = None, pin: bool = False) -> Generator[Batch]:
+        """This worker's batches from a step on, read, decoded and put together ahead in threads.
+
+        There are `steps` of them; with None they have no end.
+        """
+        coming = iter(range(first_step, first_step + steps)) if steps is not None else count(first_step)
         queue: deque[Future[Batch]] = deque()
         decoders = ThreadPoolExecutor(DECODERS, thread_name_prefix="decode")
         collator = ThreadPoolExecutor(1, thread_name_prefix="collate")
         try:
             while True:
-                while len(queue) <= PREFETCHED:
-                    self._read_ahead(step)
+                for step in islice(coming, PREFETCHED + 1 - len(queue)):
+                    self.read_ahead(step)
                     parts = [decoders.submit(self.example, *record) for record in self.records(step)]
                     queue.append(collator.submit(_join, parts, pin))
-                    step += 1
+                if not queue:
+                    break
                 yield queue.popleft().result()
         finally:
             for pool in (decoders, collator):
                 pool.shutdown(wait=False, cancel_futures=True)
 
-    def _read_ahead(self, step: int) -> None:
+    def read_ahead(self, step: int) -> None:
         """Read the next window bit by bit while this one is in use, and let go of those before.
 
         What is being decoded belongs to the last few steps, which may reach back into the window before.
@@ -209,6 +221,13 @@ class TrainingData:
         coming = self.shuffle.window(window.stop).groups
         ahead = math.ceil(len(coming) * (place - window.start) / (window.stop - window.start))
         self.examples.hold(held.union(coming), read=[*window.groups, *coming[:ahead]])
+
+
+class Stream(Protocol):
+    """What gives a worker its batches: `TrainingData.batches`, or what `training.streaming` has in its place."""
+
+    def __call__(self, data: TrainingData, first_step: int, /, *, steps: int, pin: bool) -> Generator[Batch]:
+        """The batches of so many steps from one on; closing the generator frees what makes them."""
 
 
 def _join(parts: list[Future[tuple[Example, torch.Tensor, int]]], pin: bool) -> Batch:

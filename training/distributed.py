@@ -12,6 +12,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,12 +43,22 @@ One that died is noticed at once, by its connections."""
 
 
 @contextmanager
-def ray_for_training() -> Iterator[None]:
-    """Ray with Ray Train, for the length of a `with` block."""
+def ray_for_training(workers: int, decoders: int) -> Iterator[None]:
+    """Ray with Ray Train, for the length of a `with` block; `InputError` where it has no room for so many actors."""
     prepare_environment()
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    with ray_session():
+    needed = workers * (1 + decoders)
+    # Logical CPUs are bookkeeping on this machine, but those of a running cluster are what it has.
+    with ray_session(num_cpus=max(4, os.cpu_count() or 1, needed)):
+        import ray
+
+        found = int(ray.cluster_resources().get("CPU", 0))
+        if decoders and found < needed:
+            raise InputError(
+                f"--workers {workers} with --decoders {decoders} for each need {needed} CPUs, "
+                f"but Ray has {found}; lower --decoders, or add machines to the cluster"
+            )
         yield
 
 
@@ -56,13 +67,15 @@ def train_on_ray(
     folder: RunFolder,
     *,
     workers: int,
+    decoders: int,
     vgg_weights: Path | None,
     validate: Validate | None,
     should_stop: Callable[[], bool],
     watch: Progress,
 ) -> int:
     """Train with `workers` processes inside `ray_for_training`; returns the steps done. `watch` is told of
-    steps and of what the workers have last reported.
+    steps and of what the workers have last reported. Each worker has `decoders` actors that make its batches; with 0
+    its own threads do.
 
     Workers that die are started again from the last checkpoint; an `InputError` in one of them is raised here.
     """
@@ -70,7 +83,7 @@ def train_on_ray(
 
     for attempt in range(RESTARTS + 1):
         try:
-            _fit(recipe, folder, workers, vgg_weights, validate, should_stop, watch)
+            _fit(recipe, folder, workers, decoders, vgg_weights, validate, should_stop, watch)
             break
         except TrainingFailedError as failure:
             for error in getattr(failure, "worker_failures", {}).values():
@@ -87,6 +100,7 @@ def _fit(
     recipe: Recipe,
     folder: RunFolder,
     workers: int,
+    decoders: int,
     vgg_weights: Path | None,
     validate: Validate | None,
     should_stop: Callable[[], bool],
@@ -106,6 +120,7 @@ def _fit(
             "recipe": recipe.model_dump(mode="json"),
             "folder": str(folder.path),
             "base": str(Path.cwd()),
+            "decoders": decoders,
             "vgg_weights": str(vgg_weights.absolute()) if vgg_weights else None,
             "validate": validate,
         },
@@ -146,7 +161,9 @@ def _train_here(config: dict[str, Any]) -> None:
     from ray.train import get_context
     from ray.train.torch import get_device
 
+    from training.data import TrainingData
     from training.loop import train_worker
+    from training.streaming import stream_batches
     from training.worker import Worker
 
     context = get_context()
@@ -158,6 +175,7 @@ def _train_here(config: dict[str, Any]) -> None:
         folder,
         Worker(rank=context.get_world_rank(), count=context.get_world_size(), device=get_device()),
         base=Path(config["base"]),
+        stream=partial(stream_batches, decoders=config["decoders"]) if config["decoders"] else TrainingData.batches,
         vgg_weights=Path(config["vgg_weights"]) if config["vgg_weights"] else None,
         validate=config["validate"],
         should_stop=folder.stop_file.exists,

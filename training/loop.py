@@ -10,7 +10,7 @@ from pathlib import Path
 from pipeline.config import Recipe
 from pipeline.errors import InputError
 from pipeline.memory import keep_freed_memory
-from training.data import Examples, TrainingData
+from training.data import Examples, Stream, TrainingData
 from training.perceptual import load_perceptual_loss
 from training.run_folder import RunFolder
 from training.samples import Validate, painter
@@ -30,6 +30,7 @@ def train_worker(
     worker: Worker,
     *,
     base: Path,
+    stream: Stream = TrainingData.batches,
     vgg_weights: Path | None = None,
     validate: Validate | None = None,
     should_stop: Callable[[], bool] = lambda: False,
@@ -37,9 +38,9 @@ def train_worker(
 ) -> int:
     """Train until the recipe's steps are done or `should_stop` says so on any worker; returns the steps done.
 
-    `base` is the folder that the recipe's relative paths start from. The worker leaves a checkpoint behind when it
-    stops early, and goes on from the newest one when it starts. Raises `InputError` for data that do not fit, and
-    where a loss is no longer a number and the recipe allows no more rolling back.
+    `base` is the folder that the recipe's relative paths start from, `stream` what makes the batches. The worker
+    leaves a checkpoint behind when it stops early, and goes on from the newest one when it starts. Raises `InputError`
+    for data that do not fit, and where a loss is no longer a number and the recipe allows no more rolling back.
     """
     settings = recipe.training
     keep_freed_memory()
@@ -58,7 +59,7 @@ def train_worker(
         if writer:
             writer.begin(step)
         meter = Meter(worker, step)
-        batches = data.batches(step + state.skipped, pin=pin)
+        batches = stream(data, step + state.skipped, steps=settings.steps - step, pin=pin)
 
         while step < settings.steps and not stopped:
             # Step: on the records that belong to it, at the rate that belongs to it.
@@ -91,7 +92,7 @@ def train_worker(
                         writer.close()
                         writer.begin(step)
                     batches.close()
-                    batches = data.batches(step + state.skipped, pin=pin)
+                    batches = stream(data, step + state.skipped, steps=settings.steps - step, pin=pin)
                     meter = Meter(worker, step)
                     continue
             if writer is None:

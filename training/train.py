@@ -43,6 +43,7 @@ def train(
     out: Path,
     *,
     workers: int = 1,
+    decoders: int = 0,
     vgg_weights: Path | None = None,
     validate: Validate | None = None,
     max_minutes: float | None = None,
@@ -51,15 +52,18 @@ def train(
 
     A folder in which the same recipe was trained is gone on with. `workers` processes train on Ray, each on a GPU if
     the machine has any; 0 trains in this process, without Ray. The batches, and up to rounding the weights, are
-    the same for any number. `validate` scores the generator every few epochs, in the process of the leading worker.
-    Raises `InputError` before any work where the data, the folder or the batch size do not fit, and where a loss is no
-    longer a number.
+    the same for any number. With `decoders` so many Ray Data actors make the batches of each worker, on any machine of
+    the cluster, instead of threads of its own. `validate` scores the generator every few epochs, in the process of the
+    leading worker. Raises `InputError` before any work where the data, the folder or the batch size do not fit, and
+    where a loss is no longer a number.
     """
     for path in (recipe.data.train, recipe.data.validation):
         check_fits(path, recipe)
     if vgg_weights and not vgg_weights.exists():
         raise InputError(f"VGG weights {vgg_weights} do not exist")
     check_shares(recipe, max(1, workers))
+    if decoders and not workers:
+        raise InputError("--decoders are actors on Ray, and --workers 0 trains without it; give --workers 1 or more")
     folder = RunFolder(out)
     new = folder.claim(recipe)
     begin = time.monotonic()
@@ -72,11 +76,12 @@ def train(
             from training.distributed import ray_for_training, train_on_ray
 
             # The signals after Ray, which takes them for itself when it starts.
-            with ray_for_training(), stop_signals() as stopped, ProgressLine(recipe) as line:
+            with ray_for_training(workers, decoders), stop_signals() as stopped, ProgressLine(recipe) as line:
                 step = train_on_ray(
                     recipe,
                     folder,
                     workers=workers,
+                    decoders=decoders,
                     vgg_weights=vgg_weights,
                     validate=validate,
                     should_stop=should_stop,
