@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 from collections import Counter
@@ -130,7 +131,8 @@ def evaluate(
         )
     write_report(out, scores, shown)
     table = picture_scores(made, real, given.protocols[0], given.segmenter.classes)
-    write_table(out / PICTURE_SCORES, table.replace_schema_metadata({PICTURES: given.synthesized.plan.fingerprint}))
+    scored = json.dumps([file.fingerprint for file in given.synthesized.plan.files])
+    write_table(out / PICTURE_SCORES, table.replace_schema_metadata({PICTURES: scored}))
     made.save(out / JUDGEMENTS)
     shutil.rmtree(unfinished, ignore_errors=True)
     return scores

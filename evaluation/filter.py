@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from tqdm import tqdm
 from evaluation.picture_scores import PICTURES, SCHEMA
 from pipeline.errors import InputError
 from pipeline.records import check_columns, count_rows, parquet_files
-from pipeline.shards import plan_shards
+from pipeline.shards import fingerprint
 
 BATCH_ROWS = 64
 
@@ -41,13 +42,11 @@ def filter_pictures(
 
     Files keep their names, rows their bytes and metadata. A picture without a score, or with an undefined one under a
     limit, is left out. Raises `InputError` where a file is missing or of another kind, the scores are those of other
-    pictures, no limit is given, `out` exists, or nothing is kept.
+    pictures (or of these before an earlier filter), no limit is given, `out` exists, or nothing is kept.
     """
     check_columns(images, ("id", "image"))
     passing = _passing(scores, min_accuracy, min_mean_iou, max_feature_distance)
-    scored = (pq.read_schema(scores).metadata or {}).get(PICTURES.encode())
-    if scored != plan_shards(images).fingerprint.encode():
-        raise InputError(f"{scores} has the scores of other pictures than those in {images}; evaluate these first")
+    _check_scored(images, scores)
     if out.exists():
         raise InputError(f"{out} exists already; choose another folder")
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
@@ -63,6 +62,17 @@ def filter_pictures(
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return Kept(kept, count_rows(images))
+
+
+def _check_scored(images: Path, scores: Path) -> None:
+    """Refuse pictures of other files than those that were scored: ids alone are the same for every checkpoint."""
+    scored = (pq.read_schema(scores).metadata or {}).get(PICTURES.encode())
+    if scored is None:
+        raise InputError(f"{scores} does not say which pictures it scored; evaluate them again")
+    known = json.loads(scored)
+    for file in parquet_files(images):
+        if fingerprint(str(file)) not in known:
+            raise InputError(f"{scores} has the scores of other pictures than those in {file}; evaluate these first")
 
 
 def _passing(

@@ -15,7 +15,7 @@ from evaluation.protocols import Protocol
 
 FILE_NAME = "scores.parquet"
 PICTURES = "spadework.pictures"
-"""Key in the file's metadata: the fingerprint of the pictures that were scored."""
+"""Key in the file's metadata: JSON, the fingerprints of the files of pictures that were scored."""
 
 SCHEMA = pa.schema(
     [

@@ -97,11 +97,6 @@ class Plan:
         """Label maps in all."""
         return sum(file.rows for file in self.files)
 
-    @property
-    def fingerprint(self) -> str:
-        """sha256 over those of the files, in their order: the same wherever they lie and whatever they are called."""
-        return hashlib.sha256("".join(file.fingerprint for file in self.files).encode()).hexdigest()
-
 
 def plan_shards(
     location: str | Path,
@@ -202,12 +197,18 @@ def _inspect(path: FilePath, root: str) -> tuple[pa.Schema, InputFile]:
             path,
             largest,
         )
+    return schema, InputFile(path, relative(path, root), metadata.num_rows, fingerprint(path))
+
+
+def fingerprint(path: FilePath) -> str:
+    """See `InputFile.fingerprint`."""
+    with _open(path) as parquet:
+        footer = parquet.metadata.serialized_size
     system, inner = filesystem(path)
     with system.open_input_file(inner) as file:
         size = file.size()
-        file.seek(size - 8 - metadata.serialized_size)
-        fingerprint = hashlib.sha256(size.to_bytes(8, "big") + file.read()).hexdigest()
-    return schema, InputFile(path, relative(path, root), metadata.num_rows, fingerprint)
+        file.seek(size - 8 - footer)
+        return hashlib.sha256(size.to_bytes(8, "big") + file.read()).hexdigest()
 
 
 def _choose_columns(

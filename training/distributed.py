@@ -161,7 +161,6 @@ def _train_here(config: dict[str, Any]) -> None:
     from ray.train import get_context
     from ray.train.torch import get_device
 
-    from training.data import TrainingData
     from training.loop import train_worker
     from training.streaming import stream_batches
     from training.worker import Worker
@@ -175,7 +174,7 @@ def _train_here(config: dict[str, Any]) -> None:
         folder,
         Worker(rank=context.get_world_rank(), count=context.get_world_size(), device=get_device()),
         base=Path(config["base"]),
-        stream=partial(stream_batches, decoders=config["decoders"]) if config["decoders"] else TrainingData.batches,
+        stream=partial(stream_batches, decoders=config["decoders"]) if config["decoders"] else None,
         vgg_weights=Path(config["vgg_weights"]) if config["vgg_weights"] else None,
         validate=config["validate"],
         should_stop=folder.stop_file.exists,

@@ -30,7 +30,7 @@ def train_worker(
     worker: Worker,
     *,
     base: Path,
-    stream: Stream = TrainingData.batches,
+    stream: Stream | None = None,
     vgg_weights: Path | None = None,
     validate: Validate | None = None,
     should_stop: Callable[[], bool] = lambda: False,
@@ -38,11 +38,12 @@ def train_worker(
 ) -> int:
     """Train until the recipe's steps are done or `should_stop` says so on any worker; returns the steps done.
 
-    `base` is the folder that the recipe's relative paths start from, `stream` what makes the batches. The worker
-    leaves a checkpoint behind when it stops early, and goes on from the newest one when it starts. Raises `InputError`
-    for data that do not fit, and where a loss is no longer a number and the recipe allows no more rolling back.
+    `base` is the folder that the recipe's relative paths start from, `stream` makes the batches (None: threads). The
+    worker leaves a checkpoint behind when it stops early, and goes on from the newest one when it starts. Raises
+    `InputError` for data that do not fit, and where a loss is no longer a number and no more rolling back is allowed.
     """
     settings = recipe.training
+    stream = stream or TrainingData.batches
     keep_freed_memory()
     with folder.locked() if worker.leads else nullcontext():
         # Build: the same initial weights on every worker, because they have the same seed.

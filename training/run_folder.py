@@ -69,13 +69,13 @@ class RunFolder:
             shutil.rmtree(self.path)
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the folder against other writers; `InputError` if one does not let go of it.
+    def locked(self, patience: float = LOCK_SECONDS) -> Iterator[None]:
+        """Hold the folder against other writers; `InputError` if one does not let go of it for so many seconds.
 
         The file of the lock holds the id of the process that has it.
         """
         with (self.path / ".lock").open("a+") as file:
-            deadline = time.monotonic() + LOCK_SECONDS
+            deadline = time.monotonic() + patience
             while True:
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

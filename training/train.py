@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from pipeline.config import Recipe
 from pipeline.errors import InputError
+from pipeline.storage import first_line
 from training.data import check_fits, check_shares
 from training.run_folder import RunFolder
 from training.summary import write_summary
@@ -93,13 +94,25 @@ def train(
     except Exception as failure:
         if new:
             folder.give_up()
-        write_summary(folder, recipe, failure=str(failure))
+        _sum_up(folder, recipe, failure)
         raise
     write_summary(folder, recipe)
     latest = folder.latest_stats()
     if latest:
         log.info("%d steps, lately %s; summary: %s", step, describe_speed(latest), folder.summary)
     return TrainingResult(folder.path, step, step == recipe.training.steps)
+
+
+def _sum_up(folder: RunFolder, recipe: Recipe, failure: Exception) -> None:
+    """The summary of a run that failed: it hides no failure by one of its own, and leaves other runs' folders alone."""
+    if not folder.stats.exists():
+        return
+    said = str(failure) if isinstance(failure, InputError) else f"{type(failure).__name__}: {first_line(failure)}"
+    try:
+        with folder.locked(0):
+            write_summary(folder, recipe, failure=said)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the failure is worth more
+        log.warning("no summary was written: %s", first_line(error))
 
 
 def _train_here(

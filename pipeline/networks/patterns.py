@@ -1,8 +1,8 @@
 """Distinct windows of label codes, and which pixel shows which: what exact pattern modulation rests on.
 
 SPADE's gamma and beta at a pixel are functions of the label codes around it: of a k x k window of hidden
-activations, each of which is a function of a k x k window of codes. `find_patterns` numbers the distinct windows
-of both levels once for a label map and resolution. Every SPADE layer there then computes gamma and beta once per
+activations, each of which is a function of a k x k window of codes. `find_all_patterns` numbers the distinct windows
+of both levels once for a label map, at each resolution. Every SPADE layer there then computes gamma and beta once per
 distinct window, and every pixel looks its own up. This is an identity, not an approximation.
 
 Discovery is exact: windows are compared by keys that hold all their codes, never by a hash that could collide

@@ -29,7 +29,7 @@ class Windows:
 class Sheet:
     """Maps of several sizes on one sheet, zeros between them: the first on top, the others side by side below it.
 
-    Made for the resolutions of one label map, each half of the one before, which fill two thirds of the sheet.
+    Made for the resolutions of one label map, each half of the one before, which fill most of the sheet.
     """
 
     def __init__(self, sizes: Sequence[tuple[int, int]], kernel_size: int) -> None:
