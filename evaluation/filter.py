@@ -71,7 +71,7 @@ def _check_scored(images: Path, scores: Path) -> None:
         raise InputError(f"{scores} does not say which pictures it scored; evaluate them again")
     known = json.loads(scored)
     for file in parquet_files(images):
-        if fingerprint(str(file)) not in known:
+        if fingerprint(str(file), pq.read_metadata(file)) not in known:
             raise InputError(f"{scores} has the scores of other pictures than those in {file}; evaluate these first")
 
 

@@ -197,17 +197,15 @@ def _inspect(path: FilePath, root: str) -> tuple[pa.Schema, InputFile]:
             path,
             largest,
         )
-    return schema, InputFile(path, relative(path, root), metadata.num_rows, fingerprint(path))
+    return schema, InputFile(path, relative(path, root), metadata.num_rows, fingerprint(path, metadata))
 
 
-def fingerprint(path: FilePath) -> str:
-    """See `InputFile.fingerprint`."""
-    with _open(path) as parquet:
-        footer = parquet.metadata.serialized_size
+def fingerprint(path: FilePath, metadata: pq.FileMetaData) -> str:
+    """See `InputFile.fingerprint`; of a file whose `metadata` have been read."""
     system, inner = filesystem(path)
     with system.open_input_file(inner) as file:
         size = file.size()
-        file.seek(size - 8 - footer)
+        file.seek(size - 8 - metadata.serialized_size)
         return hashlib.sha256(size.to_bytes(8, "big") + file.read()).hexdigest()
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Collection, Generator
+from collections.abc import Collection, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count, islice
@@ -126,10 +126,15 @@ class Examples:
 
 def collate(examples: list[Example], noise: torch.Tensor | None = None, seeds: torch.Tensor | None = None) -> Batch:
     """Examples to a batch; `noise` `[2, N, style_dim]`, `seeds` `[N]`."""
-    codes, pictures = (np.stack([getattr(example, name) for example in examples]) for name in ("codes", "picture"))
+    codes, pictures = stack(examples)
     noise = torch.zeros(2, len(examples), 0) if noise is None else noise
     seeds = torch.arange(len(examples)) if seeds is None else seeds
     return to_batch(torch.from_numpy(codes), torch.from_numpy(pictures), noise, seeds)
+
+
+def stack(examples: Sequence[Example]) -> tuple[np.ndarray, np.ndarray]:
+    """Codes int32 `[N, H, W]` and pictures uint8 `[N, H, W, 3]`."""
+    return np.stack([example.codes for example in examples]), np.stack([example.picture for example in examples])
 
 
 def to_batch(codes: torch.Tensor, pictures: torch.Tensor, noise: torch.Tensor, seeds: torch.Tensor) -> Batch:

@@ -18,7 +18,7 @@ import torch
 from pipeline.config import Recipe
 from pipeline.errors import InputError
 from pipeline.ray_session import configure_data
-from training.data import CACHE_BYTES, PREFETCHED, Examples, TrainingData, to_batch
+from training.data import CACHE_BYTES, PREFETCHED, Examples, TrainingData, stack, to_batch
 from training.step import Batch
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Decoder:
             examples, noise, seeds = zip(*(self.data.example(*place) for place in self.data.records(step)), strict=True)
         except InputError as error:
             return {"error": np.array([str(error)])}
-        codes, pictures = (np.stack([getattr(each, name) for each in examples]) for name in ("codes", "picture"))
+        codes, pictures = stack(examples)
         arrays = {
             "codes": codes,
             "pictures": pictures,
