@@ -97,7 +97,7 @@ def landscape(out: Path, size: tuple[int, int], **options: Any) -> None:
     Example:
       spadework prepare landscape --out data/landscape --size 128x128
     """
-    from pipeline.datasets.landscape import prepare as run
+    from pipeline.datasets.landscape.dataset import prepare as run
 
     click.echo(run(out, height=size[0], width=size[1], **options))
 
@@ -423,8 +423,8 @@ def synthesize(ctx: click.Context, source: str, checkpoint: str | None, output: 
     Example:
       spadework synthesize --input data/landscape/validation.parquet --checkpoint runs/x --output images/
     """
-    from pipeline.checkpoints import LANDSCAPE
-    from pipeline.synthesize import synthesize as run
+    from pipeline.checkpoints.file import LANDSCAPE
+    from pipeline.synthesis.synthesize import synthesize as run
 
     if checkpoint is None:
         checkpoint = str(LANDSCAPE)
@@ -450,7 +450,7 @@ def verify(images: str) -> None:
     Example:
       spadework verify images/
     """
-    from pipeline.verify import verify as run
+    from pipeline.synthesis.verify import verify as run
 
     click.echo(run(images))
 
@@ -468,8 +468,8 @@ def import_weights(generator: Path, recipe: Path, encoder: Path | None, dont_car
     Example:
       spadework import-weights latest_net_G.pth --recipe configs/coco_stuff.yaml --out coco.safetensors
     """
+    from pipeline.checkpoints.import_public import import_weights as run
     from pipeline.config import load_recipe
-    from pipeline.public_weights import import_weights as run
 
     run(generator, load_recipe(recipe), out, encoder_file=encoder, dont_care_first=dont_care_first)
     click.echo(f"wrote {out}")
@@ -487,7 +487,7 @@ def train_segmenter(recipe: Path, out: Path, weights: Path | None, overrides: tu
     Example:
       spadework train-segmenter configs/landscape.yaml --out runs/segmenter
     """
-    from evaluation.segmenters.training import train_segmenter as run
+    from evaluation.segmenters.training.train import train_segmenter as run
     from pipeline.config import load_recipe
 
     made = run(load_recipe(recipe, overrides), out, weights=weights).settings.training
@@ -655,8 +655,8 @@ def evaluate(
         --segmenter-weights runs/segmenter --out report/
     """
     from evaluation.evaluate import evaluate as run
-    from evaluation.protocols import find_protocol, parse_overrides
-    from evaluation.report_tables import summary
+    from evaluation.report.tables import summary
+    from evaluation.scoring.protocols import find_protocol, parse_overrides
 
     chosen = [find_protocol(name, parse_overrides(overrides)) for name in protocols]
     named = {}
@@ -746,7 +746,7 @@ def weights_list() -> None:
     Example:
       spadework weights list
     """
-    from evaluation.weights import list_weights as run
+    from pipeline.pretrained.registry import list_weights as run
 
     click.echo(run())
 
@@ -760,7 +760,7 @@ def weights_fetch(names: tuple[str, ...]) -> None:
     Example:
       spadework weights fetch inception-pytorch-fid
     """
-    from evaluation.weights import fetch_weights as run
+    from pipeline.pretrained.registry import fetch_weights as run
 
     for name in names:
         for path in run(name):
@@ -776,7 +776,7 @@ def weights_check(ctx: click.Context) -> None:
     Example:
       spadework weights check
     """
-    from evaluation.weights import check_weights as run
+    from pipeline.pretrained.registry import check_weights as run
 
     lines, good = run()
     click.echo("\n".join(lines))

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.boundaries import mean_boundary_f
-from evaluation.judgements import FILE_NAME as JUDGEMENTS
-from evaluation.judgements import Judgements
-from evaluation.protocols import Protocol
-from evaluation.report import render_template, write_text
-from evaluation.report_format import interval, number, percent
-from evaluation.scores import SCHEMA
+from evaluation.metrics.boundaries import mean_boundary_f
+from evaluation.report.format import interval, number, percent
+from evaluation.report.render import render_template, write_text
+from evaluation.scoring.image_results import FILE_NAME as JUDGEMENTS
+from evaluation.scoring.image_results import Judgements
+from evaluation.scoring.protocols import Protocol
+from evaluation.scoring.scores import SCHEMA
 from pipeline.errors import InputError
 
 REPLICATES = 2000

@@ -11,20 +11,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from evaluation.feature_scores import FeatureScores
-from evaluation.illustrations import Illustrations, illustrate
 from evaluation.inputs import PHOTOGRAPHS, Inputs, open_inputs
-from evaluation.judge_shards import JudgeOrder, Judges
-from evaluation.judgements import FILE_NAME as JUDGEMENTS
-from evaluation.judgements import Judgements
-from evaluation.picture_scores import FILE_NAME as PICTURE_SCORES
-from evaluation.picture_scores import PICTURES, picture_scores, write_table
-from evaluation.picture_sets import PictureSet, Selection
-from evaluation.protocols import Protocol
-from evaluation.report import write_report
-from evaluation.scores import Diversity, LabelScores, Role, Scores, SetScores
-from evaluation.state_dicts import sha256_of
+from evaluation.metrics.feature_metrics import FeatureScores
+from evaluation.report.examples import Illustrations, illustrate
+from evaluation.report.render import write_report
+from evaluation.scoring.distributed import JudgeOrder, Judges
+from evaluation.scoring.image_results import FILE_NAME as JUDGEMENTS
+from evaluation.scoring.image_results import Judgements
+from evaluation.scoring.image_scores import FILE_NAME as PICTURE_SCORES
+from evaluation.scoring.image_scores import PICTURES, picture_scores, write_table
+from evaluation.scoring.picture_sets import PictureSet, Selection
+from evaluation.scoring.protocols import Protocol
+from evaluation.scoring.scores import Diversity, LabelScores, Role, Scores, SetScores
 from pipeline.errors import InputError
+from pipeline.pretrained.state_dicts import sha256_of
 
 log = logging.getLogger(__name__)
 

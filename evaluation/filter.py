@@ -13,10 +13,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from evaluation.picture_scores import PICTURES, SCHEMA
+from evaluation.scoring.image_scores import PICTURES, SCHEMA
+from pipeline.data.records import check_columns, count_rows, parquet_files
+from pipeline.data.shards import fingerprint
 from pipeline.errors import InputError
-from pipeline.records import check_columns, count_rows, parquet_files
-from pipeline.shards import fingerprint
 
 BATCH_ROWS = 64
 

@@ -6,17 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluation.features import Inception
-from evaluation.lpips import LPIPS
-from evaluation.picture_sets import PictureSet
-from evaluation.protocols import Protocol, find_protocol, fit_mapping
+from evaluation.metrics.inception import Inception
+from evaluation.metrics.lpips import LPIPS
+from evaluation.scoring.picture_sets import PictureSet
+from evaluation.scoring.protocols import Protocol, find_protocol, fit_mapping
 from evaluation.segmenters import KINDS, load_segmenter
 from evaluation.segmenters.base import Segmenter
-from evaluation.weights import FILES, find_weights
-from pipeline.checkpoints import LANDSCAPE
-from pipeline.datasets.landscape import SPACE
+from pipeline.checkpoints.file import LANDSCAPE
+from pipeline.datasets.landscape.dataset import SPACE
 from pipeline.errors import InputError
 from pipeline.labels import distinct_colours
+from pipeline.pretrained.registry import FILES, find_weights
 
 PHOTOGRAPHS = "real photographs"
 

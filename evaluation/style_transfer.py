@@ -17,9 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.errors import InputError
-from pipeline.labels import LabelSpace, class_channels, colourise, encode
-from pipeline.records import (
+from pipeline.data.records import (
     Record,
     check_dataset,
     decode_record,
@@ -28,6 +26,8 @@ from pipeline.records import (
     read_info,
     resize_record,
 )
+from pipeline.errors import InputError
+from pipeline.labels import LabelSpace, class_channels, colourise, encode
 
 SKY = ("sky", "cloud")
 """Classes that take the light's colour most directly; their statistics are kept apart from the rest's."""
@@ -135,7 +135,7 @@ def evaluate_style(
     style.json and a grid, style.png, into `out`. Raises `InputError` for a checkpoint without a style encoder and data
     that do not fit.
     """
-    from pipeline.painter import Painter
+    from pipeline.synthesis.synthesizer import Painter
 
     painter = Painter(checkpoint)
     space = painter.recipe.labels

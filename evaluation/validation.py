@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from evaluation.frechet import FeatureStatistics, frechet_distance
-from evaluation.judge import Judge, Picture
-from evaluation.judgements import Judgements
-from evaluation.protocols import Protocol
+from evaluation.metrics.frechet import FeatureStatistics, frechet_distance
+from evaluation.scoring.image_results import Judgements
+from evaluation.scoring.protocols import Protocol
+from evaluation.scoring.scorer import Judge, Picture
 from evaluation.segmenters import load_segmenter
 from pipeline.config import Recipe
+from pipeline.data.records import check_dataset, decode_record, iter_rows, resize_record
+from pipeline.data.schema import Record
 from pipeline.errors import InputError
 from pipeline.labels import encode
-from pipeline.records import check_dataset, decode_record, iter_rows, resize_record
-from pipeline.schema import Record
 
 BATCH = 8
 """Label maps that are painted, and pictures that are judged, at a time."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.bench.race import Entry, race, table, write_json
+from pipeline.bench.runner import Entry, race, table, write_json
 from pipeline.bench.synthesis import Load, describe, workload_codes
 from pipeline.config import Recipe, parse_recipe
 from pipeline.errors import InputError
@@ -81,9 +81,9 @@ class Steps:
     ) -> None:
         import torch
 
-        from pipeline.checkpoints import build_encoder, build_generator
-        from pipeline.memory import keep_freed_memory
-        from training.rounds import build_discriminator
+        from pipeline.checkpoints.file import build_encoder, build_generator
+        from pipeline.runtime.memory import keep_freed_memory
+        from training.objectives.objectives import build_discriminator
         from training.step import Batch, GanStep, Synthesis
 
         torch.set_num_threads(threads)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.config import Recipe, parse_recipe
 from pipeline.errors import InputError
-from pipeline.ray_session import prepare_environment, ray_session
+from pipeline.runtime.ray_session import prepare_environment, ray_session
 from training.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -161,8 +161,8 @@ def _train_here(config: dict[str, Any]) -> None:
     from ray.train import get_context
     from ray.train.torch import get_device
 
+    from training.data.ray_loader import stream_batches
     from training.loop import train_worker
-    from training.streaming import stream_batches
     from training.worker import Worker
 
     context = get_context()

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from pipeline.config import Recipe
 from pipeline.errors import InputError
-from pipeline.memory import keep_freed_memory
-from training.data import Examples, Stream, TrainingData
-from training.perceptual import load_perceptual_loss
+from pipeline.runtime.memory import keep_freed_memory
+from training.data.dataset import Examples, Stream, TrainingData
+from training.metrics import Entry, Meter, NotFinite, Reporter
+from training.objectives.perceptual import load_perceptual_loss
 from training.run_folder import RunFolder
 from training.samples import Validate, painter
 from training.state import TrainingState
-from training.watching import Entry, Meter, NotFinite, Reporter
 from training.worker import Worker
 
 log = logging.getLogger(__name__)

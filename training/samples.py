@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from pipeline.config import Recipe
-from pipeline.noise import style_noise
-from training.data import Examples, collate
+from pipeline.runtime.seeding import style_noise
+from training.data.dataset import Examples, collate
 from training.step import Synthesis
 
 Paint = Callable[[Sequence[str], np.ndarray], np.ndarray]

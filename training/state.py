@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pipeline.checkpoints import build_encoder, build_generator, save_generator
+from pipeline.checkpoints.file import build_encoder, build_generator, save_generator
 from pipeline.config import Recipe
-from training.average import MovingAverage
-from training.perceptual import PerceptualLoss
-from training.rounds import build_discriminator
+from training.ema import MovingAverage
+from training.objectives.objectives import build_discriminator
+from training.objectives.perceptual import PerceptualLoss
 from training.run_folder import RunFolder, restore_optimiser, snapshot_optimiser
 from training.step import GanStep, Synthesis
 from training.worker import Worker

@@ -15,13 +15,13 @@ from torch.nn.parallel import DistributedDataParallel
 from pipeline.config import LossSettings, TrainingSettings
 from pipeline.networks.encoder import StyleEncoder, sample_style
 from pipeline.networks.generator import Generator
-from pipeline.networks.semantics import Semantics
+from pipeline.networks.label_input import Semantics
 from pipeline.networks.spectral import still_spectral_norm
-from training import losses
-from training.augment import Augmentation
-from training.perceptual import PerceptualLoss
-from training.regularise import LeCam, r1_penalty
-from training.rounds import AnyDiscriminator, Round, Terms, begin_rounds
+from training.objectives import losses
+from training.objectives.diff_augment import Augmentation
+from training.objectives.objectives import AnyDiscriminator, Round, Terms, begin_rounds
+from training.objectives.perceptual import PerceptualLoss
+from training.objectives.regularisation import LeCam, r1_penalty
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -40,7 +40,7 @@ class Batch:
     noise: Tensor
     """float `[2, N, style_dim]`, N(0, 1): for the fakes of the generator's step, then of the discriminator's."""
     seeds: Tensor
-    """int64 `[N]`: of everything else that is drawn for a record in this step (see `training.draws`)."""
+    """int64 `[N]`: of everything else that is drawn for a record in this step (see `training.random`)."""
 
     def to(self, device: torch.device) -> Batch:
         """The batch on a device; the copy overlaps other work where the batch is in pinned memory."""

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from pipeline.config import Recipe
+from pipeline.data.storage import first_line
 from pipeline.errors import InputError
-from pipeline.storage import first_line
-from training.data import check_fits, check_shares
+from training.data.dataset import check_fits, check_shares
 from training.run_folder import RunFolder
 from training.summary import write_summary
 

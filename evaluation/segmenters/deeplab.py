@@ -20,10 +20,10 @@ from torchvision.models.segmentation import (
 from torchvision.models.segmentation.deeplabv3 import ASPP, ASPPConv, DeepLabHead, DeepLabV3
 
 from evaluation.segmenters.base import Prediction, Scales, Segmenter
-from evaluation.state_dicts import fill, is_torch_file, read_state_dict, sha256_of
+from pipeline.data.safetensors_file import write_tensors
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
-from pipeline.tensor_file import write_tensors
+from pipeline.pretrained.state_dicts import fill, is_torch_file, read_state_dict, sha256_of
 
 FILE_NAME = "segmenter.safetensors"
 """Of the weights in a run directory of `train-segmenter`."""

@@ -15,8 +15,8 @@ from torch import nn
 
 from evaluation.segmenters.base import Prediction, Scales
 from evaluation.segmenters.public import PublicSegmenter
-from evaluation.state_dicts import fill, read_state_dict, sha256_of
 from pipeline.datasets.coco_stuff import SPACE
+from pipeline.pretrained.state_dicts import fill, read_state_dict, sha256_of
 
 BLOCKS = (3, 4, 23, 3)
 RATES = (6, 12, 18, 24)

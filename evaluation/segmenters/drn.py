@@ -14,8 +14,8 @@ from torchvision.models.resnet import Bottleneck
 
 from evaluation.segmenters.base import Prediction, Scales
 from evaluation.segmenters.public import PublicSegmenter
-from evaluation.state_dicts import fill, read_state_dict, sha256_of
 from pipeline.errors import InputError
+from pipeline.pretrained.state_dicts import fill, read_state_dict, sha256_of
 
 CLASSES = """
 road, sidewalk, building, wall, fence, pole, traffic light, traffic sign, vegetation, terrain, sky, person, rider, car,

@@ -15,9 +15,9 @@ from torchvision.models.resnet import Bottleneck
 
 from evaluation.segmenters.base import Prediction, Scales
 from evaluation.segmenters.public import PublicSegmenter
-from evaluation.state_dicts import fill, read_state_dict, sha256_of
 from pipeline.datasets.ade20k import SPACE
 from pipeline.errors import InputError
+from pipeline.pretrained.state_dicts import fill, read_state_dict, sha256_of
 
 SHORT_SIDES = (300, 375, 450, 525, 600)
 LONGEST_SIDE = 1000

@@ -17,12 +17,12 @@ from pipeline.engines.engine import Engine
 from pipeline.engines.graph import GeneratorGraph
 from pipeline.engines.signature import Signature
 from pipeline.labels import LabelSpace, one_hot
-from pipeline.memory import keep_freed_memory
-from pipeline.networks.folded import FoldedGenerator
 from pipeline.networks.generator import Generator
-from pipeline.networks.semantics import Semantics
+from pipeline.networks.inference.folded import FoldedGenerator
+from pipeline.networks.label_input import Semantics
 from pipeline.networks.spectral import fold_spectral_norm
-from pipeline.painter import load_weights
+from pipeline.runtime.memory import keep_freed_memory
+from pipeline.synthesis.synthesizer import load_weights
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

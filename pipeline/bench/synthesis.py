@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.bench.race import Entry, race, table, write_json
+from pipeline.bench.runner import Entry, race, table, write_json
 from pipeline.config import Recipe
 from pipeline.errors import InputError
 from pipeline.labels import encode
-from pipeline.painter import UNTRAINED, load_weights, resolve_source
+from pipeline.synthesis.synthesizer import UNTRAINED, load_weights, resolve_source
 
 CONTESTANTS = (
     "eager-fp32", "folded-fp32", "inductor-fp32", "onnxruntime-fp32", "openvino-fp32", "pattern-fp32",
@@ -117,8 +117,8 @@ def workload_codes(recipe: Recipe, load: Load) -> np.ndarray:
 def _label_maps(recipe: Recipe, load: Load, height: int, width: int) -> list[tuple[np.ndarray, np.ndarray | None]]:
     from itertools import islice
 
-    from pipeline.datasets.landscape import SPACE, draw_scene
-    from pipeline.records import check_columns, decode_record, iter_rows, resize_record
+    from pipeline.data.records import check_columns, decode_record, iter_rows, resize_record
+    from pipeline.datasets.landscape.dataset import SPACE, draw_scene
 
     if load.source is None:
         if len(SPACE.classes) > recipe.labels.class_channels:

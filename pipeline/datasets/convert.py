@@ -18,9 +18,9 @@ import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
+from pipeline.data.records import RECORD_FIELDS, DatasetInfo, RecordWriter
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace, class_channels
-from pipeline.records import RECORD_FIELDS, DatasetInfo, RecordWriter
 
 Item = TypeVar("Item")
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.data.images import Palette, decode_image, decode_label, encode_png
+from pipeline.data.records import DatasetInfo, Record, check_sizes, resize_record
 from pipeline.datasets.convert import Converted, Skipped, Split, Summary, count_pixels, write_dataset
 from pipeline.errors import InputError
-from pipeline.images import Palette, decode_image, decode_label, encode_png
 from pipeline.labels import LabelSpace
-from pipeline.records import DatasetInfo, Record, check_sizes, resize_record
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm")
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from pipeline.config import Recipe
+from pipeline.data.storage import first_line
 from pipeline.engines.cache import build_lock, find_built, new_engine
 from pipeline.engines.engine import Engine, adapted, file_digest, make_engine
 from pipeline.engines.graph import GeneratorGraph
@@ -31,13 +32,12 @@ from pipeline.engines.manifest import (
 from pipeline.engines.parity import compare, refusal
 from pipeline.engines.signature import Form, Signature
 from pipeline.errors import InputError
-from pipeline.networks.folded import FoldedGenerator
 from pipeline.networks.generator import Generator
-from pipeline.networks.packed import has_bfloat16
-from pipeline.networks.semantics import Semantics
-from pipeline.noise import style_noise
-from pipeline.painter import DTYPES, Precision, load_weights, resolve_source
-from pipeline.storage import first_line
+from pipeline.networks.inference.folded import FoldedGenerator
+from pipeline.networks.inference.onednn import has_bfloat16
+from pipeline.networks.label_input import Semantics
+from pipeline.runtime.seeding import style_noise
+from pipeline.synthesis.synthesizer import DTYPES, Precision, load_weights, resolve_source
 
 log = logging.getLogger(__name__)
 

@@ -14,10 +14,10 @@ from pipeline.engines.cuda_graphs import GraphedFunction
 from pipeline.engines.manifest import COMPILERS, EngineSpec, Manifest, unusable
 from pipeline.engines.signature import Signature
 from pipeline.errors import InputError
-from pipeline.networks.folded import FoldedGenerator
 from pipeline.networks.generator import Generator
-from pipeline.networks.semantics import Semantics
-from pipeline.painter import DTYPES, Weights
+from pipeline.networks.inference.folded import FoldedGenerator
+from pipeline.networks.label_input import Semantics
+from pipeline.synthesis.synthesizer import DTYPES, Weights
 
 Function = Callable[..., torch.Tensor]
 """The tensors of `Signature.inputs` to pictures."""

@@ -16,11 +16,11 @@ from torch import nn
 
 from pipeline.engines.signature import SHORTEST_TABLE, Form, Input, Signature
 from pipeline.labels import one_hot
-from pipeline.networks.folded import FoldedTable
 from pipeline.networks.generator import Generator, doubled_before
+from pipeline.networks.inference.folded import FoldedTable
+from pipeline.networks.inference.winograd import is_wide, transform_kernels
 from pipeline.networks.spade import SLOPE, SPADE, SPADEBlock, tap_products
 from pipeline.networks.spectral import fold_spectral_norm
-from pipeline.networks.winograd import is_wide, transform_kernels
 
 WIDE = 40
 """What `winograd.WORTHWHILE` is without a compiler: fused, the transforms cost less."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.bench.synthesis import Load, workload_codes
 from pipeline.config import Recipe
-from pipeline.datasets.landscape import SPACE, draw_scene
+from pipeline.datasets.landscape.dataset import SPACE, draw_scene
 from pipeline.labels import encode
 
 

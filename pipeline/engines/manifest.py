@@ -17,7 +17,7 @@ from pipeline.engines import aot_inductor, tensorrt
 from pipeline.engines.parity import Parity
 from pipeline.engines.signature import Form, Signature
 from pipeline.errors import InputError
-from pipeline.painter import Precision
+from pipeline.synthesis.synthesizer import Precision
 
 Backend = Literal["tensorrt", "inductor", "eager"]
 COMPILERS: dict[Backend, Any] = {"tensorrt": tensorrt, "inductor": aot_inductor}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from pipeline.painter import Precision
+from pipeline.synthesis.synthesizer import Precision
 
 RANGE = 2.0
 """Of pictures, which are in (-1, 1)."""

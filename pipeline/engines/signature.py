@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from pipeline.config import GeneratorSettings
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
-from pipeline.networks.semantics import Semantics
+from pipeline.networks.label_input import Semantics
 
 Form = Literal["pattern", "dense"]
 """How gamma and beta are computed: once for each distinct window of the label map, or at every pixel."""

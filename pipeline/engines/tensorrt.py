@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
+from pipeline.data.storage import first_line
 from pipeline.engines.signature import SHORTEST_TABLE, Signature
-from pipeline.storage import first_line
 
 FILE = "generator.ep"
 INSTALL = "install it with: pip install 'spadework[tensorrt]'"

@@ -11,7 +11,7 @@ from torch import nn
 from pipeline.config import GeneratorSettings
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
-from pipeline.networks.semantics import Semantics
+from pipeline.networks.label_input import Semantics
 from pipeline.networks.spade import SLOPE, SPADEBlock, code_table, convolve_codes
 from pipeline.networks.spectral import settle_spectral_norm
 

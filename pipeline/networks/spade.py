@@ -10,11 +10,11 @@ from torch import nn
 
 from pipeline.config import GeneratorSettings
 from pipeline.labels import LabelSpace
-from pipeline.networks.modulation import modulate
+from pipeline.networks.inference.onednn import matrix_product
+from pipeline.networks.label_input import Semantics
 from pipeline.networks.normalise import parameter_free_norm
-from pipeline.networks.packed import matrix_product
-from pipeline.networks.patterns import Patterns
-from pipeline.networks.semantics import Semantics
+from pipeline.networks.patterns.modulation import modulate
+from pipeline.networks.patterns.patterns import Patterns
 from pipeline.networks.spectral import spectral_norm
 
 SLOPE = 0.2

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 
 from pipeline.config import Recipe, parse_recipe
+from pipeline.data.records import PICTURE, DatasetInfo, Record, RecordWriter
 from pipeline.labels import LabelSpace
-from pipeline.records import PICTURE, DatasetInfo, Record, RecordWriter
 
 SPACE = LabelSpace(
     classes=("ground", "wall", "lamp"), palette=((40, 140, 60), (150, 60, 60), (250, 220, 60)), dont_care=255
@@ -113,7 +113,7 @@ def noise(record: Record, sample: int) -> np.ndarray:
 @pytest.fixture(scope="session")
 def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run directory of a segmenter that knows the shapes well enough to tell pictures from noise."""
-    from evaluation.segmenters.training import train_segmenter
+    from evaluation.segmenters.training.train import train_segmenter
 
     out = tmp_path_factory.mktemp("trained")
     train_segmenter(make_recipe(data, steps=40, trunk="early", enlarge=2, learning_rate=3e-3), out)

@@ -12,12 +12,12 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from evaluation.judge_shards import JudgeOrder, Judges
-from evaluation.picture_sets import PictureSet, Selection
-from evaluation.protocols import PRESETS
+from evaluation.scoring.distributed import JudgeOrder, Judges
+from evaluation.scoring.picture_sets import PictureSet, Selection
+from evaluation.scoring.protocols import PRESETS
 from evaluation.segmenters import load_segmenter
 from evaluation.segmenters.deeplab import DeepLab, DeepLabSettings, save_deeplab
-from pipeline.ray_session import ray_session
+from pipeline.runtime.ray_session import ray_session
 from tests.evaluation.conftest import SPACE, draw, photograph, write_pictures
 
 PICTURES, SIDE, LAPS = 192, 128, 5

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation import judge_shards
 from evaluation.evaluate import PHOTOGRAPHS, evaluate
-from evaluation.protocols import Protocol
-from evaluation.scores import Scores
+from evaluation.scoring import distributed as judge_shards
+from evaluation.scoring.protocols import Protocol
+from evaluation.scoring.scores import Scores
 from tests.evaluation.conftest import SPACE, draw, noise, photograph, write_pictures, write_records
 
 RECORDS = [draw(index) for index in range(100, 106)]
@@ -134,7 +134,7 @@ def test_photographs_are_judged_at_the_size_of_the_pictures(data: Path, trained:
 
 @pytest.fixture(scope="module")
 def inception_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from evaluation.features import FIDInception3
+    from evaluation.metrics.inception import FIDInception3
 
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("inception") / "inception.pth"
@@ -183,8 +183,8 @@ def test_distances_from_training_photographs(good: Path, data: Path, trained: Pa
 
 
 def test_diversity_with_lpips_and_without(bad: Path, data: Path, trained: Path, tmp_path: Path) -> None:
-    from evaluation.lpips import LPIPS
-    from tests.evaluation.test_lpips import trunk_file
+    from evaluation.metrics.lpips import LPIPS
+    from tests.evaluation.metrics.test_lpips import trunk_file
 
     weights = trunk_file(tmp_path, "squeeze")
     options = {"segmenter_weights": trained, "examples": 0, "device": "cpu"}

@@ -15,8 +15,8 @@ from cli import main
 from evaluation.compare import compare
 from evaluation.evaluate import evaluate
 from evaluation.filter import filter_pictures
+from pipeline.data.records import count_rows, read_info
 from pipeline.errors import InputError
-from pipeline.records import count_rows, read_info
 from tests.evaluation.conftest import SPACE, draw, noise, photograph, write_pictures
 
 RECORDS = [draw(index) for index in range(100, 106)]

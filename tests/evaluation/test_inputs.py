@@ -13,8 +13,8 @@ from click.testing import CliRunner, Result
 from cli import main
 from evaluation.evaluate import evaluate
 from evaluation.segmenters.deeplab import FILE_NAME
+from pipeline.data.records import Record
 from pipeline.labels import LabelSpace
-from pipeline.records import Record
 from tests.evaluation.conftest import SPACE, draw, noise, photograph, write_pictures, write_records
 
 RECORDS = [draw(index) for index in range(100, 106)]
@@ -133,7 +133,7 @@ def test_refusals(
         case "nothing pairs":
             images = write_pictures(tmp_path / "images", [draw(1), draw(2)], photograph)
         case "damaged picture":
-            from pipeline.records import DatasetInfo, RecordWriter, encode_png
+            from pipeline.data.records import DatasetInfo, RecordWriter, encode_png
             from tests.evaluation.conftest import PICTURE_FIELDS
 
             images = tmp_path / "images.parquet"

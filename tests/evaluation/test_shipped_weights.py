@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 
 from evaluation.segmenters import load_segmenter
-from pipeline.checkpoints import LANDSCAPE, load_checkpoint
-from pipeline.datasets.landscape import draw_scene
+from pipeline.checkpoints.file import LANDSCAPE, load_checkpoint
+from pipeline.datasets.landscape.dataset import draw_scene
 from pipeline.labels import encode
-from pipeline.noise import style_noise
+from pipeline.runtime.seeding import style_noise
 
 
 @torch.inference_mode()

@@ -19,10 +19,10 @@ from evaluation.style_transfer import (
     style_grid,
 )
 from pipeline.config import dump_recipe, parse_recipe
+from pipeline.data.images import decode_image
+from pipeline.data.records import RECORD_FIELDS, DatasetInfo, Record, RecordWriter
 from pipeline.errors import InputError
-from pipeline.images import decode_image
 from pipeline.labels import LabelSpace
-from pipeline.records import RECORD_FIELDS, DatasetInfo, Record, RecordWriter
 
 SPACE = LabelSpace(classes=("sky", "cloud", "ground"))
 LIGHTS = {"dawn": (230, 150, 120), "day": (90, 160, 240), "night": (10, 15, 40)}

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from cli import main
 from evaluation.evaluate import evaluate
 from evaluation.validation import Validation
-from pipeline.checkpoints import load_checkpoint
+from pipeline.checkpoints.file import load_checkpoint
 from pipeline.config import dump_recipe
 from pipeline.errors import InputError
 from tests.evaluation.conftest import SIZE, draw, make_recipe, noise, photograph, write_pictures

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from pipeline.config import Recipe, parse_recipe
+from pipeline.data.records import DatasetInfo, RecordWriter
 from pipeline.labels import LabelSpace
-from pipeline.records import DatasetInfo, RecordWriter
 
 SPACE = LabelSpace(classes=("sky", "sea", "sand"), dont_care=255, instance_edges=True)
 

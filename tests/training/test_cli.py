@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from cli import main
-from pipeline.checkpoints import load_checkpoint
+from pipeline.checkpoints.file import load_checkpoint
 from pipeline.config import Recipe, dump_recipe
 
 Make = Callable[..., Recipe]

@@ -18,7 +18,7 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_
 from torch.nn.parallel import DistributedDataParallel
 
 from pipeline.config import Recipe
-from training.data import Examples, TrainingData
+from training.data.dataset import Examples, TrainingData
 from training.loop import TrainingState, Worker
 from training.step import Batch
 

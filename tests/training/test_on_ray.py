@@ -17,7 +17,7 @@ from click.testing import CliRunner
 
 from cli import main
 from evaluation.segmenters.deeplab import FILE_NAME, DeepLab, DeepLabSettings, save_deeplab
-from pipeline.checkpoints import load_checkpoint
+from pipeline.checkpoints.file import load_checkpoint
 from pipeline.config import Recipe, dump_recipe
 from training.run_folder import RunFolder
 

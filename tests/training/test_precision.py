@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from pipeline.config import Recipe
-from training.data import Examples, TrainingData
+from training.data.dataset import Examples, TrainingData
+from training.metrics import Meter
 from training.state import TrainingState
-from training.watching import Meter
 from training.worker import Worker
 
 Make = Callable[..., Recipe]

@@ -11,13 +11,13 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from pipeline.checkpoints.public_names import GENERATOR, from_public, to_public
 from pipeline.config import DiscriminatorSettings, GeneratorSettings, LossSettings, Recipe, TrainingSettings
 from pipeline.labels import LabelSpace, encode
 from pipeline.networks.generator import Generator
-from pipeline.networks.public import GENERATOR, from_public, to_public
-from training.data import Examples, TrainingData
-from training.discriminator import Discriminator, ours_to_public, public_to_ours
+from training.data.dataset import Examples, TrainingData
 from training.loop import TrainingState, Worker
+from training.objectives.patch_discriminator import Discriminator, ours_to_public, public_to_ours
 from training.step import Batch, GanStep, Synthesis
 
 # The reference folder beside the checkout.

@@ -15,12 +15,12 @@ import torch
 from PIL import Image
 
 from pipeline.config import Recipe
-from training.data import Examples, TrainingData
+from training.data.dataset import Examples, TrainingData
+from training.metrics import Meter
 from training.run_folder import RunFolder
 from training.state import TrainingState
 from training.summary import chart, write_summary
 from training.train import train
-from training.watching import Meter
 from training.worker import Worker
 
 Make = Callable[..., Recipe]

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.checkpoints import load_checkpoint
+from pipeline.checkpoints.file import load_checkpoint
 from pipeline.config import Recipe
 from pipeline.errors import InputError
-from training.data import TrainingData
+from training.data.dataset import TrainingData
 from training.run_folder import RunFolder
 from training.samples import Paint, to_pixels
 from training.state import TrainingState
@@ -32,7 +32,7 @@ def break_steps(monkeypatch: pytest.MonkeyPatch, *broken: int) -> None:
         calls.append(1)
         return torch.tensor(math.nan if len(calls) in broken else 0.5)
 
-    monkeypatch.setattr("training.losses.feature_matching", feature_matching)
+    monkeypatch.setattr("training.objectives.losses.feature_matching", feature_matching)
 
 
 def test_a_run_rolls_back_and_skips_the_batches_that_failed(
@@ -97,7 +97,7 @@ def test_weights_broken_by_an_infinite_gradient_are_not_saved(
     def feature_matching(fake: list, real: list) -> torch.Tensor:
         return Spoil.apply(fake[0][0]).mean()
 
-    monkeypatch.setattr("training.losses.feature_matching", feature_matching)
+    monkeypatch.setattr("training.objectives.losses.feature_matching", feature_matching)
     with pytest.raises(InputError, match=r"gradient of the generator is (nan|inf) at step 6; the last good .*00003"):
         train(tiny_recipe(reuse_fake=True), tmp_path / "run", workers=0)
     assert load_checkpoint(tmp_path / "run").step == 3
@@ -149,7 +149,7 @@ def test_the_best_weights_stay_and_are_remembered(
 
     # What was judged is what the published weights make, in styles that belong to the records.
     for checkpoint, shown in ((folder / "best.safetensors", validation.pictures[1]), (folder, validation.pictures[2])):
-        from pipeline.noise import style_noise
+        from pipeline.runtime.seeding import style_noise
 
         z = torch.stack([style_noise(0, name, 0, 3) for name in ("a", "b")])
         with torch.no_grad():

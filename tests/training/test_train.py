@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from pipeline.checkpoints import load_checkpoint
+from pipeline.checkpoints.file import load_checkpoint
 from pipeline.config import Recipe, dump_recipe, load_recipe
 from pipeline.errors import InputError
 from training.loop import Worker, train_worker
@@ -149,7 +149,7 @@ def test_a_loss_that_is_not_a_number_stops_the_run_and_is_named(
         calls.append(1)
         return torch.tensor(float("nan") if len(calls) == 5 else 0.5)
 
-    monkeypatch.setattr("training.losses.feature_matching", feature_matching)
+    monkeypatch.setattr("training.objectives.losses.feature_matching", feature_matching)
     expected = r"generator/feature_matching is nan at step 5; the last good checkpoint is .*step-00000003\.safetensors"
     with pytest.raises(InputError, match=expected):
         train(recipe, tmp_path / "run", workers=0)

@@ -8,7 +8,7 @@ from pipeline.bench.generators import calm_weights
 from pipeline.config import GeneratorSettings
 from pipeline.labels import LabelSpace
 from pipeline.networks.generator import Generator
-from tests.pipeline.networks.test_patterns import blobs
+from tests.pipeline.networks.patterns.test_patterns import blobs
 
 SPACE = LabelSpace(classes=tuple("abcde"), dont_care=9, instance_edges=True)
 

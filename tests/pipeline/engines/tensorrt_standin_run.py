@@ -18,8 +18,8 @@ from pipeline.engines import tensorrt
 from pipeline.engines.compile import typical_lengths
 from pipeline.engines.graph import GeneratorGraph
 from pipeline.engines.signature import Signature
-from pipeline.networks.semantics import Semantics
-from pipeline.painter import DTYPES
+from pipeline.networks.label_input import Semantics
+from pipeline.synthesis.synthesizer import DTYPES
 from tests.pipeline.engines.cases import label_maps, lively_generator
 
 

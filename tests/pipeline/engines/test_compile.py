@@ -23,9 +23,9 @@ from pipeline.engines.engine import load_engine
 from pipeline.engines.manifest import COMPILERS, Manifest
 from pipeline.engines.parity import Tolerance, compare, refusal
 from pipeline.errors import InputError
-from pipeline.networks.folded import FoldedGenerator
-from pipeline.painter import load_weights
-from pipeline.synthesize import synthesize
+from pipeline.networks.inference.folded import FoldedGenerator
+from pipeline.synthesis.synthesize import synthesize
+from pipeline.synthesis.synthesizer import load_weights
 from tests.pipeline.synthesis import cases
 
 EXACT = Tolerance(max_error=0, mean_error=0, psnr=math.inf, ssim=1)

@@ -12,9 +12,9 @@ from pipeline.engines.engine import Engine
 from pipeline.engines.graph import GeneratorGraph
 from pipeline.engines.signature import Form, Signature
 from pipeline.errors import InputError
-from pipeline.networks.folded import FoldedGenerator
 from pipeline.networks.generator import Generator
-from pipeline.networks.semantics import Semantics
+from pipeline.networks.inference.folded import FoldedGenerator
+from pipeline.networks.label_input import Semantics
 from tests.pipeline.engines.cases import SPACE, label_maps, lively_generator
 
 CPU = torch.device("cpu")

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.data.images import decode_image
 from pipeline.engines.engine import Engine, load_engine
 from pipeline.engines.manifest import Manifest
 from pipeline.errors import InputError
-from pipeline.images import decode_image
 from pipeline.labels import encode
-from pipeline.networks.semantics import Semantics
-from pipeline.painter import load_weights
-from pipeline.synthesize import synthesize
+from pipeline.networks.label_input import Semantics
+from pipeline.synthesis.synthesize import synthesize
+from pipeline.synthesis.synthesizer import load_weights
 from tests.pipeline.synthesis import cases
 
 ROOT = Path(__file__).parents[3]

@@ -19,10 +19,10 @@ import torch
 
 from pipeline.bench.generators import calm_weights
 from pipeline.bench.synthesis import Load, workload_codes
-from pipeline.checkpoints import build_generator
+from pipeline.checkpoints.file import build_generator
 from pipeline.config import load_recipe
 from pipeline.networks.generator import Generator, doubled_before
-from pipeline.networks.semantics import Semantics
+from pipeline.networks.label_input import Semantics
 from pipeline.networks.spade import SPADE
 
 RECIPE = Path(__file__).resolve().parents[3] / "configs" / "coco_stuff.yaml"

@@ -10,12 +10,12 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from pipeline.checkpoints.public_names import ENCODER, GENERATOR, from_public, to_public
 from pipeline.config import GeneratorSettings
 from pipeline.labels import LabelSpace, encode
 from pipeline.networks.encoder import StyleEncoder
-from pipeline.networks.folded import FoldedGenerator
 from pipeline.networks.generator import Generator
-from pipeline.networks.public import ENCODER, GENERATOR, from_public, to_public
+from pipeline.networks.inference.folded import FoldedGenerator
 
 FOLDER = Path(__file__).parents[4] / "shared/reference/spade"
 pytestmark = pytest.mark.skipif(not FOLDER.exists(), reason="the golden numbers are not beside this checkout")

@@ -35,10 +35,10 @@ def measure(code: str, *arguments: Any) -> Any:
 BARE = """
 import json, sys, time
 import torch
-from pipeline.memory import keep_freed_memory
-from pipeline.painter import Painter
+from pipeline.runtime.memory import keep_freed_memory
+from pipeline.synthesis.synthesizer import Painter
 from pipeline.labels import encode
-from pipeline.records import decode_record, iter_rows, resize_record
+from pipeline.data.records import decode_record, iter_rows, resize_record
 keep_freed_memory()
 painter = Painter(sys.argv[2], threads=1, precision=sys.argv[3])
 records = [resize_record(decode_record(row), *painter.size) for row in iter_rows(sys.argv[1])]
@@ -54,7 +54,7 @@ print(json.dumps({"images_per_second": len(codes) / seconds, "cpu_seconds": cpu 
 
 WHOLE = """
 import json, sys, dataclasses, resource, time
-from pipeline.synthesize import synthesize
+from pipeline.synthesis.synthesize import synthesize
 summary = synthesize(sys.argv[1], sys.argv[2], sys.argv[4], precision=sys.argv[3], actors=int(sys.argv[5]), quiet=True)
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 print(json.dumps({**dataclasses.asdict(summary), "peak_mib": peak, "cpu_seconds": time.process_time()}))
@@ -92,7 +92,7 @@ def generator(folder: Path) -> Path:
     """The 256x256 generator of the paper with random weights of a sensible scale (and 97 million of them)."""
     if not (folder / "run").exists():
         from pipeline.bench.generators import calm_weights
-        from pipeline.checkpoints import build_generator, save_generator
+        from pipeline.checkpoints.file import build_generator, save_generator
         from pipeline.config import load_recipe
 
         recipe = load_recipe(RECIPE)
@@ -107,8 +107,8 @@ def landscapes(path: Path, count: int) -> Path:
     import numpy as np
 
     from pipeline.config import load_recipe
-    from pipeline.datasets.landscape import prepare
-    from pipeline.records import DatasetInfo, RecordWriter, decode_record, iter_rows
+    from pipeline.data.records import DatasetInfo, RecordWriter, decode_record, iter_rows
+    from pipeline.datasets.landscape.dataset import prepare
 
     prepare(path, train=1, validation=count, height=256, width=256, seed=0, workers=1)
     space = load_recipe(RECIPE).labels
@@ -144,12 +144,13 @@ def startup(folder: Path, maps: int, precision: str) -> None:
         import_torch=measure("import time; t = time.time(); import torch; print(time.time() - t)"),
         import_ray=measure("import time; t = time.time(); import ray, ray.data; print(time.time() - t)"),
         load=measure(
-            "import sys, time; from pipeline.painter import Painter; t = time.time(); Painter(sys.argv[1], threads=1); "
+            "import sys, time; from pipeline.synthesis.synthesizer import Painter; t = time.time();\n"
+            "Painter(sys.argv[1], threads=1)\n"
             "print(time.time() - t)",
             checkpoint,
         ),
         start_ray=measure(
-            "import time; from pipeline.ray_session import ray_session; import ray, ray.data; t = time.time();\n"
+            "import time; from pipeline.runtime.ray_session import ray_session\nimport ray, ray.data; t = time.time()\n"
             "with ray_session(): print(time.time() - t)"
         ),
     )

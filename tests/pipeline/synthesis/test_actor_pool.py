@@ -7,8 +7,8 @@ import signal
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.synthesize import synthesize
-from pipeline.verify import verify
+from pipeline.synthesis.synthesize import synthesize
+from pipeline.synthesis.verify import verify
 from tests.pipeline.synthesis import cases
 from tests.pipeline.synthesis.kill_campaign import Case, differences, progress, wait_for
 

@@ -14,12 +14,12 @@ from click.testing import CliRunner
 from PIL import Image
 
 import cli
+from pipeline.data.images import encode_png
+from pipeline.data.records import DatasetInfo, RecordWriter
 from pipeline.errors import InputError
-from pipeline.images import encode_png
 from pipeline.labels import LabelSpace
-from pipeline.records import DatasetInfo, RecordWriter
-from pipeline.synthesize import parse_max_rejects
-from pipeline.verify import verify
+from pipeline.synthesis.synthesize import parse_max_rejects
+from pipeline.synthesis.verify import verify
 from tests.pipeline.synthesis import cases
 
 

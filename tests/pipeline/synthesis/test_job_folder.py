@@ -8,10 +8,10 @@ import time
 
 import pytest
 
-from pipeline import job_folder
+from pipeline.data.shards import InputFile, Shard
 from pipeline.errors import InputError
-from pipeline.job_folder import JobFolder, Reject, ShardRecord
-from pipeline.shards import InputFile, Shard
+from pipeline.synthesis import job_folder
+from pipeline.synthesis.job_folder import JobFolder, Reject, ShardRecord
 
 JOB = {"version": 1, "settings": {"seed": 1, "checkpoint": "abc"}, "input": {"files": [{"name": "a", "rows": 3}]}}
 SHARD = Shard(0, InputFile("a.parquet", "a.parquet", 3, ""), 0, 3)

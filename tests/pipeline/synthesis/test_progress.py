@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from pipeline.job_folder import Reject, ShardRecord
-from pipeline.progress import JobProgress
-from pipeline.shard_worker import Report
+from pipeline.synthesis.job_folder import Reject, ShardRecord
+from pipeline.synthesis.progress import JobProgress
+from pipeline.synthesis.worker import Report
 
 
 def shown(capsys):

@@ -13,14 +13,14 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from pipeline import shards as shard_plan
+from pipeline.data import shards as shard_plan
+from pipeline.data.images import decode_image, decode_label
 from pipeline.errors import InputError
-from pipeline.images import decode_image, decode_label
 from pipeline.labels import encode
-from pipeline.noise import style_noise
-from pipeline.painter import load_weights
-from pipeline.synthesize import synthesize as run
-from pipeline.verify import verify
+from pipeline.runtime.seeding import style_noise
+from pipeline.synthesis.synthesize import synthesize as run
+from pipeline.synthesis.synthesizer import load_weights
+from pipeline.synthesis.verify import verify
 from tests.pipeline.synthesis import cases
 
 
@@ -173,7 +173,7 @@ def test_label_maps_may_keep_their_sizes(checkpoint, tmp_path):
 
 
 def test_colours_stand_for_the_checkpoints_classes(checkpoint, tmp_path):
-    from pipeline.images import encode_png
+    from pipeline.data.images import encode_png
 
     colours = np.zeros((32, 32, 3), np.uint8)
     colours[:16], colours[16:], colours[0, 0] = (0, 120, 0), (0, 0, 200), (9, 9, 9)
@@ -239,7 +239,7 @@ def test_a_store_at_a_uri_holds_the_same_parts(maps, checkpoint, tmp_path):
     synthesize(maps, checkpoint, tmp_path / "here")
     out = f"fsspec+memory://bucket-{uuid.uuid4().hex}/out"
     synthesize(maps, checkpoint, out)
-    from pipeline.storage import Folder
+    from pipeline.data.storage import Folder
 
     for name in (*Folder(out).names(), "_job/job.json"):
         if name != "summary.json":
@@ -253,9 +253,9 @@ def test_a_store_at_a_uri_holds_the_same_parts(maps, checkpoint, tmp_path):
 
 
 def test_a_changed_checkpoint_is_noticed_by_the_workers(checkpoint, maps, tmp_path):
-    from pipeline.records import DatasetInfo
-    from pipeline.shard_worker import ShardWorker, WorkOrder
-    from pipeline.shards import Columns
+    from pipeline.data.records import DatasetInfo
+    from pipeline.data.shards import Columns
+    from pipeline.synthesis.worker import ShardWorker, WorkOrder
 
     order = WorkOrder(
         str(tmp_path),
@@ -276,7 +276,7 @@ class TestStyles:
 
     @pytest.fixture
     def photographs(self, tmp_path):
-        from pipeline.images import encode_png
+        from pipeline.data.images import encode_png
 
         for name, level in (("dark", 30), ("light", 220)):
             noise = np.random.default_rng(level).integers(-20, 20, (40, 40, 3))
@@ -318,8 +318,8 @@ class TestStyles:
         assert self.images(tmp_path / "first")[19] == self.images(tmp_path / "other")[19]
 
     def test_truncation_scales_the_noise(self, styled):
-        from pipeline.painter import Painter
-        from pipeline.style_source import StyleChoice, StyleSource
+        from pipeline.synthesis.styles import StyleChoice, StyleSource
+        from pipeline.synthesis.synthesizer import Painter
 
         painter = Painter(styled)
         z = StyleSource(StyleChoice(truncation=0.25), painter, seed=1, samples=1).styles("a", None)[0]

@@ -1,0 +1,45 @@
+"""The bars and the heat map of a report, as figures that a template draws."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from evaluation.report.format import css_colour
+from evaluation.scoring.scores import Scores
+
+
+def class_bars(scores: Scores) -> list[dict[str, Any]]:
+    """One bar a class, the most frequent first: IoU of the synthesized pictures against the ceiling and baselines."""
+    labels = [part.labels[scores.main_protocol.name] for part in scores.sets]
+    order = sorted(range(len(scores.classes)), key=lambda index: -labels[0].class_share[scores.classes[index]])
+    bars = []
+    for index in order:
+        name = scores.classes[index]
+        values = [part.class_iou[name] for part in labels]
+        if any(value is not None for value in values):
+            bars.append(
+                {
+                    "name": name,
+                    "colour": css_colour(scores.palette[index]),
+                    "share": labels[0].class_share[name],
+                    "made": values[0],
+                    "ceiling": values[-1],
+                    "baselines": values[1:-1],
+                }
+            )
+    return bars
+
+
+def heat_map(scores: Scores, most: int = 24) -> dict[str, Any]:
+    """Which class is taken for which: shares of each true class's pixels, the most frequent classes first."""
+    labels = scores.synthesized.labels[scores.main_protocol.name]
+    totals = [sum(row) for row in labels.confusion[:-1]]
+    order = [index for index in sorted(range(len(totals)), key=lambda index: -totals[index]) if totals[index]][:most]
+    rows = [
+        {
+            "name": scores.classes[true],
+            "cells": [labels.confusion[true][guess] / totals[true] for guess in order],
+        }
+        for true in order
+    ]
+    return {"names": [scores.classes[index] for index in order], "rows": rows, "left_out": len(totals) - len(order)}

@@ -1,0 +1,190 @@
+"""Scores and pictures to report.json, report.md and one self-contained report.html."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from evaluation.report.charts import class_bars, heat_map
+from evaluation.report.examples import Example, Illustrations, Strip
+from evaluation.report.format import NONE, css_colour, number, percent
+from evaluation.report.published import published_tables
+from evaluation.report.settings import own_row, protocol_fields, setting_rows
+from evaluation.report.tables import Column, distance_columns, protocol_columns, score_columns, summary
+from evaluation.scoring.scores import Scores
+from pipeline.data.images import encode_png, resize_ids, resize_image
+
+TEMPLATE = "report.html.j2"
+VOID_COLOUR = (228, 228, 224)
+RIGHT_COLOUR, WRONG_COLOUR = (222, 228, 230), (190, 62, 38)
+"""Of pixels in the map of errors."""
+LARGEST_SIDE = 320
+"""Pixels of the pictures in the report; larger ones are reduced."""
+
+
+def write_report(out: Path, scores: Scores, illustrations: Illustrations) -> None:
+    """Write the three files to the folder `out`, each whole or not at all."""
+    texts = {
+        "report.json": json.dumps(scores.to_json(), indent=2, allow_nan=False) + "\n",
+        "report.md": render_markdown(scores),
+        "report.html": render_html(scores, illustrations),
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        write_text(out / name, text)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file, atomically."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def render_template(name: str, **fields: Any) -> str:
+    """A page from a template in this folder, without references to any other file or host."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {"percent": percent, "number": number, "png": _embed}
+    return environment.get_template(name).render(**fields)
+
+
+def render_html(scores: Scores, illustrations: Illustrations) -> str:
+    """The whole report as one page."""
+    return render_template(
+        TEMPLATE,
+        scores=scores,
+        summary=summary(scores),
+        columns=score_columns(scores),
+        distances={
+            "segmenter": distance_columns(scores, inception=False),
+            "Inception": distance_columns(scores, inception=True),
+        },
+        protocols=protocol_columns(scores),
+        fields=protocol_fields(scores),
+        own=own_row(scores),
+        published=published_tables(tuple(scores.settings["data_classes"])),
+        bars=class_bars(scores),
+        heat=heat_map(scores),
+        legend=list(zip(scores.classes, map(css_colour, scores.palette), strict=True)),
+        colours={"void": css_colour(VOID_COLOUR), "wrong": css_colour(WRONG_COLOUR)},
+        examples=[_panels(example, scores) for example in illustrations.examples],
+        extremes={title: _extreme(example, scores) for title, example in illustrations.extremes.items()},
+        strips=[_strip(strip, scores) for strip in illustrations.strips],
+        settings=setting_rows(scores),
+    )
+
+
+def render_markdown(scores: Scores) -> str:
+    """The tables of the report as Markdown."""
+    names = [part.name for part in scores.sets]
+    columns = score_columns(scores)
+    lines = [f"# {scores.title}", "", summary(scores), "", *_table(columns, names)]
+    lines += ["", *(f"- **{column.title}**: {column.note}" for column in columns)]
+    for features, inception in (("the segmenter's features", False), ("Inception features", True)):
+        if distances := distance_columns(scores, inception=inception):
+            lines += ["", f"## Distances on {features}", "", *_table(distances, names[:-1])]
+    if protocols := protocol_columns(scores):
+        lines += [
+            "",
+            "## Protocols (mean IoU / accuracy / FID, and differences from the first)",
+            "",
+            *_table(protocols, names),
+        ]
+    lines += ["", "## Classes", "", "| IoU | " + " | ".join(names) + " |", "| --- |" + " ---: |" * len(names)]
+    for name in scores.classes:
+        ious = [percent(part.labels[scores.main_protocol.name].class_iou[name]) for part in scores.sets]
+        lines.append(f"| {name} | " + " | ".join(ious) + " |")
+    for table in published_tables(tuple(scores.settings["data_classes"])):
+        lines += ["", f"## Published on {table.data_set}", "", "| method | mean IoU | accuracy | FID |"]
+        lines += ["| --- | ---: | ---: | ---: |"]
+        for row in (own_row(scores), *table.rows):
+            figures = (row.mean_iou, row.accuracy, row.fid)
+            lines.append(f"| {row.method} | " + " | ".join(NONE if f is None else f"{f:g}" for f in figures) + " |")
+        lines += ["", *(f"- {note}" for note in table.notes)]
+    lines += [
+        "",
+        "## Fields of the protocol",
+        "",
+        "| | " + " | ".join(protocol.name for protocol in scores.protocols) + " |",
+    ]
+    lines += ["| --- |" + " --- |" * len(scores.protocols)]
+    lines += [f"| {row.name} | " + " | ".join(row.values) + " |" for row in protocol_fields(scores)]
+    lines += ["", "## Settings", "", *(f"- {name}: {value}" for name, value in setting_rows(scores))]
+    lines += ["", *(f"> {line}" for line in scores.warnings)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _table(columns: list[Column], names: list[str]) -> list[str]:
+    lines = ["| | " + " | ".join(f"{column.title} {column.arrow}" for column in columns) + " |"]
+    lines.append("| --- |" + " ---: |" * len(columns))
+    for index, name in enumerate(names):
+        cells = []
+        for column in columns:
+            interval = column.intervals[index] if column.intervals else ""
+            cells.append(column.cells[index] + (f" ({interval})" if interval else ""))
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _panels(example: Example, scores: Scores) -> dict[str, Any]:
+    return {
+        "id": example.id,
+        "sample": example.sample,
+        "accuracy": example.accuracy,
+        "panels": [
+            ("label map", _colourise(example.target, scores), True),
+            ("synthesized", _reduce(example.image), False),
+            ("predicted labels", _colourise(example.predicted, scores), True),
+            ("real photograph", _reduce(example.photograph), False),
+        ],
+    }
+
+
+def _extreme(example: Example, scores: Scores) -> dict[str, Any]:
+    errors = np.where(example.target < 0, 2, (example.target != example.predicted).astype(int))
+    colours = np.array([RIGHT_COLOUR, WRONG_COLOUR, VOID_COLOUR], np.uint8)
+    shown = _panels(example, scores)
+    shown["panels"][3] = ("errors", colours[resize_ids(errors, *_reduced_size(errors))], True)
+    return shown
+
+
+def _strip(strip: Strip, scores: Scores) -> dict[str, Any]:
+    return {
+        "id": strip.id,
+        "map": _colourise(strip.target, scores),
+        "images": [_reduce(image) for image in strip.images],
+    }
+
+
+def _colourise(classes: np.ndarray, scores: Scores) -> np.ndarray:
+    table = np.array([*scores.palette, VOID_COLOUR], np.uint8)  # -1 is the last
+    return table[resize_ids(classes, *_reduced_size(classes))]
+
+
+def _reduce(image: np.ndarray) -> np.ndarray:
+    return resize_image(image, *_reduced_size(image))
+
+
+def _reduced_size(array: np.ndarray) -> tuple[int, int]:
+    height, width = array.shape[:2]
+    scale = min(1.0, LARGEST_SIDE / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _embed(image: np.ndarray) -> str:
+    return "data:image/png;base64," + base64.b64encode(encode_png(image)).decode()

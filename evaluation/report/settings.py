@@ -1,0 +1,84 @@
+"""What the scores of a report depend on, as tables: the fields of the protocols, and every other setting and hash."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from evaluation.report.format import plain
+from evaluation.report.published import Published
+from evaluation.scoring.protocols import Protocol
+from evaluation.scoring.scores import Scores, SetScores
+
+
+@dataclass(frozen=True)
+class FieldRow:
+    """A field of the protocols."""
+
+    name: str
+    values: tuple[str, ...]
+    """One for each protocol."""
+
+    @property
+    def differs(self) -> tuple[bool, ...]:
+        """Where the value is not the first protocol's."""
+        return tuple(value != self.values[0] for value in self.values)
+
+
+def protocol_fields(scores: Scores) -> list[FieldRow]:
+    """Every field of every protocol, and the weights that all of them use."""
+    rows = [
+        FieldRow(
+            name.replace("_", " ").replace("fid ", "FID "),
+            tuple(plain(getattr(protocol, name)) for protocol in scores.protocols),
+        )
+        for name in Protocol.model_fields
+        if name != "name"
+    ]
+    for title, digest in (
+        ("segmenter weights", scores.settings["segmenter"]["weights_sha256"]),
+        ("Inception weights", scores.settings["inception_sha256"]),
+    ):
+        text = "none given" if digest is None else f"sha256 {digest[:16]}…"
+        rows.append(FieldRow(title, (text,) * len(scores.protocols)))
+    return rows
+
+
+def own_row(scores: Scores) -> Published:
+    """This report's figures, to stand above the published ones; per cent."""
+    labels = scores.synthesized.labels[scores.main_protocol.name]
+    shares = (labels.mean_iou, labels.headline_accuracy(scores.main_protocol))
+    mean_iou, accuracy = (None if share is None else round(100 * share, 1) for share in shares)
+    fid = scores.synthesized.fid(scores.main_protocol)
+    name = f"this report, protocol “{scores.main_protocol.name}”"
+    return Published(name, mean_iou, accuracy, None if fid is None else round(fid, 1))
+
+
+def setting_rows(scores: Scores) -> list[tuple[str, str]]:
+    """Every setting and hash as name and text."""
+    rows = _flatten({key: value for key, value in scores.settings.items() if key != "data_classes"})
+    for part in scores.sets:
+        rows += [(f"{part.name}: {name}", value) for name, value in _flatten(_brief(part))]
+    for name, ids in scores.unpaired.items():
+        if ids:
+            rows.append((f"unpaired {name}", ", ".join(ids[:20]) + (" ..." if ids[20:] else "")))
+    return rows
+
+
+def _brief(part: SetScores) -> dict[str, Any]:
+    """Where a set came from, without the list of its files."""
+    source = {key: value for key, value in part.source.items() if key != "files"}
+    return {"pictures": part.pictures, "label maps": part.label_maps, **source}
+
+
+def _flatten(fields: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for key, value in fields.items():
+        name = f"{prefix}{key}".replace("_", " ")
+        if key.endswith("class_iou"):  # one row, not as many as there are classes
+            rows.append((name, ", ".join(f"{part} {plain(item)}" for part, item in value.items())))
+        elif isinstance(value, dict):
+            rows += _flatten(value, f"{name}, ")
+        elif value is not None:
+            rows.append((name, plain(value)))
+    return rows

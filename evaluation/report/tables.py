@@ -1,0 +1,253 @@
+"""Scores as the tables of a report: what is shown, in words and figures, for HTML and Markdown alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from evaluation.metrics.boundaries import TOLERANCE
+from evaluation.metrics.feature_metrics import FeatureScores
+from evaluation.report.format import NONE, interval, number, percent
+from evaluation.scoring.protocols import Protocol
+from evaluation.scoring.scores import LabelScores, Scores, SetScores, ratio
+
+
+@dataclass(frozen=True)
+class Column:
+    """A score in a table."""
+
+    title: str
+    note: str
+    """What it means, in a sentence."""
+    cells: tuple[str, ...]
+    """One for each set."""
+    intervals: tuple[str, ...] = ()
+    """Small print below the cells."""
+    best: int | None = None
+    """The set that does best, photographs aside."""
+    lower_is_better: bool = False
+
+    @property
+    def arrow(self) -> str:
+        """Which way is better."""
+        return "↓" if self.lower_is_better else "↑"
+
+
+def summary(scores: Scores) -> str:
+    """The result in words."""
+    name = scores.main_protocol.name
+    mean_ious = [part.labels[name].mean_iou for part in scores.sets]
+    text = (
+        f"A segmentation network finds the classes of the label maps in the synthesized pictures with a mean IoU of "
+        f"{percent(mean_ious[0])}. In the real photographs of the same label maps it reaches {percent(mean_ious[-1])}, "
+        f"the ceiling: the synthesized pictures are at {percent(ratio(mean_ious[0], mean_ious[-1]), 0)} of it."
+    )
+    others = [
+        f"{part.name} reaches {percent(mean_iou)} ({percent(ratio(mean_iou, mean_ious[-1]), 0)} of the ceiling)"
+        for part, mean_iou in zip(scores.sets[1:-1], mean_ious[1:-1], strict=True)
+    ]
+    return text + (f" For comparison, {' and '.join(others)}." if others else "")
+
+
+def score_columns(scores: Scores) -> list[Column]:
+    """The main table: agreement with the label maps, and the distances."""
+    protocol = scores.main_protocol
+    labels = [part.labels[protocol.name] for part in scores.sets]
+    rule = {
+        "present": "classes that the label maps contain",
+        "union": "classes in label maps or predictions",
+        "all": "all classes",
+    }[protocol.averaging]
+
+    def column(title: str, note: str, name: str, read: Callable[[LabelScores], float | None]) -> Column:
+        return _column(title, note, [read(part) for part in labels], [part.intervals.get(name) for part in labels])
+
+    columns = [
+        column(
+            "mean IoU",
+            f"Intersection over union of predicted and true class, averaged over the {rule}; from one confusion matrix "
+            "of the whole set.",
+            "mean_iou",
+            lambda part: part.mean_iou,
+        ),
+        _column(
+            "of ceiling",
+            "Mean IoU as a share of that of the real photographs.",
+            [ratio(part.mean_iou, labels[-1].mean_iou) for part in labels],
+            [*(part.intervals.get("of_ceiling") for part in labels[:-1]), None],
+        ),
+        column("accuracy", "Pixels of the right class, void left out.", "accuracy", lambda part: part.accuracy),
+        column(
+            "void as error",
+            "The same with every void pixel counted as wrong, as the SPADE paper does on Cityscapes.",
+            "accuracy_void_as_error",
+            lambda part: part.accuracy_void_as_error,
+        ),
+        column(
+            "weighted IoU",
+            "IoU averaged with the share of the pixels that each class has.",
+            "frequency_weighted_iou",
+            lambda part: part.frequency_weighted_iou,
+        ),
+        column(
+            "boundary F",
+            f"How well the borders of classes agree, to {TOLERANCE:.2%} of the diagonal; mean over classes.",
+            "boundary_f",
+            lambda part: part.boundary_f,
+        ),
+        _column(
+            "Fréchet",
+            f"{scores.settings['segmenter_frechet']}. Distance to the real photographs.",
+            [part.segmenter_frechet for part in scores.sets],
+            [part.segmenter.intervals.get("frechet") if part.segmenter else None for part in scores.sets],
+            show=number,
+            lower_is_better=True,
+        ),
+    ]
+    inception = [part.inception.get(protocol.name) for part in scores.sets]
+    if any(inception):
+        columns.append(
+            _column(
+                "FID",
+                f"Fréchet distance on Inception features ({protocol.fid_features} resizing) to the real photographs.",
+                [part.frechet if part else None for part in inception],
+                [part.intervals.get("frechet") if part else None for part in inception],
+                show=number,
+                lower_is_better=True,
+            )
+        )
+    diversity = _diversity_column(scores)
+    return columns if diversity is None else [*columns, diversity]
+
+
+def _diversity_column(scores: Scores) -> Column | None:
+    """LPIPS where its weights were given, else distances on the segmenter's features; None without samples."""
+    lpips = [part.lpips for part in scores.sets]
+    if any(lpips):
+        return _column(
+            "diversity",
+            f"Mean {scores.settings['lpips']} distance between pictures of one label map.",
+            [part.mean if part else None for part in lpips],
+            [part.interval if part else None for part in lpips],
+            show=number,
+        )
+    features = [part.segmenter for part in scores.sets]
+    if not any(part is not None and part.diversity is not None for part in features):
+        return None
+    return _column(
+        "diversity",
+        "On the segmenter's features, for want of LPIPS weights: mean distance between pictures of one label map, as a "
+        "share of that between photographs.",
+        [part.diversity if part else None for part in features],
+        [part.intervals.get("diversity") if part else None for part in features],
+    )
+
+
+def distance_columns(scores: Scores, *, inception: bool) -> list[Column]:
+    """The table of one kind of features, without the photographs' own row; empty where there are none."""
+    name = scores.main_protocol.name
+    found = [part.inception.get(name) if inception else part.segmenter for part in scores.sets[:-1]]
+    if any(item is None for item in found):
+        return []
+    parts: list[FeatureScores] = [item for item in found if item is not None]
+
+    def column(title: str, note: str, key: str, *, lower: bool = False) -> Column:
+        return _column(
+            title,
+            note,
+            [getattr(part, key) for part in parts],
+            [part.intervals.get(key) for part in parts],
+            show=number if lower else percent,
+            lower_is_better=lower,
+            ceiling=False,
+        )
+
+    columns = [
+        column(
+            "FID" if inception else "Fréchet distance",
+            "Distance between the two sets as Gaussians.",
+            "frechet",
+            lower=True,
+        ),
+        column(
+            "KID" if inception else "kernel distance",
+            "Unbiased squared MMD with a cubic kernel; the interval is over subsets.",
+            "kernel_distance",
+            lower=True,
+        ),
+        column("precision", "Pictures that lie among the photographs.", "precision"),
+        column("recall", "Photographs that lie among the pictures.", "recall"),
+        column("density", "Like precision, weighted by how many photographs are near.", "density"),
+        column("coverage", "Photographs with a picture near them.", "coverage"),
+        column(
+            "diversity",
+            "Distance between pictures of one label map, relative to that between photographs.",
+            "diversity",
+        ),
+    ]
+    return [column for column in columns if any(cell != NONE for cell in column.cells)]
+
+
+def protocol_columns(scores: Scores) -> list[Column]:
+    """Mean IoU, headline accuracy and FID by every protocol, and how far they are from the first; empty with one."""
+    if len(scores.protocols) < 2:
+        return []
+    return [
+        Column(
+            protocol.name,
+            _in_words(protocol),
+            tuple(_figures(part, protocol) for part in scores.sets),
+            tuple(
+                "" if protocol is scores.main_protocol else _from_first(part, scores.main_protocol, protocol)
+                for part in scores.sets
+            ),
+        )
+        for protocol in scores.protocols
+    ]
+
+
+def _figures(part: SetScores, protocol: Protocol) -> str:
+    labels = part.labels[protocol.name]
+    text = f"{percent(labels.mean_iou)} / {percent(labels.headline_accuracy(protocol))}"
+    fid = part.fid(protocol)
+    return text if fid is None else f"{text} / {number(fid)}"
+
+
+def _from_first(part: SetScores, first: Protocol, protocol: Protocol) -> str:
+    """The differences in points (of FID in its own units)."""
+    one, other = part.labels[first.name], part.labels[protocol.name]
+    pairs = [
+        (one.mean_iou, other.mean_iou, 100),
+        (one.headline_accuracy(first), other.headline_accuracy(protocol), 100),
+    ]
+    if part.fid(protocol) is not None:
+        pairs.append((part.fid(first), part.fid(protocol), 1))
+    shown = [NONE if a is None or b is None else f"{scale * (b - a):+.1f}" for a, b, scale in pairs]
+    return " / ".join(shown)
+
+
+def _in_words(protocol: Protocol) -> str:
+    seen = {"picture": "as it is", "label": "at the label map's size"}.get(
+        str(protocol.input_size), f"at a long side of {protocol.input_size}"
+    )
+    return (
+        f"The segmenter sees the picture {seen}; compared at the {protocol.label_size}'s size; classes averaged: "
+        f"{protocol.averaging}; void pixels {'are errors' if protocol.void_is_error else 'left out'}."
+    )
+
+
+def _column(
+    title: str,
+    note: str,
+    values: Sequence[float | None],
+    intervals: Sequence[tuple[float, float] | None] = (),
+    *,
+    show: Callable[[float | None], str] = percent,
+    lower_is_better: bool = False,
+    ceiling: bool = True,
+) -> Column:
+    """With `ceiling` the last value is no competitor."""
+    known = {index: value for index, value in enumerate(values[:-1] if ceiling else values) if value is not None}
+    best = (min if lower_is_better else max)(known, key=lambda index: known[index]) if len(known) > 1 else None
+    texts = tuple(interval(pair, show) for pair in intervals)
+    return Column(title, note, tuple(map(show, values)), texts if any(texts) else (), best, lower_is_better)

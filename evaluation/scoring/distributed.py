@@ -1,0 +1,204 @@
+"""[Ray] Sets of pictures judged shard by shard, here or by a pool of actors, and never twice: results are kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from evaluation.scoring.image_results import Judgements
+from evaluation.scoring.picture_sets import PictureSet, Selection, digest_shard, read_shard
+from evaluation.scoring.protocols import Protocol
+from evaluation.scoring.scorer import Judge
+from evaluation.segmenters import load_segmenter
+from pipeline.data.shards import Shard
+from pipeline.errors import InputError
+from pipeline.labels import LabelSpace
+
+VERSION = 3
+"""Of the judging; raise it when the same inputs give other judgements, so that kept ones are not used."""
+
+
+@dataclass(frozen=True)
+class JudgeOrder:
+    """All that makes a judge; it pickles."""
+
+    segmenter: str
+    weights: Path
+    weights_sha256: str | None
+    space: LabelSpace
+    protocols: tuple[Protocol, ...]
+    inception: Path | None = None
+    inception_sha256: str | None = None
+    lpips: Path | None = None
+    lpips_sha256: str | None = None
+    batch_size: int = 16
+    device: str = "cpu"
+    threads: int | None = None
+    """Of torch in each process; None: one worker as torch has it, several share the cores."""
+    cache: Path | None = None
+    """Folder in which judgements are kept, by the content of what was judged."""
+
+    def build(self) -> Judge:
+        """Load the networks."""
+        if self.threads is not None:
+            import torch
+
+            torch.set_num_threads(self.threads)
+        inception = lpips = None
+        if self.inception is not None:
+            from evaluation.metrics.inception import Inception
+
+            inception = Inception.load(self.inception, device=self.device)
+        if self.lpips is not None:
+            from evaluation.metrics.lpips import LPIPS
+
+            lpips = LPIPS.load(self.lpips, device=self.device)
+        return Judge(
+            load_segmenter(self.segmenter, self.weights, device=self.device),
+            self.space,
+            self.protocols,
+            inception=inception,
+            lpips=lpips,
+            batch_size=self.batch_size,
+            device=self.device,
+        )
+
+    def place(self, task: ShardTask) -> Path | None:
+        """Where the judgements of a shard are kept."""
+        if self.cache is None:
+            return None
+        parts = {
+            "version": VERSION,
+            "segmenter": [self.segmenter, self.weights_sha256],
+            "space": self.space.model_dump(mode="json"),
+            "protocols": [protocol.model_dump(mode="json") for protocol in self.protocols],
+            "inception": self.inception_sha256,
+            "lpips": self.lpips_sha256,
+            "batch_size": self.batch_size,
+            "device": self.device.split(":")[0],
+            "pictures": digest_shard(task.shard, task.selection, has_samples=task.has_samples),
+        }
+        digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        return self.cache / digest[:2] / f"{digest}.npz"
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """Some pictures of a shard to be judged."""
+
+    index: int
+    shard: Shard
+    selection: Selection
+    has_samples: bool
+
+
+class ShardJudge:
+    """A worker: a judge that reads shards and keeps its results."""
+
+    def __init__(self, order: JudgeOrder) -> None:
+        self.order = order
+        self._judge: Judge | None = None
+
+    def run(self, task: ShardTask) -> Judgements | None:
+        """The judgements of a shard, kept ones where there are; None if none of its pictures is selected."""
+        place = self.order.place(task)
+        if place is not None and place.is_file():
+            return Judgements.load(place)
+        if self._judge is None:  # Not before it is needed: with kept judgements it never is.
+            self._judge = self.order.build()
+        made = self._judge.judge(read_shard(task.shard, task.selection, has_samples=task.has_samples))
+        if place is not None and made is not None:
+            made.save(place)
+        return made
+
+
+class Judges:
+    """One worker in this process, or a pool of Ray actors, for the sets of an evaluation; a context manager.
+
+    The shards do not depend on the number of workers, and neither do the results.
+    """
+
+    def __init__(self, order: JudgeOrder, *, workers: int = 0) -> None:
+        """`workers` actors; 0 or 1: this process, without Ray."""
+        self.order = order
+        self.workers = workers
+        self._stack = ExitStack()
+        self._actors: list[Any] = []
+        self._here = ShardJudge(order)
+
+    def __enter__(self) -> Judges:
+        if self.workers > 1:
+            from pipeline.runtime.ray_session import ray_session
+
+            self._stack.enter_context(ray_session(num_cpus=max(4, self.workers + 1)))
+            self._actors = _start_actors(self.order, self.workers)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._actors = []
+        self._stack.close()
+
+    def judge(self, pictures: PictureSet, selection: Selection, *, what: str = "pictures") -> Judgements:
+        """Judge the selected pictures of a set, in order; `what` names them in the progress bar."""
+        tasks = [
+            ShardTask(index, shard, selection, pictures.has_samples) for index, shard in enumerate(pictures.shards)
+        ]
+        total = sum(1 for name, _ in pictures.keys if selection.ids is None or name in selection.ids)
+        results = self._spread(tasks) if self._actors else ((task.index, self._here.run(task)) for task in tasks)
+        parts: dict[int, Judgements] = {}
+        with tqdm(total=total, desc=what, unit="image") as bar:
+            for index, part in results:
+                if part is not None:
+                    parts[index] = part
+                    bar.update(len(part))
+        return Judgements.joined([parts[index] for index in sorted(parts)])
+
+    def _spread(self, tasks: Sequence[ShardTask]) -> Iterator[tuple[int, Judgements | None]]:
+        import ray
+
+        # Each actor twice: it has its next shard at hand when it is done with one.
+        idle, waiting = [*self._actors, *self._actors], list(reversed(tasks))
+        running: dict[Any, tuple[Any, ShardTask]] = {}
+        while waiting or running:
+            while waiting and idle:
+                actor, task = idle.pop(), waiting.pop()
+                running[actor.run.remote(task)] = (actor, task)
+            done, _ = ray.wait(list(running), num_returns=1)
+            actor, task = running.pop(done[0])
+            idle.append(actor)
+            result = ray.get(done[0])
+            if isinstance(result, InputError):
+                raise result
+            yield task.index, result
+
+
+def _start_actors(order: JudgeOrder, count: int) -> list[Any]:
+    import ray
+
+    gpus = 1 if order.device.startswith("cuda") else 0
+    # On one machine logical CPUs are bookkeeping; on a cluster they place the actors.
+    cpus = order.threads or 1 if "RAY_ADDRESS" in os.environ else 0
+    if order.threads is None:
+        order = replace(order, threads=max(1, (os.cpu_count() or 1) // count))
+    return [ray.remote(num_cpus=cpus, num_gpus=gpus)(_Actor).remote(order) for _ in range(count)]
+
+
+class _Actor:
+    """A worker as Ray wants one."""
+
+    def __init__(self, order: JudgeOrder) -> None:
+        self._worker = ShardJudge(order)
+
+    def run(self, task: ShardTask) -> Judgements | InputError | None:
+        try:
+            return self._worker.run(task)
+        except InputError as error:  # As a value: Ray would wrap it into pages of traceback.
+            return error

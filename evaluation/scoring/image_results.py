@@ -1,0 +1,156 @@
+"""What was found out about every single picture, in columns: everything in a report is computed from this."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from evaluation.metrics.confusion import ConfusionMatrix
+
+FILE_NAME = "judgements.npz"
+"""What is known about every single picture, beside the report: `compare` reads it."""
+
+
+@dataclass(frozen=True)
+class Confusions:
+    """The confusion matrices of pictures, which are mostly zeros, as their non-zero cells."""
+
+    classes: int
+    offsets: np.ndarray
+    """int64 `[N + 1]`: picture i has the cells `offsets[i] .. offsets[i + 1] - 1`."""
+    cells: np.ndarray
+    """int32: row times (classes + 1) plus column; the last row and column are void and "no class of ours"."""
+    pixels: np.ndarray
+    """int64: the pixels in each cell."""
+
+    @classmethod
+    def of(cls, matrices: Sequence[ConfusionMatrix], classes: int) -> Confusions:
+        """From dense matrices, a picture each."""
+        found = [np.flatnonzero(matrix.counts) for matrix in matrices]
+        counts = [matrix.counts.ravel()[cells] for matrix, cells in zip(matrices, found, strict=True)]
+        offsets = np.cumsum([0, *(len(cells) for cells in found)]).astype(np.int64)
+        return cls(
+            classes,
+            offsets,
+            np.concatenate([np.zeros(0, np.int64), *found]).astype(np.int32),
+            np.concatenate([np.zeros(0, np.int64), *counts]),
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Confusions]) -> Confusions:
+        """Those of several sets of pictures, one set after the other."""
+        lengths = np.concatenate([np.diff(part.offsets) for part in parts])
+        return cls(
+            parts[0].classes,
+            np.cumsum([0, *lengths]).astype(np.int64),
+            np.concatenate([part.cells for part in parts]),
+            np.concatenate([part.pixels for part in parts]),
+        )
+
+    def total(self, weights: np.ndarray | None = None) -> ConfusionMatrix:
+        """The matrix of all pictures, each counted `weights[i]` times (integers `[N]`; None: once)."""
+        side = self.classes + 1
+        pixels = self.pixels if weights is None else self.pixels * np.repeat(weights, np.diff(self.offsets))
+        # bincount adds floats, which hold these integers exactly, in a fraction of the time of add.at.
+        counts = np.bincount(self.cells, pixels, side * side).astype(np.int64)
+        return ConfusionMatrix(self.classes, counts.reshape(side, side))
+
+    def matrix(self, index: int) -> ConfusionMatrix:
+        """That of one picture."""
+        part = slice(self.offsets[index], self.offsets[index + 1])
+        counts = np.zeros((self.classes + 1) ** 2, np.int64)
+        counts[self.cells[part]] = self.pixels[part]
+        return ConfusionMatrix(self.classes, counts.reshape(self.classes + 1, -1))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+
+@dataclass(frozen=True)
+class Judgements:
+    """Of N pictures, in the order of their files."""
+
+    ids: np.ndarray
+    """str `[N]`."""
+    samples: np.ndarray
+    """int32 `[N]`: which of the pictures of one label map; 0 for photographs."""
+    sizes: np.ndarray
+    """int32 `[N, 2]`: height and width of the picture that was judged."""
+    confusions: dict[str, Confusions]
+    """By protocol name."""
+    boundaries: dict[str, np.ndarray]
+    """int32 `[N, classes, 4]` by protocol name: the counts of `evaluation/metrics/boundaries.py`."""
+    features: np.ndarray
+    """float32 `[N, d]`: the segmenter's."""
+    inception: dict[str, np.ndarray] = field(default_factory=dict)
+    """float32 `[N, 2048]` by `Protocol.fid_features`, where Inception weights were given."""
+    lpips: np.ndarray | None = None
+    """float32 `[N]`: each picture's mean LPIPS distance to the others of its label map (NaN without any), where weights
+    were given."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Judgements]) -> Judgements:
+        """Several sets as one."""
+        first = parts[0]
+        return cls(
+            np.concatenate([part.ids for part in parts]),
+            np.concatenate([part.samples for part in parts]),
+            np.concatenate([part.sizes for part in parts]),
+            {name: Confusions.joined([part.confusions[name] for part in parts]) for name in first.confusions},
+            {name: np.concatenate([part.boundaries[name] for part in parts]) for name in first.boundaries},
+            np.concatenate([part.features for part in parts]),
+            {key: np.concatenate([part.inception[key] for part in parts]) for key in first.inception},
+            None if first.lpips is None else np.concatenate([part.lpips for part in parts if part.lpips is not None]),
+        )
+
+    def save(self, path: Path) -> None:
+        """Write a file, atomically."""
+        arrays = {"ids": self.ids, "samples": self.samples, "sizes": self.sizes, "features": self.features}
+        arrays |= {f"inception/{key}": features for key, features in self.inception.items()}
+        if self.lpips is not None:
+            arrays["lpips"] = self.lpips
+        for name, part in self.confusions.items():
+            arrays |= {f"{key}/{name}": getattr(part, key) for key in ("offsets", "cells", "pixels")}
+            arrays[f"classes/{name}"] = np.array(part.classes)
+            arrays[f"boundaries/{name}"] = self.boundaries[name]
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)  # type: ignore[arg-type]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            temporary.write_bytes(buffer.getbuffer())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: Path) -> Judgements:
+        """What `save` wrote."""
+        with np.load(path, allow_pickle=False) as file:
+            arrays = dict(file)
+        named: dict[str, dict[str, np.ndarray]] = {}
+        for key, array in arrays.items():
+            kind, _, name = key.partition("/")
+            named.setdefault(kind, {})[name] = array
+        confusions = {
+            name: Confusions(int(classes), *(named[kind][name] for kind in ("offsets", "cells", "pixels")))
+            for name, classes in named["classes"].items()
+        }
+        return cls(
+            ids=arrays["ids"],
+            samples=arrays["samples"],
+            sizes=arrays["sizes"],
+            confusions=confusions,
+            boundaries=named["boundaries"],
+            features=arrays["features"],
+            inception=named.get("inception", {}),
+            lpips=arrays.get("lpips"),
+        )

@@ -1,0 +1,71 @@
+"""Scores of single pictures: `scores.parquet`, by which synthetic training data can be filtered for quality."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from evaluation.scoring.image_results import Judgements
+from evaluation.scoring.protocols import Protocol
+
+FILE_NAME = "scores.parquet"
+PICTURES = "spadework.pictures"
+"""Key in the file's metadata: JSON, the fingerprints of the files of pictures that were scored."""
+
+SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string()),
+        pa.field("sample", pa.int32()),
+        pa.field("accuracy", pa.float64()),
+        pa.field("mean_iou", pa.float64()),
+        pa.field("worst_class", pa.string()),
+        pa.field("worst_iou", pa.float64()),
+        pa.field("feature_distance", pa.float64()),
+    ]
+)
+"""`accuracy` is that of known pixels; `mean_iou` is the mean over the classes in the picture's label map, which is no
+part of the data set's mean IoU; `feature_distance` is Euclidean, on the segmenter's features, to the photograph of the
+same label map. Undefined figures are null."""
+
+
+def picture_scores(made: Judgements, real: Judgements, protocol: Protocol, classes: Sequence[str]) -> pa.Table:
+    """One row a picture, in the order of the judgements."""
+    photographs = {name: real.features[row] for row, name in enumerate(real.ids.tolist())}
+    confusions = made.confusions[protocol.name]
+    rows = []
+    for index, (name, sample) in enumerate(zip(made.ids.tolist(), made.samples.tolist(), strict=True)):
+        matrix = confusions.matrix(index)
+        iou = np.where(matrix.target_pixels > 0, matrix.class_iou(), np.nan)
+        worst = None if np.isnan(iou).all() else int(np.nanargmin(iou))
+        distance = float(np.linalg.norm(made.features[index] - photographs[name])) if name in photographs else None
+        rows.append(
+            {
+                "id": name,
+                "sample": sample,
+                "accuracy": _defined(matrix.accuracy()),
+                "mean_iou": _defined(matrix.mean_iou("present")),
+                "worst_class": None if worst is None else classes[worst],
+                "worst_iou": None if worst is None else float(iou[worst]),
+                "feature_distance": distance,
+            }
+        )
+    return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write a Parquet file, atomically."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        pq.write_table(table, temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _defined(value: float) -> float | None:
+    return None if np.isnan(value) else value

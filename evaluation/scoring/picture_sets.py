@@ -1,0 +1,154 @@
+"""Sets of pictures in Parquet: synthesized ones and photographs, read shard by shard."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import groupby
+from pathlib import Path
+
+from evaluation.scoring.scorer import Picture
+from pipeline.data.records import check_columns, decode_image, decode_label, picture_bytes
+from pipeline.data.shards import Plan, Shard, iter_shard, plan_shards
+from pipeline.errors import InputError
+from pipeline.labels import LabelSpace
+
+Key = tuple[str, int]
+"""A picture's id and sample."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which pictures of a set to judge, and at which size."""
+
+    ids: frozenset[str] | None = None
+    """None: all of them."""
+    size: tuple[int, int] | None = None
+    """Height and width to which pictures are resized first; None: as they are."""
+    sizes: Mapping[str, tuple[int, int]] | None = None
+    """The same by id, for sets of several sizes."""
+
+    def size_of(self, name: str) -> tuple[int, int] | None:
+        """Height and width to which a picture is resized."""
+        return self.sizes[name] if self.sizes is not None else self.size
+
+
+@dataclass(frozen=True)
+class PictureSet:
+    """A Parquet file, or a folder of them, with columns id, image, label and perhaps sample."""
+
+    path: Path
+    plan: Plan
+    space: LabelSpace
+    has_samples: bool
+
+    @classmethod
+    def open(cls, path: Path, *, what: str) -> PictureSet:
+        """Look at columns, metadata and row counts; `InputError` names `what` where something is missing."""
+        path = Path(path)
+        if not path.exists():
+            raise InputError(f"{what} {path} does not exist")
+        check_columns(path, ("id", "label", "image"))
+        plan = plan_shards(path)
+        if plan.info is None:
+            raise InputError(f"{path} has no 'spadework' metadata (class names); make it with prepare or synthesize")
+        found = cls(path, plan, plan.info.space, _has_samples(path))
+        repeated = next((key for key, count in Counter(found.keys).items() if count > 1), None)
+        if repeated is not None:
+            raise InputError(f"{path} has two pictures of id '{repeated[0]}' (sample {repeated[1]}); remove one")
+        return found
+
+    @cached_property
+    def keys(self) -> list[Key]:
+        """Id and sample of every picture, in order."""
+        return [_key(row) for shard in self.plan.shards for _, row in iter_shard(shard, self._columns())]
+
+    @cached_property
+    def ids(self) -> frozenset[str]:
+        """Of its label maps."""
+        return frozenset(name for name, _ in self.keys)
+
+    @cached_property
+    def shards(self) -> list[Shard]:
+        """The plan's shards, with their ends moved so that neighbours of one id, samples of a label map, stay whole."""
+        shards: list[Shard] = []
+        first = 0  # of the file, among all keys
+        for file, parts in groupby(self.plan.shards, key=lambda shard: shard.file):
+            start = 0
+            for part in parts:
+                stop = max(part.stop, start)
+                while 0 < stop < file.rows and self.keys[first + stop][0] == self.keys[first + stop - 1][0]:
+                    stop += 1
+                if stop > start:
+                    shards.append(replace(part, index=len(shards), start=start, stop=stop))
+                start = stop
+            first += file.rows
+        return shards
+
+    def pictures(self, keys: Iterable[Key], selection: Selection) -> list[Picture]:
+        """The pictures of some keys, in the order of the keys; they must exist."""
+        wanted = list(keys)
+        found: dict[Key, Picture] = {}
+        for shard in self.plan.shards:
+            if any(_key(row) in wanted for _, row in iter_shard(shard, self._columns())):
+                rows = (row for _, row in iter_shard(shard, self._columns("image", "label")) if _key(row) in wanted)
+                found |= {_key(row): _decode(row, selection) for row in rows}
+        return [found[key] for key in wanted]
+
+    def _columns(self, *more: str) -> list[str]:
+        return ["id", *(["sample"] if self.has_samples else []), *more]
+
+
+def read_shard(shard: Shard, selection: Selection, *, has_samples: bool) -> Iterator[Picture]:
+    """The selected pictures of a shard, decoded, one at a time."""
+    for _, row in iter_shard(shard, ["id", *(["sample"] if has_samples else []), "image", "label"]):
+        if selection.ids is None or row["id"] in selection.ids:
+            yield _decode(row, selection)
+
+
+def digest_shard(shard: Shard, selection: Selection, *, has_samples: bool) -> str:
+    """A hash of all that judgements of the selected pictures of a shard depend on: ids, pictures, label maps, sizes."""
+    digest = hashlib.sha256()
+    for _, row in iter_shard(shard, ["id", *(["sample"] if has_samples else []), "image", "label"]):
+        if selection.ids is None or row["id"] in selection.ids:
+            for part in (
+                repr(_key(row)).encode(),
+                picture_bytes(row["image"]) or b"",
+                picture_bytes(row["label"]) or b"",
+            ):
+                digest.update(len(part).to_bytes(8, "big") + part)
+            digest.update(repr(selection.size_of(row["id"])).encode())
+    return digest.hexdigest()
+
+
+def _decode(row: Mapping, selection: Selection) -> Picture:
+    from pipeline.data.images import resize_image
+
+    arrays = {}
+    for column, decode in (("image", decode_image), ("label", decode_label)):
+        try:
+            data = picture_bytes(row[column])
+            if data is None:
+                raise InputError("is empty; evaluation needs one for every picture")
+            arrays[column] = decode(data)
+        except InputError as error:
+            raise InputError(f"picture '{row['id']}': {column} {error}") from None
+    size = selection.size_of(row["id"])
+    original = arrays["image"]
+    image = original if size is None else resize_image(original, *size)
+    return Picture(*_key(row), image, arrays["label"], None if image is original else original)
+
+
+def _key(row: Mapping) -> Key:
+    return row["id"], int(row.get("sample") or 0)
+
+
+def _has_samples(path: Path) -> bool:
+    try:
+        check_columns(path, ("sample",))
+    except InputError:
+        return False
+    return True

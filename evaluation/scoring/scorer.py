@@ -1,0 +1,181 @@
+"""A segmenter (and Inception, where its weights are given) at work: pictures in, judgements out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Protocol as Interface
+
+import numpy as np
+import torch
+
+from evaluation.metrics.boundaries import boundary_counts
+from evaluation.metrics.confusion import ConfusionMatrix
+from evaluation.scoring.image_results import Confusions, Judgements
+from evaluation.scoring.protocols import FidResizer, Protocol
+from evaluation.segmenters.base import Segmenter
+from pipeline.errors import InputError
+from pipeline.labels import LabelSpace
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture and the label map that it should show."""
+
+    id: str
+    sample: int
+    image: np.ndarray
+    """uint8 `[H, W, 3]`."""
+    label: np.ndarray
+    """Stored ids `[h, w]`, of any size."""
+    original: np.ndarray | None = None
+    """uint8: the picture before it was resized, where it was."""
+
+
+class FeatureNetwork(Interface):
+    """What gives FID its features."""
+
+    def __call__(self, images: Sequence[np.ndarray], *, resizer: FidResizer) -> np.ndarray:
+        """uint8 `[H, W, 3]` each, of any sizes, to float32 `[N, d]`."""
+        ...
+
+
+class SpreadNetwork(Interface):
+    """What tells how far the samples of one label map are apart."""
+
+    def spread(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """uint8 `[H, W, 3]` each, of one size, to each one's mean distance to the others, float32 `[K]`."""
+        ...
+
+
+class Judge:
+    """Judges pictures by one or more protocols, with one pass of the segmenter for all that can share it."""
+
+    def __init__(
+        self,
+        segmenter: Segmenter,
+        space: LabelSpace,
+        protocols: Sequence[Protocol],
+        *,
+        inception: FeatureNetwork | None = None,
+        lpips: SpreadNetwork | None = None,
+        batch_size: int = 16,
+        device: str = "cpu",
+    ) -> None:
+        self.segmenter = segmenter
+        self.space = space
+        self.protocols = tuple(protocols)
+        self.inception = inception
+        self.lpips = lpips
+        self.batch_size = batch_size
+        self.device = torch.device(device)
+
+    def judge(self, pictures: Iterable[Picture]) -> Judgements | None:
+        """The judgements of all pictures, in their order; None if there are none.
+
+        Samples of one label map stand together.
+        """
+        spreads: list[np.ndarray] = []
+        if self.lpips is not None:
+            pictures = self._spread(pictures, self.lpips, spreads)
+        parts = [self._judge_batch(batch) for batch in _batches(pictures, self.batch_size)]
+        if not parts:
+            return None
+        return replace(Judgements.joined(parts), lpips=np.concatenate(spreads) if spreads else None)
+
+    def _spread(
+        self, pictures: Iterable[Picture], lpips: SpreadNetwork, spreads: list[np.ndarray]
+    ) -> Iterator[Picture]:
+        """The pictures as they come, with the distances of each group added to `spreads`."""
+        for _, group in groupby(pictures, key=lambda picture: picture.id):
+            samples = list(group)
+            if len({sample.image.shape for sample in samples}) > 1:
+                raise InputError(f"the samples of label map '{samples[0].id}' are of different sizes")
+            spreads.append(lpips.spread([sample.image for sample in samples]))
+            yield from samples
+
+    def predict(self, pictures: Sequence[Picture]) -> list[np.ndarray]:
+        """Predicted classes int16 `[h, w]` of each, by the first protocol; for illustrations."""
+        return [
+            array
+            for batch in _batches(pictures, self.batch_size)
+            for array in self._predictions(batch)[0][self.protocols[0].name]
+        ]
+
+    def target(self, picture: Picture) -> np.ndarray:
+        """What the prediction of a picture is compared with, by the first protocol: int16 `[h, w]`."""
+        return self._target(picture, self.protocols[0])
+
+    def _judge_batch(self, batch: list[Picture]) -> Judgements:
+        classes = len(self.segmenter.classes)
+        predictions, features = self._predictions(batch)
+        confusions, boundaries = {}, {}
+        for protocol in self.protocols:
+            matrices, counts = [], []
+            for picture, predicted in zip(batch, predictions[protocol.name], strict=True):
+                target = self._target(picture, protocol)
+                matrix = ConfusionMatrix(classes)
+                matrix.update(target, predicted)
+                matrices.append(matrix)
+                counts.append(boundary_counts(target, predicted, classes))
+            confusions[protocol.name] = Confusions.of(matrices, classes)
+            boundaries[protocol.name] = np.stack(counts)
+        return Judgements(
+            ids=np.array([picture.id for picture in batch]),
+            samples=np.array([picture.sample for picture in batch], np.int32),
+            sizes=np.array([picture.image.shape[:2] for picture in batch], np.int32),
+            confusions=confusions,
+            boundaries=boundaries,
+            features=features,
+            inception=self._inception_features(batch),
+        )
+
+    def _inception_features(self, batch: list[Picture]) -> dict[str, np.ndarray]:
+        """Features float32 `[N, 2048]` for each way in which the protocols make them; none without Inception."""
+        if self.inception is None:
+            return {}
+        features = {}
+        for protocol in {protocol.fid_features: protocol for protocol in self.protocols}.values():
+            own = protocol.fid_photographs == "own"
+            images = [p.original if own and p.original is not None else p.image for p in batch]
+            features[protocol.fid_features] = self.inception(images, resizer=protocol.fid_resizer)
+        return features
+
+    @torch.inference_mode()
+    def _predictions(self, batch: list[Picture]) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Predicted classes int16 `[N, h, w]` by protocol, and the segmenter's features by the first protocol."""
+        images = torch.from_numpy(np.stack([picture.image for picture in batch])).to(self.device)
+        images = images.permute(0, 3, 1, 2).float()  # [N, 3, H, W]
+        picture_size, label_size = batch[0].image.shape[:2], batch[0].label.shape
+        seen = {}
+        predictions = {}
+        for protocol in self.protocols:
+            if protocol.input_fields not in seen:
+                seen[protocol.input_fields] = protocol.predict(self.segmenter, images, label_size)
+            scores = seen[protocol.input_fields].scores
+            predictions[protocol.name] = protocol.classes(scores, picture_size, label_size)
+        features = seen[self.protocols[0].input_fields].features
+        return predictions, features.float().cpu().numpy()
+
+    def _target(self, picture: Picture, protocol: Protocol) -> np.ndarray:
+        try:
+            return protocol.target(picture.label, self.space, picture.image.shape[:2])
+        except InputError as error:
+            raise InputError(f"picture '{picture.id}': {error}") from None
+
+
+def _batches(pictures: Iterable[Picture], size: int) -> Iterator[list[Picture]]:
+    """Neighbours of equal sizes, at most `size` of them."""
+    batch: list[Picture] = []
+    for picture in pictures:
+        if batch and (
+            len(batch) == size
+            or picture.image.shape != batch[0].image.shape
+            or picture.label.shape != batch[0].label.shape
+        ):
+            yield batch
+            batch = []
+        batch.append(picture)
+    if batch:
+        yield batch

@@ -1,0 +1,1 @@
+"""Training a segmenter on real photographs."""

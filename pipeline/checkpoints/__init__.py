@@ -1,0 +1,1 @@
+"""Checkpoint files: ours, and the public ones that are imported."""

@@ -1,0 +1,128 @@
+"""Checkpoints: one safetensors file with the generator's weights and, in its metadata, the whole recipe."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+from pipeline.config import Recipe, parse_recipe
+from pipeline.data.safetensors_file import write_tensors
+from pipeline.errors import InputError
+from pipeline.networks.encoder import StyleEncoder
+from pipeline.networks.generator import Generator
+
+FILE_NAME = "generator.safetensors"
+"""Of the newest weights in a run directory."""
+LANDSCAPE = Path(__file__).resolve().parents[2] / "weights" / "landscape.safetensors"
+"""The generator that comes with spadework: procedural landscapes at 128x128. How it was made: `weights/README.md`."""
+_METADATA_KEY = "spadework"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A generator that is ready to use, and what it was made from."""
+
+    path: Path
+    recipe: Recipe
+    step: int
+    """Optimiser steps that the weights have seen."""
+    sha256: str
+    """Of the file: what outputs carry to say which weights made them."""
+    generator: Generator
+    encoder: StyleEncoder | None
+    """For generators with style: a photograph to its style."""
+
+
+def build_generator(recipe: Recipe) -> Generator:
+    """The generator that a recipe describes, with fresh weights from the global random state."""
+    return Generator(recipe.generator, recipe.labels, height=recipe.data.height, width=recipe.data.width)
+
+
+def build_encoder(recipe: Recipe) -> StyleEncoder | None:
+    """The style encoder that goes with it, or None where the generator takes no style, or noise only."""
+    settings = recipe.generator
+    return (
+        StyleEncoder(settings.channels, settings.style_dim) if settings.style_dim and settings.style_encoder else None
+    )
+
+
+def save_generator(
+    path: Path, generator: nn.Module, recipe: Recipe, *, step: int, encoder: nn.Module | None = None
+) -> None:
+    """Write a checkpoint atomically."""
+    tensors = {f"generator.{key}": value for key, value in generator.state_dict().items()}
+    if encoder is not None:
+        tensors |= {f"encoder.{key}": value for key, value in encoder.state_dict().items()}
+    metadata = {_METADATA_KEY: json.dumps({"step": step, "recipe": recipe.model_dump(mode="json")})}
+    write_tensors(path, tensors, metadata)
+
+
+def halve(source: Path, target: Path) -> None:
+    """Write a checkpoint in half the bytes: matrices and kernels in float16, the rest and the recipe as they are.
+
+    Loading brings everything back to float32.
+    """
+    source = find_checkpoint(source)
+    recipe, step, tensors = _read(source)
+    metadata = {_METADATA_KEY: json.dumps({"step": step, "recipe": recipe.model_dump(mode="json")})}
+    write_tensors(target, {key: value.half() if value.dim() > 1 else value for key, value in tensors.items()}, metadata)
+
+
+def find_checkpoint(path: Path) -> Path:
+    """The weights file that `path` means: itself, or the newest in a run directory. `InputError` if there is none."""
+    if path.is_file():
+        return path
+    if not path.exists():
+        raise InputError(f"checkpoint {path} does not exist; give a .safetensors file or a run directory of `train`")
+    if (path / FILE_NAME).is_file():
+        return path / FILE_NAME
+    raise InputError(f"run directory {path} has no {FILE_NAME} yet; `train` writes it with the first checkpoint")
+
+
+def load_checkpoint(path: Path, *, device: torch.device | str = "cpu") -> Checkpoint:
+    """Load a weights file or the newest of a run directory; networks come in evaluation mode, on `device`.
+
+    Raises `InputError` where the file is missing, is not a checkpoint of ours, or does not fit its own recipe.
+    """
+    path = find_checkpoint(path)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    recipe, step, tensors = _read(path)
+    generator, encoder = build_generator(recipe), build_encoder(recipe)
+    _fill(generator, "generator.", tensors, path)
+    if encoder is not None and any(key.startswith("encoder.") for key in tensors):
+        _fill(encoder, "encoder.", tensors, path)
+        encoder = encoder.eval().to(device)
+    else:
+        encoder = None
+    return Checkpoint(path, recipe, step, sha256, generator.eval().to(device), encoder)
+
+
+def _read(path: Path) -> tuple[Recipe, int, dict[str, torch.Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = (file.metadata() or {}).get(_METADATA_KEY)
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (it is no mapping)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"checkpoint {path} is not a readable safetensors file: {error}") from None
+    if metadata is None:
+        raise InputError(
+            f"checkpoint {path} carries no recipe, so it is not one of ours; "
+            "public SPADE weights are converted with `spadework import-weights`"
+        )
+    fields = json.loads(metadata)
+    return parse_recipe(fields["recipe"], source=f"recipe in {path}"), fields["step"], tensors
+
+
+def _fill(network: nn.Module, prefix: str, tensors: dict[str, torch.Tensor], path: Path) -> None:
+    state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"checkpoint {path} does not fit the recipe that it carries: {reason[:400]}") from None

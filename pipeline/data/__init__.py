@@ -1,0 +1,1 @@
+"""The Parquet format: pictures, records, shards and where they are stored."""

@@ -1,0 +1,317 @@
+"""Parquet files of label maps and photographs: reading, checking, decoding and atomic writing.
+
+Columns: `id` (unique string), `label`, and where there are any `instance` and `image`. Pictures are encoded
+bytes, either raw or in the struct `{bytes, path}` of Hugging Face `datasets`; both are read, the struct is
+written. The file's key-value metadata `spadework` (JSON) holds the label space and the preprocessing, and
+`huggingface` the features, so that `datasets.load_dataset("parquet", data_files=...)` shows pictures.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from pipeline.data.images import Palette, Resample, decode_image, decode_label, encode_png, resize_ids, resize_image
+from pipeline.data.schema import METADATA_KEY, PICTURE, RECORD_FIELDS, DatasetInfo, Record
+from pipeline.errors import InputError
+
+__all__ = [
+    "PICTURE",
+    "RECORD_FIELDS",
+    "DatasetInfo",
+    "Record",
+    "RecordWriter",
+    "check_columns",
+    "check_dataset",
+    "check_sizes",
+    "count_rows",
+    "decode_image",
+    "decode_label",
+    "decode_record",
+    "encode_png",
+    "iter_rows",
+    "parquet_files",
+    "picture_bytes",
+    "read_info",
+    "resize_record",
+]
+
+
+def parquet_files(path: Path) -> list[Path]:
+    """A Parquet file, or the `*.parquet` files of a folder in order of name, hidden and `_` names left out."""
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path} does not exist; give a Parquet file or a folder of them (the verb prepare makes one)")
+    if path.is_file():
+        return [path]
+    files = sorted(file for file in path.glob("*.parquet") if not file.name.startswith((".", "_")))
+    if not files:
+        raise InputError(f"folder {path} has no .parquet files; the verb prepare makes them")
+    return files
+
+
+def read_info(path: Path) -> DatasetInfo:
+    """The label space and preprocessing of a file, or of a folder whose files must agree on the label space."""
+    found: tuple[Path, DatasetInfo] | None = None
+    for file in parquet_files(path):
+        info = _info_of(file)
+        if found and info.space != found[1].space:
+            raise InputError(f"{file} has other classes than {found[0]}; keep data sets in separate folders")
+        found = found or (file, info)
+    assert found
+    return found[1]
+
+
+def _info_of(file: Path) -> DatasetInfo:
+    with _open(file) as parquet:
+        metadata = parquet.schema_arrow.metadata or {}
+    if METADATA_KEY not in metadata:
+        raise InputError(f"{file} has no 'spadework' metadata (class names, palette); make it with the verb prepare")
+    try:
+        return DatasetInfo.from_json(metadata[METADATA_KEY])
+    except ValidationError as error:
+        reason = "; ".join(problem["msg"] for problem in error.errors())
+    except (ValueError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())
+    raise InputError(f"{file} has unusable 'spadework' metadata ({reason}); make it again with the verb prepare")
+
+
+def check_columns(path: Path, required: Sequence[str]) -> None:
+    """Refuse a file that lacks one of the `required` columns, or holds something else there than records do."""
+    for file in parquet_files(path):
+        with _open(file) as parquet:
+            schema = parquet.schema_arrow
+        missing = [name for name in required if name not in schema.names]
+        if missing:
+            columns = f"column{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
+            raise InputError(f"{file} lacks the {columns}; it has {', '.join(schema.names) or 'none at all'}")
+        for name in required:
+            kind = schema.field(name).type
+            if name == "id" and not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+                raise InputError(f"column id of {file} is {kind}; ids must be strings")
+            if name in ("label", "instance", "image") and not _holds_pictures(kind):
+                raise InputError(f"column {name} of {file} is {kind}; it must be binary, or a struct of bytes and path")
+
+
+def _holds_pictures(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        return kind.get_field_index("bytes") >= 0 and _holds_pictures(kind.field("bytes").type)
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+
+def check_dataset(path: Path, required: Sequence[str] = ("id", "label")) -> DatasetInfo:
+    """Everything about a data set that can be checked without decoding pictures; call it before hours of work.
+
+    Raises `InputError` for a missing file, one that is not Parquet, missing columns or metadata, no rows, and
+    ids that are null or repeat.
+    """
+    check_columns(path, required)
+    info = read_info(path)
+    if count_rows(path) == 0:
+        raise InputError(f"{path} has no records; check what prepare reported as skipped")
+    seen: set[str] = set()
+    for row in iter_rows(path, columns=["id"], batch_rows=4096):
+        if row["id"] is None:
+            raise InputError(f"{path} has a record without an id; give every record a string")
+        if row["id"] in seen:
+            raise InputError(f"{path} has the id '{row['id']}' twice; ids must be unique")
+        seen.add(row["id"])
+    return info
+
+
+def count_rows(path: Path) -> int:
+    """How many records a file, or all files of a folder, have (read from the footers)."""
+    total = 0
+    for file in parquet_files(path):
+        with _open(file) as parquet:
+            total += parquet.metadata.num_rows
+    return total
+
+
+def iter_rows(path: Path, columns: Sequence[str] | None = None, batch_rows: int = 64) -> Iterator[dict[str, Any]]:
+    """The rows as stored, pictures still encoded, `batch_rows` in memory at a time.
+
+    `columns` limits what is read; those that a file does not have come as None (see `check_columns`).
+    """
+    for file in parquet_files(path):
+        with _open(file) as parquet:
+            names = None if columns is None else [name for name in columns if name in parquet.schema_arrow.names]
+            absent = dict.fromkeys(name for name in columns or () if name not in (names or ()))
+            try:
+                for batch in parquet.iter_batches(batch_size=batch_rows, columns=names):
+                    for row in batch.to_pylist():
+                        yield {**row, **absent}
+            except (pa.ArrowException, OSError) as error:
+                raise InputError(f"{file} is damaged ({_first_line(error)}); make or copy it again") from None
+
+
+def picture_bytes(value: bytes | Mapping[str, Any] | None) -> bytes | None:
+    """The encoded picture of a cell, be it raw bytes or a `{bytes, path}` struct; None for a null."""
+    if isinstance(value, Mapping):
+        if value.get("bytes") is None and value.get("path"):
+            raise InputError(f"is only a path, {value['path']}; put the bytes of the picture into the file")
+        return value.get("bytes")
+    return value
+
+
+def decode_record(row: Mapping[str, Any], *, need_image: bool = False, palette: Palette | None = None) -> Record:
+    """A row (as `iter_rows` gives it) to arrays; the photograph is decoded only if `need_image`.
+
+    Raises `InputError`, which names the record and the column, for pictures that are missing, broken, of a wrong
+    mode, or of another size than the label map. `palette` is for RGB label maps.
+    """
+    name = row["id"]
+    label = _decode_cell(row, "label", lambda data: decode_label(data, palette))
+    if label is None:
+        raise InputError(f"record '{name}' has no label map; leave such records out")
+    instance = _decode_cell(row, "instance", decode_label)
+    image = _decode_cell(row, "image", decode_image) if need_image else None
+    if need_image and image is None:
+        raise InputError(f"record '{name}' has no photograph; this work needs one in column image")
+    record = Record(name, label, instance, image)
+    check_sizes(record)
+    return record
+
+
+def check_sizes(record: Record) -> None:
+    """Refuse a record whose instance map or photograph is not as large as its label map."""
+    height, width = record.label.shape
+    for column, array in (("instance map", record.instance), ("photograph", record.image)):
+        if array is not None and array.shape[:2] != (height, width):
+            sizes = f"{array.shape[1]}x{array.shape[0]} but its label map {width}x{height}"
+            raise InputError(f"record '{record.id}': the {column} is {sizes}; make them the same size")
+
+
+def _decode_cell(row: Mapping[str, Any], column: str, decode: Any) -> np.ndarray | None:
+    try:
+        data = picture_bytes(row.get(column))
+        return None if data is None else decode(data)
+    except InputError as error:
+        raise InputError(f"record '{row['id']}': {column} {error}") from None
+
+
+def resize_record(record: Record, height: int, width: int, *, resample: Resample = "lanczos") -> Record:
+    """The record at another size: ids by nearest neighbour, the photograph with antialiasing."""
+    return replace(
+        record,
+        label=resize_ids(record.label, height, width),
+        instance=None if record.instance is None else resize_ids(record.instance, height, width),
+        image=None if record.image is None else resize_image(record.image, height, width, resample=resample),
+    )
+
+
+class RecordWriter:
+    """Writes one Parquet file row by row; it appears under its name only when it is whole.
+
+    A context manager: an exception inside it removes what was written. The same rows give the same bytes.
+    `fields` are the columns; pictures (columns of type `PICTURE`) may be given as encoded bytes, as an array,
+    which is encoded as PNG, or as a `{bytes, path}` mapping. Fields missing from a row are written as null.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        info: DatasetInfo,
+        fields: Sequence[pa.Field] = RECORD_FIELDS,
+        *,
+        key: Sequence[str] = ("id",),
+        row_group_rows: int = 64,
+    ) -> None:
+        """`key` names the columns whose values together must be unique."""
+        self.path = Path(path)
+        self.rows = 0
+        self._schema = pa.schema(list(fields), metadata=_metadata(info, fields))
+        self._pictures = {column.name for column in fields if column.type == PICTURE}
+        self._key = tuple(key)
+        self._seen: set[tuple[Any, ...]] = set()
+        self._row_group_rows = row_group_rows
+        self._buffer: list[dict[str, Any]] = []
+        self._temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
+        self._writer: pq.ParquetWriter | None = None
+
+    def __enter__(self) -> RecordWriter:
+        self._made_folder = not self.path.parent.exists()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        # Pictures are compressed already, and statistics over them would only copy them into the footer.
+        plain = [column.name for column in self._schema if column.name not in self._pictures]
+        self._writer = pq.ParquetWriter(
+            self._temporary, self._schema, compression="none", use_dictionary=plain, write_statistics=plain
+        )
+        return self
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Add a row; `InputError` if its key was there before or a column is not one of `fields`."""
+        assert self._writer is not None, "use RecordWriter in a with statement"
+        assert set(row) <= set(self._schema.names), f"unknown columns {set(row) - set(self._schema.names)}"
+        key = tuple(row[name] for name in self._key)
+        assert None not in key, "a record without an id"
+        if key in self._seen:
+            raise InputError(f"{self._key[0]} '{key[0]}' comes twice in {self.path}; ids must be unique")
+        self._seen.add(key)
+        self._buffer.append({name: self._cell(name, row.get(name)) for name in self._schema.names})
+        self.rows += 1
+        if len(self._buffer) == self._row_group_rows:
+            self._flush()
+
+    def _cell(self, name: str, value: Any) -> Any:
+        if name not in self._pictures or value is None or isinstance(value, Mapping):
+            return value
+        return {"bytes": encode_png(value) if isinstance(value, np.ndarray) else value, "path": None}
+
+    def _flush(self) -> None:
+        assert self._writer is not None
+        if self._buffer:
+            self._writer.write_batch(pa.RecordBatch.from_pylist(self._buffer, schema=self._schema))
+            self._buffer = []
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._writer is not None
+        try:
+            if kind is None:
+                self._flush()
+            self._writer.close()
+            if kind is None:
+                self._temporary.replace(self.path)
+        finally:
+            self._temporary.unlink(missing_ok=True)
+            if self._made_folder and not any(self.path.parent.iterdir()):
+                self.path.parent.rmdir()
+
+
+def _metadata(info: DatasetInfo, fields: Sequence[pa.Field]) -> dict[bytes, bytes]:
+    """The two key-value entries: ours, and the features that Hugging Face `datasets` reads."""
+    features: dict[str, dict[str, str]] = {}
+    for column in fields:
+        dtype = str(column.type)
+        features[column.name] = {"_type": "Image"} if column.type == PICTURE else {"dtype": dtype, "_type": "Value"}
+    return {
+        METADATA_KEY: info.to_json().encode(),
+        b"huggingface": json.dumps({"info": {"features": features}}).encode(),
+    }
+
+
+def _open(file: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(file)
+    except FileNotFoundError:
+        raise InputError(f"{file} does not exist") from None
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(
+            f"{file} is not a readable Parquet file ({_first_line(error)}); make or copy it again"
+        ) from None
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).split("\n")[0].rstrip(". ")

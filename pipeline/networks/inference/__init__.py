@@ -1,0 +1,1 @@
+"""Generators folded for inference, fast on CPUs."""

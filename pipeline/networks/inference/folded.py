@@ -1,0 +1,264 @@
+"""The generator for inference: everything that does not depend on the label map is computed beforehand, in float32.
+
+Spectral norm goes into the convolutions; the "1 +" of SPADE and, for batch statistics, the mean and variance too, go
+into the weights that gamma and beta come from:
+
+    scale = (1 + gamma) / sigma,    shift = beta - mean * scale,    out = leaky_relu(x * scale + shift)
+
+so that a SPADE layer is one look-up and one fused multiply-add. Only then are the weights cast.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+from functools import cached_property
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from pipeline.networks.generator import Generator, doubled_before, first_map, with_style
+from pipeline.networks.inference.onednn import PackedConvolution, matrix_product
+from pipeline.networks.inference.winograd import WinogradConvolution, frozen_convolution
+from pipeline.networks.label_input import Semantics
+from pipeline.networks.patterns.modulation import look_up, map_to_pixels, modulate_pixels, repeated
+from pipeline.networks.patterns.patterns import Patterns
+from pipeline.networks.spade import SLOPE, SPADE, SPADEBlock, code_table, pattern_table, tap_products
+from pipeline.networks.spectral import fold_spectral_norm
+
+
+class FoldedGenerator(nn.Module):
+    """A generator frozen for inference, in one precision. Equal to `Generator` in evaluation mode up to rounding.
+
+    It owns its scratch memory, so one pass runs at a time: threads wait for each other.
+    """
+
+    def __init__(self, generator: Generator, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.settings, self.space, self.size = generator.settings, generator.space, generator.size
+        self.dtype = dtype
+        frozen = fold_spectral_norm(copy.deepcopy(generator).eval())
+        height, width = (length // 2**self.settings.doublings for length in self.size)
+        blocks = []
+        for block, doubled in zip(frozen.blocks, doubled_before(self.settings), strict=True):
+            height, width = (2 * height, 2 * width) if doubled else (height, width)
+            blocks.append(FoldedBlock(cast(SPADEBlock, block), doubled, (height, width)))
+        self.blocks = nn.ModuleList(blocks)
+        self.to_rgb = PackedConvolution(frozen.to_rgb.weight, frozen.to_rgb.bias, self.size)
+        self.first = frozen.first
+        self.requires_grad_(False).to(dtype=dtype)
+        self._scratch = Scratch(dtype, next(self.parameters()).device)
+        self._lock = threading.Lock()
+
+    @torch.inference_mode()
+    def forward(self, codes: torch.Tensor | Semantics, z: torch.Tensor | None = None) -> torch.Tensor:
+        """As `Generator.forward`; pictures are float32 `[N, 3, H, W]`.
+
+        Given a `Semantics` that was here before, gamma and beta are not computed again: more samples of a label map
+        are cheaper than the first, except where the style enters everywhere.
+        """
+        semantics = with_style(codes if isinstance(codes, Semantics) else self.semantics(codes), z, self.settings)
+        with self._lock:
+            x = first_map(
+                self.first,
+                semantics,
+                None if z is None else z.to(self.dtype),
+                settings=self.settings,
+                size=self.size,
+                table=self._first_codes,
+            )
+            x = x.contiguous(memory_format=torch.channels_last)
+            for block in self.blocks:
+                x = block(x, semantics, self._scratch)
+            return torch.tanh(self.to_rgb(F.leaky_relu_(x, SLOPE)).float())
+
+    @cached_property
+    def _first_codes(self) -> torch.Tensor | None:
+        if not isinstance(self.first, nn.Conv2d) or self.settings.style_channels:
+            return None
+        return code_table(self.first.weight, self.space).contiguous()
+
+    def semantics(self, codes: torch.Tensor) -> Semantics:
+        """As `Generator.semantics`."""
+        return Semantics(codes, self.space, self.settings.modulation, self.settings.doublings)
+
+
+class FoldedBlock(nn.Module):
+    """A residual block, and the doubling before it: the doubled map is never written, only read where it is used."""
+
+    def __init__(self, block: SPADEBlock, doubled: bool, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.factor = 2 if doubled else 1
+        self.norm_0 = FoldedSPADE(block.norm_0, size)
+        self.conv_0 = frozen_convolution(block.conv_0.weight, block.conv_0.bias, size)
+        self.norm_1 = FoldedSPADE(block.norm_1, size)
+        self.conv_1 = frozen_convolution(block.conv_1.weight, block.conv_1.bias, size)
+        self.learned_shortcut = block.learned_shortcut
+        if self.learned_shortcut:
+            self.shortcut = FoldedShortcut(block.norm_shortcut, block.conv_shortcut.weight, size)
+
+    def forward(self, x: torch.Tensor, semantics: Semantics, scratch: Scratch) -> torch.Tensor:
+        """`x` `[N, inputs, H, W]`, before the doubling if there is one, to `[N, outputs, H or 2H, W or 2W]`."""
+        batch, channels, height, width = x.shape
+        wide = scratch.take((batch, channels, self.factor * height, self.factor * width))
+        y = self.conv_0(self.norm_0(x, semantics, out=wide))
+        y = self.conv_1(self.norm_1(y, semantics, out=y))
+        if self.learned_shortcut:
+            return self.shortcut(x, semantics, scratch=wide, onto=y)
+        small, cells = laid_over(x, y)
+        cells += small
+        return y
+
+
+class FoldedSPADE(nn.Module):
+    """A SPADE layer."""
+
+    def __init__(self, layer: SPADE, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.table = FoldedTable(layer, size)
+        self.instance = isinstance(layer.norm, nn.InstanceNorm2d)
+
+    def forward(self, x: torch.Tensor, semantics: Semantics, *, out: torch.Tensor) -> torch.Tensor:
+        """`x` `[N, C, H, W]`, doubled if `out` is of twice the size, into `out`, with the activation.
+
+        Without doubling, `out` may be `x` itself.
+        """
+        (table,), rows = self.table(semantics, out)
+        pixels, cells = laid_over(F.instance_norm(x) if self.instance else x, out)
+        modulate_pixels(pixels, table, rows, SLOPE, out=cells)
+        return out
+
+
+class FoldedShortcut(nn.Module):
+    """A SPADE layer and the 1x1 convolution after it, with no activation between: it goes into the shifts.
+
+        W (x * scale + shift) = W (x * scale) + W shift
+
+    `W shift` has as many channels as the block's output, half of its input: fewer products and look-ups.
+    """
+
+    def __init__(self, layer: SPADE, weight: torch.Tensor, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.table = FoldedTable(layer, size, projection=weight.flatten(1))
+        self.instance = isinstance(layer.norm, nn.InstanceNorm2d)
+        self.convolution = PackedConvolution(weight, None, size)
+
+    def forward(
+        self, x: torch.Tensor, semantics: Semantics, *, scratch: torch.Tensor, onto: torch.Tensor
+    ) -> torch.Tensor:
+        """Add the shortcut of `x` `[N, inputs, h, w]` to `onto` `[N, outputs, H, W]`; `scratch` `[N, inputs, H, W]`."""
+        (scale, shift), rows = self.table(semantics, scratch)
+        pixels, cells = laid_over(F.instance_norm(x) if self.instance else x, scratch)
+        for part, found in look_up(scale, rows, cells.shape[:-1]):
+            torch.mul(pixels[part], found, out=cells[part])
+        shortcut, out = map_to_pixels(self.convolution(scratch)), map_to_pixels(onto)
+        for part, found in look_up(shift, rows, out.shape[:-1]):
+            out[part].add_(shortcut[part]).add_(found)
+        return onto
+
+
+def laid_over(small: torch.Tensor, big: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Views of a channels-last map `[N, C, H, W]` and of one that is f times its size, whose pixels broadcast:
+    `[N*H, 1, W, 1, C]` and `[N*H, f, W, f, C]`.
+    """
+    batch, channels, height, width = small.shape
+    factor = big.shape[2] // height
+    lines = batch * height
+    return (
+        small.permute(0, 2, 3, 1).reshape(lines, 1, width, 1, channels),
+        big.permute(0, 2, 3, 1).view(lines, factor, width, factor, channels),
+    )
+
+
+class FoldedTable(nn.Module):
+    """The convolutions behind a SPADE layer's gamma and beta, its statistics folded into them.
+
+    With a `projection` `[outputs, C]`, that is applied to the shifts, and the two come apart.
+    """
+
+    def __init__(self, layer: SPADE, size: tuple[int, int], projection: torch.Tensor | None = None) -> None:
+        super().__init__()
+        self.kernel_size = layer.kernel_size
+        self.space = layer.space
+        self.size = size
+        gamma, beta = layer.gamma, layer.beta
+        assert gamma.bias is not None and beta.bias is not None and layer.shared.bias is not None
+        scale_weight, scale_bias = gamma.weight.double(), gamma.bias.double() + 1
+        shift_weight, shift_bias = beta.weight.double(), beta.bias.double()
+        if not isinstance(layer.norm, nn.InstanceNorm2d):
+            norm = cast(nn.BatchNorm2d, layer.norm)
+            assert norm.running_mean is not None and norm.running_var is not None
+            mean, rate = norm.running_mean.double(), torch.rsqrt(norm.running_var.double() + norm.eps)
+            scale_weight, scale_bias = scale_weight * rate.view(-1, 1, 1, 1), scale_bias * rate
+            shift_weight = shift_weight - mean.view(-1, 1, 1, 1) * scale_weight
+            shift_bias = shift_bias - mean * scale_bias
+        self.parts = [2 * len(scale_bias)]
+        if projection is not None:
+            shift_weight = torch.einsum("oc,chij->ohij", projection.double(), shift_weight)
+            shift_bias = projection.double() @ shift_bias
+            self.parts = [len(scale_bias), len(shift_bias)]
+        dtype = gamma.weight.dtype
+        self.shared_weight = nn.Parameter(layer.shared.weight.detach().clone())  # [hidden, channels, k, k]
+        self.shared_bias = nn.Parameter(layer.shared.bias.detach().clone())
+        self.codes = nn.Parameter(code_table(self.shared_weight, layer.space).contiguous())
+        self.weight = nn.Parameter(torch.cat([scale_weight, shift_weight]).to(dtype))  # [C + C, hidden, k, k]
+        self.bias = nn.Parameter(torch.cat([scale_bias, shift_bias]).to(dtype))
+
+    def forward(self, semantics: Semantics, out: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor | None]:
+        """For the pixels of `out` `[N, C, H, W]`: `[scale | shift]` in one table `[U, 2C]` or, with a projection, two,
+        and the row that each pixel takes; None: they are in the order of the pixels.
+
+        What depends on the label map alone is computed once for it.
+        """
+        batch, _, height, width = out.shape
+        patterns = semantics.patterns_at(height, width, self.kernel_size)
+        if patterns is not None:
+            tables = semantics.remember(self, lambda: self._apart(self._pattern(patterns, semantics.styles)))
+            return tables, repeated(patterns.rows.flatten(), batch, len(semantics.codes))
+        one_hot = semantics.one_hot_at
+        tables = semantics.remember(self, lambda: self._apart(self._dense(one_hot(height, width, out.dtype))))
+        if batch == len(semantics.codes):
+            return tables, None
+        return tables, repeated(torch.arange(len(tables[0]), device=out.device), batch, len(semantics.codes))
+
+    def _apart(self, table: torch.Tensor) -> list[torch.Tensor]:
+        return [part.contiguous() for part in table.split(self.parts, dim=1)]
+
+    def _pattern(self, patterns: Patterns, styles: torch.Tensor | None) -> torch.Tensor:
+        """`[scale | shift]` for each distinct window: `[U, C + C]`."""
+        codes = self.codes if styles is None else code_table(self.shared_weight, self.space, styles)
+        return pattern_table(
+            patterns, codes, self.shared_bias, lambda hidden: matrix_product(hidden, self._taps), self.bias
+        )
+
+    def _dense(self, one_hot: torch.Tensor) -> torch.Tensor:
+        """`[scale | shift]` at every pixel: `[N*H*W, 2C]`."""
+        hidden = F.relu_(F.conv2d(one_hot, self.shared_weight, self.shared_bias, padding=self.kernel_size // 2))
+        return map_to_pixels(self._convolution(hidden))
+
+    # Either form of the weights is made when it is first needed: most layers only ever need one.
+
+    @cached_property
+    def _taps(self) -> torch.Tensor:
+        return tap_products(self.weight).contiguous()  # [k*k*2C, hidden]
+
+    @cached_property
+    def _convolution(self) -> PackedConvolution | WinogradConvolution:
+        return frozen_convolution(self.weight, self.bias, self.size)
+
+
+class Scratch:
+    """Memory for the widest feature maps, kept between passes: fresh pages cost more than the work done in them."""
+
+    def __init__(self, dtype: torch.dtype, device: torch.device) -> None:
+        self._memory = torch.empty(0, dtype=dtype, device=device)
+
+    def take(self, shape: tuple[int, int, int, int]) -> torch.Tensor:
+        """A feature map `[N, C, H, W]` in channels-last memory, undefined, and valid until the next one is taken."""
+        batch, channels, height, width = shape
+        numbers = batch * channels * height * width
+        if numbers > len(self._memory):
+            self._memory = self._memory.new_empty(numbers)
+        return self._memory[:numbers].view(batch, height, width, channels).permute(0, 3, 1, 2)

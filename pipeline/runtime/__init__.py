@@ -1,0 +1,1 @@
+"""What the processes of a job share: seeds, memory, Ray, stages of threads."""

@@ -1,0 +1,160 @@
+"""[Ray] The one place that starts a local Ray or joins a running cluster, quietly and without known traps."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryFile
+
+log = logging.getLogger(__name__)
+
+ENVIRONMENT = {
+    "RAY_AUTH_MODE": "disabled",  # A local instance listens on this machine only; a token file under $HOME is no use.
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",  # We draw our own.
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # The behaviour that Ray announces as its future default, unwarned.
+    "RAY_DEDUP_LOGS": "0",
+    # Ray Data's actor pools make the core log an error that is none, on the terminal, at every start.
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+}
+"""Set where the user has not set them; Ray reads them at import."""
+
+CLUSTERS_OWN = ("RAY_AUTH_MODE", "RAY_BACKEND_LOG_LEVEL")
+"""Of those, what a running cluster decides for itself."""
+
+STARTS = 3
+"""Ray gives its own start 30 seconds, which a busy machine may need more than once."""
+
+NO_PROGRESS_SECONDS = 120
+"""A Ray Data job that stands still for so long is a deadlock of logical resources (Ray's default: 30 minutes)."""
+
+
+def prepare_environment() -> None:
+    """Set Ray's environment variables; called by `ensure_ray`, and before any other import of ray."""
+    joins = "RAY_ADDRESS" in os.environ
+    for name, value in ENVIRONMENT.items():
+        if not (joins and name in CLUSTERS_OWN):
+            os.environ.setdefault(name, value)
+    # A worker that starts unpickles our classes before it knows the driver's sys.path; a checkout that is not
+    # installed is found through this.
+    root = str(Path(__file__).resolve().parents[2])
+    paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    if root not in paths:
+        os.environ["PYTHONPATH"] = os.pathsep.join([*paths, root])
+
+
+def ensure_ray(*, num_cpus: int | None = None) -> bool:
+    """Connect to Ray unless that is done already; True if this call did it (and so should shut it down).
+
+    With `RAY_ADDRESS` set, joins that cluster. Otherwise starts an instance on this machine with at least four
+    logical CPUs: they are bookkeeping, and with as many as cores a pool of actors can wait for one another forever.
+    """
+    prepare_environment()
+    import ray
+
+    if ray.is_initialized():
+        return False
+    for name in ("ray", "ray.data", "ray.train", "ray.tune"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    if "RAY_ADDRESS" in os.environ:
+        ray.init(logging_level=logging.ERROR, log_to_driver=False)
+    else:
+        _start(num_cpus or max(4, os.cpu_count() or 1))
+    configure_data()
+    return True
+
+
+def _start(num_cpus: int) -> None:
+    """Start an instance on this machine, again if it was too slow."""
+    import ray
+
+    for start in range(1, STARTS + 1):
+        try:
+            with _stderr_after_errors_only():
+                ray.init(
+                    address="local",
+                    num_cpus=num_cpus,
+                    include_dashboard=False,
+                    logging_level=logging.ERROR,
+                    log_to_driver=False,
+                )
+            return
+        except Exception as error:  # Ray raises no class of its own here.
+            ray.shutdown()
+            if start == STARTS or "timed out" not in str(error):
+                raise
+            log.warning("Ray did not start within its time on this busy machine; trying again")
+
+
+@contextmanager
+def _stderr_after_errors_only() -> Iterator[None]:
+    """Hold back what is written to the error stream, by Ray's core too, and let it out only after an exception."""
+    sys.stderr.flush()
+    stream = os.dup(2)
+    try:
+        with TemporaryFile() as held:
+            os.dup2(held.fileno(), 2)
+            try:
+                yield
+            except BaseException:
+                held.seek(0)
+                os.write(stream, held.read())
+                raise
+            finally:
+                os.dup2(stream, 2)
+    finally:
+        os.close(stream)
+
+
+def configure_data() -> None:
+    """Settings of Ray Data: the plain Parquet reader, and an early end of a job that stands still."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Ray's own defaults set deprecated fields.
+        from ray.data import DataContext
+
+        context = DataContext.get_current()
+    # The new data source starts dozens of footer readers (10 to 31 s for 3 MB) and ignores the number of blocks.
+    for name, value in {
+        "use_datasource_v2": False,
+        "execution_no_progress_timeout_s": NO_PROGRESS_SECONDS,
+        "enable_progress_bars": False,
+    }.items():
+        if hasattr(context, name):
+            setattr(context, name, value)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+
+
+@contextmanager
+def ray_session(*, num_cpus: int | None = None) -> Iterator[None]:
+    """Ray for the length of a `with` block: joined if it runs already, else started and shut down again.
+
+    After a block that ended well, the folder of logs that a local instance leaves in the temporary directory is
+    removed; after an error it stays, for whoever looks for the reason.
+    """
+    started = ensure_ray(num_cpus=num_cpus)
+    logs = _logs_folder() if started and "RAY_ADDRESS" not in os.environ else None
+    failed = True
+    try:
+        yield
+        failed = False
+    finally:
+        if started:
+            import ray
+
+            ray.shutdown()
+            if logs and not failed:
+                shutil.rmtree(logs, ignore_errors=True)
+
+
+def _logs_folder() -> Path | None:
+    """The folder in the temporary directory that belongs to the local instance just started."""
+    import ray
+
+    node = getattr(ray._private.worker, "_global_node", None)
+    return Path(node.get_session_dir_path()) if node else None

@@ -1,0 +1,1 @@
+"""Label maps to images, exactly once."""

@@ -1,0 +1,139 @@
+"""[Ray] A pool of actors that work through shards, and how many of them a machine or cluster carries."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Generator, Iterator, Sequence
+from typing import Any
+
+from pipeline.data.shards import Shard
+from pipeline.errors import InputError
+from pipeline.runtime.ray_session import ray_session
+from pipeline.synthesis.worker import Report, ShardWorker, TooManyRejects, WorkOrder
+
+STANDSTILL_SECONDS = 900
+"""Workers report every few images; without any report for so long, the job is dead. Loading may take minutes."""
+
+
+def run_in_pool(
+    order: WorkOrder, shards: Sequence[Shard], workers: int, *, gpus_per_actor: float = 1.0
+) -> Generator[Report, None, None]:
+    """The shards through a pool of actors; reports come as they are made. `InputError` of a worker ends it."""
+    with ray_session(num_cpus=max(4, workers + 2)):
+        import ray
+        from ray.data import ActorPoolStrategy, DataContext
+
+        context = DataContext.get_current()
+        saved = context.target_max_block_size, context.target_min_block_size, context.execution_no_progress_timeout_s
+        # Every report becomes a block of its own, so that it arrives at once and not with the end of its shard.
+        context.target_max_block_size = context.target_min_block_size = 1
+        context.execution_no_progress_timeout_s = STANDSTILL_SECONDS
+        try:
+            shard_items = ray.data.from_items(
+                [{"shard": pickle.dumps(shard)} for shard in shards], override_num_blocks=len(shards)
+            )
+            messages = shard_items.map_batches(
+                _Actor,
+                fn_constructor_args=(order,),
+                batch_size=1,
+                batch_format="pyarrow",
+                # One shard ahead: without it an actor idles for a quarter of a second at the end of each.
+                compute=ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=2),
+                num_cpus=_logical_cpus(order, workers),
+                num_gpus=gpus_per_actor if order.device.startswith("cuda") else 0,
+            )
+            for row in messages.iter_rows():
+                message = pickle.loads(row["message"])
+                if isinstance(message, InputError):
+                    raise message
+                yield message
+        finally:
+            context.target_max_block_size, context.target_min_block_size = saved[:2]
+            context.execution_no_progress_timeout_s = saved[2]
+
+
+def run_here(order: WorkOrder, shards: Sequence[Shard]) -> Generator[Report, None, None]:
+    """The shards one after another in this process, without Ray."""
+    import torch
+
+    threads = torch.get_num_threads()
+    try:
+        worker = ShardWorker(order)
+        for shard in shards:
+            yield from worker.run(shard)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def pool_size(device: str, *, threads: int, gpus_per_actor: float) -> int:
+    """As many actors as the GPUs, or the cores, carry."""
+    if device.startswith("cuda"):
+        return max(1, int(_count_gpus() / gpus_per_actor))
+    if joins_cluster():
+        with ray_session():
+            import ray
+
+            return max(1, int(ray.cluster_resources().get("CPU", 1) / threads))
+    return max(1, len(os.sched_getaffinity(0)) // threads)
+
+
+def choose_device(actors: int | None) -> str:
+    """`cuda` where the workers will find a GPU, else `cpu`."""
+    if actors != 0 and joins_cluster():
+        return "cuda" if _count_gpus() else "cpu"
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def codec_threads(device: str, gpus_per_actor: float) -> int:
+    """Decoders, and encoders, of an actor: a GPU paints faster than two threads compress."""
+    if not device.startswith("cuda"):
+        return 2
+    import torch
+
+    actors = max(1, torch.cuda.device_count()) / min(gpus_per_actor, 1)
+    return max(2, min(16, int((os.cpu_count() or 1) / actors)))
+
+
+def joins_cluster() -> bool:
+    """Whether a running cluster is joined, rather than an instance started on this machine."""
+    return "RAY_ADDRESS" in os.environ
+
+
+class _Actor:
+    """A shard worker as Ray Data wants one: tables in, tables out."""
+
+    def __init__(self, order: WorkOrder) -> None:
+        self._worker = ShardWorker(order)
+
+    def __call__(self, batch: Any) -> Iterator[dict[str, list[bytes]]]:
+        for shard in batch["shard"].to_pylist():
+            try:
+                for report in self._worker.run(pickle.loads(shard)):
+                    yield {"message": [pickle.dumps(report)]}
+            except TooManyRejects:
+                continue  # The driver counts the rejects reported so far, and ends the job.
+            except InputError as error:  # As a message: Ray would wrap it into pages of traceback.
+                yield {"message": [pickle.dumps(error)]}
+
+
+def _logical_cpus(order: WorkOrder, workers: int) -> float:
+    """Of each actor. On one machine they are bookkeeping, and must only leave some for Ray's own tasks."""
+    import ray
+
+    if joins_cluster():
+        return order.threads or 1
+    return min(1.0, ray.cluster_resources().get("CPU", 1) / (workers + 1))
+
+
+def _count_gpus() -> float:
+    if not joins_cluster():
+        import torch
+
+        return torch.cuda.device_count()
+    with ray_session():
+        import ray
+
+        return ray.cluster_resources().get("GPU", 0)

@@ -1,0 +1,172 @@
+"""The run of a batch job: make what is missing, count what comes, and conclude with everything around the parts."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from typing import Any
+
+from pipeline.data.shards import Plan, Shard
+from pipeline.errors import InputError
+from pipeline.synthesis.actor_pool import pool_size, run_here, run_in_pool
+from pipeline.synthesis.contact_sheet import contact_sheet
+from pipeline.synthesis.export import ExportKind, export
+from pipeline.synthesis.job_folder import JobFolder, ShardRecord
+from pipeline.synthesis.progress import JobProgress
+from pipeline.synthesis.worker import WorkOrder
+
+log = logging.getLogger(__name__)
+
+ATTEMPTS = 3
+"""Ray restarts dead actors by itself; a pool that ends with shards undone is started so often."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a job did: `summary.json`."""
+
+    output: str
+    label_maps: int
+    images: int
+    rejects: int
+    checkpoint: str
+    seed: int
+    samples: int
+    workers: int
+    images_this_run: int
+    seconds: float
+    """Of this run."""
+    first_images_seconds: float | None
+    """From the start of this run to the first report of images."""
+    images_per_second: float
+    """From the first report of images to the last one; of a job that is over by then, from the start."""
+    stage_seconds: dict[str, float]
+    """Summed over workers and threads; `wait` is painting without anything to paint."""
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A checked job, ready to run."""
+
+    plan: Plan
+    order: WorkOrder
+    description: dict[str, Any]
+    limit: int
+    actors: int | None
+    gpus_per_actor: float
+    exports: Sequence[ExportKind]
+    quiet: bool
+    started: float
+
+    def run(self) -> Summary:
+        """Make what is missing, then the manifest and everything around it, and `_SUCCESS` last."""
+        folder = JobFolder(self.order.output)
+        folder.refuse_another(self.description)
+        with folder.driver_lock() as token:
+            folder.claim(self.description)
+            try:
+                done = folder.records()
+                todo = [shard for shard in self.plan.shards if shard.name not in done]
+                with JobProgress(self.plan.rows, self.order.samples, list(done.values()), quiet=self.quiet) as progress:
+                    summary = self._make(folder, replace(self.order, token=token), todo, progress)
+            except BaseException:
+                folder.abandon()
+                raise
+        return summary
+
+    def _make(self, folder: JobFolder, order: WorkOrder, todo: list[Shard], progress: JobProgress) -> Summary:
+        workers = self._workers(len(todo)) if todo else 0
+        first: tuple[float, int] | None = None
+        if not folder.finished:
+            self._check_rejects(progress)
+        for attempt in range(ATTEMPTS):
+            if not todo:
+                break
+            if attempt:
+                log.warning("%d shards were not finished; trying them again", len(todo))
+            run = (
+                run_in_pool(order, todo, workers, gpus_per_actor=self.gpus_per_actor)
+                if workers
+                else run_here(order, todo)
+            )
+            with closing(run) as reports:
+                for report in reports:
+                    progress.update(report)
+                    self._check_rejects(progress)
+                    if first is None and report.images:
+                        first = (time.monotonic(), progress.images)
+            done = folder.records()
+            todo = [shard for shard in todo if shard.name not in done]
+        if todo:
+            raise RuntimeError(f"{len(todo)} shards did not finish in {ATTEMPTS} attempts, the first is {todo[0].name}")
+        records = [folder.records()[shard.name] for shard in self.plan.shards]
+        return self._conclude(folder, records, progress, workers, first)
+
+    def _conclude(
+        self,
+        folder: JobFolder,
+        records: list[ShardRecord],
+        progress: JobProgress,
+        workers: int,
+        first: tuple[float, int] | None,
+    ) -> Summary:
+        now = time.monotonic()
+        rate = progress.images / max(now - self.started, 1e-9)
+        if first and progress.images > first[1]:
+            rate = (progress.images - first[1]) / max(now - first[0], 1e-9)
+        summary = Summary(
+            output=str(folder.folder),
+            label_maps=self.plan.rows,
+            images=sum(record.rows for record in records),
+            rejects=sum(len(record.rejects) for record in records),
+            checkpoint=self.order.checkpoint,
+            seed=self.order.seed,
+            samples=self.order.samples,
+            workers=workers,
+            images_this_run=progress.images,
+            seconds=round(now - self.started, 3),
+            first_images_seconds=round(first[0] - self.started, 3) if first else None,
+            images_per_second=round(rate, 3),
+            stage_seconds={stage: round(seconds, 3) for stage, seconds in progress.stage_seconds.items()},
+            versions={name: version(name) for name in ("torch", "pillow", "pyarrow", "ray")},
+        )
+        if not folder.finished:
+            folder.write_manifest(records)
+            sheet = contact_sheet(folder, records, self.order.info.space)
+            if sheet is not None:
+                folder.folder.put("contact_sheet.png", sheet)
+            folder.folder.put("summary.json", (json.dumps(asdict(summary), indent=1) + "\n").encode())
+        for kind in self.exports:
+            export(
+                folder, records, kind, samples=self.order.samples, picture_format=self.order.picture_format
+            )  # fmt: skip
+        if not folder.finished:
+            folder.succeed()
+        return summary
+
+    def _check_rejects(self, progress: JobProgress) -> None:
+        rejects = list(progress.rejects.values())
+        if len(rejects) <= self.limit:
+            return
+        first = rejects[0]
+        where = f"row {first.row} of {first.source}" + (f" (id '{first.id}')" if first.id else "")
+        if self.limit:
+            raise InputError(
+                f"{len(rejects)} rows are bad, more than --max-rejects allows; the first is {where}: {first.reason}"
+            )
+        raise InputError(f"{where}: {first.reason}; or leave bad rows out with --max-rejects")
+
+    def _workers(self, shards: int) -> int:
+        """How many actors; 0: none, the work is done here."""
+        if self.actors is not None:
+            if self.actors < 0:
+                raise InputError(f"--actors is {self.actors}; give 1 or more, or 0 for no Ray at all")
+            return min(self.actors, shards)
+        size = pool_size(self.order.device, threads=self.order.threads or 1, gpus_per_actor=self.gpus_per_actor)
+        return min(size, shards)

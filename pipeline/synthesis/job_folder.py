@@ -1,0 +1,271 @@
+"""The output folder of a batch job: what makes a job the same job, which shards are done, and who may write.
+
+    images/
+      part-00000.parquet ...   the images, one part a shard
+      manifest.json            every part with its rows and checksum
+      _SUCCESS                 the manifest's checksum; written last
+      summary.json, contact_sheet.png
+      _job/job.json            what the job is; another job is refused
+      _job/shards/             a record for each finished shard, until the manifest takes their place
+      _job/rejects.parquet     rows that could not be used, and why
+
+A part counts as finished when its record is there, and the record is written after the part. Parts depend on nothing
+but the job and its input, so a shard that is done twice is the same shard.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import shutil
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from io import BufferedRandom
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.data.shards import Shard
+from pipeline.data.storage import Folder
+from pipeline.errors import InputError
+
+log = logging.getLogger(__name__)
+
+JOB, MANIFEST, SUCCESS, REJECTS = "_job/job.json", "manifest.json", "_SUCCESS", "_job/rejects.parquet"
+RECORDS = "_job/shards"
+ORPHANS_SECONDS = 90.0
+"""How long to wait for the workers of a job whose driver died; Ray ends them within seconds."""
+
+
+@dataclass(frozen=True)
+class Reject:
+    """A row that could not be used."""
+
+    id: str | None
+    source: str
+    row: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class ShardRecord:
+    """A finished shard."""
+
+    name: str
+    rows: int
+    """Images in the part; 0 if every row was rejected, and then there is no part."""
+    sha256: str
+    bytes: int
+    rejects: tuple[Reject, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """For the record's file."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> ShardRecord:
+        """What `to_json` gave."""
+        return cls(**{**fields, "rejects": tuple(Reject(**reject) for reject in fields["rejects"])})
+
+
+class JobFolder:
+    """A job's output; pickles to its location, and workers open it for themselves."""
+
+    def __init__(self, location: str | Path) -> None:
+        self.folder = Folder(location)
+
+    def refuse_another(self, description: Mapping[str, Any]) -> None:
+        """Raise `InputError` if the folder holds anything but this job, naming what differs. Writes nothing."""
+        text = self.folder.read(JOB)
+        if text is None:
+            strangers = [name for name in self.folder.names() if name.endswith(".parquet") or name == SUCCESS]
+            if strangers:
+                raise InputError(f"{self.folder} holds {strangers[0]}, which no synthesis wrote; give a new folder")
+            return
+        try:
+            found = json.loads(text)
+        except ValueError:
+            raise InputError(f"{self.folder}/{JOB} is damaged; give a new folder") from None
+        if differences := _differences(found, json.loads(json.dumps(description))):
+            raise InputError(f"{self.folder} holds another job: {'; '.join(differences[:4])}; give a new folder")
+
+    def claim(self, description: Mapping[str, Any]) -> None:
+        """Make the folder this job's; `refuse_another` decides whether it may be."""
+        self.refuse_another(description)
+        if self.folder.size(JOB) is None:
+            self.folder.put(JOB, (json.dumps(description, indent=1) + "\n").encode())
+
+    @property
+    def finished(self) -> bool:
+        """Whether the whole job is done."""
+        return self.folder.size(SUCCESS) is not None
+
+    def records(self) -> dict[str, ShardRecord]:
+        """Shards that are done, by the name of their part."""
+        if self.finished:
+            manifest = json.loads(self.folder.read(MANIFEST) or b"{}")
+            return {fields["name"]: ShardRecord.from_json(fields) for fields in manifest["parts"]}
+        found = {}
+        for name in self.folder.names(RECORDS):
+            if name.endswith(".json") and not name.startswith("."):
+                record = ShardRecord.from_json(json.loads(self.folder.read(f"{RECORDS}/{name}") or b"{}"))
+                if not record.rows or self.folder.size(record.name) == record.bytes:
+                    found[record.name] = record
+        return found
+
+    @contextmanager
+    def scratch(self, shard: Shard) -> Iterator[Path]:
+        """A path on this machine for a part that is being written: beside its place, if that is on this machine."""
+        if self.folder.local:
+            path = self.folder.local / f".{shard.name}.{uuid.uuid4().hex}.tmp"
+            try:
+                yield path
+            finally:
+                path.unlink(missing_ok=True)
+        else:
+            with TemporaryDirectory(prefix="spadework-") as folder:
+                yield Path(folder) / shard.name
+
+    def publish(self, shard: Shard, part: Path, rows: int, rejects: tuple[Reject, ...]) -> ShardRecord:
+        """A worker's finished part: first the part, then its record. A part without rows is not kept."""
+        record = ShardRecord(shard.name, 0, "", 0, rejects)
+        if rows:
+            size = part.stat().st_size
+            self.folder.publish(shard.name, part)
+            record = ShardRecord(shard.name, rows, self.folder.sha256(shard.name), size, rejects)
+        text = json.dumps(record.to_json()) + "\n"
+        self.folder.put(f"{RECORDS}/{Path(shard.name).stem}.json", text.encode())
+        return record
+
+    def write_manifest(self, records: list[ShardRecord]) -> None:
+        """All shards are done: the rejects, and the manifest."""
+        rejects = [reject for record in records for reject in record.rejects]
+        if rejects:
+            self.folder.put(REJECTS, _rejects_table(rejects))
+        totals = {"images": sum(record.rows for record in records), "rejects": len(rejects)}
+        manifest = {"version": 1, **totals, "parts": [record.to_json() for record in records]}
+        self.folder.put(MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
+
+    def succeed(self) -> None:
+        """Everything is there: write `_SUCCESS`, and remove the records that the manifest replaces."""
+        self.folder.put(SUCCESS, (self.folder.sha256(MANIFEST) + "\n").encode())
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Remove what a killed worker left half-written, and the records that the manifest has replaced."""
+        for subfolder in ("", "_job", RECORDS):
+            for name in self.folder.names(subfolder):
+                if name.startswith(".") and name.endswith(".tmp"):
+                    self.folder.delete(f"{subfolder}/{name}" if subfolder else name)
+        for unfinished in self.folder.local.glob(".*.tmp") if self.folder.local else ():  # An export, then.
+            shutil.rmtree(unfinished)
+        if self.finished:
+            for name in self.folder.names(RECORDS):
+                self.folder.delete(f"{RECORDS}/{name}")
+
+    def abandon(self) -> None:
+        """After an error: finished shards stay for the next try; a folder without any is removed."""
+        local = self.folder.local
+        if not local:
+            if not self.finished and not self.records():
+                self.folder.delete(JOB)
+            return
+        if not local.is_dir():
+            return
+        with self._file("workers.lock") as workers:
+            if not _lock(workers, fcntl.LOCK_EX, wait=5):
+                return  # The next run will tidy up.
+            self.tidy()
+            if self.finished or self.records():
+                return
+            for name in (JOB, "_job/driver.lock", "_job/workers.lock", "_job/token"):
+                self.folder.delete(name)
+            for empty in (local / RECORDS, local / "_job", local):
+                if empty.is_dir() and not any(empty.iterdir()):
+                    empty.rmdir()
+
+    @contextmanager
+    def driver_lock(self) -> Iterator[str]:
+        """Be the only driver of this folder, after any orphaned workers of a dead one have ended; gives a token.
+
+        An object store has no locks and needs none: parts are put in one piece, and whoever writes one writes the
+        same bytes.
+        """
+        token = uuid.uuid4().hex
+        if not self.folder.local:
+            yield token
+            return
+        with self._file("driver.lock") as driver:
+            if not _lock(driver, fcntl.LOCK_EX, wait=0):
+                raise InputError(f"another job is writing into {self.folder}; wait for it, or stop it")
+            with self._file("workers.lock") as workers:
+                if not _lock(workers, fcntl.LOCK_EX, wait=ORPHANS_SECONDS):
+                    raise InputError(f"workers of an earlier job still write into {self.folder}; stop them")
+                self.folder.put("_job/token", token.encode())
+                self.tidy()
+            yield token
+
+    @contextmanager
+    def worker_lock(self, token: str) -> Iterator[None]:
+        """Be one of the workers of the driver with that token, for as long as anything is written."""
+        if not self.folder.local:
+            yield
+            return
+        with self._file("workers.lock") as workers:
+            # The driver itself holds this lock for a moment at its start, and may be a new one.
+            assert _lock(workers, fcntl.LOCK_SH, wait=ORPHANS_SECONDS), "the driver keeps its workers out"
+            if self.folder.read("_job/token") != token.encode():
+                raise RuntimeError("this worker belongs to a job that has ended")
+            yield
+
+    def _file(self, name: str) -> BufferedRandom:
+        assert self.folder.local
+        path = self.folder.local / "_job" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("a+b")
+
+
+def _lock(file: BufferedRandom, kind: int, *, wait: float) -> bool:
+    """Lock a file (the system unlocks it when the process ends, however that is); False after `wait` seconds."""
+    end, told = time.monotonic() + wait, False
+    while True:
+        try:
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
+            return True
+        except OSError:
+            if time.monotonic() >= end:
+                return False
+            if not told:
+                log.warning("waiting for the workers of an earlier run to end (they hold %s)", file.name)
+                told = True
+            time.sleep(0.1)
+
+
+def _differences(found: Any, wanted: Any, name: str = "") -> list[str]:
+    """Where two descriptions differ, as `seed is 1 there and 2 here`."""
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        keys = [*wanted, *(key for key in found if key not in wanted)]
+        parts = (_differences(found.get(key), wanted.get(key), f"{name}.{key}" if name else key) for key in keys)
+        return [difference for part in parts for difference in part]
+    if found == wanted:
+        return []
+    return [f"{name} is {_short(found)} there and {_short(wanted)} here"]
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def _rejects_table(rejects: list[Reject]) -> bytes:
+    schema = pa.schema([("id", pa.string()), ("source", pa.string()), ("row", pa.int64()), ("reason", pa.string())])
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist([asdict(reject) for reject in rejects], schema=schema), sink)
+    return sink.getvalue().to_pybytes()

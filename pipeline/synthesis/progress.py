@@ -1,0 +1,86 @@
+"""The live display of a batch job: rows done, images per second, time left, rejects, and where the time goes."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from types import TracebackType
+
+from tqdm import tqdm
+
+from pipeline.synthesis.job_folder import Reject, ShardRecord
+from pipeline.synthesis.worker import Report
+
+SHOWN_STAGES = ("decode", "paint", "encode", "wait")
+
+
+class JobProgress:
+    """Counts what workers report and draws one line on stderr. A context manager."""
+
+    def __init__(self, rows: int, samples: int, done: Sequence[ShardRecord], *, quiet: bool) -> None:
+        """`done` are the shards of earlier runs."""
+        self._samples = samples
+        self._started: float | None = None
+        self._rows: dict[int, int] = {}
+        self._images: dict[int, int] = {}
+        self._seconds: dict[int, dict[str, float]] = {}
+        self.rejects: dict[tuple[str, int], Reject] = {}
+        for record in done:
+            self._note(record.rejects)
+        finished = sum(record.rows // samples + len(record.rejects) for record in done)
+        # On a terminal the line is redrawn; a log file gets one now and then.
+        interval = 0.2 if sys.stderr.isatty() else 15.0
+        self._bar = tqdm(
+            total=rows, initial=finished, unit="map", desc="synthesize", smoothing=0, mininterval=interval,
+            dynamic_ncols=True, disable=quiet,
+        )  # fmt: skip
+
+    def __enter__(self) -> JobProgress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()
+
+    @property
+    def images(self) -> int:
+        """Made by this run so far."""
+        return sum(self._images.values())
+
+    @property
+    def stage_seconds(self) -> dict[str, float]:
+        """Seconds of each stage, over all shards of this run."""
+        stages = sorted({stage for seconds in self._seconds.values() for stage in seconds})
+        return {stage: sum(seconds.get(stage, 0.0) for seconds in self._seconds.values()) for stage in stages}
+
+    def update(self, report: Report) -> None:
+        """Take in a report. A shard that starts again after its worker died counts from its start again."""
+        step = report.rows - self._rows.get(report.shard, 0)
+        self._rows[report.shard] = report.rows
+        self._images[report.shard] = report.images
+        self._seconds[report.shard] = dict(report.seconds)
+        self._note(report.rejects)
+        if self._started is None:
+            # The clock runs from here, or the start of Ray and the loading would be in the rate and the time left.
+            self._bar.n += step
+            self._bar.initial = self._bar.n
+            self._bar.unpause()
+            self._started = time.monotonic()
+            step = 0
+        self._bar.set_postfix_str(self._state(self._bar.n + step - self._bar.initial), refresh=False)
+        self._bar.update(step)
+
+    def _note(self, rejects: Sequence[Reject]) -> None:
+        for reject in rejects:
+            self.rejects[reject.source, reject.row] = reject
+
+    def _state(self, rows: float) -> str:
+        seconds = self.stage_seconds
+        total = sum(seconds.get(stage, 0.0) for stage in SHOWN_STAGES) or 1.0
+        shares = " ".join(f"{stage} {100 * seconds.get(stage, 0.0) / total:.0f}%" for stage in SHOWN_STAGES)
+        assert self._started is not None
+        passed = time.monotonic() - self._started
+        speed = f"{rows * self._samples / passed:.3g} images/s, " if rows and passed else ""
+        return f"{speed}{len(self.rejects)} rejected, {shares}"

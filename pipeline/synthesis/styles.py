@@ -1,0 +1,109 @@
+"""Where the style of each picture comes from: noise, a photograph, or the way between two photographs."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pipeline.errors import InputError
+from pipeline.runtime.seeding import style_noise
+
+if TYPE_CHECKING:
+    import torch
+
+    from pipeline.synthesis.synthesizer import Painter
+
+
+@dataclass(frozen=True)
+class StyleChoice:
+    """The user's choice; photographs are held as their bytes, so that workers need no files."""
+
+    kind: Literal["noise", "photograph", "column", "other row", "interpolation"] = "noise"
+    photographs: tuple[bytes, ...] = ()
+    """One for `photograph`, two for `interpolation`."""
+    truncation: float = 1.0
+    """How far samples spread around the mean style, 0 (all the mean) to 1 (as in training)."""
+
+    @property
+    def per_row(self) -> bool:
+        """Whether rows bring a photograph each."""
+        return self.kind in ("column", "other row")
+
+    def describe(self) -> dict[str, Any]:
+        """For the job's description."""
+        digests = [hashlib.sha256(photograph).hexdigest() for photograph in self.photographs]
+        return {"kind": self.kind, "photographs": digests, "truncation": self.truncation}
+
+
+def choose_style(
+    *,
+    photograph: Path | None = None,
+    from_rows: Literal["own", "other"] | None = None,
+    interpolate: tuple[Path, Path] | None = None,
+    truncation: float | None = None,
+) -> StyleChoice:
+    """The choice that options make; `InputError` for options that exclude one another, and unreadable photographs.
+
+    Without `truncation`, noise spreads as in training, and a photograph's style is its mean.
+    """
+    if sum(option is not None for option in (photograph, from_rows, interpolate)) > 1:
+        raise InputError("give only one of --style, --style-column and --style-interpolate")
+    if truncation is not None and not 0 <= truncation <= 1:
+        raise InputError(f"--truncation is {truncation:g}; take 0 (always the mean style) to 1 (as in training)")
+    spread = 0.0 if truncation is None else truncation
+    if photograph is not None:
+        return StyleChoice("photograph", (_read(photograph),), spread)
+    if from_rows is not None:
+        return StyleChoice("column" if from_rows == "own" else "other row", (), spread)
+    if interpolate is not None:
+        return StyleChoice("interpolation", (_read(interpolate[0]), _read(interpolate[1])), spread)
+    return StyleChoice("noise", (), 1.0 if truncation is None else truncation)
+
+
+def _read(path: Path) -> bytes:
+    from pipeline.data.images import decode_image
+
+    try:
+        data = Path(path).read_bytes()
+        decode_image(data)
+    except OSError as error:
+        raise InputError(f"photograph {path} cannot be read: {error.strerror}") from None
+    except InputError as error:
+        raise InputError(f"photograph {path} {error}") from None
+    return data
+
+
+class StyleSource:
+    """Style vectors by (record, sample), for one generator."""
+
+    def __init__(self, choice: StyleChoice, painter: Painter, *, seed: int, samples: int) -> None:
+        self._choice = choice
+        self._painter = painter
+        self._seed = seed
+        self._samples = samples
+        self._given = [painter.style_of(photograph) for photograph in choice.photographs]
+
+    def styles(self, record: str, photograph: bytes | None) -> list[torch.Tensor | None]:
+        """z of each sample of a record, float32 `[style_dim]`; None for a generator that takes none.
+
+        With a mean mu and deviation sigma: z = mu + truncation * sigma * noise(seed, record, sample).
+        """
+        dim = self._painter.style_dim
+        if not dim:
+            return [None] * self._samples
+        given = self._given
+        if self._choice.per_row:
+            if photograph is None:
+                raise InputError("has no photograph to take the style from")
+            given = [self._painter.style_of(photograph)]
+        styles: list[torch.Tensor | None] = []
+        for sample in range(self._samples):
+            z = self._choice.truncation * style_noise(self._seed, record, sample, dim)
+            if given:
+                way = sample / max(self._samples - 1, 1)
+                (mu, sigma), (to_mu, to_sigma) = given[0], given[-1]
+                z = z * ((1 - way) * sigma + way * to_sigma) + (1 - way) * mu + way * to_mu
+            styles.append(z)
+        return styles

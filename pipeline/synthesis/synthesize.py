@@ -1,0 +1,278 @@
+"""[Ray] A batch job: every label map of an input to pictures, exactly once, whatever dies on the way.
+
+The input is cut into shards, each shard becomes one part of the output, and a pool of actors works through those
+that are not there yet. A killed job is continued by starting it again, and ends with the same bytes.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pipeline.data.encoders import PictureFormat
+from pipeline.data.images import Palette
+from pipeline.data.records import DatasetInfo
+from pipeline.data.shards import Plan, plan_shards
+from pipeline.datasets.folder import read_palette
+from pipeline.errors import InputError
+from pipeline.labels import LabelSpace
+from pipeline.synthesis.actor_pool import choose_device, codec_threads
+from pipeline.synthesis.export import ExportKind
+from pipeline.synthesis.job import Job, Summary
+from pipeline.synthesis.job_folder import JobFolder
+from pipeline.synthesis.styles import StyleChoice, choose_style
+from pipeline.synthesis.synthesizer import Precision, Weights, load_weights, resolve_source
+from pipeline.synthesis.worker import WorkOrder
+
+if TYPE_CHECKING:
+    from pipeline.engines.manifest import Manifest
+
+log = logging.getLogger(__name__)
+
+
+def synthesize(
+    input: str | Path,
+    checkpoint: str | Path,
+    output: str | Path,
+    *,
+    samples: int = 1,
+    seed: int = 0,
+    label_column: str = "label",
+    id_column: str | None = None,
+    instance_column: str | None = None,
+    palette: Path | None = None,
+    keep_size: bool = False,
+    style: Path | None = None,
+    style_column: str | None = None,
+    style_rows: Literal["own", "other"] = "own",
+    style_interpolate: tuple[Path, Path, int] | None = None,
+    truncation: float | None = None,
+    picture_format: PictureFormat = "png",
+    precision: Precision | None = None,
+    engine: Path | None = None,
+    max_rejects: str | int = 0,
+    actors: int | None = None,
+    threads: int = 1,
+    device: str | None = None,
+    gpus_per_actor: float = 1.0,
+    export: Sequence[ExportKind] = (),
+    quiet: bool = False,
+) -> Summary:
+    """Make pictures of all label maps of `input` in the folder `output`.
+
+    `input` is a Parquet file, folder, pattern or URI; `checkpoint` a run directory, a `.safetensors` file, or
+    `untrained:` and a recipe. `samples` pictures a label map differ by style. `max_rejects` bad rows are left out
+    (a number, or a share such as `1%`) before the job gives up. `actors` processes with `threads` each do the work
+    (None: as many as the cores or GPUs allow; 0: this process, without Ray). `export` writes the result once more as
+    files. `engine` is what `compile` made of the checkpoint; it has a precision, a size and a device of its own.
+    Without one, `precision` is fp32 unless given.
+
+    Raises `InputError` for anything wrong with the input or the options, and where `output` holds another job.
+    """
+    started = time.monotonic()
+    samples = style_interpolate[2] if style_interpolate else samples
+    _check_options(samples, threads, gpus_per_actor, picture_format)
+    choice = choose_style(
+        photograph=style,
+        from_rows=style_rows if style_column else None,
+        interpolate=style_interpolate[:2] if style_interpolate else None,
+        truncation=truncation,
+    )
+    source = resolve_source(checkpoint)
+    weights = load_weights(source)
+    plan = plan_shards(
+        input,
+        images_per_row=samples,
+        label_column=label_column,
+        id_column=id_column,
+        instance_column=instance_column,
+        style_column=style_column,
+    )
+    _check(plan, weights, choice, samples=samples, keep_size=keep_size)
+    limit = parse_max_rejects(max_rejects, plan.rows)
+    compiled = _find_engine(engine, weights, precision, keep_size) if engine else None
+    if compiled:
+        device, precision = compiled.manifest.spec.device["type"], compiled.manifest.spec.precision
+    device, precision = device or choose_device(actors), precision or "fp32"
+    if precision == "fp16" and not device.startswith("cuda"):
+        raise InputError("--precision fp16 needs a GPU, and the workers will find none; take bf16 or fp32")
+    order = WorkOrder(
+        output=JobFolder(output).folder.location,
+        weights=source,
+        checkpoint=weights.name,
+        token="",  # From the lock, later.
+        columns=plan.columns,
+        info=DatasetInfo(weights.recipe.labels),
+        seed=seed,
+        samples=samples,
+        max_rejects=limit,
+        palette=None if palette is None else _palette_for(palette, weights.recipe.labels),
+        keep_size=keep_size,
+        picture_format=picture_format,
+        style=choice,
+        precision=precision,
+        engine=str(compiled.folder) if compiled else None,
+        engine_name=compiled.manifest.name if compiled else None,
+        device=device,
+        threads=threads,
+        codec_threads=codec_threads(device, gpus_per_actor),
+    )
+    size = compiled.manifest.spec.signature.size if compiled else weights.generator.size
+    description = _describe(plan, order, weights, size)
+    source_info = plan.info.preprocessing if plan.info else {}
+    info = DatasetInfo(weights.recipe.labels, {"input": source_info, "synthesis": description["settings"]})
+    del weights  # The workers load their own, and this process would hold them to the end.
+    job = Job(
+        plan=plan,
+        order=replace(order, info=info),
+        description=description,
+        limit=limit,
+        actors=actors,
+        gpus_per_actor=gpus_per_actor,
+        exports=export,
+        quiet=quiet,
+        started=started,
+    )
+    return job.run()
+
+
+def parse_max_rejects(value: str | int, rows: int) -> int:
+    """A number of rows, or a share of them as `1%`, to a number of rows.
+
+    >>> parse_max_rejects("1%", 250), parse_max_rejects(3, 250)
+    (2, 3)
+    """
+    text = str(value).strip()
+    try:
+        limit = int(float(text[:-1]) / 100 * rows) if text.endswith("%") else int(text)
+    except ValueError:
+        raise InputError(
+            f"--max-rejects is '{value}'; give a number of rows such as 10, or a share such as 1%"
+        ) from None
+    if limit < 0:
+        raise InputError(f"--max-rejects is '{value}'; it cannot be negative")
+    return limit
+
+
+def _check_options(samples: int, threads: int, gpus_per_actor: float, picture_format: PictureFormat) -> None:
+    for option, value in (("the number of pictures a label map", samples), ("--threads", threads)):
+        if value < 1:
+            raise InputError(f"{option} is {value}; give 1 or more")
+    if gpus_per_actor <= 0:
+        raise InputError(f"--gpus-per-actor is {gpus_per_actor:g}; give 1, or a fraction such as 0.5")
+    if picture_format == "jpeg":
+        log.warning(
+            "JPEG loses detail, which moves FID and other distances; take png or webp for pictures to be scored"
+        )
+
+
+def _palette_for(path: Path, space: LabelSpace) -> Palette:
+    """The ids of the checkpoint's classes for the colours of a palette file, which may order or lack some of them."""
+    read = read_palette(path)
+    if unknown := [name for name in read.classes if name not in space.classes]:
+        raise InputError(
+            f"palette {path} has the class '{unknown[0]}'; the checkpoint's are {', '.join(space.classes)}"
+        )
+    if read.dont_care is not None and space.dont_care is None:
+        raise InputError(f"palette {path} has a don't-care colour, but the checkpoint has no don't-care class")
+    numbers = {index: space.classes.index(name) for index, name in enumerate(read.classes)}
+    if read.dont_care is not None:
+        assert space.dont_care is not None
+        numbers[read.dont_care] = space.dont_care
+    return {colour: numbers[number] for colour, number in read.ids.items()}
+
+
+def _check(plan: Plan, weights: Weights, choice: StyleChoice, *, samples: int, keep_size: bool) -> None:
+    """Refuse what cannot work before anything is written."""
+    recipe = weights.recipe
+    space, style = recipe.labels, recipe.generator.style_dim
+    theirs = plan.info.space if plan.info else space
+    if theirs.classes != space.classes or theirs.dont_care not in (None, space.dont_care):
+        raise InputError(
+            f"the checkpoint is of other classes: {_named(space)}, where the input has {_named(theirs)}; "
+            "take a checkpoint of the input's classes"
+        )
+    if space.instance_edges and plan.columns.instance is None:
+        raise InputError(
+            "the checkpoint wants instance maps, and the input has no column for them; name it with --instance-column"
+        )
+    if choice.kind == "interpolation" and samples < 2:
+        raise InputError("--style-interpolate needs 2 steps or more")
+    if not style and (samples > 1 or choice.kind != "noise" or choice.truncation != 1):
+        raise InputError(
+            "the checkpoint's generator takes no style (generator.style_dim is 0), so each label map has one picture; "
+            "leave out --samples, --style... and --truncation"
+        )
+    if choice.kind != "noise" and weights.encoder is None:
+        raise InputError("the checkpoint has no style encoder, so photographs cannot give the style")
+    if style and keep_size and not recipe.generator.style_channels:
+        raise InputError(
+            f"a generator with style makes pictures of one size, {recipe.data.width}x{recipe.data.height}; "
+            "leave out --keep-size"
+        )
+
+
+def _named(space: LabelSpace) -> str:
+    more = ", ..." if len(space.classes) > 3 else ""
+    return f"{len(space.classes)} ({', '.join(space.classes[:3])}{more}; don't-care {space.dont_care})"
+
+
+@dataclass(frozen=True)
+class _Compiled:
+    """An engine and where it is."""
+
+    folder: Path
+    manifest: Manifest
+
+
+def _find_engine(engine: Path, weights: Weights, precision: Precision | None, keep_size: bool) -> _Compiled:
+    """Refuse now what every worker would refuse later."""
+    from pipeline.engines.cache import find_engine
+    from pipeline.engines.engine import check_usable
+    from pipeline.engines.manifest import Manifest
+
+    folder = find_engine(engine)
+    manifest = Manifest.read(folder)
+    check_usable(folder, manifest, weights.name)
+    if precision not in (None, manifest.spec.precision):
+        raise InputError(f"engine {folder} is {manifest.spec.precision}; leave out --precision {precision}")
+    if keep_size:
+        height, width = manifest.spec.signature.size
+        raise InputError(
+            f"engine {folder} makes pictures of one size, {width}x{height}; leave out --keep-size, or --engine"
+        )
+    return _Compiled(folder, manifest)
+
+
+def _describe(plan: Plan, order: WorkOrder, weights: Weights, size: tuple[int, int]) -> dict[str, Any]:
+    """All that the bytes of the output depend on, for `job.json`."""
+    height, width = size
+    return {
+        "version": 1,
+        "settings": {
+            "checkpoint": order.checkpoint,
+            "recipe": weights.recipe.name,
+            "seed": order.seed,
+            "samples": order.samples,
+            "palette": None
+            if order.palette is None
+            else sorted([*colour, number] for colour, number in order.palette.items()),
+            "size": "as the label maps" if order.keep_size else f"{width}x{height}",
+            "format": order.picture_format,
+            "style": order.style.describe(),
+            "precision": order.precision,
+            # Only where there is one, so that jobs from before there were engines can be continued.
+            **({"engine": order.engine_name} if order.engine_name else {}),
+            "device": order.device.split(":")[0],
+            "threads": order.threads,
+        },
+        "input": {
+            "columns": asdict(plan.columns),
+            "files": [{"name": file.name, "rows": file.rows, "sha256": file.fingerprint} for file in plan.files],
+            "shards": len(plan.shards),
+        },
+    }

@@ -1,0 +1,158 @@
+"""Label codes and styles to pictures, each the same to the last bit whatever is painted beside it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+
+from pipeline.checkpoints.file import build_encoder, build_generator, find_checkpoint, load_checkpoint
+from pipeline.config import Recipe, dump_recipe, load_recipe
+from pipeline.data.images import decode_image
+from pipeline.errors import InputError
+from pipeline.networks.encoder import StyleEncoder
+from pipeline.networks.generator import Generator
+from pipeline.networks.inference.folded import FoldedGenerator
+from pipeline.networks.label_input import Semantics
+
+if TYPE_CHECKING:
+    from pipeline.engines.engine import Engine
+
+UNTRAINED = "untrained:"
+"""Before a recipe's path: its generator with fresh weights, as a baseline. Before a checkpoint's: of its recipe."""
+
+RECIPES = (".yaml", ".yml")
+
+GPU_BATCH = 8
+"""Samples of a label map that are painted at once on a GPU."""
+
+Precision = Literal["fp32", "bf16", "fp16"]
+DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A generator ready to use and its name."""
+
+    recipe: Recipe
+    name: str
+    """sha256 of the checkpoint; for fresh weights `untrained-` and the sha256 of the recipe."""
+    generator: Generator
+    encoder: StyleEncoder | None
+
+
+def resolve_source(source: str | Path) -> str:
+    """`--checkpoint` with an absolute path, which means the same in every process; `InputError` if there is none."""
+    text = str(source)
+    prefix = UNTRAINED if text.startswith(UNTRAINED) else ""
+    path = Path(text.removeprefix(UNTRAINED))
+    if not (prefix and path.suffix in RECIPES):
+        path = find_checkpoint(path)
+    return prefix + str(path.absolute())
+
+
+def load_weights(source: str | Path, device: str | torch.device = "cpu") -> Weights:
+    """The weights that `--checkpoint` names: a checkpoint, a run directory, or `untrained:RECIPE`."""
+    text = str(source)
+    if not text.startswith(UNTRAINED):
+        checkpoint = load_checkpoint(Path(text), device=device)
+        return Weights(checkpoint.recipe, checkpoint.sha256, checkpoint.generator, checkpoint.encoder)
+    path = Path(text.removeprefix(UNTRAINED))
+    recipe = load_recipe(path) if path.suffix in RECIPES else load_checkpoint(find_checkpoint(path)).recipe
+    digest = hashlib.sha256(dump_recipe(recipe).encode()).hexdigest()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.training.seed)
+        generator, encoder = build_generator(recipe).eval(), build_encoder(recipe)
+    return Weights(recipe, f"untrained-{digest}", generator.to(device), encoder.eval().to(device) if encoder else None)
+
+
+class Painter:
+    """A generator behind a door that takes codes and gives uint8 pictures.
+
+    The rounding of a convolution depends on the shape of its batch and on the number of threads. So pictures are
+    painted one by one (on a GPU: all samples of a label map in batches of a fixed size), with a number of threads that
+    belongs to the job: then neighbours, the number of workers and the shard do not show in any bit. To fill a GPU, let
+    several workers share it.
+    """
+
+    def __init__(
+        self,
+        source: str | Path,
+        *,
+        device: str = "cpu",
+        threads: int | None = None,
+        precision: Precision = "fp32",
+        engine: str | Path | None = None,
+    ) -> None:
+        """`threads` of this process for torch; None leaves them as they are. An `engine` has a precision of its own."""
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self.device = torch.device(device)
+        if self.device.type == "cuda":
+            torch.backends.cudnn.benchmark = False  # It would choose algorithms by stopwatch.
+            torch.backends.cudnn.deterministic = True
+        weights = load_weights(source, self.device if engine is None else "cpu")
+        self.recipe, self.name = weights.recipe, weights.name
+        self._encoder = weights.encoder.to(self.device) if weights.encoder else None
+        self._settings = weights.recipe.generator
+        self._multiple = 2**self._settings.doublings
+        self.style_dim = self._settings.style_dim
+        self.engine: str | None = None
+        self._generator: FoldedGenerator | Engine
+        if engine is None:
+            self._generator = FoldedGenerator(weights.generator, DTYPES[precision])
+            self._batch = GPU_BATCH if self.device.type == "cuda" and self.style_dim else 1
+        else:
+            from pipeline.engines.engine import load_engine
+
+            self._generator, manifest = load_engine(Path(engine), weights)
+            self._batch, self.engine = manifest.spec.batch, manifest.name
+        self.size = self._generator.size
+
+    @torch.inference_mode()
+    def prepare(self, codes: np.ndarray) -> Semantics:
+        """Codes int32 `[H, W]` on the device, padded on the right and below to what the generator takes.
+
+        The padding repeats the border, so that the picture goes on there; `paint` cuts it off. Runs in any thread.
+        """
+        height, width = codes.shape
+        padding = ((0, -height % self._multiple), (0, -width % self._multiple))
+        padded = np.pad(codes, padding, mode="edge") if any(after for _, after in padding) else codes
+        semantics = self._generator.semantics(torch.from_numpy(padded).unsqueeze(0).to(self.device))
+        # Find the patterns, of every resolution, now: beside the painting of another picture.
+        semantics.patterns_at(padded.shape[0], padded.shape[1], self._settings.kernel_size)
+        return semantics
+
+    def paint(
+        self, semantics: Semantics, styles: Sequence[torch.Tensor | None], size: tuple[int, int]
+    ) -> Iterator[np.ndarray]:
+        """A picture for each style (float32 `[style_dim]`, or None for a generator without): uint8 `[*size, 3]`."""
+        # An engine has one batch for good; the eager generator one for all pictures of a job.
+        batch = self._batch if self.engine else min(self._batch, len(styles))
+        for start in range(0, len(styles), batch):
+            part = list(styles[start : start + batch])
+            # The last batch is filled up: another shape would be rounded in another way.
+            yield from self._paint_batch(semantics, part + part[-1:] * (batch - len(part)), size)[: len(part)]
+
+    @torch.inference_mode()
+    def _paint_batch(
+        self, semantics: Semantics, styles: list[torch.Tensor | None], size: tuple[int, int]
+    ) -> np.ndarray:
+        z = [style for style in styles if style is not None]
+        pictures = self._generator(semantics, torch.stack(z).to(self.device) if z else None)  # [N, 3, H, W]
+        pixels = ((pictures[:, :, : size[0], : size[1]] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        return pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+    @torch.inference_mode()
+    def style_of(self, photograph: bytes) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and standard deviation of a photograph's style, float32 `[style_dim]` each, on the CPU."""
+        if self._encoder is None:
+            raise InputError("the checkpoint has no style encoder, so photographs cannot give the style")
+        image = torch.from_numpy(decode_image(photograph)).permute(2, 0, 1).unsqueeze(0).to(self.device)
+        mu, logvar = self._encoder(image.float() / 127.5 - 1)
+        return mu[0].float().cpu(), torch.exp(0.5 * logvar[0]).float().cpu()

@@ -1,0 +1,284 @@
+"""One shard of a batch job, from rows to a finished part: read, decode, paint and encode at the same time.
+
+    reader thread -> decoder threads -> painting (the caller's thread) -> encoder threads -> writer
+
+Every arrow holds a few rows at most, so memory does not grow with the shard. Pillow's codecs, pyarrow and torch
+release the interpreter's lock, so threads suffice, and a picture never crosses a process boundary. Rows come out
+in the order in which they went in.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from pipeline.data.encoders import ENCODERS, PictureFormat
+from pipeline.data.images import Palette, encode_png
+from pipeline.data.records import PICTURE, DatasetInfo, RecordWriter, decode_record, picture_bytes, resize_record
+from pipeline.data.shards import Columns, Shard, generated_id, iter_shard
+from pipeline.errors import InputError
+from pipeline.labels import encode
+from pipeline.networks.label_input import Semantics
+from pipeline.runtime.memory import keep_freed_memory
+from pipeline.runtime.stages import StageClock, in_order
+from pipeline.synthesis.job_folder import JobFolder, Reject, ShardRecord
+from pipeline.synthesis.styles import StyleChoice, StyleSource
+from pipeline.synthesis.synthesizer import Painter, Precision
+
+OUTPUT_FIELDS = (
+    pa.field("id", pa.string()),
+    pa.field("sample", pa.int32()),
+    pa.field("image", PICTURE),
+    pa.field("label", PICTURE),
+    pa.field("instance", PICTURE),
+    pa.field("seed", pa.int64()),
+    pa.field("checkpoint", pa.string()),
+)
+"""Columns of a part; `instance` only where the input has one."""
+
+READ_ROWS = 16
+AHEAD = 8
+"""Decoded rows waiting to be painted, and painted ones waiting to be written."""
+REPORT_IMAGES = 8
+"""Images between two reports: often enough for a display, and the same at every repetition."""
+LARGEST_PIXELS = 16 * 2**20
+"""Of a label map that keeps its size: beyond, the feature maps of one picture take tens of gigabytes."""
+
+StoredRow = tuple[int, dict[str, Any], Any]
+"""A row's position in its file, its cells, and the cell of another row's photograph where styles come from there."""
+
+
+@dataclass(frozen=True)
+class WorkOrder:
+    """All that a worker needs to know; it pickles."""
+
+    output: str
+    weights: str
+    """As `--checkpoint` names them."""
+    checkpoint: str
+    """The weights' name, to notice when they change under the job."""
+    token: str
+    columns: Columns
+    info: DatasetInfo
+    """Written into every part."""
+    seed: int = 0
+    samples: int = 1
+    max_rejects: int = 0
+    """In one shard: with more of them the job is lost, and the shard is not finished."""
+    palette: Palette | None = None
+    """Colours of RGB label maps and the ids they stand for."""
+    keep_size: bool = False
+    picture_format: PictureFormat = "png"
+    style: StyleChoice = field(default_factory=StyleChoice)
+    precision: Precision = "fp32"
+    engine: str | None = None
+    """Folder of a compiled generator; None: the eager one."""
+    engine_name: str | None = None
+    """What it was when the job began."""
+    device: str = "cpu"
+    threads: int | None = 1
+    """Of torch in this process; None: as they are."""
+    codec_threads: int = 2
+    """Decoders, and encoders."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a worker says while it works; counts are of this shard so far."""
+
+    shard: int
+    rows: int
+    images: int
+    rejects: tuple[Reject, ...] = ()
+    """Since the last report."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Per stage so far, summed over its threads; `wait` is painting without anything to paint."""
+    record: ShardRecord | None = None
+    """In the last report."""
+
+
+@dataclass(frozen=True)
+class DecodedRow:
+    """A row that is ready to be painted."""
+
+    id: str
+    semantics: Semantics
+    styles: list[torch.Tensor | None]
+    height: int
+    width: int
+    label: bytes
+    instance: bytes | None
+
+
+@dataclass(frozen=True)
+class Painted:
+    """One picture, not encoded yet."""
+
+    row: DecodedRow
+    sample: int
+    pixels: np.ndarray
+    """uint8 `[height, width, 3]`."""
+
+
+class TooManyRejects(Exception):
+    """More bad rows than the job allows; the report before this names them."""
+
+
+class ShardWorker:
+    """Holds a generator and turns shards into parts; several shards one after another, one at a time."""
+
+    def __init__(self, order: WorkOrder) -> None:
+        keep_freed_memory()
+        self._order = order
+        self._folder = JobFolder(order.output)
+        self._painter = Painter(
+            order.weights, device=order.device, threads=order.threads, precision=order.precision, engine=order.engine
+        )
+        if self._painter.name != order.checkpoint:
+            raise InputError(f"checkpoint {order.weights} changed after the job began; start it again")
+        if self._painter.engine != order.engine_name:
+            raise InputError(f"engine {order.engine} changed after the job began; start it again")
+        self._space = self._painter.recipe.labels
+        self._styles = StyleSource(order.style, self._painter, seed=order.seed, samples=order.samples)
+        self._fields = [column for column in OUTPUT_FIELDS if column.name != "instance" or order.columns.instance]
+        self._encode_picture = ENCODERS[order.picture_format]
+
+    def run(self, shard: Shard) -> Iterator[Report]:
+        """Make and publish a shard's part, reporting on the way; the last report carries the shard's record.
+
+        Raises `TooManyRejects` (after reporting them) and `InputError` (for a damaged file).
+        """
+        clock = StageClock()
+        rows = images = 0
+        rejects: list[Reject] = []
+        told = 0
+        with self._folder.worker_lock(self._order.token), self._folder.scratch(shard) as part:
+            with (
+                ExitStack() as threads,
+                RecordWriter(part, self._order.info, self._fields, key=("id", "sample")) as writer,
+            ):
+                for result in self._pipeline(shard, clock, threads):
+                    if isinstance(result, Reject):
+                        rejects.append(result)
+                        rows += 1
+                    else:
+                        with clock("write"):
+                            writer.write(result)
+                        images += 1
+                        rows += result["sample"] == self._order.samples - 1
+                    if images % REPORT_IMAGES == 0 or len(rejects) > told:
+                        yield Report(shard.index, rows, images, tuple(rejects[told:]), dict(clock.seconds))
+                        told = len(rejects)
+                    if len(rejects) > self._order.max_rejects:
+                        raise TooManyRejects
+            assert rows == shard.rows, f"{rows} of {shard.rows} rows came out of {shard.name}"
+            with clock("write"):
+                record = self._folder.publish(shard, part, images, tuple(rejects))
+        yield Report(shard.index, rows, images, tuple(rejects[told:]), dict(clock.seconds), record)
+
+    def _pipeline(self, shard: Shard, clock: StageClock, threads: ExitStack) -> Iterator[dict[str, Any] | Reject]:
+        """Rows of the part, and rejects, in the order of the input. Each stage pulls on the one before it."""
+        count = self._order.codec_threads
+        reader, decoders, encoders = (threads.enter_context(ThreadPoolExecutor(size)) for size in (1, count, count))
+
+        batches = self._batches(shard)
+        read = in_order(reader, clock.timed("read", lambda _: next(batches, [])), itertools.repeat(None), ahead=2)
+        rows: Iterator[StoredRow] = itertools.chain.from_iterable(itertools.takewhile(bool, read))
+        decode = clock.timed("decode", partial(self._decode, shard))
+        decoded = in_order(decoders, decode, rows, ahead=AHEAD)
+        painted = self._paint(clock.waiting("wait", decoded), clock)
+        return in_order(encoders, clock.timed("encode", self._encode), painted, ahead=AHEAD)
+
+    def _batches(self, shard: Shard) -> Iterator[list[StoredRow]]:
+        """The rows of a shard, a few at a time."""
+        rows = iter_shard(shard, self._order.columns.names(), batch_rows=READ_ROWS)
+        others = self._other_photographs(shard) if self._order.style.kind == "other row" else itertools.repeat(None)
+        joined = ((row, cells, other) for (row, cells), other in zip(rows, others, strict=False))
+        while batch := list(itertools.islice(joined, READ_ROWS)):
+            yield batch
+
+    def _other_photographs(self, shard: Shard) -> Iterator[Any]:
+        """For each row the photograph of the next row of its file; for the last one, that of the first."""
+        column, end = self._order.columns.style, shard.file.rows
+        assert column
+        parts = [replace(shard, start=shard.start + 1, stop=min(shard.stop + 1, end))]
+        if shard.stop == end:
+            parts.append(replace(shard, start=0, stop=1))
+        for part in parts:
+            for _, cells in iter_shard(part, [column], batch_rows=READ_ROWS):
+                yield cells[column]
+
+    def _decode(self, shard: Shard, stored: StoredRow) -> DecodedRow | Reject:
+        """One row to codes, styles and the cells that are passed through; runs in a decoder thread."""
+        row, cells, other = stored
+        columns = self._order.columns
+        name = generated_id(shard.file, row) if columns.id is None else cells[columns.id]
+        name = None if name is None else str(name)
+        try:
+            if not name:
+                raise InputError("has no id")
+            if row in shard.duplicates:
+                raise InputError(f"has the id of {shard.duplicates[row]}; ids must be unique")
+            instance = None if columns.instance is None else cells[columns.instance]
+            cells = {**cells, "id": name, "label": cells[columns.label], "instance": instance}
+            record = decode_record(cells, palette=self._order.palette)
+            given = record.label.shape
+            if not self._order.keep_size:
+                record = resize_record(record, *self._painter.size)
+            elif record.label.size > LARGEST_PIXELS:
+                raise InputError(f"label map is {given[1]}x{given[0]}, too large for one picture; cut it up")
+            codes = encode(record.label, record.instance, self._space)
+            own = None if columns.style is None else cells[columns.style]
+            photograph = picture_bytes(other if self._order.style.kind == "other row" else own)
+            height, width = record.label.shape
+            changed = (height, width) != given
+            return DecodedRow(
+                id=name,
+                semantics=self._painter.prepare(codes),
+                styles=self._styles.styles(name, photograph),
+                height=height,
+                width=width,
+                label=_cell(record.label, cells["label"], changed or self._order.palette is not None),
+                instance=None if record.instance is None else _cell(record.instance, cells["instance"], changed),
+            )
+        except InputError as error:
+            return Reject(name, shard.file.name, row, str(error).removeprefix(f"record '{name}': "))
+
+    def _paint(self, decoded: Iterable[DecodedRow | Reject], clock: StageClock) -> Iterator[Painted | Reject]:
+        for row in decoded:
+            if isinstance(row, Reject):
+                yield row
+                continue
+            pictures = self._painter.paint(row.semantics, row.styles, (row.height, row.width))
+            for sample, pixels in enumerate(clock.waiting("paint", pictures)):
+                yield Painted(row, sample, pixels)
+
+    def _encode(self, painted: Painted | Reject) -> dict[str, Any] | Reject:
+        """A picture to a row of the part; runs in an encoder thread."""
+        if isinstance(painted, Reject):
+            return painted
+        row = {
+            "id": painted.row.id,
+            "sample": painted.sample,
+            "image": self._encode_picture(painted.pixels),
+            "label": painted.row.label,
+            "seed": self._order.seed,
+            "checkpoint": self._order.checkpoint,
+        }
+        return {**row, "instance": painted.row.instance} if self._order.columns.instance else row
+
+
+def _cell(array: np.ndarray, stored: Any, changed: bool) -> bytes:
+    """A label or instance map for the output: its own bytes if they are a PNG of the same ids, else new ones."""
+    data = picture_bytes(stored)
+    assert data is not None
+    return encode_png(array) if changed or not data.startswith(b"\x89PNG") else data

@@ -1,0 +1,142 @@
+"""The Frechet distance against scipy's matrix root, against exact values, and its independence of sharding."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+from torchmetrics.image.fid import FrechetInceptionDistance
+
+from evaluation.metrics.frechet import FeatureStatistics, frechet_distance
+
+
+def statistics(features: np.ndarray) -> FeatureStatistics:
+    result = FeatureStatistics(features.shape[1])
+    result.update(features)
+    return result
+
+
+def correlated(seed: int, count: int, dimensions: int, shift: float = 0.0) -> np.ndarray:
+    generator = np.random.default_rng(seed)
+    mixing = np.random.default_rng(99).normal(size=(dimensions, dimensions)) / dimensions**0.5
+    return np.abs(generator.normal(size=(count, dimensions)) @ mixing + shift)
+
+
+def scipy_distance(one: np.ndarray, other: np.ndarray) -> float:
+    """The closed form of pytorch-fid, for well-conditioned covariances."""
+    covariances = np.cov(one, rowvar=False), np.cov(other, rowvar=False)
+    shift = one.mean(0) - other.mean(0)
+    root = scipy.linalg.sqrtm(covariances[0] @ covariances[1])
+    return float(shift @ shift + np.trace(covariances[0] + covariances[1] - 2 * np.real(root)))
+
+
+def exact_distance(one: np.ndarray, other: np.ndarray) -> float:
+    """From the vectors themselves: tr (C1 C2)^(1/2) is the nuclear norm of X Y^T for centred X and Y."""
+    rows = [(part - part.mean(0)) / (len(part) - 1) ** 0.5 for part in (one, other)]
+    shift = one.mean(0) - other.mean(0)
+    root = np.linalg.norm(rows[0] @ rows[1].T, "nuc")
+    return float(shift @ shift + (rows[0] ** 2).sum() + (rows[1] ** 2).sum() - 2 * root)
+
+
+def test_against_scipy_where_it_is_well_conditioned() -> None:
+    one, other = correlated(0, 900, 64), correlated(1, 700, 64, shift=0.2)
+    assert frechet_distance(statistics(one), statistics(other)) == pytest.approx(scipy_distance(one, other), rel=1e-6)
+
+
+class Pixels(torch.nn.Module):
+    """Vectors, passed off as pictures, as their own features."""
+
+    num_features = 16
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.flatten(1)
+
+
+def test_against_torchmetrics_where_it_is_well_conditioned() -> None:
+    one, other = correlated(20, 300, 16), correlated(21, 200, 16, shift=0.2)
+    metric = FrechetInceptionDistance(feature=Pixels(), normalize=True).set_dtype(torch.float64)
+    for features, real in ((one, True), (other, False)):
+        metric.update(torch.from_numpy(features).view(-1, 1, 4, 4), real=real)
+    assert frechet_distance(statistics(one), statistics(other)) == pytest.approx(float(metric.compute()), rel=1e-8)
+
+
+@pytest.mark.parametrize(("one_count", "other_count"), [(20, 33), (20, 400), (2, 3), (96, 97)])
+def test_exact_with_fewer_vectors_than_dimensions(one_count: int, other_count: int) -> None:
+    one, other = correlated(2, one_count, 96), correlated(3, other_count, 96, shift=0.1)
+    expected = exact_distance(one, other)
+    assert frechet_distance(statistics(one), statistics(other)) == pytest.approx(expected, rel=1e-10)
+
+
+def test_dead_and_repeated_features_do_no_harm() -> None:
+    one, other = correlated(4, 300, 12), correlated(5, 200, 12, shift=0.3)
+    one, other = (np.concatenate([part, part[:, :4], np.zeros((len(part), 3))], 1) for part in (one, other))
+    expected = exact_distance(one, other)
+    assert frechet_distance(statistics(one), statistics(other)) == pytest.approx(expected, rel=1e-10)
+
+
+def test_of_gaussians_with_diagonal_covariances() -> None:
+    # Vectors at +-d along each axis have the covariance d^2 / (n - 1) * 2 there, and none across.
+    one, other = (
+        statistics(np.concatenate([np.diag(deviations), -np.diag(deviations)]) * (5 / 2) ** 0.5 + mean)
+        for mean, deviations in (([0, 0, 0], [1.0, 2, 3]), ([1, -1, 2], [2.0, 2, 0.5]))
+    )
+    # |m1 - m2|^2 = 6; the deviations differ by 1, 0 and 2.5.
+    assert frechet_distance(one, other) == pytest.approx(6 + 1 + 6.25)
+
+
+def test_symmetric_and_zero_to_itself() -> None:
+    one, other = statistics(correlated(6, 50, 80)), statistics(correlated(7, 40, 80))
+    assert frechet_distance(one, other) == pytest.approx(frechet_distance(other, one), rel=1e-12)
+    assert frechet_distance(one, one) == 0
+
+
+def test_sharding_moves_nothing_but_the_last_digits() -> None:
+    features, reference = correlated(8, 257, 48) + 1000, statistics(correlated(9, 300, 48) + 1000)
+    whole = frechet_distance(statistics(features), reference)
+    for shards in (2, 5, 257):
+        merged = FeatureStatistics(48)
+        for part in reversed(np.array_split(features, shards)):
+            merged = merged.merge(statistics(part))
+        assert merged.count == 257
+        # A mean of 1000 against deviations of 1 would cost raw sums of squares six digits.
+        assert frechet_distance(merged, reference) == pytest.approx(whole, rel=1e-9)
+
+
+def test_covariance_is_numpys_kept_or_folded() -> None:
+    for count in (5, 8, 9, 40):
+        features = correlated(13, count, 8)
+        result = FeatureStatistics(8)
+        for part in np.array_split(features, 3):
+            result.update(part)
+        assert (result.vectors is not None) == (count <= 8)
+        np.testing.assert_allclose(result.mean, features.mean(0))
+        np.testing.assert_allclose(result.covariance(), np.cov(features, rowvar=False))
+        factor = result.factor()
+        np.testing.assert_allclose(factor @ factor.T, result.covariance(), atol=1e-14)
+
+
+def test_empty_parts_merge() -> None:
+    some = statistics(correlated(10, 9, 4))
+    empty = FeatureStatistics(4)
+    empty.update(np.zeros((0, 4)))
+    np.testing.assert_array_equal(empty.merge(some).covariance(), some.merge(empty).covariance())
+    assert FeatureStatistics(4).merge(empty).count == 0
+
+
+@pytest.mark.parametrize("count", [300, 1500])
+def test_faster_than_the_matrix_root(count: int) -> None:
+    """At 512 dimensions already, with fewer vectors and with more; docs/experiments.md has the figures for 2048."""
+    one, other = (statistics(correlated(seed, count, 512)) for seed in (11, 12))
+
+    def seconds(work: Callable[[], object]) -> float:
+        start = time.perf_counter()
+        work()
+        return time.perf_counter() - start
+
+    covariances = one.covariance(), other.covariance()
+    ours = min(seconds(lambda: frechet_distance(one, other)) for _ in range(3))
+    assert ours < seconds(lambda: scipy.linalg.sqrtm(covariances[0] @ covariances[1]))

@@ -1,0 +1,125 @@
+"""Training a segmenter: it learns, it is deterministic, it continues, and it refuses what cannot work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from evaluation.segmenters.deeplab import FILE_NAME, load_deeplab
+from evaluation.segmenters.training.augment import augment
+from evaluation.segmenters.training.photographs import VOID, load_photographs
+from evaluation.segmenters.training.train import train as training
+from evaluation.segmenters.training.train import train_segmenter
+from pipeline.data.records import Record
+from pipeline.errors import InputError
+from pipeline.labels import LabelSpace
+from tests.evaluation.conftest import SIZE, draw, make_recipe, write_records
+
+
+def test_it_learns_and_says_how_well(trained: Path) -> None:
+    made = load_deeplab(trained).settings.training
+    assert made["validation_accuracy"] > 0.6  # the most frequent class alone is about 0.45
+    assert (made["photographs"], made["validation_photographs"]) == (12, 6)
+    assert [path.name for path in trained.iterdir()] == [FILE_NAME]
+
+
+class _StopError(Exception):
+    pass
+
+
+def test_an_interrupted_training_continues_to_the_same_weights(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = make_recipe(data, steps=4)
+    whole = train_segmenter(recipe, tmp_path / "whole")
+    monkeypatch.setattr(training, "SAVE_EVERY", 2)
+    loss, calls = training._loss, []
+
+    def stops(*arguments: object, **options: object) -> torch.Tensor:
+        calls.append(1)
+        if len(calls) == 4:
+            raise _StopError
+        return loss(*arguments, **options)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "_loss", stops)
+        with pytest.raises(_StopError):
+            train_segmenter(recipe, tmp_path / "parts")
+    train_segmenter(recipe, tmp_path / "parts")
+    assert (tmp_path / "parts" / FILE_NAME).read_bytes() == (tmp_path / "whole" / FILE_NAME).read_bytes()
+    # And once more: nothing to do, and nothing changes.
+    before = (tmp_path / "whole" / FILE_NAME).stat().st_mtime_ns
+    assert train_segmenter(recipe, tmp_path / "whole").sha256 == whole.sha256
+    assert (tmp_path / "whole" / FILE_NAME).stat().st_mtime_ns == before
+    with pytest.raises(InputError, match=r"other settings \(steps is 4 there, 5 now"):
+        train_segmenter(make_recipe(data, steps=5), tmp_path / "whole")
+
+
+def test_views_keep_pictures_and_labels_together() -> None:
+    records = [draw(index, 64) for index in range(8)]
+    labels = torch.from_numpy(np.stack([record.label for record in records]).astype(np.int64))
+    labels[labels == 255] = VOID
+    # Pictures that show the class itself: 0, 100 or 200 in every channel.
+    images = (labels.clamp(min=0) * 100).float().unsqueeze(1).repeat(1, 3, 1, 1)
+    plain = pytest.MonkeyPatch()
+    with plain.context() as patch:
+        for name in ("LIGHT", "CONTRAST", "SATURATION"):
+            patch.setattr(f"evaluation.segmenters.training.augment.{name}", 0.0)
+        seen, ids = augment(images, labels, torch.Generator().manual_seed(3))
+    known = ids != VOID
+    agree = ((seen[:, 0] - ids * 100).abs() < 1)[known].float().mean()
+    assert agree > 0.9  # but for the pixels at borders, which blend
+    assert not torch.equal(ids, labels)
+    assert 0.02 < (~known).float().mean() < 0.4
+
+
+def test_void_teaches_nothing(data: Path, tmp_path: Path) -> None:
+    recipe = make_recipe(data)
+    photographs = load_photographs(recipe.data.train, recipe, scratch=tmp_path, what="test")
+    assert (photographs.labels[:, :, :2] == VOID).all()
+    photographs.labels[:] = VOID
+    segmenter = training.DeepLab(training._settings(recipe)).train()
+    loss = training._loss(segmenter, photographs, np.arange(2), torch.ones(3), seed=0)
+    loss.backward()
+    assert loss.item() == 0
+    assert all(value.grad is None or not value.grad.any() for value in segmenter.parameters())
+
+
+def test_rare_classes_weigh_more_but_not_without_limit() -> None:
+    labels = np.repeat(np.array([0, 1, 2, 3, VOID], np.int16), [1600, 400, 100, 1, 5000])
+    # The median class has 250 pixels.
+    expected = [0.25**0.5 * 0.625**0.5, 0.625**0.5, 2.5**0.5, 4.0]
+    np.testing.assert_allclose(training.class_weights(labels, 4), expected, rtol=1e-6)
+
+
+def test_many_pictures_go_to_a_mapped_file(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = make_recipe(data)
+    expected = load_photographs(recipe.data.train, recipe, scratch=tmp_path, what="test")
+    monkeypatch.setattr("evaluation.segmenters.training.photographs.MEMORY_LIMIT", 1000)
+    mapped = load_photographs(recipe.data.train, recipe, scratch=tmp_path, what="test")
+    assert isinstance(mapped.images, np.memmap)
+    np.testing.assert_array_equal(mapped.images, expected.images)
+    np.testing.assert_array_equal(mapped.labels, expected.labels)
+    assert not list(tmp_path.iterdir())
+
+
+def test_refusals(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(InputError, match="batch_size is 1"):
+        train_segmenter(make_recipe(data, batch_size=1), out)
+    with pytest.raises(InputError, match="does not exist"):
+        train_segmenter(make_recipe(data), out, weights=tmp_path / "none.pth")
+    with pytest.raises(InputError, match="does not exist"):
+        train_segmenter(make_recipe(tmp_path), out)
+    folder = tmp_path / "plain"
+    for name in ("train", "validation"):
+        write_records(folder / f"{name}.parquet", [Record("a", np.zeros((SIZE, SIZE), np.uint8))])
+    with pytest.raises(InputError, match="record 'a' has no photograph"):
+        train_segmenter(make_recipe(folder), out)
+    write_records(folder / "train.parquet", [draw(0)], LabelSpace(classes=("x", "y", "z"), dont_care=255))
+    with pytest.raises(InputError, match="has the classes x, y, z, the recipe ground, wall, lamp"):
+        train_segmenter(make_recipe(folder), out)
+    assert not out.exists() or not list(out.iterdir())

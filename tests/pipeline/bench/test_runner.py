@@ -1,0 +1,110 @@
+"""The race itself, and one of each kind on a tiny recipe."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.bench.runner import Entry, race, table
+from pipeline.bench.synthesis import Load, bench_synthesize
+from pipeline.config import load_recipe
+from pipeline.engines.aot_inductor import missing
+from pipeline.errors import InputError
+from training.bench import bench_train
+
+RECIPE = """
+name: tiny
+labels: {classes: [a, b, c, d, e, f, g, h, i, j, k, l, m, n]}
+data: {train: a, validation: b, height: 32, width: 32}
+generator: {channels: 1, hidden: 4}
+discriminator: {channels: 2, layers: 2}
+training: {steps: 1}
+"""
+
+
+class Sleeper:
+    def __init__(self, seconds: float, value: float) -> None:
+        if seconds < 0:
+            raise ImportError("no such library")
+        self.seconds, self.value = seconds, value
+
+    def lap(self) -> np.ndarray:
+        time.sleep(self.seconds)
+        return np.full(3, self.value)
+
+
+def test_figures_and_reasons() -> None:
+    entries = [
+        Entry("first", Sleeper, {"seconds": 0.2, "value": 1.0}),
+        Entry("quick", Sleeper, {"seconds": 0.02, "value": 1.5}),
+        Entry("missing", Sleeper, {"seconds": -1, "value": 0}),
+    ]
+    first, quick, missing = race(entries, laps=3)
+    assert first.ratio == 1
+    assert first.difference == 0
+    assert quick.ratio > 2
+    assert quick.difference == 0.5
+    assert len(quick.laps) == 3
+    assert missing.seconds is None
+    assert "no such library" in missing.reason
+    lines = table([first, quick, missing], items=2, item="image").splitlines()
+    assert len(lines) == 4
+    assert "not run: ImportError: no such library" in lines[3]
+
+
+def test_the_first_must_start() -> None:
+    with pytest.raises(InputError, match="with which all are compared"):
+        race([Entry("missing", Sleeper, {"seconds": -1, "value": 0})], laps=1)
+
+
+def test_generators_race(tmp_path: Path) -> None:
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text(RECIPE)
+    made = bench_synthesize(
+        f"untrained:{recipe}",
+        load=Load(maps=1),
+        contestants=("pattern-fp32", "engine-fp32"),
+        laps=1,
+        threads=1,
+        json_path=tmp_path / "figures" / "race.json",
+    )
+    assert "eager-fp32" in made
+    eager, pattern, engine = json.loads((tmp_path / "figures" / "race.json").read_text())["results"]
+    assert [result["name"] for result in (eager, pattern, engine)] == ["eager-fp32", "pattern-fp32", "engine-fp32"]
+    assert 0 < pattern["difference"] < 1e-4  # the same picture, up to rounding
+    if missing(torch.device("cpu")):
+        assert "needs a C++ compiler" in engine["reason"]
+    else:
+        assert 0 < engine["difference"] < 1e-4
+
+
+def test_training_races(tmp_path: Path) -> None:
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text(RECIPE)
+    path = tmp_path / "race.json"
+    bench_train(
+        load_recipe(recipe), load=Load(maps=2), contestants=("pattern-fp32",), laps=1, threads=1, json_path=path
+    )
+    dense, pattern = json.loads(path.read_text())["results"]
+    assert dense["name"] == "dense-fp32"
+    assert pattern["difference"] < 1e-3
+
+
+def test_mistakes(tmp_path: Path) -> None:
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text(RECIPE)
+    rest = {"laps": 1, "threads": 1, "json_path": None}
+    with pytest.raises(InputError, match="unknown contestant 'onnx'"):
+        bench_synthesize(f"untrained:{recipe}", load=Load(), contestants=("onnx",), **rest)
+    with pytest.raises(InputError, match="whole batches of 3"):
+        bench_synthesize(f"untrained:{recipe}", load=Load(maps=4, batch=3), **rest)
+    with pytest.raises(InputError, match="unknown contestant 'fast'"):
+        bench_train(load_recipe(recipe), load=Load(), contestants=("fast",), **rest)
+    recipe.write_text(RECIPE.replace(", n]", "]"))
+    with pytest.raises(InputError, match="landscapes have 14 classes"):
+        bench_synthesize(f"untrained:{recipe}", load=Load(), **rest)

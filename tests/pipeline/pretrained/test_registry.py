@@ -1,0 +1,172 @@
+"""Fetching weights from a local HTTP server: verified, continued, and refused with one line."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from cli import main
+from pipeline.errors import InputError
+from pipeline.pretrained.registry import (
+    FILES,
+    WeightsFile,
+    check_weights,
+    fetch_weights,
+    find_weights,
+    list_weights,
+)
+
+CONTENT = bytes(range(256)) * 64
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
+
+
+class Server(ThreadingHTTPServer):
+    """Serves CONTENT at every path; can ignore ranges, break off, or fail."""
+
+    ranges = True
+    breaks_after: int | None = None
+    status: int | None = None
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.requests: list[str | None] = []
+        self.address = f"http://127.0.0.1:{self.server_port}/file.pth"
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers for `Server`."""
+
+    server: Server
+
+    def do_GET(self) -> None:
+        wanted = self.headers.get("Range")
+        self.server.requests.append(wanted)
+        if self.server.status:
+            self.send_error(self.server.status)
+            return
+        start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and self.server.ranges else 0
+        body = CONTENT[start:]
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[: self.server.breaks_after])
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SPADEWORK_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "weights"
+
+
+def known(server: Server, *, sha256: str | None = DIGEST, size: int | None = len(CONTENT)) -> list[WeightsFile]:
+    return [WeightsFile("net", "folder/file.pth", server.address, "MIT", "a test", size, sha256)]
+
+
+def test_fetches_verifies_and_does_not_fetch_twice(server: Server, cache: Path) -> None:
+    files = known(server)
+    with pytest.raises(InputError, match="fetch them: spadework weights fetch net"):
+        find_weights("net", files)
+    assert fetch_weights("net", files) == [cache / "folder" / "file.pth"]
+    assert find_weights("net", files).read_bytes() == CONTENT
+    fetch_weights("net", files)
+    assert server.requests == [None]
+    lines, good = check_weights(files)
+    assert good
+    assert "good" in lines[0]
+    assert "fetched" in list_weights(files)
+
+
+def test_continues_where_it_broke_off(server: Server, cache: Path) -> None:
+    files = known(server)
+    server.breaks_after = 5000
+    with pytest.raises(InputError, match=r"broke off \(.+\); the same command continues it"):
+        fetch_weights("net", files)
+    assert [path.name for path in (cache / "folder").iterdir()] == [".file.pth.partial"]
+    server.breaks_after = None
+    fetch_weights("net", files)
+    assert server.requests == [None, "bytes=5000-"]
+    assert find_weights("net", files).read_bytes() == CONTENT
+
+
+def test_starts_over_where_the_server_knows_no_ranges(server: Server, cache: Path) -> None:
+    files = known(server, size=None, sha256=None)
+    (cache / "folder").mkdir(parents=True)
+    (cache / "folder" / ".file.pth.partial").write_bytes(b"x" * 100)
+    server.ranges = False
+    fetch_weights("net", files)
+    assert server.requests == ["bytes=100-"]
+    assert find_weights("net", files).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"), [({"sha256": "0" * 64}, "its sha256 is"), ({"size": 99}, "bytes, not 99")]
+)
+def test_other_content_is_refused_and_removed(server: Server, cache: Path, wrong: dict, message: str) -> None:
+    files = known(server, **wrong)
+    with pytest.raises(InputError, match=message):
+        fetch_weights("net", files)
+    assert not list((cache / "folder").iterdir())
+
+
+def test_errors_of_the_server_are_one_line(server: Server) -> None:
+    server.status = 404
+    with pytest.raises(InputError, match="answers 404 Not Found") as caught:
+        fetch_weights("net", known(server))
+    assert "\n" not in str(caught.value)
+    gone = [WeightsFile("net", "file.pth", "http://127.0.0.1:1/file.pth", "MIT", "a test")]
+    with pytest.raises(InputError, match="broke off"):
+        fetch_weights("net", gone)
+
+
+def test_check_finds_damage(server: Server, cache: Path) -> None:
+    files = known(server)
+    fetch_weights("net", files)
+    (cache / "folder" / "file.pth").write_bytes(b"y" * len(CONTENT))
+    lines, good = check_weights(files)
+    assert not good
+    assert "its sha256 is" in lines[0]
+
+
+def test_known_files_are_well_formed(cache: Path) -> None:
+    assert len({part.path for part in FILES}) == len(FILES)
+    for part in FILES:
+        assert part.url.startswith(("https://", "http://"))
+        assert part.sha256 is None or len(part.sha256) == 64
+    # Both files of UPerNet make one folder.
+    for part in FILES:
+        if part.name == "upernet-resnet101":
+            (cache / part.path).parent.mkdir(parents=True, exist_ok=True)
+            (cache / part.path).touch()
+    assert find_weights("upernet-resnet101") == cache / "ade20k-resnet101-upernet"
+
+
+def test_command_line() -> None:
+    listed = CliRunner().invoke(main, ["weights", "list"])
+    assert listed.exit_code == 0
+    assert all(part.url in listed.stdout for part in FILES)
+    unknown = CliRunner().invoke(main, ["weights", "fetch", "nothing"])
+    assert unknown.exit_code == 2
+    assert "known are deeplabv2-resnet101" in unknown.stderr
+    by_hand = CliRunner().invoke(main, ["weights", "fetch", "drn-d-105"])
+    assert by_hand.exit_code == 2
+    assert "get drn-d-105_ms_cityscapes.pth by hand" in by_hand.stderr
+    assert "nothing is fetched" in CliRunner().invoke(main, ["weights", "check"]).stdout

@@ -1,0 +1,123 @@
+"""The discriminator and every loss against the public implementation's numbers, and look-up against convolution."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+from pipeline.config import DiscriminatorSettings
+from pipeline.labels import LabelSpace, encode
+from training.objectives import losses
+from training.objectives.label_planes import label_pyramid, strided_windows
+from training.objectives.patch_discriminator import Discriminator, ours_to_public, public_to_ours
+
+# The reference folder beside the checkout.
+GOLDEN = Path(__file__).parents[4] / "shared/reference/spade/discriminator.safetensors"
+needs_golden = pytest.mark.skipif(not GOLDEN.exists(), reason=f"no golden numbers at {GOLDEN}")
+
+SPACE = LabelSpace(classes=tuple("abcdefg"), dont_care=255, instance_edges=True)
+
+
+@pytest.fixture(scope="module")
+def golden() -> dict[str, torch.Tensor]:
+    with safe_open(GOLDEN, "pt") as file:
+        numbers = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+        numbers["config"] = json.loads(file.metadata()["config"])
+    space = LabelSpace(classes=tuple(map(str, range(11))), dont_care=255, instance_edges=True)
+    # The golden label maps store don't-care as the class after the last.
+    label = np.where(numbers["label"][:, 0] == 11, 255, numbers["label"][:, 0]).astype(np.uint8)
+    pairs = zip(label, numbers["instance"][:, 0].numpy(), strict=True)
+    numbers["codes"] = torch.from_numpy(np.stack([encode(a, b, space) for a, b in pairs]))
+    numbers["space"] = space
+    return numbers
+
+
+def loaded(golden: dict) -> Discriminator:
+    settings = DiscriminatorSettings(channels=golden["config"]["ndf"])
+    discriminator = Discriminator(settings, golden["space"])
+    state = {key.removeprefix("state/"): value for key, value in golden.items() if key.startswith("state/")}
+    discriminator.load_state_dict(public_to_ours(state))
+    assert {key: id(value) for key, value in ours_to_public(public_to_ours(state)).items()} == {
+        key: id(value) for key, value in state.items()
+    }
+    return discriminator.eval()
+
+
+@needs_golden
+@pytest.mark.parametrize("dense", [False, True])
+def test_features_are_the_public_ones(golden: dict, dense: bool) -> None:
+    pictures = torch.cat([golden["fake"], golden["real"]])
+    features = loaded(golden)(golden["codes"], pictures, dense=dense)
+    assert len(features) == 2
+    for scale, layers in enumerate(features):
+        assert len(layers) == 5
+        for layer, feature in enumerate(layers):
+            torch.testing.assert_close(feature, golden[f"features/{scale}/{layer}"], rtol=0, atol=1e-5)
+
+
+@needs_golden
+@pytest.mark.parametrize(
+    ("public", "ours"),
+    [("hinge", "hinge"), ("ls", "least_squares"), ("original", "original"), ("w", "wasserstein")],
+)
+def test_losses_are_the_public_ones(golden: dict, public: str, ours: str) -> None:
+    features = [[golden[f"features/{scale}/{layer}"] for layer in range(5)] for scale in range(2)]
+    fake, real = losses.split_features(features)
+    for name, value in {
+        "generator": losses.score_loss(fake, losses.WANTED[ours]),
+        "discriminator_fake": losses.score_loss(fake, losses.FAKE[ours]),
+        "discriminator_real": losses.score_loss(real, losses.REAL[ours]),
+    }.items():
+        torch.testing.assert_close(value, golden[f"loss/{public}/{name}"], rtol=0, atol=1e-5)
+    matching = 10 * losses.feature_matching(fake, real)
+    torch.testing.assert_close(matching, golden["loss/feature_matching_lambda10"], rtol=0, atol=1e-5)
+
+
+def random_codes(shape: tuple[int, int, int], *, blocky: bool) -> torch.Tensor:
+    """Valid codes of SPACE: noise, or flat regions of 5x5 pixels as in real label maps."""
+    generator = torch.Generator().manual_seed(1)
+    codes = torch.randint(1, SPACE.codes, shape, generator=generator, dtype=torch.int32)
+    if blocky:
+        codes = codes.repeat_interleave(5, 1).repeat_interleave(5, 2)[:, : shape[1], : shape[2]].contiguous()
+    return codes
+
+
+@pytest.mark.parametrize("blocky", [True, False])
+@pytest.mark.parametrize("size", [(32, 32), (33, 47)])
+def test_look_up_is_the_convolution(size: tuple[int, int], blocky: bool) -> None:
+    """Features and all gradients of the look-up path equal those of the one-hot convolution, float64."""
+    torch.manual_seed(0)
+    discriminator = Discriminator(DiscriminatorSettings(channels=4, scales=3), SPACE).double().eval()
+    codes = random_codes((2, *size), blocky=blocky)
+    pictures = torch.rand(4, 3, *size, dtype=torch.float64)
+    gradients, outputs = [], []
+    for dense in (False, True):
+        discriminator.zero_grad()
+        features = discriminator(codes, pictures, dense=dense)
+        torch.stack([layer.square().mean() for layers in features for layer in layers]).sum().backward()
+        outputs.append([layer for layers in features for layer in layers])
+        gradients.append([parameter.grad.clone() for parameter in discriminator.parameters()])
+    # Pooled planes are averages in float32, hence not 1e-15.
+    for a, b in zip([*outputs[0], *gradients[0]], [*outputs[1], *gradients[1]], strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-12)
+
+
+def test_windows_are_distinct_and_all_there() -> None:
+    index = random_codes((2, 12, 15), blocky=True).long()
+    windows = strided_windows(index, 4, stride=2, padding=2)
+    padded = torch.nn.functional.pad(index, (2, 2, 2, 2))
+    every = padded.unfold(1, 4, 2).unfold(2, 4, 2).reshape(*windows.place.shape, 16)
+    assert torch.equal(windows.bags[windows.place], every)
+    assert len(torch.unique(windows.bags, dim=0)) == len(windows.bags) < every.shape[:3].numel()
+
+
+def test_pooled_planes_are_the_average_pooling() -> None:
+    codes = random_codes((1, 16, 18), blocky=True)
+    first, second = label_pyramid(codes, SPACE, scales=2, kernel=4, stride=2, padding=2)
+    pooled = torch.nn.functional.avg_pool2d(first.dense(), 3, stride=2, padding=1, count_include_pad=False)
+    torch.testing.assert_close(second.dense(), pooled, rtol=0, atol=1e-6)

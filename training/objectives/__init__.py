@@ -1,0 +1,1 @@
+"""What the two networks play for: discriminators, losses, augmentation, regularisation."""

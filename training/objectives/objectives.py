@@ -1,0 +1,138 @@
+"""One round of the game on some label maps, for either kind of discriminator: who pays what."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pipeline.config import LossSettings, Recipe
+from training.objectives import losses
+from training.objectives.patch_discriminator import Discriminator, Features
+from training.objectives.segmentation_discriminator import (
+    SegmentationDiscriminator,
+    Targets,
+    balanced_targets,
+    label_mix_mask,
+    realness,
+)
+
+Terms = dict[str, Tensor]
+AnyDiscriminator = Discriminator | SegmentationDiscriminator
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How real the discriminator finds pictures, high for real: what regularisation goes by, and people watch.
+
+    A map for each scale, float `[N, 1, h, w]`, in the graph.
+    """
+
+    fake: list[Tensor]
+    real: list[Tensor]
+
+    def means(self) -> Tensor:
+        """`[2, scales]`, detached: of fakes, and of photographs."""
+        return torch.stack(
+            [torch.stack([scores.detach().mean() for scores in side]) for side in (self.fake, self.real)]
+        )
+
+
+class Round(Protocol):
+    """What both players' steps know of the label maps, which does not depend on weights and is found once."""
+
+    def generator_terms(self, discriminator: nn.Module, fake: Tensor, real: Tensor) -> Terms:
+        """What the generator pays for fakes `[N, 3, H, W]`, beside the photographs of the same label maps."""
+
+    def discriminator_terms(self, discriminator: nn.Module, fake: Tensor, real: Tensor) -> tuple[Terms, Scores]:
+        """What the discriminator pays, and its scores of the fakes and of the photographs."""
+
+
+def build_discriminator(recipe: Recipe) -> AnyDiscriminator:
+    """The discriminator that a recipe describes, with fresh weights from the global random state."""
+    kind = SegmentationDiscriminator if recipe.discriminator.kind == "segmentation" else Discriminator
+    return kind(recipe.discriminator, recipe.labels)
+
+
+def begin_rounds(
+    discriminator: AnyDiscriminator,
+    codes: Sequence[Tensor],
+    seeds: Sequence[Tensor],
+    weights: LossSettings,
+    *,
+    workers: int = 1,
+) -> Sequence[Round]:
+    """A round for each part of a batch: label codes int32 `[N, H, W]`, 0 where pictures are blank, and seeds `[N]`.
+
+    All workers must begin them together.
+    """
+    if isinstance(discriminator, SegmentationDiscriminator):
+        space = discriminator.space
+        masks = [label_mix_mask(*part, space) for part in zip(codes, seeds, strict=True)]
+        return [
+            SegmentationRound(targets, mask, weights)
+            for targets, mask in zip(balanced_targets(codes, space, workers=workers), masks, strict=True)
+        ]
+    return [PatchRound(discriminator, part, weights) for part in codes]
+
+
+class PatchRound:
+    """The paper's game: patch scores and feature matching (Appendix A)."""
+
+    def __init__(self, discriminator: Discriminator, codes: Tensor, weights: LossSettings) -> None:
+        self.planes = discriminator.planes(codes)
+        self.weights = weights
+
+    def generator_terms(self, discriminator: nn.Module, fake: Tensor, real: Tensor) -> Terms:
+        """The adversarial term, and feature matching."""
+        of_fake, of_real = self._judge(discriminator, fake, real)
+        terms = {"generator/gan": losses.score_loss(of_fake, losses.WANTED[self.weights.gan])}
+        if self.weights.feature_matching:
+            matching = losses.feature_matching(of_fake, of_real)
+            terms["generator/feature_matching"] = self.weights.feature_matching * matching
+        return terms
+
+    def discriminator_terms(self, discriminator: nn.Module, fake: Tensor, real: Tensor) -> tuple[Terms, Scores]:
+        """One term each for fakes and photographs."""
+        of_fake, of_real = self._judge(discriminator, fake, real)
+        terms = {
+            "discriminator/fake": losses.score_loss(of_fake, losses.FAKE[self.weights.gan]),
+            "discriminator/real": losses.score_loss(of_real, losses.REAL[self.weights.gan]),
+        }
+        return terms, Scores([layers[-1] for layers in of_fake], [layers[-1] for layers in of_real])
+
+    def _judge(self, discriminator: nn.Module, fake: Tensor, real: Tensor) -> tuple[Features, Features]:
+        # One pass over [fake; real], so that one power iteration serves both.
+        features = discriminator(self.planes, torch.cat([fake, real]))
+        return losses.split_features([[losses.at_least_float32(layer) for layer in layers] for layers in features])
+
+
+class SegmentationRound:
+    """The game of OASIS (Sec. 3.1): every pixel's class, or fake; with LabelMix."""
+
+    def __init__(self, targets: Targets, mask: Tensor, weights: LossSettings) -> None:
+        self.targets, self.mask, self.weights = targets, mask, weights
+
+    def generator_terms(self, discriminator: nn.Module, fake: Tensor, real: Tensor) -> Terms:
+        """The generator wants each pixel of its fakes taken for the class that it should be."""
+        logits = losses.at_least_float32(discriminator(fake))
+        return {"generator/gan": self.targets.real_loss(logits)}
+
+    def discriminator_terms(self, discriminator: nn.Module, fake: Tensor, real: Tensor) -> tuple[Terms, Scores]:
+        """Classes of photographs, fakes, and that a mixed picture gets the mixture of what its parts get."""
+        pictures = [fake, real, torch.where(self.mask, real, fake)] if self.weights.label_mix else [fake, real]
+        of_fake, of_real, *of_mixed = losses.at_least_float32(discriminator(torch.cat(pictures))).chunk(
+            len(pictures)
+        )  # one power iteration
+        terms = {
+            "discriminator/fake": self.targets.fake_loss(of_fake),
+            "discriminator/real": self.targets.real_loss(of_real),
+        }
+        if of_mixed:
+            wanted = torch.where(self.mask, of_real, of_fake)
+            terms["discriminator/label_mix"] = self.weights.label_mix * F.mse_loss(of_mixed[0], wanted)
+        return terms, Scores([realness(of_fake)], [realness(of_real)])

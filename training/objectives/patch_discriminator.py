@@ -1,0 +1,129 @@
+"""The multi-scale patch discriminator (Appendix A of the SPADE paper, after pix2pixHD), with its features."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pipeline.checkpoints.public_names import SPECTRAL
+from pipeline.config import DiscriminatorSettings
+from pipeline.labels import LabelSpace
+from pipeline.networks.spectral import settle_spectral_norm, spectral_norm
+from training.objectives.label_planes import LabelPlanes, label_pyramid
+
+MAX_CHANNELS = 512
+KERNEL, STRIDE, PADDING = 4, 2, 2
+
+Features = list[list[Tensor]]
+"""`features[scale][layer]`, float `[N, C, h, w]`, after the activation; the last layer holds the patch scores."""
+
+
+class PatchDiscriminator(nn.Module):
+    """One scale: a stack of 4x4 convolutions that judges overlapping patches of a label map and its picture."""
+
+    def __init__(self, settings: DiscriminatorSettings, label_channels: int) -> None:
+        super().__init__()
+        self.label_channels = label_channels
+        widths = [min(settings.channels * 2**layer, MAX_CHANNELS) for layer in range(settings.layers)]
+        strides = [STRIDE] * (settings.layers - 2) + [1]
+        self.first = _convolution(label_channels + 3, widths[0], STRIDE)
+        self.middle = nn.ModuleList(
+            # No bias: the instance normalisation that follows would take it away again.
+            spectral_norm(_convolution(before, width, stride, bias=False))
+            for before, width, stride in zip(widths[:-1], widths[1:], strides, strict=True)
+        )
+        self.last = _convolution(widths[-1], 1, stride=1)
+
+    def forward(self, labels: LabelPlanes, pictures: Tensor, *, dense: bool = False) -> list[Tensor]:
+        """Features of all layers for `pictures` `[k * N, 3, h, w]`, k for each of the N label maps.
+
+        `dense` convolves the concatenated one-hot tensor as the paper writes it: the same numbers, slower.
+        """
+        copies = len(pictures) // len(labels.index)
+        if dense:
+            x = self.first(torch.cat([labels.dense().to(pictures.dtype).repeat(copies, 1, 1, 1), pictures], dim=1))
+        else:
+            of_labels, of_pictures = self.first.weight.split([self.label_channels, 3], dim=1)
+            x = F.conv2d(pictures, of_pictures, self.first.bias, STRIDE, PADDING)
+            # The same label map goes with the fake and the real picture, so its part is computed once.
+            x = (x.unflatten(0, (copies, -1)) + labels.convolve(of_labels).to(x.dtype)).flatten(0, 1)
+        features = [F.leaky_relu(x, 0.2)]  # [k * N, channels, h/2 + 1, w/2 + 1]
+        for convolution in self.middle:
+            features.append(F.leaky_relu(F.instance_norm(convolution(features[-1])), 0.2))
+        features.append(self.last(features[-1]))
+        return features
+
+
+class Discriminator(nn.Module):
+    """Copies of the patch discriminator, each looking at half the resolution of the one before."""
+
+    def __init__(self, settings: DiscriminatorSettings, space: LabelSpace) -> None:
+        super().__init__()
+        self.space = space
+        self.scales = nn.ModuleList(PatchDiscriminator(settings, space.channels) for _ in range(settings.scales))
+        settle_spectral_norm(self)
+
+    @property
+    def score_maps(self) -> int:
+        """How many maps of scores a picture gets."""
+        return len(self.scales)
+
+    def planes(self, codes: Tensor) -> list[LabelPlanes]:
+        """What `forward` needs to know of the label maps, codes int32 `[N, H, W]`; the weights do not matter to it."""
+        return label_pyramid(codes, self.space, scales=len(self.scales), kernel=KERNEL, stride=STRIDE, padding=PADDING)
+
+    def forward(self, labels: Tensor | list[LabelPlanes], pictures: Tensor, *, dense: bool = False) -> Features:
+        """Judge pictures `[k * N, 3, H, W]` in [-1, 1]: k for each of the N label maps, all maps once, then again.
+
+        `labels` are codes int32 `[N, H, W]`, or the `planes` of them where several passes share the label maps.
+        """
+        planes = self.planes(labels) if isinstance(labels, Tensor) else labels
+        features = []
+        for scale, discriminator in enumerate(self.scales):
+            if scale:
+                pictures = F.avg_pool2d(pictures, 3, stride=2, padding=1, count_include_pad=False)
+            features.append(discriminator(planes[scale], pictures, dense=dense))
+        return features
+
+
+def public_to_ours(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state dict of a public SPADE discriminator under our names."""
+    last = max(int(key.split("model")[1].split(".")[0]) for key in state)
+    ours = {}
+    for key, value in state.items():
+        scale, layer, rest = _parts(r"discriminator_(\d+)\.model(\d+)\.(?:0\.)+(\w+)", key)
+        name = {0: "first", last: "last"}.get(int(layer), f"middle.{int(layer) - 1}")
+        ours[f"scales.{scale}.{name}.{SPECTRAL.get(rest, rest)}"] = value
+    return ours
+
+
+def ours_to_public(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse of `public_to_ours`."""
+    middles = 1 + max(int(key.split("middle.")[1].split(".")[0]) for key in state if "middle." in key)
+    public_names = {ours: public for public, ours in SPECTRAL.items()}
+    public = {}
+    for key, value in state.items():
+        scale, name, rest = _parts(r"scales\.(\d+)\.(first|last|middle\.\d+)\.(.+)", key)
+        layer = {"first": "0.0", "last": f"{middles + 1}.0"}.get(name) or f"{int(name.split('.')[1]) + 1}.0.0"
+        public[f"discriminator_{scale}.model{layer}.{public_names.get(rest, rest)}"] = value
+    return public
+
+
+def _parts(pattern: str, key: str) -> tuple[str, ...]:
+    match = re.fullmatch(pattern, key)
+    if match is None:
+        raise ValueError(f"'{key}' is not a parameter of this discriminator")
+    return match.groups()
+
+
+def _convolution(before: int, after: int, stride: int, *, bias: bool = True) -> nn.Conv2d:
+    """A 4x4 convolution with Glorot's initial weights (Sec. 4) at the small gain that pix2pix began with."""
+    convolution = nn.Conv2d(before, after, KERNEL, stride, PADDING, bias=bias)
+    nn.init.xavier_normal_(convolution.weight, gain=0.02)
+    if convolution.bias is not None:
+        nn.init.zeros_(convolution.bias)
+    return convolution
