@@ -11,8 +11,9 @@ import torch
 
 from evaluation.metrics.frechet import FeatureStatistics, frechet_distance
 from evaluation.scoring.image_results import Judgements
+from evaluation.scoring.picture_sets import Picture
 from evaluation.scoring.protocols import Protocol
-from evaluation.scoring.scorer import Judge, Picture
+from evaluation.scoring.scorer import Judge
 from evaluation.segmenters import load_segmenter
 from pipeline.config import Recipe
 from pipeline.data.records import check_dataset, decode_record, iter_rows, resize_record

@@ -83,8 +83,9 @@ class Steps:
 
         from pipeline.checkpoints.file import build_encoder, build_generator
         from pipeline.runtime.memory import keep_freed_memory
+        from training.data.batch import Batch
         from training.objectives.objectives import build_discriminator
-        from training.step import Batch, GanStep, Synthesis
+        from training.step import GanStep, Synthesis
 
         torch.set_num_threads(threads)
         if "kept-memory" in changes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import cast
@@ -17,47 +17,18 @@ from pipeline.networks.encoder import StyleEncoder, sample_style
 from pipeline.networks.generator import Generator
 from pipeline.networks.label_input import Semantics
 from pipeline.networks.spectral import still_spectral_norm
+from training.data.batch import Batch
 from training.objectives import losses
 from training.objectives.diff_augment import Augmentation
 from training.objectives.objectives import AnyDiscriminator, Round, Terms, begin_rounds
 from training.objectives.perceptual import PerceptualLoss
 from training.objectives.regularisation import LeCam, r1_penalty
+from training.optimiser import Optimiser, two_time_scale
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 SCORE = "score/"
 """Begins the names of what a step returns beside its losses: the discriminator's mean scores of real and of fake."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Label maps with their photographs."""
-
-    codes: Tensor
-    """int32 `[N, H, W]`."""
-    pictures: Tensor
-    """float `[N, 3, H, W]` in [-1, 1]."""
-    noise: Tensor
-    """float `[2, N, style_dim]`, N(0, 1): for the fakes of the generator's step, then of the discriminator's."""
-    seeds: Tensor
-    """int64 `[N]`: of everything else that is drawn for a record in this step (see `training.random`)."""
-
-    def to(self, device: torch.device) -> Batch:
-        """The batch on a device; the copy overlaps other work where the batch is in pinned memory."""
-        return Batch(*(value.to(device, non_blocking=True) for value in self._tensors()))
-
-    def pin_memory(self) -> Batch:
-        """The batch in memory from which a GPU can copy by itself."""
-        return Batch(*(value.pin_memory() for value in self._tensors()))
-
-    def split(self, parts: int) -> list[Batch]:
-        """The batch in equal parts, in order."""
-        assert len(self.codes) % parts == 0, f"{len(self.codes)} maps in {parts} parts"
-        pieces = (value.chunk(parts, axis) for value, axis in zip(self._tensors(), (0, 0, 1, 0), strict=True))
-        return [Batch(*part) for part in zip(*pieces, strict=True)]
-
-    def _tensors(self) -> tuple[Tensor, ...]:
-        return self.codes, self.pictures, self.noise, self.seeds
 
 
 @dataclass(frozen=True)
@@ -88,42 +59,6 @@ class Synthesis(nn.Module):
             return self.generator(semantics, noise if noise.shape[1] else None), None
         mu, logvar = (losses.at_least_float32(value) for value in self.encoder(pictures))
         return self.generator(semantics, sample_style(mu, logvar, noise)), losses.kl_divergence(mu, logvar)
-
-
-class Optimiser:
-    """Adam over some parameters, with the loss scaling that fp16 needs (none otherwise)."""
-
-    def __init__(
-        self, parameters: Iterable[nn.Parameter], *, rate: float, betas: tuple[float, float], fp16: bool
-    ) -> None:
-        self.parameters = list(parameters)
-        self.base_rate = rate
-        self.adam = torch.optim.Adam(self.parameters, lr=rate, betas=betas, fused=True)
-        self.scaler = torch.amp.GradScaler(self.parameters[0].device.type, enabled=fp16)
-
-    def clear(self) -> None:
-        """Forget the gradients."""
-        self.adam.zero_grad(set_to_none=True)
-
-    def backward(self, loss: Tensor) -> None:
-        """Back-propagate, adding to the gradients that there are."""
-        self.scaler.scale(loss).backward()
-
-    def update(self) -> None:
-        """Take the step; the gradients stay until they are cleared, those of scaled losses now unscaled (by Adam)."""
-        self.scaler.step(self.adam)
-        self.scaler.update()
-
-    def set_rate(self, share: float) -> None:
-        """Make the learning rate this share of its first value."""
-        for group in self.adam.param_groups:
-            group["lr"] = self.base_rate * share
-
-
-def two_time_scale(settings: TrainingSettings) -> tuple[float, float, tuple[float, float]]:
-    """The rates of the generator and of the discriminator, and Adam's betas (Heusel et al. 2017; Sec. 4)."""
-    rate = settings.learning_rate
-    return (rate / 2, rate * 2, (0.0, 0.9)) if settings.two_time_scale else (rate, rate, (0.5, 0.999))
 
 
 class GanStep:

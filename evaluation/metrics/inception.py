@@ -12,6 +12,7 @@ import warnings
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -29,9 +30,11 @@ from torchvision.models.inception import (
     InceptionE,
 )
 
-from evaluation.scoring.protocols import FidResizer
 from pipeline.errors import InputError
 from pipeline.pretrained.state_dicts import fill, read_state_dict, sha256_of
+
+FidResizer = Literal["pytorch-fid", "clean-fid", "torch-fidelity"]
+"""Whose resizing to 299x299 goes before Inception."""
 
 SIDE = 299
 """Pixels of the network's input."""

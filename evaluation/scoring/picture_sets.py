@@ -10,7 +10,8 @@ from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 
-from evaluation.scoring.scorer import Picture
+import numpy as np
+
 from pipeline.data.records import check_columns, decode_image, decode_label, picture_bytes
 from pipeline.data.shards import Plan, Shard, iter_shard, plan_shards
 from pipeline.errors import InputError
@@ -18,6 +19,20 @@ from pipeline.labels import LabelSpace
 
 Key = tuple[str, int]
 """A picture's id and sample."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture and the label map that it should show."""
+
+    id: str
+    sample: int
+    image: np.ndarray
+    """uint8 `[H, W, 3]`."""
+    label: np.ndarray
+    """Stored ids `[h, w]`, of any size."""
+    original: np.ndarray | None = None
+    """uint8: the picture before it was resized, where it was."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from evaluation.metrics.confusion import Averaging
+from evaluation.metrics.inception import FidResizer
 from evaluation.segmenters.base import Merging, Prediction, Scales, Segmenter, predict_scales
 from pipeline.data.images import resize_ids
 from pipeline.errors import InputError
@@ -32,7 +33,6 @@ LabelFilter = Literal["nearest", "nearest-corner"]
 """How ids are resized: sampled at the centres of pixels (Pillow, torch's `nearest-exact`), or at their upper left
 corners (torch's `nearest`, OpenCV): of a label map shrunk four times, pixel 4 i + 2 or pixel 4 i."""
 LabelMapping = Literal["auto", "same", "cityscapes_train_ids", "ade20k_shift", "coco_stuff"]
-FidResizer = Literal["pytorch-fid", "clean-fid", "torch-fidelity"]
 
 CITYSCAPES_TRAIN_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
 """The raw ids of Cityscapes (0 to 34) that are scored, in the order of the 19 trainIds."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby
 from typing import Protocol as Interface
 
@@ -12,25 +12,13 @@ import torch
 
 from evaluation.metrics.boundaries import boundary_counts
 from evaluation.metrics.confusion import ConfusionMatrix
+from evaluation.metrics.inception import FidResizer
 from evaluation.scoring.image_results import Confusions, Judgements
-from evaluation.scoring.protocols import FidResizer, Protocol
+from evaluation.scoring.picture_sets import Picture
+from evaluation.scoring.protocols import Protocol
 from evaluation.segmenters.base import Segmenter
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture and the label map that it should show."""
-
-    id: str
-    sample: int
-    image: np.ndarray
-    """uint8 `[H, W, 3]`."""
-    label: np.ndarray
-    """Stored ids `[h, w]`, of any size."""
-    original: np.ndarray | None = None
-    """uint8: the picture before it was resized, where it was."""
 
 
 class FeatureNetwork(Interface):

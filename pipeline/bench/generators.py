@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from pipeline.checkpoints.source import load_weights
 from pipeline.engines import aot_inductor
 from pipeline.engines.engine import Engine
 from pipeline.engines.graph import GeneratorGraph
@@ -22,7 +23,6 @@ from pipeline.networks.inference.folded import FoldedGenerator
 from pipeline.networks.label_input import Semantics
 from pipeline.networks.spectral import fold_spectral_norm
 from pipeline.runtime.memory import keep_freed_memory
-from pipeline.synthesis.synthesizer import load_weights
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from pipeline.bench.runner import Entry, race, table, write_json
+from pipeline.checkpoints.source import UNTRAINED, load_weights, resolve_source
 from pipeline.config import Recipe
 from pipeline.errors import InputError
 from pipeline.labels import encode
-from pipeline.synthesis.synthesizer import UNTRAINED, load_weights, resolve_source
 
 CONTESTANTS = (
     "eager-fp32", "folded-fp32", "inductor-fp32", "onnxruntime-fp32", "openvino-fp32", "pattern-fp32",

@@ -14,21 +14,15 @@ from typing import Literal
 import numpy as np
 import torch
 
+from pipeline.checkpoints.source import load_weights, resolve_source
 from pipeline.config import Recipe
 from pipeline.data.storage import first_line
 from pipeline.engines.cache import build_lock, find_built, new_engine
 from pipeline.engines.engine import Engine, adapted, file_digest, make_engine
+from pipeline.engines.environment import COMPILERS, Backend, describe_device, find_versions
 from pipeline.engines.graph import GeneratorGraph
 from pipeline.engines.label_maps import gate_codes
-from pipeline.engines.manifest import (
-    COMPILERS,
-    Backend,
-    EngineSpec,
-    Manifest,
-    describe_device,
-    find_versions,
-    make_signature,
-)
+from pipeline.engines.manifest import EngineSpec, Manifest, make_signature
 from pipeline.engines.parity import compare, refusal
 from pipeline.engines.signature import Form, Signature
 from pipeline.errors import InputError
@@ -36,8 +30,8 @@ from pipeline.networks.generator import Generator
 from pipeline.networks.inference.folded import FoldedGenerator
 from pipeline.networks.inference.onednn import has_bfloat16
 from pipeline.networks.label_input import Semantics
+from pipeline.precision import DTYPES, Precision
 from pipeline.runtime.seeding import style_noise
-from pipeline.synthesis.synthesizer import DTYPES, Precision, load_weights, resolve_source
 
 log = logging.getLogger(__name__)
 

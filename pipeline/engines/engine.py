@@ -9,15 +9,17 @@ from pathlib import Path
 
 import torch
 
+from pipeline.checkpoints.source import Weights
 from pipeline.config import Recipe
 from pipeline.engines.cuda_graphs import GraphedFunction
-from pipeline.engines.manifest import COMPILERS, EngineSpec, Manifest, unusable
+from pipeline.engines.environment import COMPILERS
+from pipeline.engines.manifest import EngineSpec, Manifest, unusable
 from pipeline.engines.signature import Signature
 from pipeline.errors import InputError
 from pipeline.networks.generator import Generator
 from pipeline.networks.inference.folded import FoldedGenerator
 from pipeline.networks.label_input import Semantics
-from pipeline.synthesis.synthesizer import DTYPES, Weights
+from pipeline.precision import DTYPES
 
 Function = Callable[..., torch.Tensor]
 """The tensors of `Signature.inputs` to pictures."""

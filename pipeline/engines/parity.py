@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from pipeline.synthesis.synthesizer import Precision
+from pipeline.precision import Precision
 
 RANGE = 2.0
 """Of pictures, which are in (-1, 1)."""

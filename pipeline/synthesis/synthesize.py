@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from pipeline.checkpoints.source import Weights, load_weights, resolve_source
 from pipeline.data.encoders import PictureFormat
 from pipeline.data.images import Palette
 from pipeline.data.records import DatasetInfo
@@ -20,12 +21,12 @@ from pipeline.data.shards import Plan, plan_shards
 from pipeline.datasets.folder import read_palette
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
+from pipeline.precision import Precision
 from pipeline.synthesis.actor_pool import choose_device, codec_threads
 from pipeline.synthesis.export import ExportKind
 from pipeline.synthesis.job import Job, Summary
 from pipeline.synthesis.job_folder import JobFolder
 from pipeline.synthesis.styles import StyleChoice, choose_style
-from pipeline.synthesis.synthesizer import Precision, Weights, load_weights, resolve_source
 from pipeline.synthesis.worker import WorkOrder
 
 if TYPE_CHECKING:

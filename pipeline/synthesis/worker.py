@@ -28,11 +28,12 @@ from pipeline.data.shards import Columns, Shard, generated_id, iter_shard
 from pipeline.errors import InputError
 from pipeline.labels import encode
 from pipeline.networks.label_input import Semantics
+from pipeline.precision import Precision
 from pipeline.runtime.memory import keep_freed_memory
 from pipeline.runtime.stages import StageClock, in_order
 from pipeline.synthesis.job_folder import JobFolder, Reject, ShardRecord
 from pipeline.synthesis.styles import StyleChoice, StyleSource
-from pipeline.synthesis.synthesizer import Painter, Precision
+from pipeline.synthesis.synthesizer import Painter
 
 OUTPUT_FIELDS = (
     pa.field("id", pa.string()),

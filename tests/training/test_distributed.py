@@ -18,9 +18,9 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_
 from torch.nn.parallel import DistributedDataParallel
 
 from pipeline.config import Recipe
+from training.data.batch import Batch
 from training.data.dataset import Examples, TrainingData
 from training.loop import TrainingState, Worker
-from training.step import Batch
 
 Make = Callable[..., Recipe]
 

@@ -15,10 +15,11 @@ from pipeline.checkpoints.public_names import GENERATOR, from_public, to_public
 from pipeline.config import DiscriminatorSettings, GeneratorSettings, LossSettings, Recipe, TrainingSettings
 from pipeline.labels import LabelSpace, encode
 from pipeline.networks.generator import Generator
+from training.data.batch import Batch
 from training.data.dataset import Examples, TrainingData
 from training.loop import TrainingState, Worker
 from training.objectives.patch_discriminator import Discriminator, ours_to_public, public_to_ours
-from training.step import Batch, GanStep, Synthesis
+from training.step import GanStep, Synthesis
 
 # The reference folder beside the checkout.
 GOLDEN = Path(__file__).parents[3] / "shared/reference/spade/train_step.safetensors"

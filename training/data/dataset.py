@@ -28,9 +28,9 @@ from pipeline.data.schema import Record
 from pipeline.errors import InputError
 from pipeline.labels import encode
 from pipeline.runtime.seeding import record_seed
+from training.data.batch import Batch
 from training.data.preprocess import crop_and_flip, resize
 from training.data.sampler import Shuffle, find_row_groups
-from training.step import Batch
 
 PREFETCHED = 3
 """Batches that are decoded ahead of the step."""

@@ -18,8 +18,8 @@ import torch
 from pipeline.config import Recipe
 from pipeline.errors import InputError
 from pipeline.runtime.ray_session import configure_data
+from training.data.batch import Batch
 from training.data.dataset import CACHE_BYTES, PREFETCHED, Examples, TrainingData, stack, to_batch
-from training.step import Batch
 
 if TYPE_CHECKING:
     from ray.data import DataContext

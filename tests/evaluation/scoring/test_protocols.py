@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from evaluation.scoring.picture_sets import Picture
 from evaluation.scoring.protocols import (
     CITYSCAPES_TRAIN_IDS,
     PRESETS,
@@ -18,7 +19,7 @@ from evaluation.scoring.protocols import (
     fit_mapping,
     resize,
 )
-from evaluation.scoring.scorer import Judge, Picture
+from evaluation.scoring.scorer import Judge
 from evaluation.segmenters.base import Prediction, Scales, Segmenter, merge_scores
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace

@@ -19,7 +19,7 @@ from pipeline.engines.compile import typical_lengths
 from pipeline.engines.graph import GeneratorGraph
 from pipeline.engines.signature import Signature
 from pipeline.networks.label_input import Semantics
-from pipeline.synthesis.synthesizer import DTYPES
+from pipeline.precision import DTYPES
 from tests.pipeline.engines.cases import label_maps, lively_generator
 
 

@@ -16,16 +16,17 @@ import torch
 from click.testing import CliRunner
 
 from cli import main
+from pipeline.checkpoints.source import load_weights
 from pipeline.engines import aot_inductor, compile, parity
 from pipeline.engines.cache import LOCK, build_lock, clean_engines, find_engine, list_engines
 from pipeline.engines.compile import compile_generator
 from pipeline.engines.engine import load_engine
-from pipeline.engines.manifest import COMPILERS, Manifest
+from pipeline.engines.environment import COMPILERS
+from pipeline.engines.manifest import Manifest
 from pipeline.engines.parity import Tolerance, compare, refusal
 from pipeline.errors import InputError
 from pipeline.networks.inference.folded import FoldedGenerator
 from pipeline.synthesis.synthesize import synthesize
-from pipeline.synthesis.synthesizer import load_weights
 from tests.pipeline.synthesis import cases
 
 EXACT = Tolerance(max_error=0, mean_error=0, psnr=math.inf, ssim=1)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.checkpoints.source import load_weights
 from pipeline.data.images import decode_image
 from pipeline.engines.engine import Engine, load_engine
 from pipeline.engines.manifest import Manifest
@@ -19,7 +20,6 @@ from pipeline.errors import InputError
 from pipeline.labels import encode
 from pipeline.networks.label_input import Semantics
 from pipeline.synthesis.synthesize import synthesize
-from pipeline.synthesis.synthesizer import load_weights
 from tests.pipeline.synthesis import cases
 
 ROOT = Path(__file__).parents[3]

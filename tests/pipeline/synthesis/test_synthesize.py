@@ -13,13 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from pipeline.checkpoints.source import load_weights
 from pipeline.data import shards as shard_plan
 from pipeline.data.images import decode_image, decode_label
 from pipeline.errors import InputError
 from pipeline.labels import encode
 from pipeline.runtime.seeding import style_noise
 from pipeline.synthesis.synthesize import synthesize as run
-from pipeline.synthesis.synthesizer import load_weights
 from pipeline.synthesis.verify import verify
 from tests.pipeline.synthesis import cases
 

@@ -12,9 +12,9 @@ import torch
 
 from pipeline.config import Recipe
 from pipeline.errors import InputError
+from training.data.batch import Batch
 from training.data.dataset import Examples, TrainingData
 from training.data.sampler import RowGroup, Shuffle, find_row_groups
-from training.step import Batch
 
 Make = Callable[..., Recipe]
 
