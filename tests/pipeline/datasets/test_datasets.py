@@ -11,7 +11,7 @@ from PIL import Image
 from pipeline.data.records import check_dataset, decode_record, iter_rows, read_info
 from pipeline.datasets import ade20k, camvid, cityscapes, coco_stuff, folder
 from pipeline.datasets.convert import Skipped, Summary
-from pipeline.datasets.landscape.dataset import dataset as landscape
+from pipeline.datasets.landscape import dataset as landscape
 from pipeline.errors import InputError
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"

@@ -15,9 +15,9 @@ from cli import main
 from pipeline.config import Recipe, dump_recipe
 from pipeline.data.records import DatasetInfo, RecordWriter
 from pipeline.errors import InputError
+from training.data import ray_loader as streaming
 from training.data.batch import Batch
 from training.data.dataset import Examples, TrainingData
-from training.data.dataset import ray_loader as streaming
 from training.distributed import ray_for_training
 
 Make = Callable[..., Recipe]

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from evaluation.segmenters.deeplab import FILE_NAME, load_deeplab
+from evaluation.segmenters.training import train as training
 from evaluation.segmenters.training.augment import augment
 from evaluation.segmenters.training.photographs import VOID, load_photographs
-from evaluation.segmenters.training import train as training
 from evaluation.segmenters.training.train import train_segmenter
 from pipeline.data.records import Record
 from pipeline.errors import InputError
