@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.bench.runner import Entry, race, table, write_json
-from pipeline.bench.synthesis import Load, describe, workload_codes
+from pipeline.bench.synthesis import Load, describe
 from pipeline.config import Recipe, parse_recipe
 from pipeline.errors import InputError
 
@@ -48,7 +48,7 @@ def bench_train(
         recipe = parse_recipe(fields, source="--size")
     common = {
         "recipe": recipe.model_dump(mode="json"),
-        "codes": workload_codes(recipe, load),
+        "codes": load.codes(recipe),
         "device": "cuda" if torch.cuda.is_available() else "cpu",
         "threads": threads,
     }

@@ -13,8 +13,8 @@ import numpy as np
 from pipeline.bench.runner import Entry, race, table, write_json
 from pipeline.checkpoints.source import UNTRAINED, load_weights, resolve_source
 from pipeline.config import Recipe
+from pipeline.datasets.sample_maps import sample_codes
 from pipeline.errors import InputError
-from pipeline.labels import encode
 
 CONTESTANTS = (
     "eager-fp32", "folded-fp32", "inductor-fp32", "onnxruntime-fp32", "openvino-fp32", "pattern-fp32",
@@ -40,6 +40,10 @@ class Load:
     noise: bool = False
     """Random pixels instead of label maps: the worst case for patterns."""
 
+    def codes(self, recipe: Recipe) -> np.ndarray:
+        """The label maps of a lap, int32 `[maps, height, width]`."""
+        return sample_codes(recipe, self.source, count=self.maps, size=self.size, noise=self.noise)
+
 
 def bench_synthesize(
     checkpoint: str, *, load: Load, contestants: Sequence[str] = (), laps: int = 5, threads: int, json_path: Path | None
@@ -60,7 +64,7 @@ def bench_synthesize(
     recipe = load_weights(source).recipe
     common = {
         "weights": source,
-        "codes": workload_codes(recipe, load),
+        "codes": load.codes(recipe),
         "batch": load.batch,
         "samples": load.samples,
         "device": "cuda" if torch.cuda.is_available() else "cpu",
@@ -100,40 +104,6 @@ def build(name: str, **workload: Any) -> Any:
         "engine": generators.Compiled,
     }
     return made[kind](work, precision)
-
-
-def workload_codes(recipe: Recipe, load: Load) -> np.ndarray:
-    """The label maps of a lap, int32 `[maps, height, width]`."""
-    height, width = load.size or (recipe.data.height, recipe.data.width)
-    space = recipe.labels
-    if load.noise:
-        random = np.random.default_rng(0)
-        classes = random.integers(space.class_channels, size=(load.maps, height, width))
-        edges = random.integers(2, size=classes.shape) if space.instance_edges else 0
-        return (1 + 2 * classes + edges).astype(np.int32)
-    return np.stack([encode(*pair, space) for pair in _label_maps(recipe, load, height, width)])
-
-
-def _label_maps(recipe: Recipe, load: Load, height: int, width: int) -> list[tuple[np.ndarray, np.ndarray | None]]:
-    from itertools import islice
-
-    from pipeline.data.records import check_columns, decode_record, iter_rows, resize_record
-    from pipeline.datasets.landscape.dataset import SPACE, draw_scene
-
-    if load.source is None:
-        if len(SPACE.classes) > recipe.labels.class_channels:
-            raise InputError(
-                f"landscapes have {len(SPACE.classes)} classes, recipe '{recipe.name}' has "
-                f"{recipe.labels.class_channels}; give label maps with --input"
-            )
-        scenes = [draw_scene(0, index, height, width).record for index in range(load.maps)]
-        return [(scene.label, scene.instance) for scene in scenes]
-    check_columns(load.source, ["label"])
-    rows = islice(iter_rows(load.source), load.maps)
-    records = [resize_record(decode_record({**row, "image": None}), height, width) for row in rows]
-    if len(records) < load.maps:
-        raise InputError(f"{load.source} has {len(records)} label maps; a lap of {load.maps} needs more (see --maps)")
-    return [(record.label, record.instance) for record in records]
 
 
 def describe(checkpoint: str, load: Load, threads: int) -> dict[str, Any]:

@@ -17,11 +17,11 @@ import torch
 from pipeline.checkpoints.source import load_weights, resolve_source
 from pipeline.config import Recipe
 from pipeline.data.storage import first_line
+from pipeline.datasets.sample_maps import sample_codes
 from pipeline.engines.cache import build_lock, find_built, new_engine
 from pipeline.engines.engine import Engine, adapted, file_digest, make_engine
 from pipeline.engines.environment import COMPILERS, Backend, describe_device, find_versions
 from pipeline.engines.graph import GeneratorGraph
-from pipeline.engines.label_maps import gate_codes
 from pipeline.engines.manifest import EngineSpec, Manifest, make_signature
 from pipeline.engines.parity import compare, refusal
 from pipeline.engines.signature import Form, Signature
@@ -148,7 +148,8 @@ def _prepare(
         recipe = recipe.model_copy(update={"generator": recipe.generator.model_copy(update={"modulation": modulation})})
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     generator = adapted(weights.generator, recipe).to(device)
-    codes = torch.from_numpy(gate_codes(recipe, source, count=maps, size=generator.size)).to(device)
+    maps_to_check = sample_codes(recipe, source, count=maps, size=generator.size, share_classes=True)
+    codes = torch.from_numpy(maps_to_check).to(device)
     dim = recipe.generator.style_dim
     styles = torch.stack([style_noise(0, "parity", index, dim) for index in range(maps)]).to(device) if dim else None
     reference = _reference(generator, codes, styles)

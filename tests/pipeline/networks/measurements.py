@@ -18,9 +18,9 @@ from pathlib import Path
 import torch
 
 from pipeline.bench.generators import calm_weights
-from pipeline.bench.synthesis import Load, workload_codes
 from pipeline.checkpoints.file import build_generator
 from pipeline.config import load_recipe
+from pipeline.datasets.sample_maps import sample_codes
 from pipeline.networks.generator import Generator, doubled_before
 from pipeline.networks.label_input import Semantics
 from pipeline.networks.spade import SPADE
@@ -74,7 +74,7 @@ def one_pass(
     generator = build_generator(recipe)
     calm_weights(generator)
     generator.to(dtype).train()
-    picture = generator(torch.from_numpy(workload_codes(recipe, Load(source=source, maps=1))))
+    picture = generator(torch.from_numpy(sample_codes(recipe, source, count=1)))
     weight = torch.randn(picture.shape, generator=torch.Generator().manual_seed(1))
     (picture * weight.to(dtype)).sum().backward()
     return picture.detach(), {name: parameter.grad for name, parameter in generator.named_parameters()}
@@ -93,7 +93,7 @@ def worst(ours: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> t
 def share(size: int) -> dict[str, object]:
     """Multiplications of the convolutions behind gamma and beta, over eight landscapes."""
     recipe = load_recipe(RECIPE)
-    codes = torch.from_numpy(workload_codes(recipe, Load(maps=8, size=(size, size))))
+    codes = torch.from_numpy(sample_codes(recipe, count=8, size=(size, size)))
     semantics = [Semantics(each[None], recipe.labels, "pattern") for each in codes]
     with torch.device("meta"):
         blocks = Generator(recipe.generator, recipe.labels, height=size, width=size).blocks
