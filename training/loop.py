@@ -56,6 +56,10 @@ def train_worker(
         step, stopped, entry = state.resume(folder), False, None
         if step:
             log.info("going on from step %d of %d", step, settings.steps)
+            # A kill may have come between the snapshot and the weights that go with it.
+            if worker.leads and not state.is_published(folder.weights, step):
+                log.warning("%s is missing, damaged or behind step %d; it is written again", folder.weights, step)
+                state.publish(folder.weights, step)
         writer = Reporter(recipe, folder, worker, base) if worker.leads else None
         if writer:
             writer.begin(step)

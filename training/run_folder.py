@@ -53,15 +53,21 @@ class RunFolder:
                     f"{self.path} holds a run of another recipe, which differs in {'; '.join(differences)}; "
                     "give another --out, or the recipe that began it"
                 )
-        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        elif self.path.exists() and (not self.path.is_dir() or set(self.path.iterdir()) - set(self._leftovers())):
             raise InputError(f"{self.path} exists and is not a training run; give a new folder as --out")
         else:
             self.path.mkdir(parents=True, exist_ok=True)
             temporary = self.path / f".recipe.{os.getpid()}.tmp"
             temporary.write_text(dump_recipe(recipe))
             temporary.replace(self.recipe_file)
+            for leftover in self._leftovers():
+                leftover.unlink(missing_ok=True)
             return True
         return False
+
+    def _leftovers(self) -> list[Path]:
+        """Recipes that a killed start had not finished writing."""
+        return list(self.path.glob(".recipe.*.tmp"))
 
     def give_up(self) -> None:
         """Remove a new folder in which no step was done, so that a corrected recipe may have it."""

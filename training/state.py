@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from pipeline.checkpoints.file import build_encoder, build_generator, save_generator
@@ -76,6 +78,24 @@ class TrainingState:
         """Write the averaged weights, which is all that `synthesize` needs."""
         average = self.average.network
         save_generator(path, average.generator, self.recipe, step=step, encoder=average.encoder)
+
+    def is_published(self, path: Path, step: int) -> bool:
+        """Whether a file holds just these averaged weights of a step; a missing or damaged one does not."""
+        expected: dict[str, Tensor] = {}
+        average = self.average.network
+        for prefix, network in (("generator.", average.generator), ("encoder.", average.encoder)):
+            if network is not None:
+                expected |= {prefix + key: value for key, value in network.state_dict().items()}
+        try:
+            with safe_open(path, framework="pt") as file:
+                fields = json.loads((file.metadata() or {})["spadework"])
+                return (
+                    fields["step"] == step
+                    and set(file.keys()) == set(expected)
+                    and all(torch.equal(file.get_tensor(key), value.cpu()) for key, value in expected.items())
+                )
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError):
+            return False
 
     def resume(self, folder: RunFolder) -> int:
         """Load the newest snapshot; returns the steps that it has seen, 0 where there is none."""

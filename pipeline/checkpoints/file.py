@@ -13,6 +13,7 @@ from torch import nn
 
 from pipeline.config import Recipe, parse_recipe
 from pipeline.data.safetensors_file import write_tensors
+from pipeline.data.storage import first_line
 from pipeline.errors import InputError
 from pipeline.networks.encoder import StyleEncoder
 from pipeline.networks.generator import Generator
@@ -88,11 +89,17 @@ def find_checkpoint(path: Path) -> Path:
 def load_checkpoint(path: Path, *, device: torch.device | str = "cpu") -> Checkpoint:
     """Load a weights file or the newest of a run directory; networks come in evaluation mode, on `device`.
 
-    Raises `InputError` where the file is missing, is not a checkpoint of ours, or does not fit its own recipe.
+    Raises `InputError` where the file is missing, is not a checkpoint of ours, does not fit its own recipe, or has
+    weights that are no finite numbers.
     """
     path = find_checkpoint(path)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     recipe, step, tensors = _read(path)
+    for name, value in tensors.items():
+        if not value.isfinite().all():
+            raise InputError(
+                f"checkpoint {path} holds NaN or infinite weights in {name}, which paint nothing; take an earlier one"
+            )
     generator, encoder = build_generator(recipe), build_encoder(recipe)
     _fill(generator, "generator.", tensors, path)
     if encoder is not None and any(key.startswith("encoder.") for key in tensors):
@@ -115,8 +122,15 @@ def _read(path: Path) -> tuple[Recipe, int, dict[str, torch.Tensor]]:
             f"checkpoint {path} carries no recipe, so it is not one of ours; "
             "public SPADE weights are converted with `spadework import-weights`"
         )
-    fields = json.loads(metadata)
-    return parse_recipe(fields["recipe"], source=f"recipe in {path}"), fields["step"], tensors
+    try:
+        fields = json.loads(metadata)
+        recipe, step = fields["recipe"], int(fields["step"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"checkpoint {path} has damaged metadata: no JSON with a recipe and a step "
+            f"({type(error).__name__}: {first_line(error)}); copy it again"
+        ) from None
+    return parse_recipe(recipe, source=f"recipe in {path}"), step, tensors
 
 
 def _fill(network: nn.Module, prefix: str, tensors: dict[str, torch.Tensor], path: Path) -> None:

@@ -110,6 +110,36 @@ def test_going_on_after_a_stop_equals_never_having_stopped(tiny_recipe: Make, tm
     assert losses[0] == pytest.approx(losses[1], abs=1e-6)
 
 
+@pytest.mark.parametrize("harm", ["behind", "missing", "cut short", "other bytes"])
+def test_weights_that_do_not_belong_to_the_snapshot_are_published_again(
+    tiny_recipe: Make, tmp_path: Path, harm: str
+) -> None:
+    """As a kill between the two, or a hand, leaves them; also where all steps are done."""
+    recipe = tiny_recipe()
+    weights = run(recipe, tmp_path / "run", stop_after=3).weights
+    old = weights.read_bytes()
+    run(recipe, tmp_path / "run")
+    new = weights.read_bytes()
+    match harm:
+        case "behind":
+            weights.write_bytes(old)
+        case "missing":
+            weights.unlink()
+        case "cut short":
+            weights.write_bytes(new[:-7])
+        case _:
+            weights.write_bytes(new[:-8] + b"12345678")
+    assert train(recipe, tmp_path / "run", workers=0).finished
+    assert weights.read_bytes() == new
+
+
+def test_a_start_that_was_killed_while_it_wrote_the_recipe_is_gone_on_with(tiny_recipe: Make, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/.recipe.4711.tmp").write_text("nam")
+    assert RunFolder(tmp_path / "run").claim(tiny_recipe())
+    assert [file.name for file in (tmp_path / "run").iterdir()] == ["recipe.yaml"]
+
+
 def test_only_the_last_snapshots_stay(tiny_recipe: Make, tmp_path: Path) -> None:
     folder = run(tiny_recipe(checkpoint_every=1), tmp_path / "run")
     assert [path.name for path in folder.snapshots()] == ["step-00000005.safetensors", "step-00000006.safetensors"]
