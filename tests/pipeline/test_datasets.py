@@ -122,7 +122,7 @@ def test_folder_with_instances_uses_their_edges(raw: Path) -> None:
 def test_folder_reads_rgb_label_maps_with_a_palette(raw: Path, kind: str) -> None:
     colours = {"sky": [0, 0, 255], "road": [128, 64, 128], "dont-care": [0, 0, 0]}
     palette = raw / f"palette.{kind}"
-    lines = "".join(f"{r} {g} {b}  {name}  # comment\n" for name, (r, g, b) in colours.items())
+    lines = "".join(f"{r} {g} {b}  {name}\n# comment\n" for name, (r, g, b) in colours.items())
     palette.write_text(json.dumps(colours) if kind == "json" else f"# red green blue name\n{lines}")
     for path in (raw / "labels").iterdir():
         save(path, np.array([[[0, 0, 255], [128, 64, 128], [0, 0, 0]]], np.uint8))
@@ -339,3 +339,16 @@ def test_16_bit_ids_survive(raw: Path) -> None:
     save(raw / "labels" / "p00.png", np.full((6, 8), 399, np.uint16))
     prepare(raw, validation=0.0)
     assert decode_record(records(raw / "out")["p00"]).label.tolist() == [[399] * 8] * 6
+
+
+def test_a_hash_inside_a_palette_name_belongs_to_the_name(tmp_path):
+    path = tmp_path / "palette.txt"
+    path.write_text("  # comment\n1 2 3 lane #1\n4 5 6 lane #2\n")
+    assert folder.read_palette(path).classes == ("lane #1", "lane #2")
+
+
+def test_a_csv_palette_with_a_heading_has_the_name_first(tmp_path):
+    path = tmp_path / "class_dict.csv"
+    path.write_text("name,r,g,b\nAnimal,64,128,64\nArchway,192,0,128\n")
+    palette = folder.read_palette(path)
+    assert palette.ids == {(64, 128, 64): 0, (192, 0, 128): 1} and palette.classes == ("Animal", "Archway")
