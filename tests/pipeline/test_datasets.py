@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from PIL import Image
 
 from pipeline.datasets import ade20k, camvid, cityscapes, coco_stuff, folder, landscape
 from pipeline.datasets.convert import Skipped, Summary
+from pipeline.datasets.files import list_pictures
 from pipeline.errors import InputError
 from pipeline.records import check_dataset, decode_record, iter_rows, read_info
 
@@ -352,3 +354,26 @@ def test_a_csv_palette_with_a_heading_has_the_name_first(tmp_path):
     path.write_text("name,r,g,b\nAnimal,64,128,64\nArchway,192,0,128\n")
     palette = folder.read_palette(path)
     assert palette.ids == {(64, 128, 64): 0, (192, 0, 128): 1} and palette.classes == ("Animal", "Archway")
+
+
+def test_linked_folders_are_followed_and_loops_are_not(tmp_path):
+    for name in ("labels/a/0.png", "store/1.png", "labels/2.jfif"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "labels" / "b").symlink_to(tmp_path / "store")
+    (tmp_path / "store" / "loop").symlink_to(tmp_path / "labels")
+    assert sorted(list_pictures(tmp_path / "labels")) == ["2", "a/0", "b/1"]
+
+
+@pytest.mark.parametrize("clutter", [".ipynb_checkpoints", "__MACOSX", ".thumbnails", "@eaDir"])
+def test_what_systems_leave_beside_pictures_is_no_record(tmp_path, clutter):
+    (tmp_path / "a" / clutter).mkdir(parents=True)
+    for name in ("0.png", "._0.png", f"a/{clutter}/1.png"):
+        (tmp_path / name).touch()
+    assert list(list_pictures(tmp_path)) == ["0"]
+
+
+def test_a_file_name_that_is_not_utf8_is_refused_by_name(tmp_path):
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/stra\xdfe\xe4.png")).touch()
+    with pytest.raises(InputError, match=r"stra.*xe4.png.*not UTF-8; rename"):
+        list_pictures(tmp_path)
