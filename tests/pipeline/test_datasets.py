@@ -377,3 +377,16 @@ def test_a_file_name_that_is_not_utf8_is_refused_by_name(tmp_path):
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/stra\xdfe\xe4.png")).touch()
     with pytest.raises(InputError, match=r"stra.*xe4.png.*not UTF-8; rename"):
         list_pictures(tmp_path)
+
+
+def test_a_split_of_an_earlier_preparation_is_refused(tmp_path):
+    (tmp_path / "classes.txt").write_text("sky\nsea\n")
+    (tmp_path / "labels").mkdir()
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "labels" / "0.png")
+    given = {"classes": tmp_path / "classes.txt", "workers": 1}
+    folder.prepare(tmp_path / "labels", tmp_path / "out", validation=1.0, **given)
+    with pytest.raises(InputError, match=r"validation\.parquet is left from an earlier preparation; remove it"):
+        folder.prepare(tmp_path / "labels", tmp_path / "out", validation=0.0, **given)
+    assert not (tmp_path / "out" / "train.parquet").exists()
+    (tmp_path / "out" / "validation.parquet").unlink()
+    folder.prepare(tmp_path / "labels", tmp_path / "out", validation=0.0, **given)
