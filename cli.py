@@ -35,9 +35,9 @@ class Verbs(click.Group):
             click.echo(f"Error: {error}", err=True)
             sys.exit(2)
         except OSError as error:
-            if error.filename is None:
-                raise
-            click.echo(f"Error: {error.filename}: {error.strerror}", err=True)
+            # A full disk (ENOSPC) comes without a file's name.
+            told = error.strerror or " ".join(str(error).split()) or type(error).__name__
+            click.echo(f"Error: {told}" if error.filename is None else f"Error: {error.filename}: {told}", err=True)
             sys.exit(2)
 
 

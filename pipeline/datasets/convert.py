@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
-from pipeline.data.records import RECORD_FIELDS, DatasetInfo, RecordWriter
+from pipeline.data.records import RECORD_FIELDS, DatasetInfo, RecordWriter, read_info
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace, class_channels
 
@@ -108,8 +108,10 @@ def write_dataset(
     """Convert every item of every split and write `out`/<split>.parquet; either all files appear or none does.
 
     `convert` must be picklable, and is called in `workers` processes (default: one for each CPU); the files do
-    not depend on their number. Its `InputError` ends the work, or with `skip_bad` leaves that record out.
+    not depend on their number. Its `InputError` ends the work, or with `skip_bad` leaves that record out. A
+    train.parquet or validation.parquet of an earlier preparation that this one would not replace is refused.
     """
+    _refuse_stale(out, {split.name for split in splits})
     for split in splits:
         if not split.items:
             reasons = f"; the first of {len(split.skipped)} skipped: {_told(split.skipped[0])}" if split.skipped else ""
@@ -134,6 +136,19 @@ def write_dataset(
                 raise InputError(f"all records for {writer.path} were bad; the first: {_told(summary.skipped[0])}")
             summaries.append(summary)
     return Summary(info.space, summaries)
+
+
+def _refuse_stale(out: Path, names: set[str]) -> None:
+    """An old split may hold the records of a new one, and would be trained on or scored beside it."""
+    for name in sorted({"train", "validation"} - names):
+        path = out / f"{name}.parquet"
+        if not path.is_file():
+            continue
+        try:
+            read_info(path)
+        except InputError:
+            continue  # not one of ours
+        raise InputError(f"{path} is left from an earlier preparation; remove it, or give another --out")
 
 
 def _zeros(space: LabelSpace) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,10 @@ from pipeline.datasets.convert import Converted, Skipped, Split, Summary, count_
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
 
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm")
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm")
+
+CLUTTER = ("__MACOSX", "@eaDir", "Thumbs.db")
+"""What systems leave beside pictures; like hidden files and folders (.ipynb_checkpoints, .DS_Store) no records."""
 
 
 @dataclass(frozen=True)
@@ -99,13 +103,21 @@ def _relabelled(label: np.ndarray, relabel: Mapping[int, int]) -> np.ndarray:
 
 
 def list_pictures(folder: Path, *, suffix: str = "") -> dict[str, Path]:
-    """The pictures under a folder by name: their path in it without the extension (and without `suffix` before it)."""
+    """The pictures under a folder by name: their path in it without the extension (and without `suffix` before it).
+
+    Linked folders are followed, except one that leads back to a folder above it; hidden files and folders and
+    `CLUTTER` are left out. Raises `InputError`, which names a file whose name is not UTF-8.
+    """
     if not folder.is_dir():
         raise InputError(f"folder {folder} does not exist")
     found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() not in PICTURE_SUFFIXES or path.name.startswith(".") or not path.stem.endswith(suffix):
+    for path in sorted(_walk(folder, ())):
+        if path.suffix.lower() not in PICTURE_SUFFIXES or not path.stem.endswith(suffix):
             continue
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:
+            raise InputError(f"{os.fsencode(path)!r}: the file's name is not UTF-8; rename it") from None
         name = path.relative_to(folder).with_suffix("").as_posix().removesuffix(suffix)
         if name in found:
             raise InputError(f"{found[name]} and {path} have the same name '{name}'; keep one of them")
@@ -113,6 +125,20 @@ def list_pictures(folder: Path, *, suffix: str = "") -> dict[str, Path]:
     if not found:
         raise InputError(f"folder {folder} has no pictures (such as *{suffix}.png)")
     return found
+
+
+def _walk(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
+    """The files under a folder; `above` are the real paths of the folders that led to it."""
+    real = folder.resolve()
+    if real in above:
+        return
+    for path in folder.iterdir():
+        if path.name.startswith(".") or path.name in CLUTTER:
+            continue
+        if path.is_dir():
+            yield from _walk(path, (*above, real))
+        else:
+            yield path
 
 
 def pair(

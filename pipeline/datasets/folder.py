@@ -20,6 +20,9 @@ from pipeline.labels import LabelSpace
 DONT_CARE_NAMES = ("dont-care", "don't care", "dont_care")
 """Names in a palette file for colours that mean "unknown"."""
 
+NAMED_FIRST = r"name\s*,\s*r(ed)?\s*,\s*g(reen)?\s*,\s*b(lue)?"
+"""The heading of a CSV palette whose lines start with the name, as class_dict.csv of CamVid."""
+
 
 @dataclass(frozen=True)
 class PaletteFile:
@@ -34,7 +37,8 @@ class PaletteFile:
 def read_palette(path: Path) -> PaletteFile:
     """Read colours and names, in the order of the ids.
 
-    Text has a line `red green blue name` for each colour, with # before comments; JSON is an object from names to
+    Text has a line `red green blue name` for each colour, or after a heading `name,r,g,b` lines in that order; lines
+    that start with # are comments (a # inside a name belongs to it). JSON is an object from names to
     `[red, green, blue]`. A name that comes again gives its class another colour; the name dont-care gives the
     don't-care id (255, or 65535 with so many classes). Raises `InputError`, which names the line.
     """
@@ -66,11 +70,19 @@ def _palette_rows(path: Path, text: str) -> list[tuple[str, tuple[int, int, int]
         except (json.JSONDecodeError, AttributeError) as error:
             raise InputError(f"palette {path} is not a JSON object from names to [red, green, blue]: {error}") from None
     else:
+        named_first = False
         for number, line in enumerate(text.splitlines(), start=1):
-            line = line.partition("#")[0].strip()
+            line = line.strip()
             found = re.fullmatch(r"(\d+)[\s,]+(\d+)[\s,]+(\d+)[\s,]+(\S.*)", line)
+            named = re.fullmatch(r"([^,]*[^,\s])\s*,\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)", line)
+            if line.startswith("#"):
+                continue
             if found:
                 rows.append((found[4], [int(found[1]), int(found[2]), int(found[3])]))
+            elif named and named_first:
+                rows.append((named[1], [int(named[2]), int(named[3]), int(named[4])]))
+            elif not rows and re.fullmatch(NAMED_FIRST, line, re.IGNORECASE):
+                named_first = True
             elif line:
                 raise InputError(f"palette {path}, line {number}: '{line}' is not 'red green blue name'")
     for name, colour in rows:

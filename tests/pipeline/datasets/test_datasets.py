@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from PIL import Image
 from pipeline.data.records import check_dataset, decode_record, iter_rows, read_info
 from pipeline.datasets import ade20k, camvid, cityscapes, coco_stuff, folder
 from pipeline.datasets.convert import Skipped, Summary
+from pipeline.datasets.files import list_pictures
 from pipeline.datasets.landscape import dataset as landscape
 from pipeline.errors import InputError
 
@@ -123,7 +125,7 @@ def test_folder_with_instances_uses_their_edges(raw: Path) -> None:
 def test_folder_reads_rgb_label_maps_with_a_palette(raw: Path, kind: str) -> None:
     colours = {"sky": [0, 0, 255], "road": [128, 64, 128], "dont-care": [0, 0, 0]}
     palette = raw / f"palette.{kind}"
-    lines = "".join(f"{r} {g} {b}  {name}  # comment\n" for name, (r, g, b) in colours.items())
+    lines = "".join(f"{r} {g} {b}  {name}\n# comment\n" for name, (r, g, b) in colours.items())
     palette.write_text(json.dumps(colours) if kind == "json" else f"# red green blue name\n{lines}")
     for path in (raw / "labels").iterdir():
         save(path, np.array([[[0, 0, 255], [128, 64, 128], [0, 0, 0]]], np.uint8))
@@ -340,3 +342,52 @@ def test_16_bit_ids_survive(raw: Path) -> None:
     save(raw / "labels" / "p00.png", np.full((6, 8), 399, np.uint16))
     prepare(raw, validation=0.0)
     assert decode_record(records(raw / "out")["p00"]).label.tolist() == [[399] * 8] * 6
+
+
+def test_a_hash_inside_a_palette_name_belongs_to_the_name(tmp_path):
+    path = tmp_path / "palette.txt"
+    path.write_text("  # comment\n1 2 3 lane #1\n4 5 6 lane #2\n")
+    assert folder.read_palette(path).classes == ("lane #1", "lane #2")
+
+
+def test_a_csv_palette_with_a_heading_has_the_name_first(tmp_path):
+    path = tmp_path / "class_dict.csv"
+    path.write_text("name,r,g,b\nAnimal,64,128,64\nArchway,192,0,128\n")
+    palette = folder.read_palette(path)
+    assert palette.ids == {(64, 128, 64): 0, (192, 0, 128): 1} and palette.classes == ("Animal", "Archway")
+
+
+def test_linked_folders_are_followed_and_loops_are_not(tmp_path):
+    for name in ("labels/a/0.png", "store/1.png", "labels/2.jfif"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "labels" / "b").symlink_to(tmp_path / "store")
+    (tmp_path / "store" / "loop").symlink_to(tmp_path / "labels")
+    assert sorted(list_pictures(tmp_path / "labels")) == ["2", "a/0", "b/1"]
+
+
+@pytest.mark.parametrize("clutter", [".ipynb_checkpoints", "__MACOSX", ".thumbnails", "@eaDir"])
+def test_what_systems_leave_beside_pictures_is_no_record(tmp_path, clutter):
+    (tmp_path / "a" / clutter).mkdir(parents=True)
+    for name in ("0.png", "._0.png", f"a/{clutter}/1.png"):
+        (tmp_path / name).touch()
+    assert list(list_pictures(tmp_path)) == ["0"]
+
+
+def test_a_file_name_that_is_not_utf8_is_refused_by_name(tmp_path):
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/stra\xdfe\xe4.png")).touch()
+    with pytest.raises(InputError, match=r"stra.*xe4.png.*not UTF-8; rename"):
+        list_pictures(tmp_path)
+
+
+def test_a_split_of_an_earlier_preparation_is_refused(tmp_path):
+    (tmp_path / "classes.txt").write_text("sky\nsea\n")
+    (tmp_path / "labels").mkdir()
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "labels" / "0.png")
+    given = {"classes": tmp_path / "classes.txt", "workers": 1}
+    folder.prepare(tmp_path / "labels", tmp_path / "out", validation=1.0, **given)
+    with pytest.raises(InputError, match=r"validation\.parquet is left from an earlier preparation; remove it"):
+        folder.prepare(tmp_path / "labels", tmp_path / "out", validation=0.0, **given)
+    assert not (tmp_path / "out" / "train.parquet").exists()
+    (tmp_path / "out" / "validation.parquet").unlink()
+    folder.prepare(tmp_path / "labels", tmp_path / "out", validation=0.0, **given)
