@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import zlib
 from collections.abc import Mapping
@@ -19,13 +20,25 @@ Palette = Mapping[tuple[int, int, int], int]
 Resample = Literal["lanczos", "bicubic"]
 """How photographs are resized; bicubic is that of the public SPADE training."""
 
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+_BROKEN = (
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
 """What Pillow raises for bytes that are not a whole picture."""
 
 _PNG_END = b"IEND\xaeB`\x82"
 
 _LOSSLESS = ("PNG", "TIFF", "BMP", "GIF", "PPM")
 """Formats that keep ids as they are. JPEG and its like do not."""
+
+_FORMATS = (*_LOSSLESS, "JPEG", "MPO", "WEBP", "AVIF", "JPEG2000", "TGA", "DDS")
+"""Formats that are read at all; others have decoders that start programs (EPS) or fetch files."""
 
 
 def decode_image(data: bytes) -> np.ndarray:
@@ -43,9 +56,11 @@ def decode_image(data: bytes) -> np.ndarray:
 def decode_label(data: bytes, palette: Palette | None = None) -> np.ndarray:
     """A label (or instance) map to its ids `[H, W]`: uint8, uint16, or int32 for a 32-bit TIFF.
 
-    Grey pictures of 1 to 16 bits hold the ids themselves, palette pictures hold them as indices, RGB pictures
-    need a `palette` from colours to ids. Raises `InputError` for broken bytes, lossy formats, other modes, an
-    RGB picture without a palette, and a colour that the palette does not have.
+    Grey pictures of 1 to 16 bits hold the ids themselves, undone what Pillow scales. RGB pictures need a `palette` from
+    colours to ids, and with one the colours of palette pictures are looked up too: optimisers store few colours so,
+    with indices of each file's own. Without one, palette pictures hold ids as indices, but for those whose palette is
+    all grey: that is an optimiser's form of a grey picture. Raises `InputError` for broken bytes, lossy formats, other
+    modes, an RGB picture without a palette, a colour that the palette does not have, and where the ids are a guess.
     """
     picture = _open(data)
     if picture.format not in _LOSSLESS:
@@ -56,18 +71,81 @@ def decode_label(data: bytes, palette: Palette | None = None) -> np.ndarray:
                 "is an RGB label map; give prepare folder a --palette (colours to ids), or save ids as 8-bit grey PNG"
             )
         return colours_to_ids(np.array(picture)[..., :3], palette)
+    if picture.mode == "P":
+        return _palette_ids(picture, palette)
+    if picture.format == "BMP" and picture.mode == "1":
+        return _bmp_indices(data)
     if picture.mode == "1":
         return np.array(picture).astype(np.uint8)
-    if picture.mode in ("L", "P"):
-        # Pillow stretches grey PNGs of 2 and 4 bits to 0..255; ids are the values before that.
-        depth = data[24] if picture.format == "PNG" and picture.mode == "L" else 8
-        return np.array(picture) // np.uint8(255 // (2**depth - 1) if depth < 8 else 1)
+    if picture.mode == "L":
+        return _unscaled(np.array(picture), _largest_value(data, picture), 255)
     if picture.mode.startswith("I"):
         ids = np.array(picture)
+        if picture.format == "PPM":
+            ids = _unscaled(ids, _largest_value(data, picture), 65535)
         if ids.min() < 0:
             raise InputError(f"is a label map with the negative id {ids.min()}; ids start at 0")
         return ids.astype(np.uint16 if ids.max() <= 65535 else np.int32)
     raise InputError(f"is a label map of mode '{picture.mode}'; save it as 8-bit or 16-bit grey or palette PNG")
+
+
+def _palette_ids(picture: Image.Image, palette: Palette | None) -> np.ndarray:
+    """The ids uint8 or uint16 `[H, W]` of a picture with a palette of its own."""
+    indices = np.array(picture)
+    colours = np.array(picture.getpalette("RGB"), np.uint8).reshape(-1, 3)
+    if indices.size and indices.max() >= len(colours):
+        raise InputError(f"has the index {indices.max()} beyond the {len(colours)} colours of its own palette")
+    if palette is not None:
+        return colours_to_ids(colours[indices], palette)
+    greys = colours[:, 0]
+    if (colours != greys[:, None]).any() or (greys == np.arange(len(greys))).all():
+        return indices
+    if set(greys.tolist()) <= {0, 255}:
+        raise InputError(
+            "has a palette of black and white, so its ids may be 0 and 1 or 0 and 255; save it as grey PNG of the ids"
+        )
+    return greys[indices]
+
+
+def _bmp_indices(data: bytes) -> np.ndarray:
+    """The indices uint8 `[H, W]` of a BMP of two colours, which Pillow reads as bits, whatever their depth."""
+    start, _, width, height, _, depth, compression = struct.unpack_from("<IIiiHHI", data, 10)
+    if depth not in (1, 8) or compression:
+        raise InputError(
+            f"is a BMP of two colours with {depth} bits and compression {compression}; save it as grey PNG"
+        )
+    stride = (width * depth + 31) // 32 * 4
+    rows = np.frombuffer(data, np.uint8, stride * abs(height), start).reshape(abs(height), stride)
+    indices = (np.unpackbits(rows, axis=1) if depth == 1 else rows)[:, :width]
+    return np.ascontiguousarray(indices if height < 0 else indices[::-1])
+
+
+def _largest_value(data: bytes, picture: Image.Image) -> int:
+    """What the largest value that a grey file can hold is in the file itself: 255 unless Pillow scales it."""
+    if picture.format == "PNG":
+        return int(2 ** data[24] - 1)
+    if picture.format == "TIFF":
+        tags = picture.tag_v2  # type: ignore[attr-defined]
+        if tags.get(262) == 0:
+            raise InputError("is a TIFF label map that stores white as 0; save it as grey PNG")
+        return int(2 ** tags.get(258, (8,))[0] - 1)
+    if picture.format == "PPM":
+        header = re.match(rb"P\d(?:\s+|#[^\n]*\n)+\d+(?:\s+|#[^\n]*\n)+\d+(?:\s+|#[^\n]*\n)+(\d+)", data)
+        if header is None:
+            raise InputError("is a PNM label map with an unusual header; save it as grey PNG")
+        return int(header[1])
+    return 255
+
+
+def _unscaled(values: np.ndarray, largest: int, scaled_to: int) -> np.ndarray:
+    """Values as they stand in a file, from those that Pillow has scaled from 0..`largest` to 0..`scaled_to`.
+
+    >>> _unscaled(np.array([0, 85, 170, 255], np.uint8), 3, 255).tolist()
+    [0, 1, 2, 3]
+    """
+    if largest >= scaled_to:
+        return values
+    return np.rint(values.astype(np.float64) * (largest / scaled_to)).astype(values.dtype)
 
 
 def colours_to_ids(colours: np.ndarray, palette: Palette) -> np.ndarray:
@@ -128,11 +206,18 @@ def _open(data: bytes) -> Image.Image:
     if not data:
         raise InputError("is empty (0 bytes); write the file again")
     try:
-        picture = Image.open(io.BytesIO(data))
+        Image.init()
+        picture = Image.open(io.BytesIO(data), formats=[name for name in _FORMATS if name in Image.OPEN])
+        turned = picture.format == "TIFF" and picture.tag_v2.get(274, 1) != 1  # type: ignore[attr-defined]
         picture.load()
     except _BROKEN as error:
         reason = "not a picture" if isinstance(error, Image.UnidentifiedImageError) else " ".join(str(error).split())
         raise InputError(f"cannot be decoded ({reason}; {len(data)} bytes); write the file again") from None
+    if turned:  # Pillow turns TIFF pictures, and those alone, while it reads them.
+        raise InputError(
+            "is a TIFF picture with an orientation tag, so it may lie another way than the files beside it; "
+            "save it upright, without the tag"
+        )
     # Pillow takes a PNG without its last bytes, once it has pixels enough; nothing then vouches for them.
     if picture.format == "PNG" and _PNG_END not in data:
         raise InputError(f"cannot be decoded (PNG file is truncated; {len(data)} bytes); write the file again")
