@@ -13,9 +13,10 @@ from pipeline.errors import InputError
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
-@pytest.mark.parametrize("name", ["landscape", "camvid", "coco_stuff", "ade20k", "cityscapes"])
+@pytest.mark.parametrize("name", ["landscape.dataset", "camvid", "coco_stuff", "ade20k", "cityscapes"])
 def test_a_recipe_has_the_labels_that_its_data_set_writes(name: str) -> None:
     space = importlib.import_module(f"pipeline.datasets.{name}").SPACE
+    name = name.partition(".")[0]
     recipe = load_recipe(CONFIGS / f"{name}.yaml")
     assert recipe.labels == space
     assert recipe.data.train == Path("data", name, "train.parquet")

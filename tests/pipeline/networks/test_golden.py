@@ -62,8 +62,8 @@ def test_generator(name: str, modulation: str) -> None:
     with torch.no_grad():
         output = generator(codes, golden.get("z"))
     # Instance statistics of a 2x2 map divide rounding errors by standard deviations near 0: forced to use patterns
-    # there, which `auto` never does, the sums come in another order.
-    bound = 2e-5 if (name, modulation) == ("most_instance", "pattern") else 1e-5
+    # there, which `auto` never does, the sums come in another order. So does another processor: 2.2e-5 was seen.
+    bound = 4e-5 if name == "most_instance" else 1e-5
     torch.testing.assert_close(output, golden["output"], atol=bound, rtol=0)
     assert golden["output"].std() > 0.01
 
@@ -73,7 +73,7 @@ def test_generator(name: str, modulation: str) -> None:
 def test_folded_generator(name: str, modulation: str) -> None:
     generator, codes, golden = golden_generator(name, modulation)
     output = FoldedGenerator(generator)(codes, golden.get("z"))
-    bound = 2e-5 if name == "most_instance" else 1e-5
+    bound = 4e-5 if name == "most_instance" else 1e-5
     torch.testing.assert_close(output, golden["output"], atol=bound, rtol=0)
 
 
