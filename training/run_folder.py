@@ -1,6 +1,7 @@
 """A run's folder: its recipe, its lock, and snapshots from which training goes on as if it had never stopped.
 
 recipe.yaml            the resolved recipe; another one is refused
+data.json              fingerprints of the files of its data sets; others are refused
 generator.safetensors  the averaged weights (and the style encoder's), replaced at every checkpoint
 best.safetensors       those with the best validation score so far, where a run is validated
 checkpoints/           the last few snapshots: all that changes during training, in safetensors
@@ -38,6 +39,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = Path(path).absolute()
         self.recipe_file = self.path / "recipe.yaml"
+        self.data_file = self.path / "data.json"
         self.weights = self.path / "generator.safetensors"
         self.best = self.path / "best.safetensors"
         self.stats = self.path / "stats.jsonl"
@@ -64,6 +66,30 @@ class RunFolder:
                 leftover.unlink(missing_ok=True)
             return True
         return False
+
+    def check_data(self, data: Mapping[str, Mapping[str, str]]) -> None:
+        """Compare the `fingerprint_data` of data sets with those that began the run; `InputError` names what differs.
+
+        A run without any, of an earlier version, takes these.
+        """
+        if not self.data_file.exists():
+            temporary = self.path / f".data.{os.getpid()}.tmp"
+            temporary.write_text(json.dumps(data, indent=1) + "\n")
+            temporary.replace(self.data_file)
+            return
+        try:
+            before = {path: dict(files) for path, files in json.loads(self.data_file.read_text()).items()}
+        except (ValueError, AttributeError, TypeError):
+            raise InputError(f"{self.data_file} is damaged; remove it to go on with the data as they are now") from None
+        for path, files in data.items():
+            old = before.get(path, files)
+            for file in sorted(old.keys() | files.keys()):
+                if old.get(file) != files.get(file):
+                    change = "is new" if file not in old else "is gone" if file not in files else "has changed"
+                    raise InputError(
+                        f"{file} of the data set {path} {change} since the run in {self.path} began; "
+                        "give another --out, or put the old data back"
+                    )
 
     def _leftovers(self) -> list[Path]:
         """Recipes that a killed start had not finished writing."""

@@ -18,6 +18,7 @@ from pipeline.config import Recipe
 from pipeline.data.storage import first_line
 from pipeline.errors import InputError
 from training.data.dataset import check_fits, check_shares
+from training.data.fingerprint import fingerprint_data
 from training.run_folder import RunFolder
 from training.summary import write_summary
 
@@ -65,8 +66,10 @@ def train(
     check_shares(recipe, max(1, workers))
     if decoders and not workers:
         raise InputError("--decoders are actors on Ray, and --workers 0 trains without it; give --workers 1 or more")
+    data = {str(path): fingerprint_data(path) for path in (recipe.data.train, recipe.data.validation)}
     folder = RunFolder(out)
     new = folder.claim(recipe)
+    folder.check_data(data)
     begin = time.monotonic()
 
     def should_stop() -> bool:

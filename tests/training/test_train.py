@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -138,6 +140,25 @@ def test_a_start_that_was_killed_while_it_wrote_the_recipe_is_gone_on_with(tiny_
     (tmp_path / "run/.recipe.4711.tmp").write_text("nam")
     assert RunFolder(tmp_path / "run").claim(tiny_recipe())
     assert [file.name for file in (tmp_path / "run").iterdir()] == ["recipe.yaml"]
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_other_data_under_the_same_path_are_refused(
+    tiny_recipe: Make, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: bool
+) -> None:
+    if not whole:
+        monkeypatch.setattr("training.data.fingerprint.WHOLE_BYTES", 0)
+    data = tmp_path / "mine.parquet"
+    shutil.copy(tiny_data, data)
+    recipe = tiny_recipe(data={"train": str(data)})
+    run(recipe, tmp_path / "run", stop_after=1)  # has no fingerprints, as those of earlier versions
+    assert train(recipe, tmp_path / "run", workers=0, max_minutes=0).step == 2
+    table = pq.read_table(tiny_data)
+    pq.write_table(table.take(list(range(len(table)))[::-1]), data)
+    with pytest.raises(InputError, match=r"mine\.parquet of the data set .* has changed since .*; give another --out"):
+        train(recipe, tmp_path / "run", workers=0)
+    shutil.copy(tiny_data, data)
+    assert train(recipe, tmp_path / "run", workers=0).finished
 
 
 def test_only_the_last_snapshots_stay(tiny_recipe: Make, tmp_path: Path) -> None:
