@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -91,42 +92,71 @@ def check_columns(path: Path, required: Sequence[str]) -> None:
     for file in parquet_files(path):
         with _open(file) as parquet:
             schema = parquet.schema_arrow
+        check_names(file, schema)
         missing = [name for name in required if name not in schema.names]
         if missing:
             columns = f"column{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
             raise InputError(f"{file} lacks the {columns}; it has {', '.join(schema.names) or 'none at all'}")
         for name in required:
             kind = schema.field(name).type
-            if name == "id" and not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+            if name == "id" and not is_text(kind):
                 raise InputError(f"column id of {file} is {kind}; ids must be strings")
-            if name in ("label", "instance", "image") and not _holds_pictures(kind):
+            if name in ("label", "instance", "image") and not holds_pictures(kind):
                 raise InputError(f"column {name} of {file} is {kind}; it must be binary, or a struct of bytes and path")
 
 
-def _holds_pictures(kind: pa.DataType) -> bool:
+def check_names(file: object, schema: pa.Schema) -> None:
+    """Refuse two columns of one name (`InputError`): nobody could say which of them is meant."""
+    for name, number in Counter(schema.names).items():
+        if number > 1:
+            raise InputError(f"{file} has {number} columns named '{name}'; rename or remove all but one")
+
+
+def holds_pictures(kind: pa.DataType) -> bool:
+    """Whether cells of a type can be encoded pictures: bytes, or a struct with them; also dictionary-encoded."""
+    if pa.types.is_dictionary(kind):
+        return holds_pictures(kind.value_type)
     if pa.types.is_struct(kind):
-        return kind.get_field_index("bytes") >= 0 and _holds_pictures(kind.field("bytes").type)
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+        return kind.get_field_index("bytes") >= 0 and holds_pictures(kind.field("bytes").type)
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether cells of a type are strings; also dictionary-encoded."""
+    if pa.types.is_dictionary(kind):
+        return is_text(kind.value_type)
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
 
 
 def check_dataset(path: Path, required: Sequence[str] = ("id", "label")) -> DatasetInfo:
     """Everything about a data set that can be checked without decoding pictures; call it before hours of work.
 
     Raises `InputError` for a missing file, one that is not Parquet, missing columns or metadata, no rows, and
-    ids that are null or repeat.
+    keys that are null or repeat: the key of a record is its id, and its sample where there is such a column.
     """
     check_columns(path, required)
     info = read_info(path)
     if count_rows(path) == 0:
         raise InputError(f"{path} has no records; check what prepare reported as skipped")
     seen: set[str] = set()
-    for row in iter_rows(path, columns=["id"], batch_rows=4096):
+    for row in iter_rows(path, columns=["id", "sample"], batch_rows=4096):
         if row["id"] is None:
             raise InputError(f"{path} has a record without an id; give every record a string")
-        if row["id"] in seen:
-            raise InputError(f"{path} has the id '{row['id']}' twice; ids must be unique")
-        seen.add(row["id"])
+        key = record_key(row)
+        if key in seen:
+            raise InputError(f"{path} has the id '{key}' twice; ids must be unique")
+        seen.add(key)
     return info
+
+
+def record_key(row: Mapping[str, Any]) -> str:
+    """What tells a row from all others of a data set: its id, with its sample where that is not the first.
+
+    >>> record_key({"id": "a", "sample": 0}), record_key({"id": "a", "sample": 2}), record_key({"id": "a"})
+    ('a', 'a, sample 2', 'a')
+    """
+    sample = row.get("sample")
+    return f"{row['id']}, sample {sample}" if sample else row["id"]
 
 
 def count_rows(path: Path) -> int:
@@ -170,7 +200,7 @@ def decode_record(row: Mapping[str, Any], *, need_image: bool = False, palette: 
     Raises `InputError`, which names the record and the column, for pictures that are missing, broken, of a wrong
     mode, or of another size than the label map. `palette` is for RGB label maps.
     """
-    name = row["id"]
+    name = record_key(row)
     label = _decode_cell(row, "label", lambda data: decode_label(data, palette))
     if label is None:
         raise InputError(f"record '{name}' has no label map; leave such records out")
@@ -197,7 +227,7 @@ def _decode_cell(row: Mapping[str, Any], column: str, decode: Any) -> np.ndarray
         data = picture_bytes(row.get(column))
         return None if data is None else decode(data)
     except InputError as error:
-        raise InputError(f"record '{row['id']}': {column} {error}") from None
+        raise InputError(f"record '{record_key(row)}': {column} {error}") from None
 
 
 def resize_record(record: Record, height: int, width: int, *, resample: Resample = "lanczos") -> Record:

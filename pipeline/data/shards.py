@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.data.records import METADATA_KEY, DatasetInfo
+from pipeline.data.records import METADATA_KEY, DatasetInfo, check_names, holds_pictures, is_text
 from pipeline.data.storage import FilePath, filesystem, find_files, first_line, relative
 from pipeline.errors import InputError
 
@@ -219,37 +219,42 @@ def _choose_columns(
 ) -> Columns:
     named = [name for name in (label, identity, instance, style) if name is not None]
     for file, schema in zip(files, schemas, strict=True):
+        check_names(file.path, schema)
         missing = [name for name in named if name not in schema.names]
         if missing:
             listed = f"column{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
             hint = "; name another with --label-column" if label in missing else ""
             raise InputError(f"{file.path} lacks the {listed}; it has {', '.join(schema.names) or 'none'}{hint}")
         for name in {label, instance, style} - {None}:
-            if not _picture_type(schema.field(name).type):
+            if not holds_pictures(schema.field(name).type):
                 raise InputError(
                     f"column {name} of {file.path} is {schema.field(name).type}; it must be binary, or a struct of "
                     f"bytes and path"
                 )
+    everywhere = set.intersection(*(set(schema.names) for schema in schemas))
+    if identity is None and any("id" in schema.names for schema in schemas):
+        identity = "id"
+    for file, schema in zip(files, schemas, strict=True):
+        if identity and identity not in schema.names:
+            raise InputError(
+                f"{file.path} has no column {identity}, which other files of the input have; add it there, rename it "
+                "in the others, or synthesize them one by one"
+            )
         if identity and not _id_type(schema.field(identity).type):
             raise InputError(
-                f"column {identity} of {file.path} is {schema.field(identity).type}; ids are text or integers"
+                f"column {identity} of {file.path} is {schema.field(identity).type}; ids are text or integers: convert "
+                "it, or name another with --id-column"
             )
-    everywhere = set.intersection(*(set(schema.names) for schema in schemas))
-    if identity is None and "id" in everywhere and all(_id_type(schema.field("id").type) for schema in schemas):
-        identity = "id"
     if instance is None and "instance" in everywhere:
         instance = "instance"
     return Columns(label, identity, instance, style)
 
 
-def _picture_type(kind: pa.DataType) -> bool:
-    if pa.types.is_struct(kind):
-        return kind.get_field_index("bytes") >= 0 and _picture_type(kind.field("bytes").type)
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
-
-
 def _id_type(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind)
+    """Whether every value of a type has one exact form as text."""
+    if pa.types.is_dictionary(kind):
+        return _id_type(kind.value_type)
+    return is_text(kind) or pa.types.is_integer(kind)
 
 
 def _digests(file: InputFile, column: str) -> np.ndarray:
@@ -260,10 +265,17 @@ def _digests(file: InputFile, column: str) -> np.ndarray:
     with _open(file.path) as parquet:
         digests = bytearray()
         for batch in _undamaged(parquet.iter_batches(batch_size=65536, columns=[column]), file.path):
-            for value in batch.column(0).to_pylist():
+            for value in _texts(batch.column(0), file.path):
                 text = f"null {file.name} {len(digests)}" if value is None else f"id {value}"
                 digests += hashlib.blake2b(text.encode(), digest_size=16).digest()
     return np.frombuffer(bytes(digests), np.uint64).reshape(-1, 2)
+
+
+def _texts(column: pa.Array, path: FilePath) -> list[str | int | None]:
+    try:
+        return column.to_pylist()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} has an id that is not UTF-8 ({error.object!r}); write it again") from None
 
 
 def _find_duplicates(files: Sequence[InputFile], digests: Sequence[np.ndarray]) -> dict[tuple[int, int], str]:
@@ -279,12 +291,11 @@ def _find_duplicates(files: Sequence[InputFile], digests: Sequence[np.ndarray]) 
         number = int(np.searchsorted(starts, position, side="right")) - 1
         return number, int(position - starts[number])
 
+    # The place in `order` at which the run of equal ids begins that each one is in.
+    begins = np.maximum.accumulate(np.where(np.concatenate([[True], ~same]), np.arange(len(order)), 0))
     duplicates = {}
     for index in np.flatnonzero(same) + 1:
-        first = index
-        while first and same[first - 1]:
-            first -= 1
-        number, row = place(order[first])
+        number, row = place(order[begins[index]])
         duplicates[place(order[index])] = f"{files[number].name} row {row}"
     return duplicates
 

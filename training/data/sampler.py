@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from pipeline.data.records import parquet_files
 from pipeline.errors import InputError
 
-COLUMNS = ("id", "label", "instance", "image")
+COLUMNS = ("id", "sample", "label", "instance", "image")
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ def load_photographs(path: Path, recipe: Recipe, *, scratch: Path, what: str) ->
         images[index] = record.image
         labels[index] = np.where(known < len(space.classes), known, VOID)
 
-    rows = enumerate(iter_rows(path, columns=["id", "label", "image"]))
+    rows = enumerate(iter_rows(path, columns=["id", "sample", "label", "image"]))
     with ThreadPoolExecutor(os.cpu_count()) as pool, tqdm(total=count, desc=what, unit="image", leave=False) as bar:
         while chunk := list(islice(rows, 64)):
             for _ in pool.map(decode, chunk):

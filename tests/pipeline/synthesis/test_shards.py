@@ -126,3 +126,45 @@ def test_files_of_different_classes_are_refused(tmp_path):
             writer.write({"id": name, "label": cases.label_map(0)})
     with pytest.raises(InputError, match="has other classes than"):
         plan_shards(tmp_path)
+
+
+def test_dictionary_encoded_columns_are_read_as_what_they_hold(tmp_path):
+    ids = pa.array(["b", "a", "c"]).dictionary_encode()
+    labels = pa.array([b"1", b"2", b"1"]).dictionary_encode()
+    plan = plan_shards(write(tmp_path / "a.parquet", 3, id=ids, label=labels))
+    assert plan.columns.id == "id"
+    rows = [cells for _, cells in iter_shard(plan.shards[0], ["id", "label"])]
+    assert rows == [{"id": "b", "label": b"1"}, {"id": "a", "label": b"2"}, {"id": "c", "label": b"1"}]
+
+
+@pytest.mark.parametrize("ids", [[1.5, 2.5], [True, False], [b"a", b"b"]])
+def test_ids_without_one_exact_text_are_refused_by_name(tmp_path, ids):
+    with pytest.raises(InputError, match=r"column id of .*a\.parquet is .*; ids are text or integers"):
+        plan_shards(write(tmp_path / "a.parquet", 2, id=ids))
+
+
+def test_ids_that_only_some_files_have_are_refused(tmp_path):
+    write(tmp_path / "a.parquet", 2)
+    pq.write_table(pa.table({"label": [b"1"]}), tmp_path / "b.parquet")
+    with pytest.raises(InputError, match=r"b\.parquet has no column id, which other files"):
+        plan_shards(tmp_path)
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path):
+    table = pa.Table.from_arrays([pa.array([b"1"]), pa.array([b"2"])], names=["label", "label"])
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(InputError, match="has 2 columns named 'label'"):
+        plan_shards(tmp_path / "a.parquet")
+
+
+def test_ids_that_are_no_text_are_refused(tmp_path):
+    broken = pa.Array.from_buffers(pa.string(), 1, pa.array([b"\xe4"], pa.binary()).buffers())
+    with pytest.raises(InputError, match="has an id that is not UTF-8"):
+        plan_shards(write(tmp_path / "a.parquet", 1, id=broken))
+
+
+def test_many_equal_ids_all_point_to_the_first(tmp_path):
+    count = 200_000  # Walking back from each to the first took 20 thousand million steps.
+    plan = plan_shards(write(tmp_path / "a.parquet", count, id=["x"] * count, row_group_size=count))
+    found = {row: where for shard in plan.shards for row, where in shard.duplicates.items()}
+    assert len(found) == count - 1 and set(found.values()) == {"a.parquet row 0"}
