@@ -32,10 +32,19 @@ _BROKEN = (
 )
 """What Pillow raises for bytes that are not a whole picture."""
 
+_PNM_HEADER = re.compile(rb"P(\d)" + 2 * rb"(?:\s+|#[^\n]*\n)+\d+" + rb"(?:\s+|#[^\n]*\n)+(\d+)")
+"""The kind and the largest value."""
+
+_ORIENTATION = 274
+"""Of the tag, in EXIF and TIFF."""
+
 _PNG_END = b"IEND\xaeB`\x82"
 
 _LOSSLESS = ("PNG", "TIFF", "BMP", "GIF", "PPM")
 """Formats that keep ids as they are. JPEG and its like do not."""
+
+MAX_PIXELS = 1 << 29
+"""Of a picture: an aerial photograph of 20,000 pixels a side passes, a decompression bomb does not."""
 
 _FORMATS = (*_LOSSLESS, "JPEG", "MPO", "WEBP", "AVIF", "JPEG2000", "TGA", "DDS")
 """Formats that are read at all; others have decoders that start programs (EPS) or fetch files."""
@@ -65,7 +74,11 @@ def decode_label(data: bytes, palette: Palette | None = None) -> np.ndarray:
     picture = _open(data)
     if picture.format not in _LOSSLESS:
         raise InputError(f"is a {picture.format} label map, a format that may change ids; save it as PNG")
+    if picture.format == "TIFF" and picture.tag_v2.get(262) == 0:  # type: ignore[attr-defined]
+        raise InputError("is a TIFF label map that stores white as 0; save it as grey PNG")
     if picture.mode in ("RGB", "RGBA"):
+        if picture.format == "PPM" and _largest_value(data, picture) != 255:
+            raise InputError("is a PPM label map of colours whose maximum is not 255; save it as PNG")
         if palette is None:
             raise InputError(
                 "is an RGB label map; give prepare folder a --palette (colours to ids), or save ids as 8-bit grey PNG"
@@ -73,6 +86,8 @@ def decode_label(data: bytes, palette: Palette | None = None) -> np.ndarray:
         return colours_to_ids(np.array(picture)[..., :3], palette)
     if picture.mode == "P":
         return _palette_ids(picture, palette)
+    if palette is not None and picture.mode in ("1", "L") and _is_all_grey(palette, picture):
+        return colours_to_ids(np.array(picture.convert("RGB")), palette)
     if picture.format == "BMP" and picture.mode == "1":
         return _bmp_indices(data)
     if picture.mode == "1":
@@ -107,6 +122,24 @@ def _palette_ids(picture: Image.Image, palette: Palette | None) -> np.ndarray:
     return greys[indices]
 
 
+def _is_all_grey(palette: Palette, picture: Image.Image) -> bool:
+    """Whether a file in grey holds colours of the palette: an optimiser's form of an RGB label map without others.
+
+    Ids are grey values as well, so a file that could be either is refused.
+    """
+    values = np.unique(np.array(picture.convert("L"))).tolist()
+    named = [palette.get((value, value, value)) for value in values]
+    ids = [value // 255 for value in values] if picture.mode == "1" else values
+    if None in named or named == ids:
+        return False
+    if set(ids) <= set(palette.values()):
+        raise InputError(
+            "is grey, and its values are both ids and colours of the palette; save it as RGB PNG, or give ids without "
+            "--palette"
+        )
+    return True
+
+
 def _bmp_indices(data: bytes) -> np.ndarray:
     """The indices uint8 `[H, W]` of a BMP of two colours, which Pillow reads as bits, whatever their depth."""
     start, _, width, height, _, depth, compression = struct.unpack_from("<IIiiHHI", data, 10)
@@ -125,15 +158,20 @@ def _largest_value(data: bytes, picture: Image.Image) -> int:
     if picture.format == "PNG":
         return int(2 ** data[24] - 1)
     if picture.format == "TIFF":
-        tags = picture.tag_v2  # type: ignore[attr-defined]
-        if tags.get(262) == 0:
-            raise InputError("is a TIFF label map that stores white as 0; save it as grey PNG")
-        return int(2 ** tags.get(258, (8,))[0] - 1)
+        return int(2 ** picture.tag_v2.get(258, (8,))[0] - 1)  # type: ignore[attr-defined]
     if picture.format == "PPM":
-        header = re.match(rb"P\d(?:\s+|#[^\n]*\n)+\d+(?:\s+|#[^\n]*\n)+\d+(?:\s+|#[^\n]*\n)+(\d+)", data)
+        header = _PNM_HEADER.match(data)
         if header is None:
             raise InputError("is a PNM label map with an unusual header; save it as grey PNG")
-        return int(header[1])
+        largest = int(header[2])
+        if header[1] == b"5" and largest not in (255, 65535):
+            # Pillow cuts what is larger.
+            values = np.frombuffer(data, np.uint8 if largest < 256 else ">u2", offset=header.end() + 1)
+            if values.size and values.max() > largest:
+                raise InputError(
+                    f"is a PGM label map whose values go beyond the {largest} of its header; save it as PNG"
+                )
+        return largest
     return 255
 
 
@@ -146,6 +184,19 @@ def _unscaled(values: np.ndarray, largest: int, scaled_to: int) -> np.ndarray:
     if largest >= scaled_to:
         return values
     return np.rint(values.astype(np.float64) * (largest / scaled_to)).astype(values.dtype)
+
+
+def check_upright(data: bytes) -> None:
+    """Refuse a photograph with an EXIF orientation (`InputError`): readers that turn it see it another way than ours.
+
+    Whether its label map was drawn over the stored or over the turned pixels, nobody can tell.
+    """
+    orientation = _open(data).getexif().get(_ORIENTATION, 1)
+    if orientation != 1:
+        raise InputError(
+            f"has the EXIF orientation {orientation}, so it may lie another way than its label map; turn its pixels so "
+            "that both fit (mogrify -auto-orient), or remove the tag"
+        )
 
 
 def colours_to_ids(colours: np.ndarray, palette: Palette) -> np.ndarray:
@@ -207,8 +258,12 @@ def _open(data: bytes) -> Image.Image:
         raise InputError("is empty (0 bytes); write the file again")
     try:
         Image.init()
+        Image.MAX_IMAGE_PIXELS = None  # Ours follows, before any pixel is read.
         picture = Image.open(io.BytesIO(data), formats=[name for name in _FORMATS if name in Image.OPEN])
-        turned = picture.format == "TIFF" and picture.tag_v2.get(274, 1) != 1  # type: ignore[attr-defined]
+        pixels = picture.width * picture.height
+        if pixels > MAX_PIXELS:
+            raise InputError(f"has {pixels} pixels, more than {MAX_PIXELS}; cut it into tiles")
+        turned = picture.format == "TIFF" and picture.tag_v2.get(_ORIENTATION, 1) != 1  # type: ignore[attr-defined]
         picture.load()
     except _BROKEN as error:
         reason = "not a picture" if isinstance(error, Image.UnidentifiedImageError) else " ".join(str(error).split())

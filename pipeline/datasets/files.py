@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.data.images import Palette, decode_image, decode_label, encode_png
+from pipeline.data.images import Palette, check_upright, decode_image, decode_label, encode_png
 from pipeline.data.records import DatasetInfo, Record, check_sizes, resize_record
 from pipeline.datasets.convert import Converted, Skipped, Split, Summary, count_pixels, write_dataset
 from pipeline.errors import InputError
@@ -55,6 +55,8 @@ def convert_source(
         instance=_decode(data, "instance", given, decode_label) if source.instance else None,
         image=_decode(data, "image", given, decode_image) if source.image else None,
     )
+    if source.image:
+        _decode(data, "image", given, check_upright)
     check_sizes(record)
     try:
         if relabel is not None:
@@ -84,9 +86,7 @@ def _read(path: Path) -> bytes:
         raise InputError(f"{path} cannot be read ({error.strerror}); repair or remove it") from None
 
 
-def _decode(
-    data: Mapping[str, Any], name: str, paths: Mapping[str, Path], decode: Callable[[bytes], Any]
-) -> np.ndarray:
+def _decode(data: Mapping[str, Any], name: str, paths: Mapping[str, Path], decode: Callable[[bytes], Any]) -> Any:
     try:
         return decode(data[name])
     except InputError as error:

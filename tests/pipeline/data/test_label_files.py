@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import struct
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.data.images import decode_image, decode_label
+from pipeline.data.images import check_upright, decode_image, decode_label
 from pipeline.errors import InputError
 
 PALETTE = {(70, 130, 180): 0, (107, 142, 35): 1, (128, 64, 128): 2}
@@ -76,3 +77,46 @@ def test_turned_tiff_pictures_are_refused(decode: Any) -> None:
 def test_postscript_starts_no_program() -> None:
     with pytest.raises(InputError, match="not a picture"):
         decode_image(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 2 2\n%%EndComments\n")
+
+
+def test_four_bit_tiff_is_not_scaled() -> None:
+    head = struct.pack("<2sHI", b"II", 42, 10) + bytes([0x01, 0xF3])  # Two pixels a byte: 0 1 15 3.
+    tags = [(256, 4), (257, 1), (258, 4), (259, 1), (262, 1), (273, 8), (277, 1), (278, 1), (279, 2)]
+    data = (
+        head + struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHIHH", t, 3, 1, v, 0) for t, v in tags) + bytes(4)
+    )
+    assert decode_label(data).tolist() == [[0, 1, 15, 3]]
+    inverted = data.replace(struct.pack("<HHIHH", 262, 3, 1, 1, 0), struct.pack("<HHIHH", 262, 3, 1, 0, 0))
+    with pytest.raises(InputError, match="stores white as 0"):
+        decode_label(inverted)
+
+
+def test_an_rgb_label_map_of_greys_is_read_by_the_palette() -> None:
+    palette = {(0, 0, 0): 3, (255, 255, 255): 1}
+    for picture in (Image.fromarray(np.array([[0, 255]], np.uint8)), Image.fromarray(np.array([[False, True]]))):
+        assert decode_label(_saved(picture, "PNG"), palette).tolist() == [[3, 1]]
+    with pytest.raises(InputError, match="both ids and colours"):
+        decode_label(_saved(Image.fromarray(np.array([[0, 1]], np.uint8)), "PNG"), {(0, 0, 0): 1, (1, 1, 1): 0})
+
+
+def test_values_beyond_the_maximum_of_a_pgm_are_refused() -> None:
+    with pytest.raises(InputError, match="beyond the 5 of its header"):
+        decode_label(b"P5 2 1 5\n" + bytes([5, 7]))
+    with pytest.raises(InputError, match="maximum is not 255"):
+        decode_label(b"P6 1 1 5\n" + bytes([5, 0, 1]), PALETTE)
+
+
+def test_large_label_maps_are_no_bombs() -> None:
+    large = Image.new("1", (14000, 14000))
+    large.putpixel((13999, 13999), 1)
+    ids = decode_label(_saved(large, "PNG"))
+    assert ids.shape == (14000, 14000) and ids.sum() == 1 == ids[-1, -1]
+
+
+def test_photographs_with_an_orientation_are_refused_where_data_sets_are_made() -> None:
+    exif = Image.Exif()
+    exif[274] = 3
+    picture = Image.new("RGB", (4, 3))
+    check_upright(_saved(picture, "JPEG"))
+    with pytest.raises(InputError, match="EXIF orientation 3"):
+        check_upright(_saved(picture, "JPEG", exif=exif))
