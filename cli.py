@@ -109,7 +109,11 @@ def landscape(out: Path, size: tuple[int, int], **options: Any) -> None:
 @click.option("--instances", type=EXISTING, help="Folder of instance maps with the same names.")
 @click.option("--classes", type=EXISTING, help="File with the class names, a line each, in the order of the ids.")
 @click.option("--palette", type=EXISTING, help="File with a line 'red green blue name' for each colour, or JSON.")
+@click.option("--map-ids", type=EXISTING, help="File with a line 'stored new' for each id that label maps have.")
 @click.option("--dont-care", type=click.IntRange(0, 65535), help="The id that means unknown.")
+@click.option("--label-suffix", default="", help="What names of label maps end in, such as _gtFine_labelIds.")
+@click.option("--image-suffix", default="", help="What names of photographs end in, such as _leftImg8bit.")
+@click.option("--instance-suffix", default="", help="What names of instance maps end in.")
 @click.option(
     "--validation", default=0.1, show_default=True, type=click.FloatRange(0, 1), help="Share to keep from training."
 )

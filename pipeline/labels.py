@@ -115,7 +115,10 @@ def class_channels(label: np.ndarray, space: LabelSpace) -> np.ndarray:
     if wrong:
         listed = ", ".join(map(str, wrong[:5])) + (", ..." if len(wrong) > 5 else "")
         dont_care = "there is no don't-care id" if space.dont_care is None else f"don't-care is {space.dont_care}"
-        raise InputError(f"label map has id {listed}, but the classes are 0 to {count - 1} and {dont_care}")
+        hint = "give prepare folder --map-ids, which says what each id becomes"
+        if wrong == [255] and count == 2:
+            hint = "for masks of 0 and 255, give prepare folder --map-ids with the lines '0 0' and '255 1'"
+        raise InputError(f"label map has id {listed}, but the classes are 0 to {count - 1} and {dont_care}; {hint}")
     return np.where(known, label, count).astype(np.int32)
 
 

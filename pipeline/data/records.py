@@ -22,7 +22,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from pipeline.data.images import Palette, Resample, decode_image, decode_label, encode_png, resize_ids, resize_image
+from pipeline.data.images import (
+    Palette,
+    Resample,
+    decode_image,
+    decode_instance,
+    decode_label,
+    encode_png,
+    resize_ids,
+    resize_image,
+)
 from pipeline.data.schema import METADATA_KEY, PICTURE, RECORD_FIELDS, DatasetInfo, Record
 from pipeline.errors import InputError
 
@@ -204,7 +213,7 @@ def decode_record(row: Mapping[str, Any], *, need_image: bool = False, palette: 
     label = _decode_cell(row, "label", lambda data: decode_label(data, palette))
     if label is None:
         raise InputError(f"record '{name}' has no label map; leave such records out")
-    instance = _decode_cell(row, "instance", decode_label)
+    instance = _decode_cell(row, "instance", decode_instance)
     image = _decode_cell(row, "image", decode_image) if need_image else None
     if need_image and image is None:
         raise InputError(f"record '{name}' has no photograph; this work needs one in column image")

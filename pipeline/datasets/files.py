@@ -11,7 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.data.images import Palette, check_upright, decode_image, decode_label, encode_png
+from pipeline.data.images import (
+    Palette,
+    check_upright,
+    decode_image,
+    decode_instance,
+    decode_label,
+    encode_png,
+    is_plain,
+)
 from pipeline.data.records import DatasetInfo, Record, check_sizes, resize_record
 from pipeline.datasets.convert import Converted, Skipped, Split, Summary, count_pixels, write_dataset
 from pipeline.errors import InputError
@@ -43,16 +51,17 @@ def convert_source(
 ) -> Converted:
     """Read, check and where need be resize (`size`: height, width) the files of one record.
 
-    Files that need no change keep their bytes, so that photographs are not compressed twice. `palette` reads
-    RGB label maps; `relabel` maps stored ids to other ones. Raises `InputError`, which names the file.
+    Files that need no change keep their bytes, so that photographs are not compressed twice; label maps whose ids other
+    readers would not find in the same way are encoded anew. `palette` reads RGB label maps; `relabel` maps stored ids
+    to other ones. Raises `InputError`, which names the file.
     """
     paths = {"label": source.label, "instance": source.instance, "image": source.image}
     given = {name: path for name, path in paths.items() if path is not None}
-    data: dict[str, bytes | np.ndarray] = {name: _read(path) for name, path in given.items()}
+    data: dict[str, Any] = {name: _read(path) for name, path in given.items()}
     record = Record(
         source.id,
         label=_decode(data, "label", given, partial(decode_label, palette=palette)),
-        instance=_decode(data, "instance", given, decode_label) if source.instance else None,
+        instance=_decode(data, "instance", given, decode_instance) if source.instance else None,
         image=_decode(data, "image", given, decode_image) if source.image else None,
     )
     if source.image:
@@ -64,7 +73,7 @@ def convert_source(
         pixels = count_pixels(record.label, space)
     except InputError as error:
         raise InputError(f"{source.label}: {error}") from None
-    if palette or relabel:
+    if palette or relabel or not is_plain(data["label"], record.label):
         data["label"] = record.label
     if size is not None and record.label.shape != size:
         record = resize_record(record, *size)
@@ -73,7 +82,10 @@ def convert_source(
     cells = {}
     for name, value in data.items():
         if isinstance(value, np.ndarray):
-            cells[name] = {"bytes": encode_png(value), "path": f"{source.id}.png"}
+            try:
+                cells[name] = {"bytes": encode_png(value), "path": f"{source.id}.png"}
+            except InputError as error:
+                raise InputError(f"{given[name]} {error}") from None
         else:
             cells[name] = {"bytes": value, "path": given[name].name}
     return Converted({"id": source.id, **cells}, pixels)
@@ -97,7 +109,7 @@ def _relabelled(label: np.ndarray, relabel: Mapping[int, int]) -> np.ndarray:
     top = int(label.max())
     unknown = sorted(set(np.unique(label).tolist()) - set(relabel))
     if unknown:
-        raise InputError(f"label map has id {unknown[0]}, which this data set does not have; leave the file out")
+        raise InputError(f"label map has id {unknown[0]}, for which there is no number; add it, or leave the file out")
     table = np.array([relabel.get(number, 0) for number in range(top + 1)])
     return table.astype(np.uint8 if table.max() < 256 else np.uint16)[label]
 

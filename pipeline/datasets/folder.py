@@ -99,6 +99,26 @@ def read_classes(path: Path) -> tuple[str, ...]:
     return tuple(line for line in lines if line and not line.startswith("#"))
 
 
+def read_id_map(path: Path) -> dict[int, int]:
+    """From stored ids to those of the data set: a line `stored new` for each, with or without a comma between.
+
+    Lines that start with # do not count. Several ids may become one. Raises `InputError`, which names the line.
+    """
+    found: dict[int, int] = {}
+    for number, line in enumerate(_read_text(path, "id map").splitlines(), start=1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        pair = re.fullmatch(r"\s*(\d{1,9})[\s,:]+(\d{1,5})\s*", line)
+        if pair is None:
+            raise InputError(f"id map {path}, line {number}: '{line.strip()}' is not 'stored new', such as '33 3'")
+        stored, new = int(pair[1]), int(pair[2])
+        if found.setdefault(stored, new) != new:
+            raise InputError(f"id map {path}, line {number}: id {stored} becomes {found[stored]} above; keep one line")
+    if not found:
+        raise InputError(f"id map {path} is empty; write lines such as '33 3'")
+    return found
+
+
 def _read_text(path: Path, kind: str) -> str:
     try:
         return path.read_text()
@@ -116,7 +136,11 @@ def prepare(
     instances: Path | None = None,
     classes: Path | None = None,
     palette: Path | None = None,
+    map_ids: Path | None = None,
     dont_care: int | None = None,
+    label_suffix: str = "",
+    image_suffix: str = "",
+    instance_suffix: str = "",
     validation: float = 0.1,
     size: tuple[int, int] | None = None,
     workers: int | None = None,
@@ -124,8 +148,9 @@ def prepare(
 ) -> Summary:
     """Convert folders of files that belong together by name; `size` is height and width.
 
-    The class names come from the file `classes` or `palette`. A share `validation` of the records, chosen by a
-    hash of their names, goes to validation.parquet (0: none, 1: all) and the rest to train.parquet.
+    Names are compared without their extension and the suffix given for their kind (`_gtFine_labelIds`). The class
+    names come from the file `classes` or `palette`; `map_ids` is a file for `read_id_map`. A share `validation` of the
+    records, chosen by a hash of their names, goes to validation.parquet (0: none, 1: all) and the rest to train.parquet.
     """
     colours = read_palette(palette) if palette else None
     names = read_classes(classes) if classes else colours.classes if colours else None
@@ -142,10 +167,16 @@ def prepare(
         space = LabelSpace(classes=names, palette=shown, dont_care=dont_care, instance_edges=instances is not None)
     except ValidationError as error:
         raise InputError(f"{classes or palette}: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
-    given = [list_pictures(folder) if folder else None for folder in (images, instances)]
-    sources, skipped = pair(list_pictures(labels), *given)
+    maps = list_pictures(labels, suffix=label_suffix)
+    photographs = list_pictures(images, suffix=image_suffix) if images else None
+    numbered = list_pictures(instances, suffix=instance_suffix) if instances else None
+    sources, skipped = pair(maps, photographs, numbered)
     if not sources:
-        raise InputError(f"no file of {labels} has a partner of the same name; the first lacks: {skipped[0].reason}")
+        others = next(files for files in (photographs, numbered) if files and not files.keys() & maps.keys())
+        raise InputError(
+            f"no file of {labels} has a partner of the same name: there is {min(maps)}, and {min(others)}; name what "
+            "they end in with --label-suffix, --image-suffix and --instance-suffix"
+        )
     kept, held = _divide(sources, validation)
     splits = [Split("train", kept), Split("validation", held)]
     splits = [split for split in splits if split.items]
@@ -159,6 +190,7 @@ def prepare(
         workers=workers,
         skip_bad=skip_bad,
         palette=colours.ids if colours else None,
+        relabel=read_id_map(map_ids) if map_ids else None,
     )
 
 

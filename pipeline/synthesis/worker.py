@@ -22,7 +22,7 @@ import pyarrow as pa
 import torch
 
 from pipeline.data.encoders import ENCODERS, PictureFormat
-from pipeline.data.images import Palette, encode_png
+from pipeline.data.images import Palette, encode_png, is_plain
 from pipeline.data.records import PICTURE, DatasetInfo, RecordWriter, decode_record, picture_bytes, resize_record
 from pipeline.data.shards import Columns, Shard, generated_id, iter_shard
 from pipeline.errors import InputError
@@ -279,7 +279,7 @@ class ShardWorker:
 
 
 def _cell(array: np.ndarray, stored: Any, changed: bool) -> bytes:
-    """A label or instance map for the output: its own bytes if they are a PNG of the same ids, else new ones."""
+    """A label or instance map for the output: its own bytes if any reader finds the same ids there, else new ones."""
     data = picture_bytes(stored)
     assert data is not None
-    return encode_png(array) if changed or not data.startswith(b"\x89PNG") else data
+    return encode_png(array) if changed or not is_plain(data, array) else data
