@@ -29,8 +29,8 @@ VERBS = dict(verbs())
 
 OPTIONS = {
     "prepare landscape": "--out --train --validation --size --seed --workers",
-    "prepare folder": "--out --images --instances --classes --palette --dont-care --validation --size --workers "
-    "--skip-bad",
+    "prepare folder": "--out --images --instances --classes --palette --map-ids --dont-care "
+    "--label-suffix --image-suffix --instance-suffix --validation --size --workers --skip-bad",
     "prepare camvid": "--out --size --workers --skip-bad",
     "prepare coco-stuff": "--out --size --workers --skip-bad",
     "prepare ade20k": "--out --size --workers --skip-bad",

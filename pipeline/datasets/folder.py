@@ -149,8 +149,9 @@ def prepare(
     """Convert folders of files that belong together by name; `size` is height and width.
 
     Names are compared without their extension and the suffix given for their kind (`_gtFine_labelIds`). The class
-    names come from the file `classes` or `palette`; `map_ids` is a file for `read_id_map`. A share `validation` of the
-    records, chosen by a hash of their names, goes to validation.parquet (0: none, 1: all) and the rest to train.parquet.
+    names come from the file `classes` or `palette`; `map_ids` is a file for `read_id_map`. A share `validation` of
+    the records, chosen by a hash of their names, goes to validation.parquet (0: none, 1: all), the rest to
+    train.parquet.
     """
     colours = read_palette(palette) if palette else None
     names = read_classes(classes) if classes else colours.classes if colours else None

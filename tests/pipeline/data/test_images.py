@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.data.images import decode_image, decode_label, encode_png, resize_ids, resize_image
+from pipeline.data.images import decode_image, decode_instance, decode_label, encode_png, resize_ids, resize_image
 from pipeline.errors import InputError
 
 
@@ -26,8 +26,10 @@ def test_png_keeps_ids(dtype: type) -> None:
 
 def test_wide_integers_are_stored_if_they_fit() -> None:
     assert decode_label(encode_png(np.array([[0, 65535]], np.int32))).tolist() == [[0, 65535]]
-    with pytest.raises(InputError, match="ids from 0 to 65536; a PNG holds 0 to 65535"):
-        encode_png(np.array([[0, 65536]], np.int32))
+    wide = [[0, 65536, 78000, 2**24 - 1]]
+    assert decode_instance(encode_png(np.array(wide, np.int32))).tolist() == wide
+    with pytest.raises(InputError, match="ids from 0 to 16777216; a PNG holds 0 to 16777215"):
+        encode_png(np.array([[0, 2**24]], np.int32))
 
 
 def test_the_index_of_a_palette_png_is_the_id() -> None:

@@ -202,7 +202,7 @@ def break_classes(raw: Path) -> str:
 def break_pairs(raw: Path) -> str:
     for path in list((raw / "images").iterdir()):
         path.rename(path.with_name("x" + path.name))
-    return "has a partner of the same name; the first lacks: no photograph"
+    return "has a partner of the same name: there is p00, and xp00; name what they end in with --label-suffix"
 
 
 def break_images(raw: Path) -> str:
