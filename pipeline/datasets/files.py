@@ -110,7 +110,7 @@ def _relabelled(label: np.ndarray, relabel: Mapping[int, int]) -> np.ndarray:
     unknown = sorted(set(np.unique(label).tolist()) - set(relabel))
     if unknown:
         raise InputError(
-            f"label map has id {unknown[0]}, which this data set does not have; name it in --map-ids, or leave the file out"
+            f"label map has id {unknown[0]}, which this data set does not have; map it, or leave the file out"
         )
     table = np.array([relabel.get(number, 0) for number in range(top + 1)])
     return table.astype(np.uint8 if table.max() < 256 else np.uint16)[label]
