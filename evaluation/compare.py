@@ -12,11 +12,12 @@ import numpy as np
 
 from evaluation.metrics.boundaries import mean_boundary_f
 from evaluation.report.format import interval, number, percent
-from evaluation.report.render import render_template, write_text
+from evaluation.report.render import render_template
 from evaluation.scoring.image_results import FILE_NAME as JUDGEMENTS
 from evaluation.scoring.image_results import Judgements
 from evaluation.scoring.protocols import Protocol
 from evaluation.scoring.scores import SCHEMA
+from pipeline.data.atomic import write_atomic
 from pipeline.errors import InputError
 
 REPLICATES = 2000
@@ -105,9 +106,9 @@ def compare(reports: Sequence[Path], out: Path) -> Comparison:
         segmenter=f"{segmenter['name']} (sha256 {str(segmenter['weights_sha256'])[:16]}…)",
     )
     out.mkdir(parents=True, exist_ok=True)
-    write_text(out / "compare.json", json.dumps(asdict(found), indent=2, allow_nan=False) + "\n")
-    write_text(out / "compare.md", render_markdown(found))
-    write_text(
+    write_atomic(out / "compare.json", json.dumps(asdict(found), indent=2, allow_nan=False) + "\n")
+    write_atomic(out / "compare.md", render_markdown(found))
+    write_atomic(
         out / "compare.html",
         render_template("compare.html.j2", found=found, columns=table_columns(found), scores=SCORES),
     )

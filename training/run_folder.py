@@ -26,6 +26,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from pipeline.config import Recipe, dump_recipe, load_recipe
+from pipeline.data.atomic import write_atomic
 from pipeline.data.safetensors_file import write_tensors
 from pipeline.errors import InputError
 
@@ -58,10 +59,7 @@ class RunFolder:
         elif self.path.exists() and (not self.path.is_dir() or set(self.path.iterdir()) - set(self._leftovers())):
             raise InputError(f"{self.path} exists and is not a training run; give a new folder as --out")
         else:
-            self.path.mkdir(parents=True, exist_ok=True)
-            temporary = self.path / f".recipe.{os.getpid()}.tmp"
-            temporary.write_text(dump_recipe(recipe))
-            temporary.replace(self.recipe_file)
+            write_atomic(self.recipe_file, dump_recipe(recipe))
             for leftover in self._leftovers():
                 leftover.unlink(missing_ok=True)
             return True
@@ -73,9 +71,7 @@ class RunFolder:
         A run without any, of an earlier version, takes these.
         """
         if not self.data_file.exists():
-            temporary = self.path / f".data.{os.getpid()}.tmp"
-            temporary.write_text(json.dumps(data, indent=1) + "\n")
-            temporary.replace(self.data_file)
+            write_atomic(self.data_file, json.dumps(data, indent=1) + "\n")
             return
         try:
             before = {path: dict(files) for path, files in json.loads(self.data_file.read_text()).items()}
@@ -160,9 +156,7 @@ class RunFolder:
         """Forget the entries of steps that will be done again."""
         if self.stats.exists():
             kept = [json.dumps(entry) + "\n" for entry in self.read_stats() if entry["step"] <= step]
-            temporary = self.stats.with_name(f".stats.{os.getpid()}.tmp")
-            temporary.write_text("".join(kept))
-            temporary.replace(self.stats)
+            write_atomic(self.stats, "".join(kept))
 
     def read_stats(self) -> list[dict[str, Any]]:
         """The entries of `stats.jsonl`; one that a kill cut short is left out."""

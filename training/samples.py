@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 
 from pipeline.config import Recipe
+from pipeline.data.atomic import atomic_path
 from pipeline.runtime.seeding import style_noise
 from training.data.dataset import Examples, collate
 from training.step import Synthesis
@@ -59,10 +59,8 @@ class SampleGrid:
         """Write a grid as PNG, atomically."""
         from PIL import Image
 
-        path.parent.mkdir(exist_ok=True)
-        temporary = path.with_name(f".{path.stem}.{os.getpid()}.png")
-        Image.fromarray(picture).save(temporary)
-        temporary.replace(path)
+        with atomic_path(path) as temporary:
+            Image.fromarray(picture).save(temporary, "PNG")
 
 
 def to_pixels(pictures: torch.Tensor) -> np.ndarray:

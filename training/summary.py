@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 import html
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.config import Recipe, dump_recipe
+from pipeline.data.atomic import write_atomic
 from training.run_folder import RunFolder
 
 Curve = list[tuple[float, float]]
@@ -35,9 +35,7 @@ def write_summary(folder: RunFolder, recipe: Recipe, *, failure: str = "") -> No
     entries = folder.read_stats()
     if not entries:
         return
-    temporary = folder.summary.with_name(f".summary.{os.getpid()}.tmp")
-    temporary.write_text(_page(folder, recipe, entries, failure))
-    temporary.replace(folder.summary)
+    write_atomic(folder.summary, _page(folder, recipe, entries, failure))
 
 
 def _page(folder: RunFolder, recipe: Recipe, entries: Sequence[Mapping[str, Any]], failure: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from evaluation.report.published import published_tables
 from evaluation.report.settings import own_row, protocol_fields, setting_rows
 from evaluation.report.tables import Column, distance_columns, protocol_columns, score_columns, summary
 from evaluation.scoring.scores import Scores
+from pipeline.data.atomic import write_atomic
 from pipeline.data.images import encode_png, resize_ids, resize_image
 
 TEMPLATE = "report.html.j2"
@@ -37,17 +37,7 @@ def write_report(out: Path, scores: Scores, illustrations: Illustrations) -> Non
     }
     out.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
-        write_text(out / name, text)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file, atomically."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        write_atomic(out / name, text)
 
 
 def render_template(name: str, **fields: Any) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from evaluation.metrics.confusion import ConfusionMatrix
+from pipeline.data.atomic import atomic_path
 
 FILE_NAME = "judgements.npz"
 """What is known about every single picture, beside the report: `compare` reads it."""
@@ -121,15 +120,8 @@ class Judgements:
             arrays |= {f"{key}/{name}": getattr(part, key) for key in ("offsets", "cells", "pixels")}
             arrays[f"classes/{name}"] = np.array(part.classes)
             arrays[f"boundaries/{name}"] = self.boundaries[name]
-        buffer = io.BytesIO()
-        np.savez(buffer, **arrays)  # type: ignore[arg-type]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            temporary.write_bytes(buffer.getbuffer())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: Path) -> Judgements:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pyarrow.parquet as pq
 
 from evaluation.scoring.image_results import Judgements
 from evaluation.scoring.protocols import Protocol
+from pipeline.data.atomic import atomic_path
 
 FILE_NAME = "scores.parquet"
 PICTURES = "spadework.pictures"
@@ -59,12 +59,8 @@ def picture_scores(made: Judgements, real: Judgements, protocol: Protocol, class
 
 def write_table(path: Path, table: pa.Table) -> None:
     """Write a Parquet file, atomically."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with atomic_path(path) as temporary:
         pq.write_table(table, temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _defined(value: float) -> float | None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
-import os
 import posixpath
 from functools import cached_property
 from glob import glob
 from pathlib import Path
 from typing import Any
 
+from pipeline.data.atomic import publish, write_atomic
 from pipeline.errors import InputError
 
 FilePath = str
@@ -160,11 +160,7 @@ class Folder:
     def put(self, name: str, data: bytes) -> None:
         """Publish a small file."""
         if self.local:
-            target = self.local / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-            temporary.write_bytes(data)
-            self.publish(name, temporary)
+            write_atomic(self.local / name, data)
             return
         system, root = self._remote
         path = posixpath.join(root, name)
@@ -178,11 +174,9 @@ class Folder:
             self.put(name, file.read_bytes())
             file.unlink()
             return
-        _sync(file)
         target = self.local / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        file.replace(target)
-        _sync(target.parent)
+        publish(file, target)
 
     def delete(self, name: str) -> None:
         """Remove a file, if it is there."""
@@ -199,14 +193,6 @@ class Folder:
             while block := file.read(1 << 20):
                 digest.update(block)
         return digest.hexdigest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def first_line(error: BaseException) -> str:

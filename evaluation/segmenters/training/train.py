@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from evaluation.segmenters.deeplab import FILE_NAME, DeepLab, DeepLabSettings, l
 from evaluation.segmenters.training.augment import augment
 from evaluation.segmenters.training.photographs import VOID, Photographs, load_photographs, shuffled_batches
 from pipeline.config import Recipe
+from pipeline.data.atomic import atomic_path
 from pipeline.data.records import parquet_files
 from pipeline.errors import InputError
 from pipeline.pretrained.state_dicts import sha256_of
@@ -232,13 +232,9 @@ def _refuse_other(made: dict[str, Any], plan: dict[str, Any], out: Path) -> None
 def _save_state(
     out: Path, *, plan: dict[str, Any], step: int, network: nn.Module, optimiser: torch.optim.Optimizer
 ) -> None:
-    temporary = out / f".{STATE_NAME}.{os.getpid()}.tmp"
     state = {"plan": plan, "step": step, "network": network.state_dict(), "optimiser": optimiser.state_dict()}
-    try:
+    with atomic_path(out / STATE_NAME) as temporary:
         torch.save(state, temporary)
-        temporary.replace(out / STATE_NAME)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _finite(values: np.ndarray) -> list[float | None]:

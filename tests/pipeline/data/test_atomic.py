@@ -1,0 +1,27 @@
+"""Files that appear whole, or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.data.atomic import atomic_path, write_atomic
+
+
+def test_the_new_content_takes_the_place_of_the_old(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "a.txt"
+    for content in ("one", "zwölf", b"\xff"):
+        write_atomic(target, content)
+        assert target.read_bytes() == (content.encode() if isinstance(content, str) else content)
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_an_error_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:
+    target = tmp_path / "a.txt"
+    write_atomic(target, "old")
+    with pytest.raises(OSError, match="full"), atomic_path(target) as temporary:
+        temporary.write_text("half")
+        raise OSError("full")
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
