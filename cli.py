@@ -242,7 +242,7 @@ def train(
     Example:
       spadework train configs/landscape.yaml --out runs/landscape --set training.steps=3000
     """
-    from pipeline.config import load_recipe
+    from pipeline.recipe_file import load_recipe
     from training.train import train as run
 
     _show_log("training")
@@ -469,7 +469,7 @@ def import_weights(generator: Path, recipe: Path, encoder: Path | None, dont_car
       spadework import-weights latest_net_G.pth --recipe configs/coco_stuff.yaml --out coco.safetensors
     """
     from pipeline.checkpoints.import_public import import_weights as run
-    from pipeline.config import load_recipe
+    from pipeline.recipe_file import load_recipe
 
     run(generator, load_recipe(recipe), out, encoder_file=encoder, dont_care_first=dont_care_first)
     click.echo(f"wrote {out}")
@@ -488,7 +488,7 @@ def train_segmenter(recipe: Path, out: Path, weights: Path | None, overrides: tu
       spadework train-segmenter configs/landscape.yaml --out runs/segmenter
     """
     from evaluation.segmenters.training.train import train_segmenter as run
-    from pipeline.config import load_recipe
+    from pipeline.recipe_file import load_recipe
 
     made = run(load_recipe(recipe, overrides), out, weights=weights).settings.training
     click.echo(
@@ -596,7 +596,7 @@ def bench_train(
       spadework bench train configs/landscape.yaml --laps 3
     """
     from pipeline.bench.synthesis import Load
-    from pipeline.config import load_recipe
+    from pipeline.recipe_file import load_recipe
     from training.bench import bench_train as run
 
     names = tuple(paths.split(",")) if paths else ()

@@ -8,7 +8,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.config import Recipe, dump_recipe
+from pipeline.config import Recipe
+from pipeline.recipe_file import dump_recipe
 from training.run_folder import RunFolder
 
 Curve = list[tuple[float, float]]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import dump_recipe, load_recipe
 from pipeline.errors import InputError
+from pipeline.recipe_file import dump_recipe, load_recipe
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
