@@ -15,9 +15,56 @@ from pydantic import BaseModel, ValidationError
 from pipeline.config import Recipe
 from pipeline.errors import InputError
 
+MAX_BYTES = 1 << 20
+"""Of a recipe: five times what the most classes that there can be take up."""
+MAX_DEPTH = 16
+"""Of sections and lists in each other; recipes have four."""
+MAX_DIGITS = 100
+"""Characters of a number: 64 bits have 20, and thousands take Python long to convert, or are more than it does."""
+MAX_SHOWN = 100
+"""Characters of a value that an error shows."""
+MAX_PROBLEMS = 8
+"""That an error lists."""
+
+
+class _RefusedError(yaml.MarkedYAMLError):
+    """YAML that is valid, and not taken for a recipe."""
+
 
 class RecipeLoader(yaml.SafeLoader):
-    """YAML as people write it: 1e-4 is a number, which YAML 1.1 takes for text."""
+    """YAML as people write it (1e-4 is a number, which YAML 1.1 takes for text), without what makes small files huge.
+
+    Aliases (a few lines of which stand for gigabytes, or for themselves), deep nesting, and numbers of thousands of
+    digits are errors.
+    """
+
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """The next node, unless it is an alias or too deep."""
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise _RefusedError(problem=f"aliases (*{event.anchor}) are not taken", problem_mark=event.start_mark)
+        if self._depth >= MAX_DEPTH:
+            mark = self.peek_event().start_mark
+            raise _RefusedError(problem=f"more than {MAX_DEPTH} sections and lists in each other", problem_mark=mark)
+        self._depth += 1
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self._depth -= 1
+
+    def compose_scalar_node(self, anchor: dict[Any, yaml.Node]) -> yaml.ScalarNode:
+        """A single value, unless it is a number or a text that nothing could use."""
+        node = super().compose_scalar_node(anchor)
+        problem = None
+        if node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float") and len(node.value) > MAX_DIGITS:
+            problem = f"a number of {len(node.value)} characters; write {MAX_DIGITS} at most"
+        elif any(char == "\0" or "\ud800" <= char <= "\udfff" for char in node.value):
+            problem = "a text with a NUL character, or half of a surrogate pair; take it out"
+        if problem:
+            raise _RefusedError(problem=problem, problem_mark=node.start_mark)
+        return node
 
 
 RecipeLoader.add_implicit_resolver(
@@ -31,13 +78,21 @@ def load_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
     Raises `InputError`, one line that names the file, the field, the value and the valid choices.
     """
     try:
-        fields = yaml.load(Path(path).read_text(), RecipeLoader)
+        with Path(path).open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise InputError(f"recipe {path} does not exist") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise InputError(f"recipe {path} cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"recipe {path} is not valid YAML: {' '.join(str(error).split())}") from None
+    except ValueError:  # A NUL in the name.
+        raise InputError(f"recipe {str(path)!r} cannot be a file's name; give the YAML file") from None
+    if len(content) > MAX_BYTES:
+        raise InputError(f"recipe {path} has more than {MAX_BYTES >> 20} MiB; give the YAML file of a recipe")
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"recipe {path} is not UTF-8 text (byte {error.start}); give the YAML file") from None
+    fields = _read_yaml(text, source=f"recipe {path}")
     if not isinstance(fields, dict):
         raise InputError(f"recipe {path} must be a mapping of sections: {', '.join(Recipe.model_fields)}")
     for override in overrides:
@@ -50,11 +105,14 @@ def parse_recipe(fields: dict[str, Any], *, source: str) -> Recipe:
     try:
         # JSON mode keeps pydantic strict about types yet takes lists for tuples and strings for paths.
         return Recipe.model_validate_json(json.dumps(fields))
-    except TypeError as error:
-        raise InputError(f"{source}: {error}") from None
     except ValidationError as error:
-        problems = "; ".join(_explain(problem) for problem in error.errors())
-        raise InputError(f"{source}: {problems}") from None
+        found = error.errors()
+        problems = [" ".join(_explain(problem).split()) for problem in found[:MAX_PROBLEMS]]
+        if len(found) > MAX_PROBLEMS:
+            problems.append(f"and {len(found) - MAX_PROBLEMS} more")
+        raise InputError(f"{source}: {'; '.join(problems)}") from None
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"{source}: {' '.join(str(error).split())}") from None
 
 
 def dump_recipe(recipe: Recipe) -> str:
@@ -62,20 +120,33 @@ def dump_recipe(recipe: Recipe) -> str:
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, default_flow_style=None, width=120)
 
 
+def _read_yaml(text: str, *, source: str) -> Any:
+    """The value of a YAML text; `source` names it in errors."""
+    try:
+        return yaml.load(text, RecipeLoader)
+    except _RefusedError as error:
+        where = f" in line {error.problem_mark.line + 1}" if error.problem_mark and "\n" in text else ""
+        raise InputError(f"{source} has {error.problem}{where}; write it out in plain YAML") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from None
+    except (ValueError, ArithmeticError, LookupError, AttributeError, TypeError) as error:
+        # PyYAML's own, of values that are not what they look like (2024-13-45) or are tagged as (!!bool maybe).
+        told = _shorten(" ".join(str(error).split()))
+        raise InputError(f"{source} has a value that is no YAML ({told}); quote it if it is text") from None
+
+
 def _apply(fields: dict[str, Any], override: str) -> None:
     name, equals, text = override.partition("=")
     keys = name.strip().split(".")
-    if not equals or not all(keys):
-        raise InputError(f"--set {override}: write section.field=value, such as training.steps=1000")
-    try:
-        value = yaml.load(text, RecipeLoader)
-    except yaml.YAMLError:
-        raise InputError(f"--set {override}: '{text}' is not a valid YAML value") from None
+    source = f"--set {_shorten(override if override.isprintable() else repr(override))}"
+    if not equals or not all(keys) or len(keys) > MAX_DEPTH:
+        raise InputError(f"{source}: write section.field=value, such as training.steps=1000")
+    value = _read_yaml(text, source=source)
     section = fields
     for key in keys[:-1]:
         section = section.setdefault(key, {})
         if not isinstance(section, dict):
-            raise InputError(f"--set {override}: '{key}' is a single value, not a section")
+            raise InputError(f"{source}: '{key}' is a single value, not a section")
     section[keys[-1]] = value
 
 
@@ -88,13 +159,19 @@ def _explain(problem: Any) -> str:
         valid = _fields_at(problem["loc"][:-1])
         close = difflib.get_close_matches(str(problem["loc"][-1]), valid, n=1)
         hint = f"did you mean '{close[0]}'? " if close else ""
-        return f"unknown field '{location}'; {hint}the fields there are {', '.join(valid)}"
+        return f"unknown field '{_shorten(location)}'; {hint}the fields there are {', '.join(valid)}"
     if problem["type"] == "missing":
         return f"field '{location}' is missing"
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "value_error":
         return f"{location}: {message}" if location else message
-    return f"{location} is {value!r}: {message[:1].lower()}{message[1:]}"
+    if problem["type"] == "json_invalid":
+        return message
+    return f"{location} is {_shorten(repr(value))}: {message[:1].lower()}{message[1:]}"
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
 
 
 def _fields_at(location: tuple[Any, ...]) -> list[str]:
