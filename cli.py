@@ -17,6 +17,8 @@ from pipeline.errors import InputError
 
 EXISTING = click.Path(path_type=Path)
 MINUTES = click.FloatRange(0)
+MAX_TOLD = 200
+"""Characters of an unforeseen error, or of an argument, that a line shows."""
 LANDSCAPE_RECIPE = Path(__file__).parent / "configs" / "landscape.yaml"
 
 
@@ -41,7 +43,52 @@ class Verbs(click.Group):
             sys.exit(2)
 
 
-@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class NoTextError(click.ClickException):
+    """An argument that is no text: one line, like an `InputError` of a verb."""
+
+    exit_code = 2
+
+
+class Program(Verbs):
+    """The whole command line: whatever a verb raises that nobody foresaw ends in one line too."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Run it; an unforeseen exception ends in one line that names the file with its traceback, and exit code 1."""
+        try:
+            return super().main(*args, **extra)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:  # noqa: BLE001 - the last one who could say it in words
+            told = f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ")
+            told = told if len(told) <= MAX_TOLD else f"{told[:MAX_TOLD]}..."
+            click.echo(f"Error: unexpected error ({told}); {_keep_traceback(error)}", err=True)
+            sys.exit(1)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse here, for all verbs, what can be neither a file's name nor text in a file that we write."""
+        for argument in args:
+            if "\0" in argument or any("\ud800" <= char <= "\udfff" for char in argument):  # bytes that are not UTF-8
+                told = ascii(argument if len(argument) <= MAX_TOLD else f"{argument[:MAX_TOLD]}...")
+                raise NoTextError(f"{told} has a NUL or is not UTF-8; give text, and rename such files")
+        return super().parse_args(ctx, args)
+
+
+def _keep_traceback(error: Exception) -> str:
+    """Write the traceback to a file in the temporary directory; where it is, in words."""
+    import tempfile
+    import traceback
+
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="spadework-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"
+        ) as file:
+            file.write(f"{shlex.join(sys.argv)}\n\n{''.join(traceback.format_exception(error))}")
+    except OSError as failure:
+        return f"its details could not be kept ({failure})"
+    return f"details in {file.name}"
+
+
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="spadework")
 def main() -> None:
     """Turn label maps into photographs at scale, and prove how good they are."""
