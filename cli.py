@@ -17,6 +17,8 @@ from pipeline.errors import InputError
 
 EXISTING = click.Path(path_type=Path)
 MINUTES = click.FloatRange(0)
+MAX_TOLD = 200
+"""Characters of an unforeseen error, or of an argument, that a line shows."""
 LANDSCAPE_RECIPE = Path(__file__).parent / "configs" / "landscape.yaml"
 
 
@@ -41,7 +43,52 @@ class Verbs(click.Group):
             sys.exit(2)
 
 
-@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class NoTextError(click.ClickException):
+    """An argument that is no text: one line, like an `InputError` of a verb."""
+
+    exit_code = 2
+
+
+class Program(Verbs):
+    """The whole command line: whatever a verb raises that nobody foresaw ends in one line too."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Run it; an unforeseen exception ends in one line that names the file with its traceback, and exit code 1."""
+        try:
+            return super().main(*args, **extra)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:  # noqa: BLE001 - the last one who could say it in words
+            told = f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ")
+            told = told if len(told) <= MAX_TOLD else f"{told[:MAX_TOLD]}..."
+            click.echo(f"Error: unexpected error ({told}); {_keep_traceback(error)}", err=True)
+            sys.exit(1)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse here, for all verbs, what can be neither a file's name nor text in a file that we write."""
+        for argument in args:
+            if "\0" in argument or any("\ud800" <= char <= "\udfff" for char in argument):  # bytes that are not UTF-8
+                told = ascii(argument if len(argument) <= MAX_TOLD else f"{argument[:MAX_TOLD]}...")
+                raise NoTextError(f"{told} has a NUL or is not UTF-8; give text, and rename such files")
+        return super().parse_args(ctx, args)
+
+
+def _keep_traceback(error: Exception) -> str:
+    """Write the traceback to a file in the temporary directory; where it is, in words."""
+    import tempfile
+    import traceback
+
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="spadework-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"
+        ) as file:
+            file.write(f"{shlex.join(sys.argv)}\n\n{''.join(traceback.format_exception(error))}")
+    except OSError as failure:
+        return f"its details could not be kept ({failure})"
+    return f"details in {file.name}"
+
+
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="spadework")
 def main() -> None:
     """Turn label maps into photographs at scale, and prove how good they are."""
@@ -246,7 +293,7 @@ def train(
     Example:
       spadework train configs/landscape.yaml --out runs/landscape --set training.steps=3000
     """
-    from pipeline.config import load_recipe
+    from pipeline.recipe_file import load_recipe
     from training.train import train as run
 
     _show_log("training")
@@ -473,7 +520,7 @@ def import_weights(generator: Path, recipe: Path, encoder: Path | None, dont_car
       spadework import-weights latest_net_G.pth --recipe configs/coco_stuff.yaml --out coco.safetensors
     """
     from pipeline.checkpoints.import_public import import_weights as run
-    from pipeline.config import load_recipe
+    from pipeline.recipe_file import load_recipe
 
     run(generator, load_recipe(recipe), out, encoder_file=encoder, dont_care_first=dont_care_first)
     click.echo(f"wrote {out}")
@@ -492,7 +539,7 @@ def train_segmenter(recipe: Path, out: Path, weights: Path | None, overrides: tu
       spadework train-segmenter configs/landscape.yaml --out runs/segmenter
     """
     from evaluation.segmenters.training.train import train_segmenter as run
-    from pipeline.config import load_recipe
+    from pipeline.recipe_file import load_recipe
 
     made = run(load_recipe(recipe, overrides), out, weights=weights).settings.training
     click.echo(
@@ -600,7 +647,7 @@ def bench_train(
       spadework bench train configs/landscape.yaml --laps 3
     """
     from pipeline.bench.synthesis import Load
-    from pipeline.config import load_recipe
+    from pipeline.recipe_file import load_recipe
     from training.bench import bench_train as run
 
     names = tuple(paths.split(",")) if paths else ()

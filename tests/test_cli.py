@@ -6,13 +6,16 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner, Result
 
 from cli import main
+from pipeline.errors import InputError
 
 ROOT = Path(__file__).parents[1]
 
@@ -90,3 +93,78 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
     assert "synthesize" in done.stdout
+
+
+def run_weights_list(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: BaseException) -> Result:
+    """`weights list` (a verb in a group in the program), in which `error` is raised."""
+
+    def fail() -> str:
+        raise error
+
+    monkeypatch.setattr("pipeline.pretrained.registry.list_weights", fail)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return CliRunner().invoke(main, ["weights", "list"])
+
+
+def test_the_unforeseen_is_one_line_and_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    done = run_weights_list(monkeypatch, tmp_path, RuntimeError("a tensor\nis too large " + "x" * 1000))
+    (file,) = tmp_path.iterdir()
+    assert done.exit_code == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("Error: unexpected error (RuntimeError: a tensor is too large xxx")
+    assert done.stderr.endswith(f"...); details in {file}\n")
+    assert done.stderr.count("\n") == 1 and len(done.stderr) < 300 + len(str(file))
+    kept = file.read_text()
+    assert "Traceback (most recent call last)" in kept and "in weights_list" in kept and "is too large" in kept
+
+
+def test_the_unforeseen_where_nothing_can_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    done = run_weights_list(monkeypatch, tmp_path / "none", KeyError())
+    assert done.exit_code == 1
+    assert done.stderr.startswith("Error: unexpected error (KeyError); its details could not be kept (")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (SystemExit(7), 7, ""),
+        (click.exceptions.Exit(3), 3, ""),
+        (click.Abort(), 1, "Aborted!\n"),
+        (KeyboardInterrupt(), 1, "\nAborted!\n"),
+        (click.ClickException("so"), 1, "Error: so\n"),
+        (InputError("so"), 2, "Error: so\n"),
+        (OSError(28, "No space left on device"), 2, "Error: No space left on device\n"),
+        (OSError("disk\nfull"), 2, "Error: disk full\n"),
+        (OSError(), 2, "Error: OSError\n"),
+        (PermissionError(13, "Permission denied", "a.txt"), 2, "Error: a.txt: Permission denied\n"),
+    ],
+    ids=repr,
+)
+def test_what_was_foreseen_passes_through(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: BaseException, code: int, told: str
+) -> None:
+    done = run_weights_list(monkeypatch, tmp_path, error)
+    assert (done.exit_code, done.stderr) == (code, told)
+    assert not list(tmp_path.iterdir())
+
+
+def test_exceptions_of_click_pass_through_to_other_programs() -> None:
+    with pytest.raises(click.UsageError):
+        main(["nothing"], standalone_mode=False)
+
+
+@pytest.mark.parametrize("bad", ["a\0b", "a\udcffb"])
+@pytest.mark.parametrize(
+    "command", [["train"], ["engines", "list"], ["verify"], ["filter", "x", "--out"]], ids=" ".join
+)
+def test_names_that_are_no_text_are_one_line(command: list[str], bad: str) -> None:
+    done = CliRunner().invoke(main, [*command, bad])
+    assert done.exit_code == 2
+    assert done.stderr == f"Error: {bad!a} has a NUL or is not UTF-8; give text, and rename such files\n"
+
+
+def test_bytes_that_are_not_utf8_from_a_shell() -> None:
+    done = subprocess.run([sys.executable, "cli.py", "verify", b"a\xff"], cwd=ROOT, capture_output=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == b"Error: 'a\\udcff' has a NUL or is not UTF-8; give text, and rename such files\n"

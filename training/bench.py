@@ -9,8 +9,9 @@ import numpy as np
 
 from pipeline.bench.runner import Entry, race, table, write_json
 from pipeline.bench.synthesis import Load, describe
-from pipeline.config import Recipe, parse_recipe
+from pipeline.config import Recipe
 from pipeline.errors import InputError
+from pipeline.recipe_file import parse_recipe
 
 CONTESTANTS = ("dense-fp32", "pattern-fp32", "dense-bf16", "pattern-bf16")
 """How gamma and beta are computed, and the precision; the first is the one all are compared with."""

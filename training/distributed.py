@@ -16,8 +16,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.config import Recipe, parse_recipe
+from pipeline.config import Recipe
 from pipeline.errors import InputError
+from pipeline.recipe_file import parse_recipe
 from pipeline.runtime.ray_session import prepare_environment, ray_session
 from training.run_folder import RunFolder
 

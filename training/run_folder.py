@@ -25,10 +25,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from pipeline.config import Recipe, dump_recipe, load_recipe
+from pipeline.config import Recipe
 from pipeline.data.atomic import write_atomic
 from pipeline.data.safetensors_file import write_tensors
 from pipeline.errors import InputError
+from pipeline.recipe_file import dump_recipe, load_recipe
 
 LOCK_SECONDS = 30.0
 """How long to wait for another process to let go of the folder: workers of a killed driver live on for seconds."""

@@ -7,8 +7,9 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.config import Recipe, dump_recipe
+from pipeline.config import Recipe
 from pipeline.data.atomic import write_atomic
+from pipeline.recipe_file import dump_recipe
 from training.run_folder import RunFolder
 
 Curve = list[tuple[float, float]]

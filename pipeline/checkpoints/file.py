@@ -11,12 +11,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from pipeline.config import Recipe, parse_recipe
+from pipeline.config import Recipe
 from pipeline.data.safetensors_file import write_tensors
 from pipeline.data.storage import first_line
 from pipeline.errors import InputError
 from pipeline.networks.encoder import StyleEncoder
 from pipeline.networks.generator import Generator
+from pipeline.recipe_file import parse_recipe
 
 FILE_NAME = "generator.safetensors"
 """Of the newest weights in a run directory."""

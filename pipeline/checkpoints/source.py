@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from pipeline.checkpoints.file import build_encoder, build_generator, find_checkpoint, load_checkpoint
-from pipeline.config import Recipe, dump_recipe, load_recipe
+from pipeline.config import Recipe
 from pipeline.networks.encoder import StyleEncoder
 from pipeline.networks.generator import Generator
+from pipeline.recipe_file import dump_recipe, load_recipe
 
 if TYPE_CHECKING:
     pass

@@ -10,12 +10,13 @@ from typing import Any
 
 import torch
 
-from pipeline.config import Recipe, parse_recipe
+from pipeline.config import Recipe
 from pipeline.engines.environment import Backend, describe_device, find_versions
 from pipeline.engines.parity import Parity
 from pipeline.engines.signature import Form, Signature
 from pipeline.errors import InputError
 from pipeline.precision import Precision
+from pipeline.recipe_file import parse_recipe
 
 FILE = "manifest.json"
 FORMAT = 1

@@ -10,9 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.config import Recipe, parse_recipe
+from pipeline.config import Recipe
 from pipeline.data.records import PICTURE, DatasetInfo, Record, RecordWriter
 from pipeline.labels import LabelSpace
+from pipeline.recipe_file import parse_recipe
 
 SPACE = LabelSpace(
     classes=("ground", "wall", "lamp"), palette=((40, 140, 60), (150, 60, 60), (250, 220, 60)), dont_care=255

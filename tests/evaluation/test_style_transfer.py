@@ -18,11 +18,11 @@ from evaluation.style_transfer import (
     statistics_of,
     style_grid,
 )
-from pipeline.config import dump_recipe, parse_recipe
 from pipeline.data.images import decode_image
 from pipeline.data.records import RECORD_FIELDS, DatasetInfo, Record, RecordWriter
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
+from pipeline.recipe_file import dump_recipe, parse_recipe
 
 SPACE = LabelSpace(classes=("sky", "cloud", "ground"))
 LIGHTS = {"dawn": (230, 150, 120), "day": (90, 160, 240), "night": (10, 15, 40)}

@@ -16,8 +16,8 @@ from cli import main
 from evaluation.evaluate import evaluate
 from evaluation.validation import Validation
 from pipeline.checkpoints.file import load_checkpoint
-from pipeline.config import dump_recipe
 from pipeline.errors import InputError
+from pipeline.recipe_file import dump_recipe
 from tests.evaluation.conftest import SIZE, draw, make_recipe, noise, photograph, write_pictures
 
 RECORDS = [draw(index) for index in range(100, 106)]

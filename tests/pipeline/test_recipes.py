@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import dump_recipe, load_recipe
 from pipeline.errors import InputError
+from pipeline.recipe_file import dump_recipe, load_recipe
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -98,6 +98,80 @@ def test_round_trip_and_numbers_as_people_write_them(tmp_path: Path) -> None:
     assert recipe.training.learning_rate == 1e-4
     path.write_text(dump_recipe(recipe))
     assert load_recipe(path) == recipe
+
+
+BOMB = "name: bomb\na: &a0 [x]\n" + "".join(
+    f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]\n" for level in range(1, 10)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (BOMB, "aliases (*a0) are not taken in line 3"),
+        ("a: &a [*a]\n", "aliases (*a) are not taken"),
+        ("x: &x {<<: *x}\n", "aliases (*x) are not taken"),
+        ("a: " + "[" * 100_000, "more than 16 sections and lists in each other"),
+        ("a: " + "{b: " * 100_000, "more than 16 sections and lists in each other"),
+        ("- " * 5000 + "a", "more than 16 sections and lists in each other"),
+        (FIELDS + "x: " + "9" * 5000, "a number of 5000 characters"),
+        (FIELDS + "x: 0x" + "f" * 5000, "a number of 5002 characters"),
+        (FIELDS + "x: 1" + ":59" * 300_000, "a number of 900001 characters"),
+        (FIELDS.replace("a,", '"a\\0b",'), "a NUL character"),
+        (FIELDS.replace("a,", '"\\ud800",'), "half of a surrogate pair"),
+        ("name: a\0b", "not valid YAML"),
+        ("name: 2024-13-45", "a value that is no YAML"),
+        ("name: !!bool maybe", "a value that is no YAML"),
+        ("name: !!int ''", "a value that is no YAML"),
+        ("name: 2024-12-24", "not JSON serializable"),
+        (FIELDS + "x: 1\n" * 300_000, "more than 1 MiB"),
+        (FIELDS + "".join(f"unknown{number}: 1\n" for number in range(1000)), "and 992 more"),
+        (FIELDS.replace("steps: 10", "steps: " + "x" * 5000), "training.steps is 'xxx"),
+        (FIELDS + '"a\\nb": 1', "unknown field 'a b'"),
+    ],
+    ids=range(20),
+)
+def test_hostile_yaml_is_one_short_line(tmp_path: Path, text: str, message: str) -> None:
+    """None of them would end in reasonable time, memory or words if it were taken."""
+    path = tmp_path / "hostile.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError) as caught:
+        load_recipe(path)
+    told = str(caught.value)
+    assert message in told and str(path) in told
+    assert told.isprintable() and len(told) < 2000
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.steps=" + "9" * 5000, "a number of 5000 characters"),
+        ("training.steps=" + "x" * 5000, "training.steps is 'xxx"),
+        ("training.steps=[&a 1, *a]", "aliases (*a) are not taken"),
+        ("training.steps=" + "[" * 100_000, "more than 16 sections and lists in each other"),
+        ("name=a\0b", "not valid YAML"),
+        ("name=[", "not valid YAML"),
+        ("a." * 100_000 + "a=1", "write section.field=value"),
+    ],
+    ids=range(7),
+)
+def test_hostile_overrides_are_one_short_line(tmp_path: Path, override: str, message: str) -> None:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(FIELDS)
+    with pytest.raises(InputError) as caught:
+        load_recipe(path, [override])
+    told = str(caught.value)
+    assert message in told
+    assert told.isprintable() and len(told) < 1000
+
+
+def test_bytes_and_names_that_are_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "latin.yaml"
+    path.write_bytes("name: für".encode("latin-1"))
+    with pytest.raises(InputError, match=r"latin\.yaml is not UTF-8 text \(byte 7\)"):
+        load_recipe(path)
+    with pytest.raises(InputError, match=r"recipe 'a\\x00b' cannot be a file's name"):
+        load_recipe(Path("a\0b"))
 
 
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "a: [", "labels: 3"])

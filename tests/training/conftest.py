@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.config import Recipe, parse_recipe
+from pipeline.config import Recipe
 from pipeline.data.records import DatasetInfo, RecordWriter
 from pipeline.labels import LabelSpace
+from pipeline.recipe_file import parse_recipe
 
 SPACE = LabelSpace(classes=("sky", "sea", "sand"), dont_care=255, instance_edges=True)
 

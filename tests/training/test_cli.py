@@ -10,7 +10,8 @@ from click.testing import CliRunner
 
 from cli import main
 from pipeline.checkpoints.file import load_checkpoint
-from pipeline.config import Recipe, dump_recipe
+from pipeline.config import Recipe
+from pipeline.recipe_file import dump_recipe
 
 Make = Callable[..., Recipe]
 

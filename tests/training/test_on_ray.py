@@ -18,7 +18,8 @@ from click.testing import CliRunner
 from cli import main
 from evaluation.segmenters.deeplab import FILE_NAME, DeepLab, DeepLabSettings, save_deeplab
 from pipeline.checkpoints.file import load_checkpoint
-from pipeline.config import Recipe, dump_recipe
+from pipeline.config import Recipe
+from pipeline.recipe_file import dump_recipe
 from training.run_folder import RunFolder
 
 pytestmark = pytest.mark.ray

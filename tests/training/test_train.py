@@ -18,8 +18,9 @@ import pytest
 import torch
 
 from pipeline.checkpoints.file import load_checkpoint
-from pipeline.config import Recipe, dump_recipe, load_recipe
+from pipeline.config import Recipe
 from pipeline.errors import InputError
+from pipeline.recipe_file import dump_recipe, load_recipe
 from training.loop import Worker, train_worker
 from training.run_folder import RunFolder
 from training.train import train
@@ -218,7 +219,7 @@ def test_a_run_that_is_ended_from_outside_goes_on(tiny_recipe: Make, tmp_path: P
     recipe = tiny_recipe(steps=100_000, checkpoint_every=4)
     (tmp_path / "tiny.yaml").write_text(dump_recipe(recipe))
     program = (
-        "from pathlib import Path; from pipeline.config import load_recipe; from training.train import train;"
+        "from pathlib import Path; from pipeline.recipe_file import load_recipe; from training.train import train;"
         f"train(load_recipe(Path({str(tmp_path / 'tiny.yaml')!r})), Path({str(tmp_path / 'run')!r}), workers=0)"
     )
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}

@@ -12,9 +12,9 @@ import torch
 
 from pipeline.bench.runner import Entry, race, table
 from pipeline.bench.synthesis import Load, bench_synthesize
-from pipeline.config import load_recipe
 from pipeline.engines.aot_inductor import missing
 from pipeline.errors import InputError
+from pipeline.recipe_file import load_recipe
 from training.bench import bench_train
 
 RECIPE = """

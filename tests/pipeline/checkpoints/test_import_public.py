@@ -11,8 +11,9 @@ import torch
 from pipeline.checkpoints.file import build_encoder, build_generator, load_checkpoint
 from pipeline.checkpoints.import_public import import_weights
 from pipeline.checkpoints.public_names import ENCODER, GENERATOR, to_public
-from pipeline.config import Recipe, parse_recipe
+from pipeline.config import Recipe
 from pipeline.errors import InputError
+from pipeline.recipe_file import parse_recipe
 
 
 def small_recipe(style_dim: int = 0, dont_care: int | None = 255) -> Recipe:

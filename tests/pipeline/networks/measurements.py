@@ -19,11 +19,11 @@ import torch
 
 from pipeline.bench.generators import calm_weights
 from pipeline.checkpoints.file import build_generator
-from pipeline.config import load_recipe
 from pipeline.datasets.sample_maps import sample_codes
 from pipeline.networks.generator import Generator, doubled_before
 from pipeline.networks.label_input import Semantics
 from pipeline.networks.spade import SPADE
+from pipeline.recipe_file import load_recipe
 
 RECIPE = Path(__file__).resolve().parents[3] / "configs" / "coco_stuff.yaml"
 

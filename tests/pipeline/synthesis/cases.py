@@ -12,11 +12,12 @@ import pyarrow.parquet as pq
 import torch
 
 from pipeline.checkpoints.file import build_encoder, build_generator, save_generator
-from pipeline.config import Recipe, parse_recipe
+from pipeline.config import Recipe
 from pipeline.data.images import encode_png
 from pipeline.data.records import DatasetInfo, RecordWriter
 from pipeline.labels import LabelSpace, encode
 from pipeline.networks.generator import Generator
+from pipeline.recipe_file import parse_recipe
 
 CLASSES = ("sky", "sea", "sand", "tree")
 SPACE = LabelSpace(classes=CLASSES, dont_care=255)

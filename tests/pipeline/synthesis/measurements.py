@@ -93,7 +93,7 @@ def generator(folder: Path) -> Path:
     if not (folder / "run").exists():
         from pipeline.bench.generators import calm_weights
         from pipeline.checkpoints.file import build_generator, save_generator
-        from pipeline.config import load_recipe
+        from pipeline.recipe_file import load_recipe
 
         recipe = load_recipe(RECIPE)
         network = build_generator(recipe)
@@ -106,9 +106,9 @@ def landscapes(path: Path, count: int) -> Path:
     """Label maps of COCO-Stuff's look are not at hand; landscapes of 256x256 with ids below its class count are."""
     import numpy as np
 
-    from pipeline.config import load_recipe
     from pipeline.data.records import DatasetInfo, RecordWriter, decode_record, iter_rows
     from pipeline.datasets.landscape.dataset import prepare
+    from pipeline.recipe_file import load_recipe
 
     prepare(path, train=1, validation=count, height=256, width=256, seed=0, workers=1)
     space = load_recipe(RECIPE).labels

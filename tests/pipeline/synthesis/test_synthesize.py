@@ -135,7 +135,7 @@ def test_other_weights_or_another_input_are_refused(maps, checkpoint, tmp_path):
 
 
 def test_an_untrained_generator_is_its_recipe_and_seed(maps, checkpoint, tmp_path):
-    from pipeline.config import dump_recipe
+    from pipeline.recipe_file import dump_recipe
 
     recipe = tmp_path / "tiny.yaml"
     recipe.write_text(dump_recipe(cases.recipe()))

@@ -12,9 +12,10 @@ import torch
 from click.testing import CliRunner
 
 from cli import main
-from pipeline.config import Recipe, dump_recipe
+from pipeline.config import Recipe
 from pipeline.data.records import DatasetInfo, RecordWriter
 from pipeline.errors import InputError
+from pipeline.recipe_file import dump_recipe
 from training.data import ray_loader as streaming
 from training.data.batch import Batch
 from training.data.dataset import Examples, TrainingData

@@ -1,0 +1,184 @@
+"""Recipes in files: read from YAML, refused in one line before any work where they are wrong, and written."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from pipeline.config import Recipe
+from pipeline.errors import InputError
+
+MAX_BYTES = 1 << 20
+"""Of a recipe: five times what the most classes that there can be take up."""
+MAX_DEPTH = 16
+"""Of sections and lists in each other; recipes have four."""
+MAX_DIGITS = 100
+"""Characters of a number: 64 bits have 20, and thousands take Python long to convert, or are more than it does."""
+MAX_SHOWN = 100
+"""Characters of a value that an error shows."""
+MAX_PROBLEMS = 8
+"""That an error lists."""
+
+
+class _RefusedError(yaml.MarkedYAMLError):
+    """YAML that is valid, and not taken for a recipe."""
+
+
+class RecipeLoader(yaml.SafeLoader):
+    """YAML as people write it (1e-4 is a number, which YAML 1.1 takes for text), without what makes small files huge.
+
+    Aliases (a few lines of which stand for gigabytes, or for themselves), deep nesting, and numbers of thousands of
+    digits are errors.
+    """
+
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """The next node, unless it is an alias or too deep."""
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise _RefusedError(problem=f"aliases (*{event.anchor}) are not taken", problem_mark=event.start_mark)
+        if self._depth >= MAX_DEPTH:
+            mark = self.peek_event().start_mark
+            raise _RefusedError(problem=f"more than {MAX_DEPTH} sections and lists in each other", problem_mark=mark)
+        self._depth += 1
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self._depth -= 1
+
+    def compose_scalar_node(self, anchor: dict[Any, yaml.Node]) -> yaml.ScalarNode:
+        """A single value, unless it is a number or a text that nothing could use."""
+        node = super().compose_scalar_node(anchor)
+        problem = None
+        if node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float") and len(node.value) > MAX_DIGITS:
+            problem = f"a number of {len(node.value)} characters; write {MAX_DIGITS} at most"
+        elif any(char == "\0" or "\ud800" <= char <= "\udfff" for char in node.value):
+            problem = "a text with a NUL character, or half of a surrogate pair; take it out"
+        if problem:
+            raise _RefusedError(problem=problem, problem_mark=node.start_mark)
+        return node
+
+
+RecipeLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(?:\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
+def load_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
+    """Read a recipe from YAML, with `section.field=value` overrides (values are YAML too).
+
+    Raises `InputError`, one line that names the file, the field, the value and the valid choices.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise InputError(f"recipe {path} does not exist") from None
+    except OSError as error:
+        raise InputError(f"recipe {path} cannot be read: {error}") from None
+    except ValueError:  # A NUL in the name.
+        raise InputError(f"recipe {str(path)!r} cannot be a file's name; give the YAML file") from None
+    if len(content) > MAX_BYTES:
+        raise InputError(f"recipe {path} has more than {MAX_BYTES >> 20} MiB; give the YAML file of a recipe")
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"recipe {path} is not UTF-8 text (byte {error.start}); give the YAML file") from None
+    fields = _read_yaml(text, source=f"recipe {path}")
+    if not isinstance(fields, dict):
+        raise InputError(f"recipe {path} must be a mapping of sections: {', '.join(Recipe.model_fields)}")
+    for override in overrides:
+        _apply(fields, override)
+    return parse_recipe(fields, source=str(path))
+
+
+def parse_recipe(fields: dict[str, Any], *, source: str) -> Recipe:
+    """Validate a recipe's fields (as YAML or JSON gives them); `source` names it in errors."""
+    try:
+        # JSON mode keeps pydantic strict about types yet takes lists for tuples and strings for paths.
+        return Recipe.model_validate_json(json.dumps(fields))
+    except ValidationError as error:
+        found = error.errors()
+        problems = [" ".join(_explain(problem).split()) for problem in found[:MAX_PROBLEMS]]
+        if len(found) > MAX_PROBLEMS:
+            problems.append(f"and {len(found) - MAX_PROBLEMS} more")
+        raise InputError(f"{source}: {'; '.join(problems)}") from None
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"{source}: {' '.join(str(error).split())}") from None
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """The resolved recipe as YAML, every default written out; `load_recipe` reads it back to an equal one."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, default_flow_style=None, width=120)
+
+
+def _read_yaml(text: str, *, source: str) -> Any:
+    """The value of a YAML text; `source` names it in errors."""
+    try:
+        return yaml.load(text, RecipeLoader)
+    except _RefusedError as error:
+        where = f" in line {error.problem_mark.line + 1}" if error.problem_mark and "\n" in text else ""
+        raise InputError(f"{source} has {error.problem}{where}; write it out in plain YAML") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from None
+    except (ValueError, ArithmeticError, LookupError, AttributeError, TypeError) as error:
+        # PyYAML's own, of values that are not what they look like (2024-13-45) or are tagged as (!!bool maybe).
+        told = _shorten(" ".join(str(error).split()))
+        raise InputError(f"{source} has a value that is no YAML ({told}); quote it if it is text") from None
+
+
+def _apply(fields: dict[str, Any], override: str) -> None:
+    name, equals, text = override.partition("=")
+    keys = name.strip().split(".")
+    source = f"--set {_shorten(override if override.isprintable() else repr(override))}"
+    if not equals or not all(keys) or len(keys) > MAX_DEPTH:
+        raise InputError(f"{source}: write section.field=value, such as training.steps=1000")
+    value = _read_yaml(text, source=source)
+    section = fields
+    for key in keys[:-1]:
+        section = section.setdefault(key, {})
+        if not isinstance(section, dict):
+            raise InputError(f"{source}: '{key}' is a single value, not a section")
+    section[keys[-1]] = value
+
+
+def _explain(problem: Any) -> str:
+    """One validation problem as `field: what is wrong, with the value and the valid choices`."""
+    # Positions inside tuples stay; the names of union members that pydantic adds are of no use to a reader.
+    location = ".".join(str(part) for part in problem["loc"] if not str(part).startswith(("constrained", "tuple")))
+    value = problem["input"]
+    if problem["type"] == "extra_forbidden":
+        valid = _fields_at(problem["loc"][:-1])
+        close = difflib.get_close_matches(str(problem["loc"][-1]), valid, n=1)
+        hint = f"did you mean '{close[0]}'? " if close else ""
+        return f"unknown field '{_shorten(location)}'; {hint}the fields there are {', '.join(valid)}"
+    if problem["type"] == "missing":
+        return f"field '{location}' is missing"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "value_error":
+        return f"{location}: {message}" if location else message
+    if problem["type"] == "json_invalid":
+        return message
+    return f"{location} is {_shorten(repr(value))}: {message[:1].lower()}{message[1:]}"
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
+
+
+def _fields_at(location: tuple[Any, ...]) -> list[str]:
+    """The names of the valid fields of the section at `location`."""
+    model: Any = Recipe
+    for part in location:
+        annotation = model.model_fields[part].annotation
+        options = get_args(annotation) if get_origin(annotation) is Union else (annotation,)
+        model = next(option for option in options if isinstance(option, type) and issubclass(option, BaseModel))
+    return list(model.model_fields)
