@@ -71,6 +71,8 @@ class Job:
         with folder.driver_lock() as token:
             folder.claim(self.description)
             try:
+                full = {shard.name: shard.rows * self.order.samples for shard in self.plan.shards}
+                folder.reopen(full, quiet=self.quiet)
                 done = folder.records()
                 todo = [shard for shard in self.plan.shards if shard.name not in done]
                 with JobProgress(self.plan.rows, self.order.samples, list(done.values()), quiet=self.quiet) as progress:

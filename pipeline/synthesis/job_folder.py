@@ -10,7 +10,8 @@
       _job/rejects.parquet     rows that could not be used, and why
 
 A part counts as finished when its record is there, and the record is written after the part. Parts depend on nothing
-but the job and its input, so a shard that is done twice is the same shard.
+but the job and its input, so a shard that is done twice is the same shard. A finished job that is started again checks
+its parts, and makes those again that are gone or damaged.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from io import BufferedRandom
@@ -33,6 +35,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from tqdm import tqdm
 
 from pipeline.data.shards import Shard
 from pipeline.data.storage import Folder, first_line
@@ -220,6 +223,64 @@ class JobFolder:
                 found[record.name] = record
         return found
 
+    def reopen(self, full: Mapping[str, int], *, quiet: bool = True) -> None:
+        """Make a finished job that something happened to an unfinished one, in which the intact parts are done.
+
+        `full` has the images of each part of the plan as they are where no row is rejected. Every part is read and
+        compared with its checksum. Without a manifest to rely on, a part counts whose checksum is still found there
+        and which has all its images; one with rejects does not, as nothing else knows them. To be called under the
+        driver lock. A kill at any moment loses nothing: the records are back before `_SUCCESS` goes.
+        """
+        if not self.finished:
+            return
+        damage = self.seal_damage()
+        records: list[ShardRecord] = []
+        try:
+            records = [record for record in self.manifest().parts if record.name in full]
+        except InputError as error:
+            damage = damage or str(error)
+        if damage:
+            records = [record for record in records if not record.rejects and record.rows == full[record.name]]
+        else:
+            damage = self.rejects_damage([reject for record in records for reject in record.rejects])
+        intact = self._intact(records, quiet=quiet)
+        if lost := [name for name in full if name not in intact]:
+            log.warning(
+                "%s was finished, and %d of its %d parts cannot be relied on; making them again, the first is %s",
+                self.folder,
+                len(lost),
+                len(full),
+                lost[0],
+            )
+        elif damage:
+            log.warning("%s; writing it again", damage)
+        else:
+            return
+        for name in self.folder.names(RECORDS):
+            self.folder.delete(f"{RECORDS}/{name}")
+        for record in intact.values():
+            self._put_record(record)
+        self.folder.delete(SUCCESS)
+
+    def _intact(self, records: Sequence[ShardRecord], *, quiet: bool) -> dict[str, ShardRecord]:
+        """Those whose part is as it was written."""
+
+        def check(record: ShardRecord) -> bool:
+            if not record.rows:
+                return True
+            return self.folder.size(record.name) == record.bytes and self.folder.sha256(record.name) == record.sha256
+
+        with (
+            ThreadPoolExecutor(8) as pool,
+            tqdm(total=len(records), unit="part", desc="check", delay=5, disable=quiet) as bar,
+        ):
+            found = {}
+            for record, whole in zip(records, pool.map(check, records), strict=True):
+                if whole:
+                    found[record.name] = record
+                bar.update()
+        return found
+
     @contextmanager
     def scratch(self, shard: Shard) -> Iterator[Path]:
         """A path on this machine for a part that is being written: beside its place, if that is on this machine."""
@@ -273,10 +334,13 @@ class JobFolder:
                 self.folder.delete(f"{RECORDS}/{name}")
 
     def abandon(self) -> None:
-        """After an error: finished shards stay for the next try; a folder without any is removed."""
+        """After an error: finished shards stay for the next try; a folder without any is removed.
+
+        A part without a record keeps the job too: without its `job.json` it would be nobody's, and be refused.
+        """
         local = self.folder.local
         if not local:
-            if not self.finished and not self.records():
+            if not self._begun():
                 self.folder.delete(JOB)
             return
         if not local.is_dir():
@@ -285,13 +349,16 @@ class JobFolder:
             if not _lock(workers, fcntl.LOCK_EX, wait=5):
                 return  # The next run will tidy up.
             self.tidy()
-            if self.finished or self.records():
+            if self._begun():
                 return
             for name in (JOB, "_job/driver.lock", "_job/workers.lock", "_job/token"):
                 self.folder.delete(name)
             for empty in (local / RECORDS, local / "_job", local):
                 if empty.is_dir() and not any(empty.iterdir()):
                     empty.rmdir()
+
+    def _begun(self) -> bool:
+        return self.finished or bool(self.records()) or any(name.endswith(".parquet") for name in self.folder.names())
 
     @contextmanager
     def driver_lock(self) -> Iterator[str]:
