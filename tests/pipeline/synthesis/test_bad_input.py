@@ -123,6 +123,21 @@ def test_rows_without_an_id_and_with_one_used_before_are_rejected(checkpoint, tm
     ]
 
 
+def test_too_many_ids_used_before_are_refused_before_any_painting(checkpoint, tmp_path, monkeypatch):
+    ids = [*map(str, range(12)), "x'y", "x'y", "3", "4"]
+    maps = cases.write_cells(tmp_path / "maps.parquet", [GOOD] * 16, ids)
+    with monkeypatch.context() as patch:
+        patch.delattr("pipeline.synthesis.job.run_here")
+        line = error_line(command(maps, checkpoint, tmp_path / "out"))
+        assert "row 13 of maps.parquet (id 'x'y'): has the id of maps.parquet row 12; ids must be unique" in line
+        assert "--max-rejects" in line
+        line = error_line(command(maps, checkpoint, tmp_path / "out", "--max-rejects", 2))
+        assert "3 rows have an id that was used before, more than --max-rejects allows; the first is row 13" in line
+    assert not (tmp_path / "out").exists()
+    assert command(maps, checkpoint, tmp_path / "out", "--max-rejects", 3).exit_code == 3
+    assert command(maps, checkpoint, tmp_path / "out").exit_code == 3, "what is finished stays finished"
+
+
 def test_a_struct_with_only_a_path_is_rejected(checkpoint, tmp_path):
     struct = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     cells = pa.array([{"bytes": GOOD, "path": None}, {"bytes": None, "path": "labels/7.png"}, None], struct)
@@ -186,7 +201,9 @@ def test_allowances(value, rows, limit):
     assert parse_max_rejects(value, rows) == limit
 
 
-@pytest.mark.parametrize("value", ["-1", "many", "%", "1.5", "-2%", ""])
+@pytest.mark.parametrize(
+    "value", ["-1", "many", "%", "1.5", "-2%", "", "inf%", "-inf%", "nan%", "nan", "-0.1%", "101%", "1e400%"]
+)
 def test_an_allowance_that_is_none(value):
     with pytest.raises(InputError, match="--max-rejects"):
         parse_max_rejects(value, 100)
@@ -357,6 +374,9 @@ def test_a_bad_checkpoint_ends_in_one_line_and_leaves_nothing(maps, tmp_path, ma
         (["--actors", -1], "--actors is -1"),
         (["--threads", 0], "--threads is 0"),
         (["--max-rejects", "some"], "--max-rejects is 'some'"),
+        (["--max-rejects", "inf%"], "--max-rejects is 'inf%'"),
+        (["--max-rejects", "nan%"], "--max-rejects is 'nan%'"),
+        (["--max-rejects", "-1"], "--max-rejects is '-1'"),
     ],
 )
 def test_bad_options_end_in_one_line_and_leave_nothing(maps, checkpoint, tmp_path, options, message):
