@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
-from pipeline.data.shards import Plan, Shard
+from pipeline.data.shards import Plan, Shard, iter_shard
 from pipeline.errors import InputError
 from pipeline.synthesis.actor_pool import pool_size, run_here, run_in_pool
 from pipeline.synthesis.contact_sheet import contact_sheet
@@ -68,9 +68,13 @@ class Job:
         """Make what is missing, then the manifest and everything around it, and `_SUCCESS` last."""
         folder = JobFolder(self.order.output)
         folder.refuse_another(self.description)
+        if not folder.finished:
+            self._check_duplicates()
         with folder.driver_lock() as token:
             folder.claim(self.description)
             try:
+                full = {shard.name: shard.rows * self.order.samples for shard in self.plan.shards}
+                folder.reopen(full, quiet=self.quiet)
                 done = folder.records()
                 todo = [shard for shard in self.plan.shards if shard.name not in done]
                 with JobProgress(self.plan.rows, self.order.samples, list(done.values()), quiet=self.quiet) as progress:
@@ -149,6 +153,24 @@ class Job:
         if not folder.finished:
             folder.succeed()
         return summary
+
+    def _check_duplicates(self) -> None:
+        """Rows with an id that was used before are known from the plan, and need no painting to be too many."""
+        rows = [(shard, row) for shard in self.plan.shards for row in sorted(shard.duplicates)]
+        if len(rows) <= self.limit:
+            return
+        shard, row = rows[0]
+        column = self.order.columns.id
+        assert column is not None, "ids that the input does not have cannot come twice"
+        [(_, cells)] = iter_shard(replace(shard, start=row, stop=row + 1), [column])
+        where = f"row {row} of {shard.file.name} (id '{cells[column]}')"
+        reason = f"has the id of {shard.duplicates[row]}; ids must be unique"
+        if self.limit:
+            raise InputError(
+                f"{len(rows)} rows have an id that was used before, more than --max-rejects allows; "
+                f"the first is {where}: {reason}"
+            )
+        raise InputError(f"{where}: {reason}; or leave bad rows out with --max-rejects")
 
     def _check_rejects(self, progress: JobProgress) -> None:
         rejects = list(progress.rejects.values())

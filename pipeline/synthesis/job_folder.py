@@ -10,18 +10,22 @@
       _job/rejects.parquet     rows that could not be used, and why
 
 A part counts as finished when its record is there, and the record is written after the part. Parts depend on nothing
-but the job and its input, so a shard that is done twice is the same shard.
+but the job and its input, so a shard that is done twice is the same shard. A finished job that is started again checks
+its parts, and makes those again that are gone or damaged.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import logging
+import re
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from io import BufferedRandom
@@ -31,9 +35,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from tqdm import tqdm
 
 from pipeline.data.shards import Shard
-from pipeline.data.storage import Folder
+from pipeline.data.storage import Folder, first_line
 from pipeline.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -53,6 +58,12 @@ class Reject:
     row: int
     reason: str
 
+    @classmethod
+    def from_json(cls, fields: Any) -> Reject:
+        """One of a record; `ValueError` where it is none."""
+        texts = {name: _field(fields, name, str) for name in ("source", "reason")}
+        return cls(id=_field(fields, "id", (str, type(None))), row=_field(fields, "row", int), **texts)
+
 
 @dataclass(frozen=True)
 class ShardRecord:
@@ -70,9 +81,52 @@ class ShardRecord:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> ShardRecord:
-        """What `to_json` gave."""
-        return cls(**{**fields, "rejects": tuple(Reject(**reject) for reject in fields["rejects"])})
+    def from_json(cls, fields: Any) -> ShardRecord:
+        """What `to_json` gave; `ValueError` where it is something else."""
+        name = _field(fields, "name", str)
+        if not re.fullmatch(r"part-\d{5,}\.parquet", name):
+            raise ValueError(f"its 'name' is {_short(name)}")
+        return cls(
+            name=name,
+            rows=_count(fields, "rows"),
+            sha256=_field(fields, "sha256", str),
+            bytes=_count(fields, "bytes"),
+            rejects=tuple(Reject.from_json(reject) for reject in _field(fields, "rejects", (list, tuple))),
+        )
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A finished job's `manifest.json`."""
+
+    images: int
+    rejects: int
+    parts: tuple[ShardRecord, ...]
+
+    @classmethod
+    def from_json(cls, fields: Any) -> Manifest:
+        """What `write_manifest` wrote; `ValueError` where it is something else."""
+        parts = tuple(ShardRecord.from_json(part) for part in _field(fields, "parts", list))
+        return cls(_count(fields, "images"), _count(fields, "rejects"), parts)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What `job.json` says that a job must come to."""
+
+    label_maps: int
+    samples: int
+    shards: int
+    seed: int
+    checkpoint: str
+
+    @classmethod
+    def from_json(cls, fields: Any) -> Planned:
+        """Of a job's description; `ValueError` where it is none."""
+        settings, source = _field(fields, "settings", dict), _field(fields, "input", dict)
+        maps = sum(_count(file, "rows") for file in _field(source, "files", list))
+        samples, shards = _count(settings, "samples"), _count(source, "shards")
+        return cls(maps, samples, shards, _field(settings, "seed", int), _field(settings, "checkpoint", str))
 
 
 class JobFolder:
@@ -90,9 +144,11 @@ class JobFolder:
                 raise InputError(f"{self.folder} holds {strangers[0]}, which no synthesis wrote; give a new folder")
             return
         try:
-            found = json.loads(text)
-        except ValueError:
-            raise InputError(f"{self.folder}/{JOB} is damaged; give a new folder") from None
+            found = _parse(text)
+            for part in ("settings", "input"):
+                _field(found, part, dict)
+        except ValueError as error:
+            raise InputError(f"{self.folder}/{JOB} is damaged ({error}); give a new folder") from None
         if differences := _differences(found, json.loads(json.dumps(description))):
             raise InputError(f"{self.folder} holds another job: {'; '.join(differences[:4])}; give a new folder")
 
@@ -107,17 +163,122 @@ class JobFolder:
         """Whether the whole job is done."""
         return self.folder.size(SUCCESS) is not None
 
+    def planned(self) -> Planned:
+        """What the job must come to; `InputError` where its description is missing or damaged."""
+        try:
+            return Planned.from_json(_parse(self.folder.read(JOB)))
+        except ValueError as error:
+            raise InputError(f"{self.folder}/{JOB} is damaged ({error}); make the job again in a new folder") from None
+
+    def manifest(self) -> Manifest:
+        """The manifest, which need not be the one that the job was finished with; `InputError` if it is damaged."""
+        try:
+            return Manifest.from_json(_parse(self.folder.read(MANIFEST)))
+        except ValueError as error:
+            raise InputError(
+                f"{self.folder}/{MANIFEST} is damaged ({error}); run the same synthesize command again"
+            ) from None
+
+    def seal_damage(self) -> str | None:
+        """Why `_SUCCESS` does not vouch for the manifest; None if it does."""
+        success, manifest = self.folder.read(SUCCESS), self.folder.read(MANIFEST)
+        if success is None or not re.fullmatch(rb"[0-9a-f]{64}", success.strip()):
+            return f"{self.folder}/{SUCCESS} is damaged (it holds no checksum)"
+        if manifest is None or hashlib.sha256(manifest).hexdigest().encode() != success.strip():
+            return f"{self.folder}/{MANIFEST} is missing, or was changed after the job was finished"
+        return None
+
+    def rejects_damage(self, rejects: Sequence[Reject]) -> str | None:
+        """Why the table of rejects is not that of the manifest; None if it is."""
+        if not rejects:
+            return None
+        where = f"{self.folder}/{REJECTS}"
+        if self.folder.size(REJECTS) is None:
+            return f"{where} is missing; the manifest counts {len(rejects)} rejects"
+        try:
+            with self.folder.open(REJECTS) as file:
+                listed = pq.read_table(file).to_pylist()
+        except (pa.ArrowException, OSError, ValueError) as error:
+            return f"{where} is damaged ({first_line(error)})"
+        if listed != [asdict(reject) for reject in rejects]:
+            return f"{where} is damaged ({len(listed)} rows, which are not the manifest's {len(rejects)} rejects)"
+        return None
+
     def records(self) -> dict[str, ShardRecord]:
-        """Shards that are done, by the name of their part."""
+        """Shards that are done, by the name of their part. A record that is damaged counts as none."""
         if self.finished:
-            manifest = json.loads(self.folder.read(MANIFEST) or b"{}")
-            return {fields["name"]: ShardRecord.from_json(fields) for fields in manifest["parts"]}
+            return {record.name: record for record in self.manifest().parts}
         found = {}
         for name in self.folder.names(RECORDS):
-            if name.endswith(".json") and not name.startswith("."):
-                record = ShardRecord.from_json(json.loads(self.folder.read(f"{RECORDS}/{name}") or b"{}"))
-                if not record.rows or self.folder.size(record.name) == record.bytes:
+            if not name.endswith(".json") or name.startswith("."):
+                continue
+            try:
+                record = ShardRecord.from_json(_parse(self.folder.read(f"{RECORDS}/{name}")))
+                if _record_name(record.name) != f"{RECORDS}/{name}":
+                    raise ValueError(f"it is of {record.name}")
+            except ValueError as error:
+                log.warning("%s/%s/%s is damaged (%s); its part is made again", self.folder, RECORDS, name, error)
+                continue
+            if not record.rows or self.folder.size(record.name) == record.bytes:
+                found[record.name] = record
+        return found
+
+    def reopen(self, full: Mapping[str, int], *, quiet: bool = True) -> None:
+        """Make a finished job that something happened to an unfinished one, in which the intact parts are done.
+
+        `full` has the images of each part of the plan as they are where no row is rejected. Every part is read and
+        compared with its checksum. Without a manifest to rely on, a part counts whose checksum is still found there
+        and which has all its images; one with rejects does not, as nothing else knows them. To be called under the
+        driver lock. A kill at any moment loses nothing: the records are back before `_SUCCESS` goes.
+        """
+        if not self.finished:
+            return
+        damage = self.seal_damage()
+        records: list[ShardRecord] = []
+        try:
+            records = [record for record in self.manifest().parts if record.name in full]
+        except InputError as error:
+            damage = damage or str(error)
+        if damage:
+            records = [record for record in records if not record.rejects and record.rows == full[record.name]]
+        else:
+            damage = self.rejects_damage([reject for record in records for reject in record.rejects])
+        intact = self._intact(records, quiet=quiet)
+        if lost := [name for name in full if name not in intact]:
+            log.warning(
+                "%s was finished, and %d of its %d parts cannot be relied on; making them again, the first is %s",
+                self.folder,
+                len(lost),
+                len(full),
+                lost[0],
+            )
+        elif damage:
+            log.warning("%s; writing it again", damage)
+        else:
+            return
+        for name in self.folder.names(RECORDS):
+            self.folder.delete(f"{RECORDS}/{name}")
+        for record in intact.values():
+            self._put_record(record)
+        self.folder.delete(SUCCESS)
+
+    def _intact(self, records: Sequence[ShardRecord], *, quiet: bool) -> dict[str, ShardRecord]:
+        """Those whose part is as it was written."""
+
+        def check(record: ShardRecord) -> bool:
+            if not record.rows:
+                return True
+            return self.folder.size(record.name) == record.bytes and self.folder.sha256(record.name) == record.sha256
+
+        with (
+            ThreadPoolExecutor(8) as pool,
+            tqdm(total=len(records), unit="part", desc="check", delay=5, disable=quiet) as bar,
+        ):
+            found = {}
+            for record, whole in zip(records, pool.map(check, records), strict=True):
+                if whole:
                     found[record.name] = record
+                bar.update()
         return found
 
     @contextmanager
@@ -140,9 +301,11 @@ class JobFolder:
             size = part.stat().st_size
             self.folder.publish(shard.name, part)
             record = ShardRecord(shard.name, rows, self.folder.sha256(shard.name), size, rejects)
-        text = json.dumps(record.to_json()) + "\n"
-        self.folder.put(f"{RECORDS}/{Path(shard.name).stem}.json", text.encode())
+        self._put_record(record)
         return record
+
+    def _put_record(self, record: ShardRecord) -> None:
+        self.folder.put(_record_name(record.name), (json.dumps(record.to_json()) + "\n").encode())
 
     def write_manifest(self, records: list[ShardRecord]) -> None:
         """All shards are done: the rejects, and the manifest."""
@@ -171,10 +334,13 @@ class JobFolder:
                 self.folder.delete(f"{RECORDS}/{name}")
 
     def abandon(self) -> None:
-        """After an error: finished shards stay for the next try; a folder without any is removed."""
+        """After an error: finished shards stay for the next try; a folder without any is removed.
+
+        A part without a record keeps the job too: without its `job.json` it would be nobody's, and be refused.
+        """
         local = self.folder.local
         if not local:
-            if not self.finished and not self.records():
+            if not self._begun():
                 self.folder.delete(JOB)
             return
         if not local.is_dir():
@@ -183,13 +349,16 @@ class JobFolder:
             if not _lock(workers, fcntl.LOCK_EX, wait=5):
                 return  # The next run will tidy up.
             self.tidy()
-            if self.finished or self.records():
+            if self._begun():
                 return
             for name in (JOB, "_job/driver.lock", "_job/workers.lock", "_job/token"):
                 self.folder.delete(name)
             for empty in (local / RECORDS, local / "_job", local):
                 if empty.is_dir() and not any(empty.iterdir()):
                     empty.rmdir()
+
+    def _begun(self) -> bool:
+        return self.finished or bool(self.records()) or any(name.endswith(".parquet") for name in self.folder.names())
 
     @contextmanager
     def driver_lock(self) -> Iterator[str]:
@@ -248,6 +417,40 @@ def _lock(file: BufferedRandom, kind: int, *, wait: float) -> bool:
             time.sleep(0.1)
 
 
+def _record_name(part: str) -> str:
+    return f"{RECORDS}/{Path(part).stem}.json"
+
+
+def _parse(text: bytes | None) -> Any:
+    """JSON; `ValueError` with a few words where it is none."""
+    if text is None:
+        raise ValueError("it is missing")
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise ValueError("it is not JSON") from None
+
+
+def _field(fields: Any, name: str, kind: type | tuple[type, ...]) -> Any:
+    """A field of a JSON object; `ValueError` where it is missing or of another kind."""
+    if not isinstance(fields, dict):
+        raise ValueError(f"{_short(fields)} is in the place of '{name}'")
+    if name not in fields:
+        raise ValueError(f"it lacks '{name}'")
+    value = fields[name]
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise ValueError(f"its '{name}' is {_short(value)}")
+    return value
+
+
+def _count(fields: Any, name: str) -> int:
+    """A field that counts something."""
+    value = _field(fields, name, int)
+    if value < 0:
+        raise ValueError(f"its '{name}' is {value}")
+    return value
+
+
 def _differences(found: Any, wanted: Any, name: str = "") -> list[str]:
     """Where two descriptions differ, as `seed is 1 there and 2 here`."""
     if isinstance(found, dict) and isinstance(wanted, dict):
@@ -260,7 +463,7 @@ def _differences(found: Any, wanted: Any, name: str = "") -> list[str]:
 
 
 def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
+    text = value if isinstance(value, str) and value.isprintable() else json.dumps(value)
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 

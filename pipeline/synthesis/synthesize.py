@@ -77,6 +77,7 @@ def synthesize(
     started = time.monotonic()
     samples = style_interpolate[2] if style_interpolate else samples
     _check_options(samples, threads, gpus_per_actor, picture_format)
+    parse_max_rejects(max_rejects, 1)  # A mistake in it should not wait for the plan.
     choice = choose_style(
         photograph=style,
         from_rows=style_rows if style_column else None,
@@ -149,12 +150,15 @@ def parse_max_rejects(value: str | int, rows: int) -> int:
     """
     text = str(value).strip()
     try:
-        limit = int(float(text[:-1]) / 100 * rows) if text.endswith("%") else int(text)
-    except ValueError:
+        share = float(text[:-1]) if text.endswith("%") else None
+        limit = int(text) if share is None else int(share / 100 * rows)
+    except (ValueError, OverflowError):  # Of `inf%`.
         raise InputError(
             f"--max-rejects is '{value}'; give a number of rows such as 10, or a share such as 1%"
         ) from None
-    if limit < 0:
+    if limit < 0 or (share is not None and not 0 <= share <= 100):
+        if share is not None and not share < 0:
+            raise InputError(f"--max-rejects is '{value}'; a share is at most 100%")
         raise InputError(f"--max-rejects is '{value}'; it cannot be negative")
     return limit
 

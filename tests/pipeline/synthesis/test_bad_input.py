@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import re
@@ -70,7 +71,9 @@ def command(maps, checkpoint, output, *options):
 def error_line(result):
     """The one line of an error, which is all there is on the output beside the progress display."""
     lines = [
-        line for line in result.output.replace("\r", "\n").split("\n") if line and not line.startswith("synthesize:")
+        line
+        for line in result.output.replace("\r", "\n").split("\n")
+        if line and not line.startswith(("synthesize:", "verify:"))
     ]
     assert result.exit_code == 2, result.output
     assert len(lines) == 1, result.output
@@ -118,6 +121,21 @@ def test_rows_without_an_id_and_with_one_used_before_are_rejected(checkpoint, tm
         ("", 2, "has no id"),
         ("a", 3, "has the id of maps.parquet row 0; ids must be unique"),
     ]
+
+
+def test_too_many_ids_used_before_are_refused_before_any_painting(checkpoint, tmp_path, monkeypatch):
+    ids = [*map(str, range(12)), "x'y", "x'y", "3", "4"]
+    maps = cases.write_cells(tmp_path / "maps.parquet", [GOOD] * 16, ids)
+    with monkeypatch.context() as patch:
+        patch.delattr("pipeline.synthesis.job.run_here")
+        line = error_line(command(maps, checkpoint, tmp_path / "out"))
+        assert "row 13 of maps.parquet (id 'x'y'): has the id of maps.parquet row 12; ids must be unique" in line
+        assert "--max-rejects" in line
+        line = error_line(command(maps, checkpoint, tmp_path / "out", "--max-rejects", 2))
+        assert "3 rows have an id that was used before, more than --max-rejects allows; the first is row 13" in line
+    assert not (tmp_path / "out").exists()
+    assert command(maps, checkpoint, tmp_path / "out", "--max-rejects", 3).exit_code == 3
+    assert command(maps, checkpoint, tmp_path / "out").exit_code == 3, "what is finished stays finished"
 
 
 def test_a_struct_with_only_a_path_is_rejected(checkpoint, tmp_path):
@@ -183,7 +201,9 @@ def test_allowances(value, rows, limit):
     assert parse_max_rejects(value, rows) == limit
 
 
-@pytest.mark.parametrize("value", ["-1", "many", "%", "1.5", "-2%", ""])
+@pytest.mark.parametrize(
+    "value", ["-1", "many", "%", "1.5", "-2%", "", "inf%", "-inf%", "nan%", "nan", "-0.1%", "101%", "1e400%"]
+)
 def test_an_allowance_that_is_none(value):
     with pytest.raises(InputError, match="--max-rejects"):
         parse_max_rejects(value, 100)
@@ -354,6 +374,9 @@ def test_a_bad_checkpoint_ends_in_one_line_and_leaves_nothing(maps, tmp_path, ma
         (["--actors", -1], "--actors is -1"),
         (["--threads", 0], "--threads is 0"),
         (["--max-rejects", "some"], "--max-rejects is 'some'"),
+        (["--max-rejects", "inf%"], "--max-rejects is 'inf%'"),
+        (["--max-rejects", "nan%"], "--max-rejects is 'nan%'"),
+        (["--max-rejects", "-1"], "--max-rejects is '-1'"),
     ],
 )
 def test_bad_options_end_in_one_line_and_leave_nothing(maps, checkpoint, tmp_path, options, message):
@@ -378,6 +401,43 @@ def test_instance_maps_are_asked_for(tmp_path):
     checkpoint = cases.write_checkpoint(tmp_path / "run", instance_edges=True)
     maps = cases.write_cells(tmp_path / "maps.parquet", [GOOD])
     assert "--instance-column" in error_line(command(maps, checkpoint, tmp_path / "out"))
+
+
+NO_JSON_OF_OURS = [
+    b"",
+    b"{",
+    b"\xff\xfe\x00",
+    b"[" * 100_000,
+    b"null",
+    b"[]",
+    b"3",
+    b"{}",
+    b'{"settings": [], "parts": 3}',
+]
+
+
+@pytest.mark.parametrize("content", NO_JSON_OF_OURS)
+def test_a_job_with_a_damaged_description_is_not_continued(checkpoint, tmp_path, content):
+    maps = cases.write_cells(tmp_path / "maps.parquet", [GOOD])
+    assert command(maps, checkpoint, tmp_path / "out").exit_code == 0
+    (tmp_path / "out" / "_job" / "job.json").write_bytes(content)
+    before = cases.output_bytes(tmp_path / "out")
+    assert "_job/job.json is damaged" in error_line(command(maps, checkpoint, tmp_path / "out"))
+    assert cases.output_bytes(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize("content", NO_JSON_OF_OURS)
+def test_a_shard_with_a_damaged_record_is_made_again(checkpoint, tmp_path, content):
+    maps = cases.write_cells(tmp_path / "maps.parquet", [GOOD] * 9)
+    out = tmp_path / "out"
+    assert command(maps, checkpoint, out).exit_code == 0
+    before = cases.output_bytes(out)
+    # As a kill before the end leaves it, but for the damage.
+    (out / "_job" / "shards").mkdir(exist_ok=True)
+    (out / "_job" / "shards" / "part-00000.json").write_bytes(content)
+    (out / "_SUCCESS").unlink()
+    assert command(maps, checkpoint, out).exit_code == 0
+    assert cases.output_bytes(out) == before
 
 
 class TestVerify:
@@ -438,6 +498,48 @@ class TestVerify:
         result = CliRunner().invoke(cli.main, ["verify", str(done)])
         assert result.exit_code == 2
         assert message in result.output
+
+    def seal(self, out, manifest):
+        """Make a manifest the one that the job was finished with."""
+        (out / "manifest.json").write_bytes(manifest)
+        (out / "_SUCCESS").write_text(hashlib.sha256(manifest).hexdigest() + "\n")
+
+    def refusal(self, done):
+        return error_line(CliRunner().invoke(cli.main, ["verify", str(done)]))
+
+    def test_a_damaged_description_is_named(self, done):
+        for content in NO_JSON_OF_OURS:
+            (done / "_job" / "job.json").write_bytes(content)
+            assert "_job/job.json is damaged" in self.refusal(done), content[:20]
+
+    def test_a_damaged_manifest_is_named(self, done):
+        for content in [*NO_JSON_OF_OURS, b'{"images": 1, "rejects": 0, "parts": [{"name": "x"}]}']:
+            (done / "manifest.json").write_bytes(content)
+            assert "manifest.json is missing, or was changed" in self.refusal(done), content[:20]
+            self.seal(done, content)
+            assert "manifest.json is damaged" in self.refusal(done), content[:20]
+
+    def test_a_damaged_entry_of_the_manifest_is_named(self, done):
+        whole = (done / "manifest.json").read_text()
+        for field in ("name", "rows", "sha256", "bytes", "rejects"):
+            for value in (None, -1, "x", [3], {}):
+                manifest = json.loads(whole)
+                manifest["parts"][1][field] = value
+                self.seal(done, json.dumps(manifest).encode())
+                assert str(done) in self.refusal(done), (field, value)
+
+    def test_a_damaged_end_is_named(self, done):
+        for content in (b"", b"\xff\xfe", b"done", b"{}"):
+            (done / "_SUCCESS").write_bytes(content)
+            assert "_SUCCESS is damaged" in self.refusal(done), content
+
+    def test_a_damaged_table_of_rejects_is_named(self, done):
+        path = done / "_job" / "rejects.parquet"
+        other = io.BytesIO()
+        pq.write_table(pa.Table.from_pylist([pq.read_table(path).to_pylist()[0] | {"reason": "none"}]), other)
+        for damage in (b"", b"PAR1", path.read_bytes()[:-9], other.getvalue()):
+            path.write_bytes(damage)
+            assert "rejects.parquet is damaged" in self.refusal(done)
 
     def test_a_folder_without_a_job(self, tmp_path):
         result = CliRunner().invoke(cli.main, ["verify", str(tmp_path)])

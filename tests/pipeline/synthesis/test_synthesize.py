@@ -16,9 +16,11 @@ import torch
 from pipeline.checkpoints.source import load_weights
 from pipeline.data import shards as shard_plan
 from pipeline.data.images import decode_image, decode_label
+from pipeline.data.storage import Folder
 from pipeline.errors import InputError
 from pipeline.labels import encode
 from pipeline.runtime.seeding import style_noise
+from pipeline.synthesis.job_folder import JobFolder
 from pipeline.synthesis.synthesize import synthesize as run
 from pipeline.synthesis.verify import verify
 from tests.pipeline.synthesis import cases
@@ -104,6 +106,127 @@ def test_a_finished_job_does_nothing_more(maps, checkpoint, tmp_path):
     summary = synthesize(maps, checkpoint, tmp_path / "out")
     assert (summary.images, summary.images_this_run) == (20, 0)
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("[!_]*")} == before
+
+
+class TestRepair:
+    """A finished job that something happened to, started again."""
+
+    def delete(self, out):
+        (out / "part-00001.parquet").unlink()
+
+    def truncate(self, out):
+        path = out / "part-00000.parquet"
+        path.write_bytes(path.read_bytes()[:-7])
+
+    def empty(self, out):
+        (out / "part-00002.parquet").write_bytes(b"")
+
+    def flip_a_byte(self, out):
+        path = out / "part-00002.parquet"
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(bytes(data))
+
+    def delete_the_manifest(self, out):
+        (out / "manifest.json").unlink()
+
+    def truncate_the_manifest(self, out):
+        path = out / "manifest.json"
+        path.write_bytes(path.read_bytes()[:100])
+
+    def change_the_manifest(self, out):
+        manifest = json.loads((out / "manifest.json").read_text())
+        manifest["parts"][0]["rows"] -= 1
+        (out / "manifest.json").write_text(json.dumps(manifest))
+
+    def empty_the_end(self, out):
+        (out / "_SUCCESS").write_bytes(b"")
+
+    def lose_the_rejects(self, out):
+        (out / "_job" / "rejects.parquet").unlink()
+
+    def damage_the_rejects(self, out):
+        (out / "_job" / "rejects.parquet").write_bytes(b"PAR1")
+
+    DAMAGES = (
+        ("delete", ["part-00001"]),
+        ("truncate", ["part-00000"]),
+        ("empty", ["part-00002"]),
+        ("flip_a_byte", ["part-00002"]),
+        ("delete_the_manifest", ["part-00000", "part-00001", "part-00002"]),
+        ("truncate_the_manifest", ["part-00000", "part-00001", "part-00002"]),
+        # The part with the reject too: only the manifest knew it.
+        ("change_the_manifest", ["part-00000", "part-00001"]),
+        ("empty_the_end", ["part-00001"]),
+        ("lose_the_rejects", []),
+        ("damage_the_rejects", []),
+    )
+
+    @pytest.fixture
+    def maps(self, tmp_path):
+        labels = [cases.good_label(index) for index in range(20)]
+        return cases.write_cells(tmp_path / "maps.parquet", [*labels[:10], b"bad", *labels[10:]])
+
+    @pytest.fixture
+    def out(self, maps, checkpoint, tmp_path):
+        synthesize(maps, checkpoint, tmp_path / "out", max_rejects=1)
+        return tmp_path / "out"
+
+    @pytest.mark.parametrize(("damage", "again"), DAMAGES)
+    def test_what_is_damaged_is_made_again(self, maps, checkpoint, out, damage, again):
+        before = cases.output_bytes(out)
+        times = {path.stem: path.stat().st_mtime_ns for path in out.glob("part-*")}
+        getattr(self, damage)(out)
+        summary = synthesize(maps, checkpoint, out, max_rejects=1, export=["folder"])
+        assert len(list((out / "folder" / "images").iterdir())) == 20
+        shutil.rmtree(out / "folder")
+        assert cases.output_bytes(out) == before
+        assert verify(str(out), quiet=True).images == 20
+        assert [
+            path.stem for path in sorted(out.glob("part-*")) if path.stat().st_mtime_ns != times[path.stem]
+        ] == again
+        assert (summary.images, summary.rejects) == (20, 1)
+
+    def test_a_kill_while_it_is_reopened_loses_nothing(self, maps, checkpoint, out, monkeypatch):
+        before = cases.output_bytes(out)
+        self.flip_a_byte(out)
+        for step in range(3):  # Two records, and then the end of `_SUCCESS`.
+            with monkeypatch.context() as patch:
+                calls = iter(range(step))
+                put, delete = Folder.put, Folder.delete
+
+                def dying(function, calls=calls):
+                    def run(folder, name, *rest):
+                        marks = name.startswith("_job/shards/") or name == "_SUCCESS"
+                        if marks and next(calls, None) is None:
+                            raise KeyboardInterrupt
+                        return function(folder, name, *rest)
+
+                    return run
+
+                patch.setattr(Folder, "put", dying(put))
+                patch.setattr(Folder, "delete", dying(delete))
+                patch.setattr(JobFolder, "abandon", lambda job: None)
+                with pytest.raises(KeyboardInterrupt):
+                    synthesize(maps, checkpoint, out, max_rejects=1)
+            assert (out / "_SUCCESS").exists()
+        times = {path.name: path.stat().st_mtime_ns for path in out.glob("part-*")}
+        synthesize(maps, checkpoint, out, max_rejects=1)
+        assert cases.output_bytes(out) == before
+        assert [name for name, time in times.items() if (out / name).stat().st_mtime_ns != time] == [
+            "part-00002.parquet"
+        ]
+
+    def test_a_repair_that_fails_can_be_tried_again(self, maps, checkpoint, out, monkeypatch):
+        before = cases.output_bytes(out)
+        for path in out.glob("part-*"):
+            path.write_bytes(b"")
+        with monkeypatch.context() as patch:
+            patch.setattr(JobFolder, "publish", lambda *_: (_ for _ in ()).throw(OSError("no")))
+            with pytest.raises(OSError, match="no"):
+                synthesize(maps, checkpoint, out, max_rejects=1)
+        synthesize(maps, checkpoint, out, max_rejects=1)
+        assert cases.output_bytes(out) == before
 
 
 @pytest.mark.parametrize(
@@ -246,6 +369,9 @@ def test_a_store_at_a_uri_holds_the_same_parts(maps, checkpoint, tmp_path):
             assert Folder(out).read(name) == (tmp_path / "here" / name).read_bytes(), name
     assert verify(out, quiet=True).images == 20
     assert synthesize(maps, checkpoint, out).images_this_run == 0
+    Folder(out).put("part-00001.parquet", (Folder(out).read("part-00001.parquet") or b"")[::-1])
+    assert synthesize(maps, checkpoint, out).images_this_run == 8
+    assert verify(out, quiet=True).images == 20
     bad = cases.write_cells(tmp_path / "bad.parquet", [b"bad"])
     with pytest.raises(InputError):
         synthesize(bad, checkpoint, f"{out}-bad")
