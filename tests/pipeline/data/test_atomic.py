@@ -17,11 +17,16 @@ def test_the_new_content_takes_the_place_of_the_old(tmp_path: Path) -> None:
     assert list(target.parent.iterdir()) == [target]
 
 
+def fail_half_way(target: Path) -> None:
+    with atomic_path(target) as temporary:
+        temporary.write_text("half")
+        raise OSError("full")
+
+
 def test_an_error_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
     write_atomic(target, "old")
-    with pytest.raises(OSError, match="full"), atomic_path(target) as temporary:
-        temporary.write_text("half")
-        raise OSError("full")
+    with pytest.raises(OSError, match="full"):
+        fail_half_way(target)
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
