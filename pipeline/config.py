@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
+from pipeline.label_sets import LABEL_SETS
 from pipeline.labels import LabelSpace
 
 UPSAMPLINGS = {"normal": 5, "more": 6, "most": 7}
@@ -227,12 +237,25 @@ class Recipe(Settings):
     name: Annotated[str, Field(min_length=1)]
     """For people: shown in logs and reports."""
     labels: LabelSpace
+    """One of `LABEL_SETS` by its name, or spelled out."""
     data: DataSettings
     generator: GeneratorSettings = GeneratorSettings()
     discriminator: DiscriminatorSettings = DiscriminatorSettings()
     losses: LossSettings = LossSettings()
     training: TrainingSettings
     segmenter: SegmenterSettings = SegmenterSettings()
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _find_labels(cls, value: Any) -> Any:
+        """A label set by its name."""
+        if not isinstance(value, str):
+            return value
+        if value not in LABEL_SETS:
+            raise ValueError(
+                f"there is no label set '{value}'; there are {', '.join(LABEL_SETS)}, or spell out classes"
+            )
+        return LABEL_SETS[value]
 
     @model_validator(mode="after")
     def _check(self) -> Recipe:

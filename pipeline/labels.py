@@ -48,10 +48,12 @@ class LabelSpace(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _make_palette(cls, fields: Any) -> Any:
-        if isinstance(fields, dict) and isinstance(fields.get("classes"), (list, tuple)) and not fields.get("palette"):
-            return {**fields, "palette": distinct_colours(len(fields["classes"]))}
-        return fields
+    def _complete(cls, fields: Any) -> Any:
+        if not (isinstance(fields, dict) and isinstance(fields.get("classes"), (list, tuple))):
+            return fields
+        # Files of earlier versions have names with runs of blanks.
+        names = [" ".join(name.split()) if isinstance(name, str) else name for name in fields["classes"]]
+        return {**fields, "classes": names, "palette": fields.get("palette") or distinct_colours(len(names))}
 
     @model_validator(mode="after")
     def _check(self) -> LabelSpace:

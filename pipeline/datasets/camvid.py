@@ -6,19 +6,9 @@ from pathlib import Path
 
 from pipeline.datasets.convert import Split, Summary
 from pipeline.datasets.files import convert_files, list_pictures, pair
-from pipeline.labels import LabelSpace
+from pipeline.label_sets import LABEL_SETS
 
-SPACE = LabelSpace(
-    classes=(
-        *("sky", "building", "pole", "road", "pavement", "tree"),
-        *("sign", "fence", "car", "pedestrian", "bicyclist"),
-    ),
-    palette=(
-        *((128, 128, 128), (128, 0, 0), (192, 192, 128), (128, 64, 128), (60, 40, 222), (128, 128, 0)),
-        *((192, 128, 128), (64, 64, 128), (64, 0, 128), (64, 64, 0), (0, 128, 192)),
-    ),
-    dont_care=11,
-)
+SPACE = LABEL_SETS["camvid"]
 
 
 def prepare(

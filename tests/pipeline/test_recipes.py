@@ -2,25 +2,45 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 
 import pytest
 
 from pipeline.errors import InputError
+from pipeline.labels import LabelSpace
 from pipeline.recipe_file import dump_recipe, load_recipe
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
-@pytest.mark.parametrize("name", ["landscape.dataset", "camvid", "coco_stuff", "ade20k", "cityscapes"])
-def test_a_recipe_has_the_labels_that_its_data_set_writes(name: str) -> None:
-    space = importlib.import_module(f"pipeline.datasets.{name}").SPACE
-    name = name.partition(".")[0]
+@pytest.mark.parametrize(
+    ("name", "classes", "dont_care", "some"),
+    [
+        ("landscape", 14, None, {0: "sky", 13: "house"}),
+        ("camvid", 11, 11, {0: "sky", 10: "bicyclist"}),
+        ("coco_stuff", 182, 255, {0: "person", 76: "cell phone", 88: "hair drier", 181: "wood"}),
+        ("ade20k", 150, 255, {0: "wall", 91: "dirt track", 149: "flag"}),
+        ("cityscapes", 35, None, {7: "road", 33: "bicycle", 34: "license plate"}),
+    ],
+)
+def test_a_recipe_names_its_label_set(name: str, classes: int, dont_care: int | None, some: dict[int, str]) -> None:
     recipe = load_recipe(CONFIGS / f"{name}.yaml")
-    assert recipe.labels == space
+    space = recipe.labels
+    assert (len(space.classes), space.dont_care) == (classes, dont_care)
+    assert {number: space.classes[number] for number in some} == some
+    assert all(" ".join(label.split()) == label for label in space.classes)
     assert recipe.data.train == Path("data", name, "train.parquet")
     assert recipe.data.validation == Path("data", name, "validation.parquet")
+
+
+def test_names_with_runs_of_blanks_of_earlier_files_are_read() -> None:
+    assert LabelSpace(classes=("cell     phone", "sea")) == LabelSpace(classes=("cell phone", "sea"))
+
+
+def test_a_label_set_that_is_not_there_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text(FIELDS.replace("{classes: [sky, sea]}", "coco"))
+    with pytest.raises(InputError, match="labels: there is no label set 'coco'; there are landscape, camvid"):
+        load_recipe(tmp_path / "x.yaml")
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)

@@ -19,20 +19,9 @@ from pipeline.datasets.landscape.noise import Noise
 from pipeline.datasets.landscape.objects import cast_shadow, paint_rock, paint_tree
 from pipeline.datasets.landscape.terrain import GRASS, SAND, paint_forest, paint_hills, paint_mountains, paint_sky
 from pipeline.errors import InputError
-from pipeline.labels import LabelSpace
+from pipeline.label_sets import LABEL_SETS
 
-SPACE = LabelSpace(
-    classes=(
-        *("sky", "cloud", "sun", "mountain", "snow", "hill", "forest", "tree", "grass", "sand", "sea", "rock", "road"),
-        "house",
-    ),
-    palette=(
-        *((96, 160, 224), (214, 226, 238), (255, 214, 64), (122, 110, 118), (246, 248, 252), (120, 150, 84)),
-        *((34, 84, 54), (58, 132, 48), (140, 190, 72), (226, 200, 138), (32, 84, 156), (98, 88, 78), (62, 62, 70)),
-        (196, 70, 54),
-    ),
-    instance_edges=True,
-)
+SPACE = LABEL_SETS["landscape"]
 """The classes of the landscapes; trees and houses have instance ids, everything else has 0."""
 
 
