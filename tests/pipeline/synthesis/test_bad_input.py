@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import re
+from contextlib import nullcontext
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +20,7 @@ from pipeline.data.images import encode_png
 from pipeline.data.records import DatasetInfo, RecordWriter
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
-from pipeline.synthesis.synthesize import parse_max_rejects
+from pipeline.synthesis.synthesize import _refuse_output_in_input, parse_max_rejects
 from pipeline.synthesis.verify import verify
 from tests.pipeline.synthesis import cases
 
@@ -318,6 +319,67 @@ def test_a_bad_input_ends_in_one_line_and_leaves_nothing(checkpoint, tmp_path, m
     line = error_line(command(make(tmp_path), checkpoint, tmp_path / "out"))
     assert re.search(message, line), line
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "output"),
+    [
+        ("data", "data/images"),
+        ("data", "data/deep/images"),
+        ("data/", "data"),
+        ("data/../data", "link/images"),
+        ("link", "data/images"),
+        ("data/*.parquet", "data"),
+        ("data/**/*.parquet", "data/deep/images"),
+        ("data/*/*.parquet", "data/images"),
+    ],
+)
+def test_an_output_in_the_input_is_refused_at_the_start(checkpoint, tmp_path, source, output):
+    (tmp_path / "data" / "sub").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+    for path in (tmp_path / "data" / "maps.parquet", tmp_path / "data" / "sub" / "maps.parquet"):
+        cases.write_cells(path, [GOOD])
+    before = sorted(tmp_path.rglob("*"))
+    line = error_line(command(f"{tmp_path}/{source}", checkpoint, f"{tmp_path}/{output}"))
+    assert "lies in the input" in line
+    assert "give an output folder outside it" in line
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("source", "output"),
+    [
+        ("data", "data-images"),
+        ("data", "data/_images"),
+        ("data/maps.parquet", "data/images"),
+        ("data/*.parquet", "data/images"),
+        ("data/m*.parquet", "data/images"),
+    ],
+)
+def test_an_output_beside_the_input_can_be_continued(checkpoint, tmp_path, source, output):
+    (tmp_path / "data").mkdir()
+    cases.write_cells(tmp_path / "data" / "maps.parquet", [GOOD])
+    for _ in range(2):
+        result = command(f"{tmp_path}/{source}", checkpoint, f"{tmp_path}/{output}")
+        assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize(
+    ("source", "output", "refused"),
+    [
+        ("s3://bucket/data?region=x", "s3://bucket/data/images?region=x", True),
+        ("s3://bucket/data/", "s3://bucket/data", True),
+        ("s3://bucket/*.parquet", "s3://bucket/data/images", True),
+        ("s3://bucket/data", "s3://bucket/data-images", False),
+        ("s3://bucket/data", "s3://bucket/data/_images", False),
+        ("s3://bucket/data", "s3://other/data/images", False),
+        ("s3://bucket/data", "data/images", False),
+        ("file:///data", "s3://bucket/data", False),
+    ],
+)
+def test_an_output_in_an_input_at_a_uri_is_refused(source, output, refused):
+    with pytest.raises(InputError, match="lies in the input") if refused else nullcontext():
+        _refuse_output_in_input(source, output)
 
 
 def _no_checkpoint(folder):
