@@ -163,8 +163,11 @@ class Folder:
             target = self.local / name
             target.parent.mkdir(parents=True, exist_ok=True)
             temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-            temporary.write_bytes(data)
-            self.publish(name, temporary)
+            try:
+                temporary.write_bytes(data)
+                self.publish(name, temporary)
+            finally:
+                temporary.unlink(missing_ok=True)  # Of a full disk.
             return
         system, root = self._remote
         path = posixpath.join(root, name)
