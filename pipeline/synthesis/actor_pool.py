@@ -19,7 +19,7 @@ STANDSTILL_SECONDS = 900
 def run_in_pool(
     order: WorkOrder, shards: Sequence[Shard], workers: int, *, gpus_per_actor: float = 1.0
 ) -> Generator[Report, None, None]:
-    """The shards through a pool of actors; reports come as they are made. `InputError` of a worker ends it."""
+    """The shards through a pool of actors; reports come as they are made. A user's mistake or a full disk ends it."""
     with ray_session(num_cpus=max(4, workers + 2)):
         import ray
         from ray.data import ActorPoolStrategy, DataContext
@@ -45,7 +45,7 @@ def run_in_pool(
             )
             for row in messages.iter_rows():
                 message = pickle.loads(row["message"])
-                if isinstance(message, InputError):
+                if isinstance(message, InputError | OSError):
                     raise message
                 yield message
         finally:
@@ -115,7 +115,8 @@ class _Actor:
                     yield {"message": [pickle.dumps(report)]}
             except TooManyRejects:
                 continue  # The driver counts the rejects reported so far, and ends the job.
-            except InputError as error:  # As a message: Ray would wrap it into pages of traceback.
+            # A mistake, or a full disk. As a message: Ray would wrap it into pages of traceback.
+            except (InputError, OSError) as error:
                 yield {"message": [pickle.dumps(error)]}
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import os
 import time
 from collections.abc import Sequence
 from contextlib import closing
@@ -70,19 +72,30 @@ class Job:
         folder.refuse_another(self.description)
         if not folder.finished:
             self._check_duplicates()
-        with folder.driver_lock() as token:
-            folder.claim(self.description)
-            try:
-                full = {shard.name: shard.rows * self.order.samples for shard in self.plan.shards}
-                folder.reopen(full, quiet=self.quiet)
-                done = folder.records()
-                todo = [shard for shard in self.plan.shards if shard.name not in done]
-                with JobProgress(self.plan.rows, self.order.samples, list(done.values()), quiet=self.quiet) as progress:
-                    summary = self._make(folder, replace(self.order, token=token), todo, progress)
-            except BaseException:
-                folder.abandon()
+        try:
+            with folder.driver_lock() as token:
+                folder.refuse_another(self.description)
+                try:
+                    return self._run(folder, replace(self.order, token=token))
+                except BaseException:
+                    folder.abandon()
+                    raise
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
-        return summary
+            raise InputError(
+                f"{folder.folder} cannot be written: {os.strerror(error.errno)}; make room and run the same command "
+                "again, finished parts are kept"
+            ) from None
+
+    def _run(self, folder: JobFolder, order: WorkOrder) -> Summary:
+        folder.claim(self.description)
+        full = {shard.name: shard.rows * order.samples for shard in self.plan.shards}
+        folder.reopen(full, quiet=self.quiet)
+        done = folder.records()
+        todo = [shard for shard in self.plan.shards if shard.name not in done]
+        with JobProgress(self.plan.rows, order.samples, list(done.values()), quiet=self.quiet) as progress:
+            return self._make(folder, order, todo, progress)
 
     def _make(self, folder: JobFolder, order: WorkOrder, todo: list[Shard], progress: JobProgress) -> Summary:
         workers = self._workers(len(todo)) if todo else 0

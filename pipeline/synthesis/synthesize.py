@@ -7,9 +7,11 @@ that are not there yet. A killed job is continued by starting it again, and ends
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,6 +20,7 @@ from pipeline.data.encoders import PictureFormat
 from pipeline.data.images import Palette
 from pipeline.data.records import DatasetInfo
 from pipeline.data.shards import Plan, plan_shards
+from pipeline.data.storage import is_uri, local_path
 from pipeline.datasets.folder import read_palette
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
@@ -33,6 +36,9 @@ if TYPE_CHECKING:
     from pipeline.engines.manifest import Manifest
 
 log = logging.getLogger(__name__)
+
+PART = "part-00000.parquet"
+"""The first part of any output."""
 
 
 def synthesize(
@@ -77,6 +83,7 @@ def synthesize(
     started = time.monotonic()
     samples = style_interpolate[2] if style_interpolate else samples
     _check_options(samples, threads, gpus_per_actor, picture_format)
+    _refuse_output_in_input(input, output)
     parse_max_rejects(max_rejects, 1)  # A mistake in it should not wait for the plan.
     choice = choose_style(
         photograph=style,
@@ -173,6 +180,45 @@ def _check_options(samples: int, threads: int, gpus_per_actor: float, picture_fo
         log.warning(
             "JPEG loses detail, which moves FID and other distances; take png or webp for pictures to be scored"
         )
+
+
+def _refuse_output_in_input(source: str | Path, output: str | Path) -> None:
+    """`InputError` where the output's parts would be found as input: the job could never be continued."""
+    if is_uri(source) != is_uri(output):
+        return
+    if is_uri(source):
+        pattern, folder = (str(location).partition("?")[0].rstrip("/") for location in (source, output))
+        part = f"{folder}/{PART}"
+        found = fnmatchcase(part, pattern) if "*" in pattern else _visibly_below(part, pattern)
+    else:
+        path, folder = local_path(source), str(local_path(output))
+        if path.is_dir():
+            found = _visibly_below(str(Path(folder).resolve() / PART), str(path.resolve()))
+        else:
+            pattern = os.path.normpath(path)
+            found = "*" in pattern and _matches(Path(os.path.normpath(folder), PART).parts, Path(pattern).parts)
+    if found:
+        raise InputError(
+            f"output {output} lies in the input {source}, so that its pictures would be taken for label maps; "
+            "give an output folder outside it"
+        )
+
+
+def _visibly_below(file: str, folder: str) -> bool:
+    """Whether the search through a folder finds a file; it leaves out hidden and `_` names."""
+    names = file.removeprefix(f"{folder.rstrip('/')}/")
+    return names != file and not any(name.startswith((".", "_")) for name in names.split("/"))
+
+
+def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Whether a pattern with `*` and `**` finds a path, both cut at the slashes."""
+    if not pattern or not parts:
+        return not parts and all(step == "**" for step in pattern)
+    if pattern[0] == "**":
+        deeper = not parts[0].startswith(".") and _matches(parts[1:], pattern)
+        return deeper or _matches(parts, pattern[1:])
+    hidden = parts[0].startswith(".") and not pattern[0].startswith(".")
+    return not hidden and fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
 
 
 def _palette_for(path: Path, space: LabelSpace) -> Palette:

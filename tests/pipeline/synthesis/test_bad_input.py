@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
+import pickle
 import re
+from contextlib import nullcontext
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +23,8 @@ from pipeline.data.images import encode_png
 from pipeline.data.records import DatasetInfo, RecordWriter
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
-from pipeline.synthesis.synthesize import parse_max_rejects
+from pipeline.synthesis import actor_pool
+from pipeline.synthesis.synthesize import _refuse_output_in_input, parse_max_rejects
 from pipeline.synthesis.verify import verify
 from tests.pipeline.synthesis import cases
 
@@ -320,6 +325,67 @@ def test_a_bad_input_ends_in_one_line_and_leaves_nothing(checkpoint, tmp_path, m
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("source", "output"),
+    [
+        ("data", "data/images"),
+        ("data", "data/deep/images"),
+        ("data/", "data"),
+        ("data/../data", "link/images"),
+        ("link", "data/images"),
+        ("data/*.parquet", "data"),
+        ("data/**/*.parquet", "data/deep/images"),
+        ("data/*/*.parquet", "data/images"),
+    ],
+)
+def test_an_output_in_the_input_is_refused_at_the_start(checkpoint, tmp_path, source, output):
+    (tmp_path / "data" / "sub").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+    for path in (tmp_path / "data" / "maps.parquet", tmp_path / "data" / "sub" / "maps.parquet"):
+        cases.write_cells(path, [GOOD])
+    before = sorted(tmp_path.rglob("*"))
+    line = error_line(command(f"{tmp_path}/{source}", checkpoint, f"{tmp_path}/{output}"))
+    assert "lies in the input" in line
+    assert "give an output folder outside it" in line
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("source", "output"),
+    [
+        ("data", "data-images"),
+        ("data", "data/_images"),
+        ("data/maps.parquet", "data/images"),
+        ("data/*.parquet", "data/images"),
+        ("data/m*.parquet", "data/images"),
+    ],
+)
+def test_an_output_beside_the_input_can_be_continued(checkpoint, tmp_path, source, output):
+    (tmp_path / "data").mkdir()
+    cases.write_cells(tmp_path / "data" / "maps.parquet", [GOOD])
+    for _ in range(2):
+        result = command(f"{tmp_path}/{source}", checkpoint, f"{tmp_path}/{output}")
+        assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize(
+    ("source", "output", "refused"),
+    [
+        ("s3://bucket/data?region=x", "s3://bucket/data/images?region=x", True),
+        ("s3://bucket/data/", "s3://bucket/data", True),
+        ("s3://bucket/*.parquet", "s3://bucket/data/images", True),
+        ("s3://bucket/data", "s3://bucket/data-images", False),
+        ("s3://bucket/data", "s3://bucket/data/_images", False),
+        ("s3://bucket/data", "s3://other/data/images", False),
+        ("s3://bucket/data", "data/images", False),
+        ("file:///data", "s3://bucket/data", False),
+    ],
+)
+def test_an_output_in_an_input_at_a_uri_is_refused(source, output, refused):
+    with pytest.raises(InputError, match="lies in the input") if refused else nullcontext():
+        _refuse_output_in_input(source, output)
+
+
 def _no_checkpoint(folder):
     return folder / "run"
 
@@ -401,6 +467,82 @@ def test_instance_maps_are_asked_for(tmp_path):
     checkpoint = cases.write_checkpoint(tmp_path / "run", instance_edges=True)
     maps = cases.write_cells(tmp_path / "maps.parquet", [GOOD])
     assert "--instance-column" in error_line(command(maps, checkpoint, tmp_path / "out"))
+
+
+class FullDisk:
+    """Room for so many bytes in files of some name; then a write is cut off, as the system does it."""
+
+    def __init__(self, monkeypatch, name, room):
+        self.name, self.room = name, room
+        write_bytes, write_batch = Path.write_bytes, pq.ParquetWriter.write_batch
+
+        def bytes_written(path, data):
+            if name not in path.name:
+                return write_bytes(path, data)
+            write_bytes(path, data[: self.take(len(data))])
+            return self.fail_if_full(len(data))
+
+        def batch_written(writer, batch, *rest):
+            if name == "part" and self.take(batch.nbytes) < batch.nbytes:
+                raise OSError(errno.ENOSPC, "Error writing bytes to file. Detail: [errno 28] No space left on device")
+            return write_batch(writer, batch, *rest)
+
+        monkeypatch.setattr(Path, "write_bytes", bytes_written)
+        monkeypatch.setattr(pq.ParquetWriter, "write_batch", batch_written)
+
+    def take(self, count):
+        taken = min(count, max(self.room, 0))
+        self.room -= count
+        return taken
+
+    def fail_if_full(self, count):
+        if self.room < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return count
+
+
+@pytest.mark.parametrize(
+    ("name", "room"),
+    [
+        ("part", 0),
+        ("part", 30_000),
+        ("contact_sheet", 100),
+        ("part-00001.json", 20),
+        ("job.json", 20),
+        ("token", 3),
+        ("_SUCCESS", 10),
+        ("map_", 9000),
+    ],
+)
+def test_a_full_disk_ends_in_one_line_and_room_gives_the_same_bytes(
+    checkpoint, maps, tmp_path, monkeypatch, name, room
+):
+    out = tmp_path / "out"
+    assert command(maps, checkpoint, tmp_path / "whole", "--export", "folder").exit_code == 0
+    with monkeypatch.context() as patch:
+        FullDisk(patch, name, room)
+        result = command(maps, checkpoint, out, "--export", "folder")
+    line = error_line(result)
+    assert f"{out} cannot be written: No space left on device; make room and run the same command" in line
+    assert not (out / "_SUCCESS").exists()
+    assert not list(tmp_path.rglob(".*")), "something is half-written"
+    assert command(maps, checkpoint, out, "--export", "folder").exit_code == 0
+    assert cases.output_bytes(out) == cases.output_bytes(tmp_path / "whole")
+    assert verify(str(out), quiet=True).images == 20
+
+
+def test_an_actor_passes_a_full_disk_on_as_a_message(monkeypatch):
+    class Full:
+        def run(self, shard):
+            raise OSError(errno.ENOSPC, "No space left on device")
+            yield
+
+    monkeypatch.setattr(actor_pool, "ShardWorker", lambda order: Full())
+    batch = pa.table({"shard": [pickle.dumps(None)]})
+    [message] = actor_pool._Actor(None)(batch)
+    error = pickle.loads(message["message"][0])
+    assert isinstance(error, OSError)
+    assert error.errno == errno.ENOSPC
 
 
 NO_JSON_OF_OURS = [
