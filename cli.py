@@ -7,11 +7,14 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pipeline.errors import InputError
+
+if TYPE_CHECKING:
+    from pipeline.config import Recipe
 
 # Heavy modules (torch, ray, pyarrow) are imported inside the verbs, so that --help answers at once; and after recipes
 # are read and `_check_there` has looked for files, so that a mistyped name is told at once too.
@@ -122,6 +125,15 @@ def _check_there(what: str, path: Path | None, fix: str = "") -> None:
     """Refuse a file or folder that is not there, before what would read it is imported."""
     if path is not None and not path.exists():
         raise InputError(f"{what} {path} does not exist{fix and '; '}{fix}")
+
+
+def _load_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
+    """`load_recipe`, whose imports take half a second."""
+    _check_there("recipe", path)
+
+    from pipeline.recipe_file import load_recipe
+
+    return load_recipe(path, overrides)
 
 
 @main.group(cls=Verbs)
@@ -296,9 +308,7 @@ def train(
     Example:
       spadework train configs/landscape.yaml --out runs/landscape --set training.steps=3000
     """
-    from pipeline.recipe_file import load_recipe
-
-    settings = load_recipe(recipe, overrides)
+    settings = _load_recipe(recipe, overrides)
     for data in (settings.data.train, settings.data.validation):
         _check_there("data set", data, "give a Parquet file or a folder of them (the verb prepare makes one)")
 
@@ -532,9 +542,7 @@ def import_weights(generator: Path, recipe: Path, encoder: Path | None, dont_car
     Example:
       spadework import-weights latest_net_G.pth --recipe configs/coco_stuff.yaml --out coco.safetensors
     """
-    from pipeline.recipe_file import load_recipe
-
-    settings = load_recipe(recipe)
+    settings = _load_recipe(recipe)
     for file in (generator, encoder):
         _check_there("weights file", file)
 
@@ -556,9 +564,7 @@ def train_segmenter(recipe: Path, out: Path, weights: Path | None, overrides: tu
     Example:
       spadework train-segmenter configs/landscape.yaml --out runs/segmenter
     """
-    from pipeline.recipe_file import load_recipe
-
-    settings = load_recipe(recipe, overrides)
+    settings = _load_recipe(recipe, overrides)
     _check_there("weights file", weights)
 
     from evaluation.segmenters.training.train import train_segmenter as run
@@ -670,9 +676,7 @@ def bench_train(
     Example:
       spadework bench train configs/landscape.yaml --laps 3
     """
-    from pipeline.recipe_file import load_recipe
-
-    settings = load_recipe(recipe, overrides)
+    settings = _load_recipe(recipe, overrides)
     _check_there("label maps", load["source"])
 
     from pipeline.bench.synthesis import Load
