@@ -7,13 +7,17 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pipeline.errors import InputError
 
-# Heavy modules (torch, ray, pyarrow) are imported inside the verbs, so that --help answers at once.
+if TYPE_CHECKING:
+    from pipeline.config import Recipe
+
+# Heavy modules (torch, ray, pyarrow) are imported inside the verbs, so that --help answers at once; and after recipes
+# are read and `_check_there` has looked for files, so that a mistyped name is told at once too.
 
 EXISTING = click.Path(path_type=Path)
 MINUTES = click.FloatRange(0)
@@ -115,6 +119,21 @@ def _show_log(package: str) -> None:
 
     logging.basicConfig(format="%(message)s")
     logging.getLogger(package).setLevel(logging.INFO)
+
+
+def _check_there(what: str, path: Path | None, fix: str = "") -> None:
+    """Refuse a file or folder that is not there, before what would read it is imported."""
+    if path is not None and not path.exists():
+        raise InputError(f"{what} {path} does not exist{fix and '; '}{fix}")
+
+
+def _load_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
+    """`load_recipe`, whose imports take half a second."""
+    _check_there("recipe", path)
+
+    from pipeline.recipe_file import load_recipe
+
+    return load_recipe(path, overrides)
 
 
 @main.group(cls=Verbs)
@@ -293,11 +312,13 @@ def train(
     Example:
       spadework train configs/landscape.yaml --out runs/landscape --set training.steps=3000
     """
-    from pipeline.recipe_file import load_recipe
+    settings = _load_recipe(recipe, overrides)
+    for data in (settings.data.train, settings.data.validation):
+        _check_there("data set", data, "give a Parquet file or a folder of them (the verb prepare makes one)")
+
     from training.train import train as run
 
     _show_log("training")
-    settings = load_recipe(recipe, overrides)
     validate = None
     if segmenter_weights:
         from evaluation.validation import Validation
@@ -352,6 +373,8 @@ def compile_(checkpoint: str, out: Path, **options: Any) -> None:
     Example:
       spadework compile --checkpoint runs/x --out engines/
     """
+    _check_there("label maps", options["source"])
+
     from pipeline.engines.compile import compile_generator as run
 
     _show_log("pipeline.engines")
@@ -378,6 +401,8 @@ def engines_list(folder: Path) -> None:
     Example:
       spadework engines list engines/
     """
+    _check_there("folder of engines", folder, "`spadework compile` makes engines")
+
     from pipeline.engines.cache import list_engines as run
 
     click.echo(run(folder))
@@ -393,6 +418,8 @@ def engines_clean(folder: Path, everything: bool) -> None:
     Example:
       spadework engines clean engines/
     """
+    _check_there("folder of engines", folder, "`spadework compile` makes engines")
+
     from pipeline.engines.cache import clean_engines as run
 
     for path in run(folder, everything=everything):
@@ -519,10 +546,13 @@ def import_weights(generator: Path, recipe: Path, encoder: Path | None, dont_car
     Example:
       spadework import-weights latest_net_G.pth --recipe configs/coco_stuff.yaml --out coco.safetensors
     """
-    from pipeline.checkpoints.import_public import import_weights as run
-    from pipeline.recipe_file import load_recipe
+    settings = _load_recipe(recipe)
+    for file in (generator, encoder):
+        _check_there("weights file", file)
 
-    run(generator, load_recipe(recipe), out, encoder_file=encoder, dont_care_first=dont_care_first)
+    from pipeline.checkpoints.import_public import import_weights as run
+
+    run(generator, settings, out, encoder_file=encoder, dont_care_first=dont_care_first)
     click.echo(f"wrote {out}")
 
 
@@ -538,10 +568,12 @@ def train_segmenter(recipe: Path, out: Path, weights: Path | None, overrides: tu
     Example:
       spadework train-segmenter configs/landscape.yaml --out runs/segmenter
     """
-    from evaluation.segmenters.training.train import train_segmenter as run
-    from pipeline.recipe_file import load_recipe
+    settings = _load_recipe(recipe, overrides)
+    _check_there("weights file", weights)
 
-    made = run(load_recipe(recipe, overrides), out, weights=weights).settings.training
+    from evaluation.segmenters.training.train import train_segmenter as run
+
+    made = run(settings, out, weights=weights).settings.training
     click.echo(
         f"{out / 'segmenter.safetensors'}: mean IoU {made['validation_mean_iou']:.1%}, "
         f"accuracy {made['validation_accuracy']:.1%} on {made['validation_photographs']} validation photographs"
@@ -612,6 +644,8 @@ def bench_synthesize(
     Example:
       spadework bench synthesize --checkpoint untrained:configs/landscape.yaml --maps 2 --laps 3
     """
+    _check_there("label maps", load["source"])
+
     from pipeline.bench.synthesis import Load
     from pipeline.bench.synthesis import bench_synthesize as run
 
@@ -646,13 +680,14 @@ def bench_train(
     Example:
       spadework bench train configs/landscape.yaml --laps 3
     """
+    settings = _load_recipe(recipe, overrides)
+    _check_there("label maps", load["source"])
+
     from pipeline.bench.synthesis import Load
-    from pipeline.recipe_file import load_recipe
     from training.bench import bench_train as run
 
     names = tuple(paths.split(",")) if paths else ()
     threads = threads or os.cpu_count() or 1
-    settings = load_recipe(recipe, overrides)
     click.echo(run(settings, load=Load(**load), contestants=names, laps=laps, threads=threads, json_path=json_path))
 
 
@@ -705,6 +740,9 @@ def evaluate(
       spadework evaluate --images images/ --reference data/landscape/validation.parquet \\
         --segmenter-weights runs/segmenter --out report/
     """
+    _check_there("synthesized pictures", images)
+    _check_there("reference data set", reference)
+
     from evaluation.evaluate import evaluate as run
     from evaluation.report.tables import summary
     from evaluation.scoring.protocols import find_protocol, parse_overrides
@@ -736,6 +774,9 @@ def evaluate_style(checkpoint: str, reference: Path, out: Path, **options: Any) 
       spadework evaluate-style --checkpoint runs/x --reference data/landscape/validation.parquet \
         --learn-from data/landscape/train.parquet --out style/
     """
+    for data in (reference, options["learn_from"]):
+        _check_there("data set", data, "give a Parquet file or a folder of them (the verb prepare makes one)")
+
     from evaluation.style_transfer import evaluate_style as run
 
     click.echo(run(checkpoint, reference, out, **options).summary())
@@ -758,6 +799,11 @@ def filter_(images: Path, scores: Path, out: Path | None, **limits: float | None
     Example:
       spadework filter images/ --min-accuracy 0.8 --out good-images/
     """
+    if all(limit is None for limit in limits.values()):
+        raise InputError("give a limit: --min-accuracy, --min-mean-iou or --max-feature-distance")
+    _check_there("synthesized pictures", images)
+    _check_there("scores", scores, "`spadework evaluate` writes them")
+
     from evaluation.filter import filter_pictures as run
 
     out = out or Path(f"{images.resolve()}-filtered")
@@ -775,6 +821,9 @@ def compare(reports: tuple[Path, ...], out: Path) -> None:
     Example:
       spadework compare report-a/ report-b/ --out comparison/
     """
+    for report in reports:
+        _check_there("report", report, "`spadework evaluate` writes one")
+
     from evaluation.compare import compare as run
     from evaluation.compare import verdict
 

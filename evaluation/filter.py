@@ -44,6 +44,8 @@ def filter_pictures(
     limit, is left out. Raises `InputError` where a file is missing or of another kind, the scores are those of other
     pictures (or of these before an earlier filter), no limit is given, `out` exists, or nothing is kept.
     """
+    if min_accuracy is None and min_mean_iou is None and max_feature_distance is None:
+        raise InputError("give a limit: min_accuracy, min_mean_iou or max_feature_distance")
     check_columns(images, ("id", "image"))
     passing = _passing(scores, min_accuracy, min_mean_iou, max_feature_distance)
     _check_scored(images, scores)
@@ -88,8 +90,6 @@ def _passing(
         )
         if limit is not None
     ]
-    if not limits:
-        raise InputError("give a limit: --min-accuracy, --min-mean-iou or --max-feature-distance")
     check_columns(scores, SCHEMA.names)
     table = pq.read_table(scores)
     for limit in limits:

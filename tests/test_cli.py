@@ -168,3 +168,39 @@ def test_bytes_that_are_not_utf8_from_a_shell() -> None:
     done = subprocess.run([sys.executable, "cli.py", "verify", b"a\xff"], cwd=ROOT, capture_output=True, check=False)
     assert done.returncode == 2
     assert done.stderr == b"Error: 'a\\udcff' has a NUL or is not UTF-8; give text, and rename such files\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("train nofile.yaml", "recipe nofile.yaml does not exist"),
+        ("train configs/landscape.yaml --set data.train=none", "data set none does not exist; give a Parquet file"),
+        ("train-segmenter nofile.yaml --out x", "recipe nofile.yaml does not exist"),
+        ("import-weights none.pth --recipe nofile.yaml --out x", "recipe nofile.yaml does not exist"),
+        ("import-weights none.pth --recipe configs/camvid.yaml --out x", "weights file none.pth does not exist"),
+        ("compile --checkpoint x --input none.parquet", "label maps none.parquet does not exist"),
+        ("engines list nope", "folder of engines nope does not exist; `spadework compile` makes engines"),
+        ("engines clean nope", "folder of engines nope does not exist; `spadework compile` makes engines"),
+        ("bench train nofile.yaml", "recipe nofile.yaml does not exist"),
+        ("bench synthesize --checkpoint x --input none", "label maps none does not exist"),
+        ("evaluate --images nope", "synthesized pictures nope does not exist"),
+        ("evaluate --images tests --reference nope", "reference data set nope does not exist"),
+        ("evaluate-style --checkpoint x --reference tests --learn-from nope --out x", "data set nope does not exist"),
+        ("filter tests", "give a limit: --min-accuracy, --min-mean-iou or --max-feature-distance"),
+        ("filter nope --min-accuracy 0.5", "synthesized pictures nope does not exist"),
+        ("filter tests --min-accuracy 0.5 --scores nope", "scores nope does not exist; `spadework evaluate` writes"),
+        ("compare tests nope --out x", "report nope does not exist; `spadework evaluate` writes one"),
+    ],
+)
+def test_what_is_not_there_is_told_before_heavy_imports(command: str, told: str) -> None:
+    code = (
+        "import sys, cli\n"
+        "try: cli.main(sys.argv[1:])\n"
+        "finally: print(sorted({'torch', 'ray', 'pyarrow', 'torchvision'} & set(sys.modules)))"
+    )
+    arguments = [sys.executable, "-c", code, *command.split()]
+    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stdout == "[]\n"
+    assert done.stderr.startswith(f"Error: {told}")
+    assert done.stderr.count("\n") == 1
