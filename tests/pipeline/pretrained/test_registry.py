@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from cli import main
 from pipeline.errors import InputError
+from pipeline.pretrained import registry
 from pipeline.pretrained.registry import (
     FILES,
     WeightsFile,
@@ -32,6 +33,11 @@ class Server(ThreadingHTTPServer):
     ranges = True
     breaks_after: int | None = None
     status: int | None = None
+    redirect: str | None = None
+    content = CONTENT
+    content_type = "application/octet-stream"
+    announces: int | None = None
+    """Bytes; 0: no number (the end of the connection is the end of the file); None: as many as there are."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -50,10 +56,18 @@ class Handler(BaseHTTPRequestHandler):
         if self.server.status:
             self.send_error(self.server.status)
             return
+        if self.server.redirect is not None and self.path == "/file.pth":
+            self.send_response(302)
+            self.send_header("Location", self.server.redirect)
+            self.end_headers()
+            return
         start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and self.server.ranges else 0
-        body = CONTENT[start:]
+        body = self.server.content[start:]
         self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Type", self.server.content_type)
+        announced = len(body) if self.server.announces is None else self.server.announces
+        if self.server.announces != 0:
+            self.send_header("Content-Length", str(announced))
         self.end_headers()
         self.wfile.write(body[: self.server.breaks_after])
 
@@ -135,6 +149,90 @@ def test_errors_of_the_server_are_one_line(server: Server) -> None:
     gone = [WeightsFile("net", "file.pth", "http://127.0.0.1:1/file.pth", "MIT", "a test")]
     with pytest.raises(InputError, match="broke off"):
         fetch_weights("net", gone)
+
+
+@pytest.mark.parametrize("size", [None, len(CONTENT)])
+def test_a_server_that_sends_more_than_it_announced_is_cut_off(server: Server, cache: Path, size: int | None) -> None:
+    server.content, server.announces = CONTENT + b"more" * 100_000, len(CONTENT)
+    fetch_weights("net", known(server, size=size))
+    assert (cache / "folder" / "file.pth").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("have", [0, 100])
+def test_a_server_that_announces_nothing_is_cut_off_at_the_known_size(
+    server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch, have: int
+) -> None:
+    monkeypatch.setattr(registry, "CHUNK", 1000)
+    server.content, server.announces = CONTENT + b"more" * 100_000, 0
+    (cache / "folder").mkdir(parents=True)
+    (cache / "folder" / ".file.pth.partial").write_bytes(CONTENT[:have])
+    with pytest.raises(InputError, match=f"is not net: it goes on after {len(CONTENT)} bytes; it was removed"):
+        fetch_weights("net", known(server))
+    assert not list((cache / "folder").iterdir())
+    monkeypatch.setattr(registry, "MAX_BYTES", 5000)
+    with pytest.raises(InputError, match="is not net: it goes on after 5000 bytes; it was removed"):
+        fetch_weights("net", known(server, size=None))
+    assert not list((cache / "folder").iterdir())
+
+
+def test_a_server_that_announces_nothing_may_send_a_whole_file(server: Server, cache: Path) -> None:
+    server.announces = 0
+    fetch_weights("net", known(server, size=None))
+    assert (cache / "folder" / "file.pth").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("content", "content_type"),
+    [
+        (b"\xef\xbb\xbf\n <!DOCTYPE html><title>Sign in</title>", "application/octet-stream"),
+        (b"<HTML><body>Too many downloads", "text/plain"),
+        (b"<body>moved", "text/html; charset=utf-8"),
+    ],
+)
+def test_a_web_page_is_no_model(server: Server, cache: Path, content: bytes, content_type: str) -> None:
+    server.content, server.content_type = content, content_type
+    for files in (known(server), known(server, size=None, sha256=None)):
+        with pytest.raises(InputError, match=r"answers with a web page, not net; open it in a browser"):
+            fetch_weights("net", files)
+    assert not list((cache / "folder").iterdir())
+
+
+def test_nothing_is_no_model(server: Server, cache: Path) -> None:
+    server.content = b""
+    with pytest.raises(InputError, match="is not net: it is empty; it was removed"):
+        fetch_weights("net", known(server, size=None, sha256=None))
+    assert not list((cache / "folder").iterdir())
+
+
+def test_check_finds_a_web_page(server: Server, cache: Path) -> None:
+    """Fetched by an earlier version, or saved by hand."""
+    (cache / "folder").mkdir(parents=True)
+    (cache / "folder" / "file.pth").write_bytes(b"<!doctype html>")
+    lines, good = check_weights(known(server, size=None, sha256=None))
+    assert (lines, good) == (["net: file.pth: it is a web page"], False)
+
+
+@pytest.mark.parametrize("target", ["ftp://127.0.0.1/a", "file:///etc/hostname", "data:,x", "http://[", "//["])
+def test_redirects_to_other_schemes_are_refused(server: Server, cache: Path, target: str) -> None:
+    server.redirect = target
+    with pytest.raises(InputError, match=r"redirects to '.+', which is no https or http address") as caught:
+        fetch_weights("net", known(server))
+    assert target in str(caught.value)
+    assert not list((cache / "folder").iterdir())
+
+
+@pytest.mark.parametrize("target", ["/other.pth", "{address}/../other.pth"])
+def test_redirects_are_followed(server: Server, cache: Path, target: str) -> None:
+    server.redirect = target.format(address=server.address)
+    fetch_weights("net", known(server))
+    assert (cache / "folder" / "file.pth").read_bytes() == CONTENT
+
+
+def test_a_redirect_loop_is_one_line(server: Server) -> None:
+    server.redirect = "/file.pth"
+    with pytest.raises(InputError, match="answers 302 redirects in a loop: Found; try again") as caught:
+        fetch_weights("net", known(server))
+    assert "\n" not in str(caught.value)
 
 
 def test_check_finds_damage(server: Server, cache: Path) -> None:
