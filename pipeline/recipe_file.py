@@ -92,7 +92,7 @@ def load_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
         text = content.decode()
     except UnicodeDecodeError as error:
         raise InputError(f"recipe {path} is not UTF-8 text (byte {error.start}); give the YAML file") from None
-    fields = _read_yaml(text, source=f"recipe {path}")
+    fields = read_yaml(text, source=f"recipe {path}")
     if not isinstance(fields, dict):
         raise InputError(f"recipe {path} must be a mapping of sections: {', '.join(Recipe.model_fields)}")
     for override in overrides:
@@ -120,7 +120,7 @@ def dump_recipe(recipe: Recipe) -> str:
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, default_flow_style=None, width=120)
 
 
-def _read_yaml(text: str, *, source: str) -> Any:
+def read_yaml(text: str, *, source: str) -> Any:
     """The value of a YAML text; `source` names it in errors."""
     try:
         return yaml.load(text, RecipeLoader)
@@ -141,7 +141,7 @@ def _apply(fields: dict[str, Any], override: str) -> None:
     source = f"--set {_shorten(override if override.isprintable() else repr(override))}"
     if not equals or not all(keys) or len(keys) > MAX_DEPTH:
         raise InputError(f"{source}: write section.field=value, such as training.steps=1000")
-    value = _read_yaml(text, source=source)
+    value = read_yaml(text, source=source)
     section = fields
     for key in keys[:-1]:
         section = section.setdefault(key, {})

@@ -12,7 +12,6 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-import yaml
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -22,6 +21,7 @@ from evaluation.segmenters.base import Merging, Prediction, Scales, Segmenter, p
 from pipeline.data.images import resize_ids
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace, class_channels
+from pipeline.recipe_file import read_yaml
 
 VOID = -1
 """The class of pixels that do not count."""
@@ -254,8 +254,5 @@ def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:
         if not equals or name not in Protocol.model_fields:
             known = ", ".join(field for field in Protocol.model_fields if field != "name")
             raise InputError(f"--set {text}: write FIELD=VALUE; the fields of a protocol are {known}")
-        try:
-            fields[name] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise InputError(f"--set {text}: '{value}' is not a valid YAML value") from None
+        fields[name] = read_yaml(value, source=f"--set {text}")
     return fields
