@@ -16,10 +16,12 @@ import io
 import operator
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, SupportsIndex, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeAlias, overload
 
 import numpy as np
 from PIL import Image, ImageFile
@@ -29,13 +31,35 @@ from pipeline.errors import InputError
 # torch, ray and pyarrow are imported inside the functions, so that `import spadework` takes no time.
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     import torch
 
+    from evaluation.compare import Comparison as Compared
+    from evaluation.scoring.scores import Scores, SetScores
+    from pipeline.config import Recipe
+    from pipeline.data.encoders import PictureFormat
+    from pipeline.datasets.convert import Summary as Converted
     from pipeline.labels import LabelSpace
     from pipeline.precision import Precision
+    from pipeline.synthesis.export import ExportKind
+    from pipeline.synthesis.job import Summary
     from pipeline.synthesis.synthesizer import Painter
 
-__all__ = ["InputError", "Synthesizer", "load"]
+__all__ = [
+    "Comparison",
+    "Evaluation",
+    "InputError",
+    "Preparation",
+    "Synthesis",
+    "Synthesizer",
+    "Training",
+    "compare",
+    "evaluate",
+    "load",
+    "prepare",
+    "synthesize_dataset",
+    "train",
+]
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
 """The name of a file or a folder."""
@@ -43,6 +67,11 @@ Map: TypeAlias = "np.ndarray | Image.Image | PathLike"
 """A label or instance map: integers `[H, W]`, a Pillow image, or a file."""
 Style: TypeAlias = "Image.Image | PathLike | np.ndarray | Sequence[float]"
 """A photograph (Pillow image, file, or uint8 `[H, W, 3]`), or a style vector `[style_dim]`."""
+
+Size: TypeAlias = "str | tuple[int, int]"
+"""Of pictures: "WIDTHxHEIGHT" as on the command line, or (height, width) as of arrays."""
+Texts: TypeAlias = "str | Sequence[str]"
+"""One, or several."""
 
 DEFAULT_ID = "0"
 """The id of a label map that is no file, where none is given."""
@@ -265,6 +294,509 @@ class Synthesizer:
                 yield
             finally:
                 torch.set_num_threads(before)
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What `prepare` wrote; as text, what the command line says."""
+
+    folder: Path
+    summary: Converted
+    """Files, records, pixels and what was left out, by split."""
+
+    def __str__(self) -> str:
+        return str(self.summary)
+
+    def to_table(self) -> pa.Table:
+        """A row for each class of each split: `split`, `id`, `class`, `pixels`, `records` (in which it occurs).
+
+        Where there is a don't-care id, its row comes last and has no class.
+        """
+        import pyarrow as pa
+
+        space = self.summary.space
+        names: list[tuple[int | None, str | None]] = [*enumerate(space.classes)]
+        names += [] if space.dont_care is None else [(space.dont_care, None)]
+        rows = [
+            {"split": split.path.stem, "id": number, "class": name, "pixels": int(pixels), "records": int(occurs)}
+            for split in self.summary.splits
+            for (number, name), pixels, occurs in zip(names, split.pixels, split.occurs, strict=True)
+        ]
+        return pa.Table.from_pylist(rows)
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a call of `train` came to."""
+
+    folder: Path
+    """A checkpoint for `load` and `synthesize_dataset`."""
+    step: int
+    """Steps done in all, those of earlier calls included."""
+    finished: bool
+    """Whether these are all steps of the recipe; if not, the same call goes on."""
+
+    def to_table(self) -> pa.Table:
+        """A row for each entry of `stats.jsonl`: `step`, losses, scores of the discriminator, speed, and where the run
+        was validated `validation.mean_iou` and its like. Numbers that an entry lacks are null."""
+        import pyarrow as pa
+
+        from training.run_folder import RunFolder
+
+        return pa.Table.from_pylist(_aligned([_flat(entry) for entry in RunFolder(self.folder).read_stats()]))
+
+
+@dataclass(frozen=True)
+class Synthesis:
+    """What `synthesize_dataset` made."""
+
+    summary: Summary
+    """Counts, speed and versions."""
+
+    def to_table(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """The pictures: a row each with `id`, `sample`, `image`, `label` (structs of `bytes` and `path`), `instance`
+        where the input has one, `seed` and `checkpoint`.
+
+        All of them come into memory; `columns` leaves out what is not wanted.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        from pipeline.synthesis.job_folder import JobFolder
+
+        job = JobFolder(self.summary.output)
+        parts = []
+        for name in sorted(name for name, record in job.records().items() if record.rows):
+            with job.folder.open(name) as file:
+                parts.append(pq.ParquetFile(file).read(columns=None if columns is None else list(columns)))
+        return pa.concat_tables(parts) if parts else pa.table({})
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate` found; as text, the result in a sentence or two."""
+
+    folder: Path
+    """Of report.html, report.md, report.json and scores.parquet."""
+    scores: Scores
+
+    def __str__(self) -> str:
+        from evaluation.report.tables import summary
+
+        return summary(self.scores)
+
+    def to_table(self, rows: Literal["sets", "classes", "pictures"] = "sets") -> pa.Table:
+        """The scores; shares of 1, null where they are undefined.
+
+        "sets": a row for each set of pictures (the synthesized ones first, the photographs, which are the ceiling,
+        last) and protocol, with a column for each score and `..._low` and `..._high` for its 95 % interval.
+        "classes": a row for each set, protocol and class, with `iou` and the `share` of known pixels.
+        "pictures": a row for each synthesized picture, as in scores.parquet.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        if rows == "pictures":
+            from evaluation.scoring.image_scores import FILE_NAME
+
+            return pq.read_table(self.folder / FILE_NAME)
+        if rows not in ("sets", "classes"):
+            raise InputError(f"rows is '{rows}'; take sets, classes or pictures")
+        return pa.Table.from_pylist(
+            _aligned(list(_set_rows(self.scores) if rows == "sets" else _class_rows(self.scores)))
+        )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare` found; as text, a line for each run after the first."""
+
+    folder: Path
+    """Of compare.html, compare.md and compare.json."""
+    found: Compared
+
+    def __str__(self) -> str:
+        from evaluation.compare import verdict
+
+        return "\n".join(verdict(item, self.found.rows[0]["name"]) for item in self.found.differences)
+
+    def to_table(self) -> pa.Table:
+        """A row for each run: its scores, shares of 1, with `..._low` and `..._high` for the 95 % interval, and their
+        differences from the first run, `..._change` with interval and `..._change_p`; null for the first."""
+        import pyarrow as pa
+
+        changes = {item.name: item.changes for item in self.found.differences}
+        rows = []
+        for run in self.found.rows:
+            row = {name: value for name, value in run.items() if name != "intervals"} | _ends(run["intervals"])
+            for name, change in changes.get(run["name"], {}).items():
+                row |= {f"{name}_change": change.value, f"{name}_change_p": change.p}
+                row |= _ends({f"{name}_change": change.interval})
+            rows.append(row)
+        return pa.Table.from_pylist(_aligned(rows))
+
+
+@overload
+def prepare(
+    dataset: Literal["landscape"],
+    *,
+    out: PathLike,
+    train: int = ...,
+    validation: int = ...,
+    size: Size = ...,
+    seed: int = ...,
+    workers: int | None = ...,
+) -> Preparation: ...
+
+
+@overload
+def prepare(
+    dataset: Literal["folder"],
+    source: PathLike,
+    *,
+    out: PathLike,
+    images: PathLike | None = ...,
+    instances: PathLike | None = ...,
+    classes: PathLike | None = ...,
+    palette: PathLike | None = ...,
+    map_ids: PathLike | None = ...,
+    dont_care: int | None = ...,
+    label_suffix: str = ...,
+    image_suffix: str = ...,
+    instance_suffix: str = ...,
+    validation: float = ...,
+    size: Size | None = ...,
+    workers: int | None = ...,
+    skip_bad: bool = ...,
+) -> Preparation: ...
+
+
+@overload
+def prepare(
+    dataset: Literal["camvid", "coco-stuff", "ade20k", "cityscapes"],
+    source: PathLike,
+    *,
+    out: PathLike,
+    size: Size | None = ...,
+    workers: int | None = ...,
+    skip_bad: bool = ...,
+) -> Preparation: ...
+
+
+def prepare(dataset: str, source: PathLike | None = None, *, out: PathLike, **options: Any) -> Preparation:
+    """Make the Parquet files that everything else reads: `out`/train.parquet and `out`/validation.parquet.
+
+    "landscape" draws `train` (2000) and `validation` (200) scenes of a `size` ("128x128") from a `seed` (0). The others
+    convert the folder `source`: "folder" your own label maps, with `images`, `instances`, `classes` and the other
+    options of `prepare folder`; "camvid", "coco-stuff", "ade20k" and "cityscapes" the data sets of those names. `size`
+    resizes (None: keep), `workers` are processes (None: one for each CPU), `skip_bad` leaves out bad files.
+
+    Raises `InputError` for files that are missing or bad, and options that are out of range.
+    """
+    kinds = ("landscape", "folder", "camvid", "coco-stuff", "ade20k", "cityscapes")
+    if dataset not in kinds:
+        raise InputError(f"there is no data set '{dataset}' to prepare; take {', '.join(kinds)}")
+    if (source is None) != (dataset == "landscape"):
+        fix = "name the folder of its files" if source is None else "leave out the folder, as they are drawn"
+        raise InputError(f"prepare '{dataset}': {fix}")
+    for name in ("images", "instances", "classes", "palette", "map_ids"):
+        if options.get(name) is not None:
+            options[name] = Path(options[name])
+    if options.get("workers") is not None:
+        _at_least(1, workers=options["workers"])
+    size = options.pop("size", None)
+    if dataset == "landscape":
+        from pipeline.datasets.landscape.dataset import prepare as draw
+
+        options = {"train": 2000, "validation": 200, "seed": 0, **options}
+        _at_least(1, train=options["train"])
+        _at_least(0, validation=options["validation"])
+        _read_seed(options["seed"])
+        height, width = _read_size(size or "128x128")
+        return Preparation(Path(out), draw(Path(out), height=height, width=width, **options))
+    if not 0 <= options.get("validation", 0.1) <= 1:
+        raise InputError(f"validation is {options['validation']}; take a share from 0 to 1")
+    assert source is not None
+    convert = import_module(f"pipeline.datasets.{dataset.replace('-', '_')}").prepare
+    shape = None if size is None else _read_size(size)
+    return Preparation(Path(out), convert(Path(source), Path(out), size=shape, **options))
+
+
+def train(
+    recipe: PathLike | Recipe | None = None,
+    *,
+    out: PathLike | None = None,
+    workers: int = 1,
+    decoders: int = 0,
+    vgg_weights: PathLike | None = None,
+    segmenter: str = "deeplab",
+    segmenter_weights: PathLike | None = None,
+    max_time: float | None = None,
+    overrides: Texts = (),
+) -> Training:
+    """Train the generator of a recipe; without one, of configs/landscape.yaml. The same call goes on with a run.
+
+    `out` is the run's folder (None: runs/NAME), `workers` processes on Ray (0: this process, without Ray), `max_time`
+    minutes after which to stop with a checkpoint, `overrides` "section.field=value" each, as `--set` takes them. With
+    `segmenter_weights` the run is validated every few epochs and keeps its best weights.
+
+    Raises `InputError` before any work where the recipe, the data or the folder do not fit.
+    """
+    from pipeline.config import Recipe, load_recipe
+    from training.train import train as run
+
+    _at_least(0, workers=workers, decoders=decoders)
+    if max_time is not None and not max_time >= 0:
+        raise InputError(f"max_time is {max_time} minutes; give 0 or more")
+    if isinstance(recipe, Recipe):
+        if overrides:
+            raise InputError("overrides are for recipes in files; make the Recipe itself with these values")
+        settings = recipe
+    else:
+        file = Path(__file__).with_name("configs") / "landscape.yaml" if recipe is None else Path(recipe)
+        settings = load_recipe(file, _several(overrides))
+    validate = None
+    if segmenter_weights is not None:
+        from evaluation.validation import Validation
+
+        validate = Validation(settings, segmenter, Path(segmenter_weights))
+    result = run(
+        settings,
+        Path("runs", settings.name) if out is None else Path(out),
+        workers=workers,
+        decoders=decoders,
+        vgg_weights=_path(vgg_weights),
+        validate=validate,
+        max_minutes=max_time,
+    )
+    return Training(result.folder, result.step, result.finished)
+
+
+def synthesize_dataset(
+    input: PathLike,
+    *,
+    checkpoint: PathLike | None = None,
+    output: PathLike = "images",
+    samples: int = 1,
+    seed: int = 0,
+    label_column: str = "label",
+    id_column: str | None = None,
+    instance_column: str | None = None,
+    palette: PathLike | None = None,
+    keep_size: bool = False,
+    style: PathLike | None = None,
+    style_column: str | None = None,
+    style_rows: Literal["own", "other"] = "own",
+    style_interpolate: tuple[PathLike, PathLike, int] | None = None,
+    truncation: float | None = None,
+    format: PictureFormat = "png",
+    precision: Precision | None = None,
+    engine: PathLike | None = None,
+    max_rejects: str | int = 0,
+    actors: int | None = None,
+    threads: int = 1,
+    gpus_per_actor: float = 1.0,
+    export: Sequence[ExportKind] = (),
+    quiet: bool = False,
+) -> Synthesis:
+    """Make pictures of all label maps of a Parquet file, folder, pattern or URI: the verb `synthesize`.
+
+    Every label map once, in the folder or at the URI `output`; the same call goes on with a job that was stopped. The
+    options are those of the verb (`spadework synthesize --help`), with its defaults; `quiet` shows no progress.
+    `checkpoint` None: the landscapes that come with spadework. `actors` None: as many Ray actors as the machine
+    carries; 0: this process, without Ray.
+
+    Raises `InputError` for anything wrong with the input or the options, for more bad rows than `max_rejects`, and
+    where `output` holds another job.
+    """
+    from pipeline.data.encoders import ENCODERS
+    from pipeline.synthesis.synthesize import synthesize as run
+
+    if format not in ENCODERS:
+        raise InputError(f"format is '{format}'; take {', '.join(ENCODERS)}")
+    if style_rows not in ("own", "other"):
+        raise InputError(f"style_rows is '{style_rows}'; take own or other")
+    if unknown := [kind for kind in _several(export) if kind not in ("folder", "webdataset")]:
+        raise InputError(f"export is '{unknown[0]}'; take folder or webdataset")
+    if precision not in (None, "fp32", "bf16", "fp16"):
+        raise InputError(f"precision is '{precision}'; take fp32, bf16 or fp16")
+    between = style_interpolate
+    summary = run(
+        os.fspath(input),
+        _landscape() if checkpoint is None else os.fspath(checkpoint),
+        os.fspath(output),
+        samples=samples,
+        seed=_read_seed(seed),
+        label_column=label_column,
+        id_column=id_column,
+        instance_column=instance_column,
+        palette=_path(palette),
+        keep_size=keep_size,
+        style=_path(style),
+        style_column=style_column,
+        style_rows=style_rows,
+        style_interpolate=None if between is None else (Path(between[0]), Path(between[1]), between[2]),
+        truncation=truncation,
+        picture_format=format,
+        precision=precision,
+        engine=_path(engine),
+        max_rejects=max_rejects,
+        actors=actors,
+        threads=threads,
+        gpus_per_actor=gpus_per_actor,
+        export=_several(export),
+        quiet=quiet,
+    )
+    return Synthesis(summary)
+
+
+def evaluate(
+    images: PathLike = "images",
+    reference: PathLike = "data/landscape/validation.parquet",
+    *,
+    out: PathLike = "report",
+    segmenter: str = "deeplab",
+    segmenter_weights: PathLike | None = None,
+    baselines: Mapping[str, PathLike] | None = None,
+    inception_weights: PathLike | None = None,
+    lpips_weights: PathLike | None = None,
+    fid_reference: PathLike | None = None,
+    protocols: Texts = ("native",),
+    overrides: Texts = (),
+    workers: int = 0,
+    batch_size: int = 16,
+    examples: int = 8,
+    cache: PathLike | None = None,
+    title: str | None = None,
+) -> Evaluation:
+    """Score pictures by what a segmentation network sees in them, beside the real photographs; writes a report.
+
+    `images` and each of `baselines` (by name) is what `synthesize_dataset` wrote, `reference` a data set with the
+    photographs of the same label maps. `protocols` are names, `overrides` "field=value" each, as `--set` takes them.
+    The rest is as for the verb (`spadework evaluate --help`), with its defaults.
+
+    Raises `InputError` before any work where files are missing or unreadable, classes differ, or nothing pairs.
+    """
+    from evaluation.evaluate import evaluate as run
+    from evaluation.scoring.protocols import find_protocol, parse_overrides
+
+    _at_least(0, workers=workers, examples=examples)
+    _at_least(1, batch_size=batch_size)
+    chosen = [find_protocol(name, parse_overrides(_several(overrides))) for name in _several(protocols)]
+    if not chosen:
+        raise InputError("protocols is empty; name one, such as native")
+    scores = run(
+        Path(images),
+        Path(reference),
+        Path(out),
+        segmenter=segmenter,
+        segmenter_weights=_path(segmenter_weights),
+        baselines={name: Path(path) for name, path in (baselines or {}).items()},
+        inception_weights=_path(inception_weights),
+        lpips_weights=_path(lpips_weights),
+        fid_reference=_path(fid_reference),
+        protocols=chosen,
+        workers=workers,
+        batch_size=batch_size,
+        examples=examples,
+        cache=_path(cache),
+        title=title,
+    )
+    return Evaluation(Path(out), scores)
+
+
+def compare(reports: Sequence[PathLike], *, out: PathLike) -> Comparison:
+    """Put reports of `evaluate` side by side with the first, and say which differences are significant.
+
+    Writes compare.html, compare.md and compare.json to `out`. Raises `InputError` where a folder is no report,
+    protocols or segmenters differ, or no label map is shared.
+    """
+    from evaluation.compare import compare as run
+
+    return Comparison(Path(out), run([Path(report) for report in _several(reports)], Path(out)))
+
+
+def _set_rows(scores: Scores) -> Iterator[dict[str, Any]]:
+    """A row for each set and protocol."""
+    from evaluation.scoring.scores import ratio
+
+    for protocol in scores.protocols:
+        ceiling = scores.ceiling.labels[protocol.name].mean_iou
+        for part in scores.sets:
+            labels = part.labels[protocol.name]
+            distances = {"segmenter_frechet": part.segmenter, "fid": part.inception.get(protocol.name)}
+            yield {
+                **_set_name(part, protocol.name),
+                "pictures": part.pictures,
+                "label_maps": part.label_maps,
+                "mean_iou": labels.mean_iou,
+                "of_ceiling": ratio(labels.mean_iou, ceiling),
+                "accuracy": labels.accuracy,
+                "accuracy_void_as_error": labels.accuracy_void_as_error,
+                "frequency_weighted_iou": labels.frequency_weighted_iou,
+                "boundary_f": labels.boundary_f,
+                **{name: found.frechet if found else None for name, found in distances.items()},
+                "lpips_diversity": part.lpips.mean if part.lpips else None,
+                **_ends(labels.intervals),
+                **_ends({name: found.intervals.get("frechet") for name, found in distances.items() if found}),
+                **_ends({"lpips_diversity": part.lpips.interval} if part.lpips else {}),
+            }
+
+
+def _class_rows(scores: Scores) -> Iterator[dict[str, Any]]:
+    """A row for each set, protocol and class."""
+    for protocol in scores.protocols:
+        for part in scores.sets:
+            labels = part.labels[protocol.name]
+            for name, iou in labels.class_iou.items():
+                yield {**_set_name(part, protocol.name), "class": name, "iou": iou, "share": labels.class_share[name]}
+
+
+def _set_name(part: SetScores, protocol: str) -> dict[str, str]:
+    return {"set": part.name, "role": part.role, "protocol": protocol}
+
+
+def _ends(intervals: Mapping[str, Any]) -> dict[str, float]:
+    """`name_low` and `name_high` of each interval that there is."""
+    found: dict[str, float] = {}
+    for name, interval in intervals.items():
+        if interval is not None:
+            found |= {f"{name}_low": interval[0], f"{name}_high": interval[1]}
+    return found
+
+
+def _aligned(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows that all have the same columns, in the order in which they first come; pyarrow takes those of the first."""
+    columns = dict.fromkeys(name for row in rows for name in row)
+    return [{**columns, **row} for row in rows]
+
+
+def _flat(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested numbers under `outer.inner`."""
+    found: dict[str, Any] = {}
+    for name, value in fields.items():
+        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return found
+
+
+def _path(given: PathLike | None) -> Path | None:
+    return None if given is None else Path(given)
+
+
+def _several(given: Any) -> Sequence[Any]:
+    """One text or path, which Python would take for its letters, as a sequence."""
+    return (given,) if isinstance(given, (str, os.PathLike)) else tuple(given)
+
+
+def _read_size(size: Size) -> tuple[int, int]:
+    """Height and width."""
+    if isinstance(size, str):
+        width, _, height = size.lower().partition("x")
+        if width.isdecimal() and height.isdecimal() and int(width) and int(height):
+            return int(height), int(width)
+    elif len(size) == 2 and all(isinstance(side, int) and side > 0 for side in size):
+        return size
+    raise InputError(f"size is {size!r}; give 'WIDTHxHEIGHT', such as '256x128', or (height, width)")
 
 
 def _landscape() -> Path:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import click
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -242,6 +245,128 @@ def test_engines_and_precisions(styled: Path, tmp_path: Path) -> None:
         spadework.load(styled, engine=tmp_path, precision="fp16")
     with pytest.raises(InputError, match="was made from other weights"):
         spadework.load(engine=tmp_path)
+
+
+RENAMED = {
+    "source": "input",
+    "picture_format": "format",
+    "max_minutes": "max_time",
+}
+"""What the command line calls otherwise inside than its users see it."""
+
+
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [
+        ("train", spadework.train),
+        ("synthesize", spadework.synthesize_dataset),
+        ("evaluate", spadework.evaluate),
+        ("compare", spadework.compare),
+    ],
+)
+def test_names_and_defaults_are_those_of_the_command_line(name: str, function: Any) -> None:
+    command = main.commands[name]
+    context = click.Context(command)
+    ours = {key: item.default for key, item in inspect.signature(function).parameters.items() if key != "quiet"}
+    theirs = {RENAMED.get(item.name or "", item.name): item.get_default(context) for item in command.params}
+    assert set(ours) == set(theirs)
+    for key, default in ours.items():
+        wanted = theirs[key]
+        if key == "recipe":
+            assert (Path(wanted).name, default) == ("landscape.yaml", None)
+        elif default is not inspect.Parameter.empty:
+            assert str(default or None) == str(wanted or None) or Path(default) == wanted, key
+
+
+def test_the_whole_line(tmp_path: Path) -> None:
+    made = spadework.prepare("landscape", out=tmp_path / "data", train=4, validation=3, size="64x64", workers=1)
+    table = made.to_table()
+    assert table.num_rows == 2 * 14
+    assert sum(table["pixels"].to_pylist()) == 7 * 64 * 64
+    assert "train.parquet: 4 records" in str(made)
+
+    data = [f"data.{name}={tmp_path / 'data' / name}.parquet" for name in ("train", "validation")]
+    few = ["training.steps=2", "training.decay_steps=0", "training.log_every=1", "generator.channels=4"]
+    few += ["discriminator.channels=4", "losses.perceptual=0"]
+    trained = spadework.train(ROOT / "configs/demo.yaml", out=tmp_path / "run", workers=0, overrides=[*data, *few])
+    assert (trained.step, trained.finished) == (2, True)
+    assert trained.to_table()["step"].to_pylist() == [1, 2]
+
+    reports = []
+    for name, checkpoint in (("untrained", f"untrained:{ROOT / 'configs/landscape.yaml'}"), ("shipped", None)):
+        synthesis = spadework.synthesize_dataset(
+            tmp_path / "data" / "validation.parquet",
+            checkpoint=checkpoint,
+            output=tmp_path / name,
+            actors=0,
+            quiet=True,
+        )
+        assert (synthesis.summary.images, synthesis.summary.rejects) == (3, 0)
+        pictures = synthesis.to_table(["id", "image"])
+        assert pictures.column_names == ["id", "image"]
+        assert len(set(pictures["id"].to_pylist())) == 3
+        found = spadework.evaluate(
+            tmp_path / name, tmp_path / "data" / "validation.parquet", out=tmp_path / f"report-{name}", examples=0
+        )
+        assert (found.folder / "report.html").exists()
+        reports.append(found)
+
+    sets = reports[1].to_table().to_pylist()
+    assert [row["role"] for row in sets] == ["synthesized", "photographs"]
+    assert sets[1]["mean_iou_low"] <= sets[1]["mean_iou"] <= sets[1]["mean_iou_high"]
+    assert sets[0]["of_ceiling"] > 0
+    assert reports[1].to_table("classes").num_rows == 2 * 14
+    assert reports[1].to_table("pictures").num_rows == 3
+    assert "mean IoU" in str(reports[1])
+
+    compared = spadework.compare([report.folder for report in reports], out=tmp_path / "comparison")
+    first, second = compared.to_table().to_pylist()
+    assert first["mean_iou_change"] is None
+    assert second["mean_iou_change"] == pytest.approx(second["mean_iou"] - first["mean_iou"])
+    assert str(compared).startswith("report-shipped against report-untrained")
+
+
+def test_prepare_converts_folders(tmp_path: Path) -> None:
+    case = ROOT / "tests" / "cases" / "binary-0-255"
+    made = spadework.prepare(
+        "folder",
+        str(case / "labels"),
+        out=tmp_path,
+        images=str(case / "images"),
+        palette=case / "palette.txt",
+        validation=0,
+        size=(8, 16),
+        workers=1,
+    )
+    assert made.summary.splits[0].records == 6
+    assert sum(made.to_table()["pixels"].to_pylist()) == 6 * 8 * 16
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda out: spadework.prepare("voc", "x", out=out), "no data set 'voc' to prepare; take landscape, folder"),  # type: ignore[call-overload]
+        (lambda out: spadework.prepare("camvid", out=out), "name the folder of its files"),  # type: ignore[call-overload]
+        (lambda out: spadework.prepare("camvid", "nowhere", out=out), "nowhere"),
+        (lambda out: spadework.prepare("landscape", out=out, size="64"), "size is '64'; give 'WIDTHxHEIGHT'"),
+        (lambda out: spadework.prepare("landscape", out=out, train=0), "train is 0; give 1 or more"),
+        (lambda out: spadework.train("nowhere.yaml", out=out), "recipe nowhere.yaml does not exist"),
+        (lambda out: spadework.train(out=out, workers=-1), "workers is -1; give 0 or more"),
+        (lambda out: spadework.train(out=out, overrides="training.stepz=1"), "did you mean 'steps'"),
+        (lambda out: spadework.synthesize_dataset("nowhere", output=out), "nowhere"),
+        (lambda out: spadework.synthesize_dataset("x", output=out, format="gif"), "format is 'gif'; take png"),
+        (lambda out: spadework.synthesize_dataset("x", output=out, seed=-1), "seed is -1"),
+        (lambda out: spadework.evaluate("nowhere", out=out), "nowhere"),
+        (lambda out: spadework.evaluate(out=out, protocols="best"), "there is no protocol 'best'"),
+        (lambda out: spadework.compare([out], out=out), "give two reports or more"),
+    ],
+)
+def test_mistakes_of_verbs_are_one_line(call: Any, message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        call(tmp_path / "out")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_number_of_threads_stays_the_programs_own(synthesizer: spadework.Synthesizer) -> None:
