@@ -521,7 +521,8 @@ def synthesize(ctx: click.Context, source: str, checkpoint: str | None, output: 
 
 @main.command()
 @click.argument("images")
-def verify(images: str) -> None:
+@click.option("--input", "source", help="The job's input: also compare what each part was made of with it.")
+def verify(images: str, source: str | None) -> None:
     """Check a finished synthesis: every part, its checksum, its rows and its pictures.
 
     \b
@@ -530,7 +531,7 @@ def verify(images: str) -> None:
     """
     from pipeline.synthesis.verify import verify as run
 
-    click.echo(run(images))
+    click.echo(run(images, source=source))
 
 
 @main.command("import-weights")

@@ -45,7 +45,7 @@ OPTIONS = {
     "synthesize": "--input --checkpoint --output --samples --seed --label-column --id-column --instance-column "
     "--palette --keep-size --style --style-column --style-rows --style-interpolate --truncation --format --precision "
     "--engine --max-rejects --actors --threads --gpus-per-actor --export",
-    "verify": "",
+    "verify": "--input",
     "import-weights": "--recipe --encoder --dont-care-first --out",
     "train-segmenter": "--out --weights --set",
     "evaluate": "--images --reference --segmenter --segmenter-weights --out --baseline --inception-weights "

@@ -93,6 +93,7 @@ class Job:
         full = {shard.name: shard.rows * order.samples for shard in self.plan.shards}
         folder.reopen(full, quiet=self.quiet)
         done = folder.records()
+        folder.check_input(done, self.plan.shards, self.plan.columns, quiet=self.quiet)
         todo = [shard for shard in self.plan.shards if shard.name not in done]
         with JobProgress(self.plan.rows, order.samples, list(done.values()), quiet=self.quiet) as progress:
             return self._make(folder, order, todo, progress)

@@ -37,7 +37,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from pipeline.data.shards import Shard
+from pipeline.data.shards import Columns, Shard, digest_shard
 from pipeline.data.storage import Folder, first_line
 from pipeline.errors import InputError
 
@@ -45,6 +45,7 @@ log = logging.getLogger(__name__)
 
 JOB, MANIFEST, SUCCESS, REJECTS = "_job/job.json", "manifest.json", "_SUCCESS", "_job/rejects.parquet"
 RECORDS = "_job/shards"
+COLUMNS = ("label", "id", "instance", "style")
 ORPHANS_SECONDS = 90.0
 """How long to wait for the workers of a job whose driver died; Ray ends them within seconds."""
 
@@ -75,6 +76,8 @@ class ShardRecord:
     sha256: str
     bytes: int
     rejects: tuple[Reject, ...] = ()
+    input_sha256: str = ""
+    """Of the rows that it was made of (`InputDigest`); empty in records of earlier versions."""
 
     def to_json(self) -> dict[str, Any]:
         """For the record's file."""
@@ -92,6 +95,7 @@ class ShardRecord:
             sha256=_field(fields, "sha256", str),
             bytes=_count(fields, "bytes"),
             rejects=tuple(Reject.from_json(reject) for reject in _field(fields, "rejects", (list, tuple))),
+            input_sha256=_field({"input_sha256": "", **fields}, "input_sha256", str),
         )
 
 
@@ -119,6 +123,7 @@ class Planned:
     shards: int
     seed: int
     checkpoint: str
+    columns: Columns
 
     @classmethod
     def from_json(cls, fields: Any) -> Planned:
@@ -126,7 +131,9 @@ class Planned:
         settings, source = _field(fields, "settings", dict), _field(fields, "input", dict)
         maps = sum(_count(file, "rows") for file in _field(source, "files", list))
         samples, shards = _count(settings, "samples"), _count(source, "shards")
-        return cls(maps, samples, shards, _field(settings, "seed", int), _field(settings, "checkpoint", str))
+        names = {name: _field(_field(source, "columns", dict), name, (str, type(None))) for name in COLUMNS}
+        columns = Columns(**names)
+        return cls(maps, samples, shards, _field(settings, "seed", int), _field(settings, "checkpoint", str), columns)
 
 
 class JobFolder:
@@ -281,6 +288,26 @@ class JobFolder:
                 bar.update()
         return found
 
+    def check_input(
+        self, records: Mapping[str, ShardRecord], shards: Sequence[Shard], columns: Columns, *, quiet: bool = True
+    ) -> None:
+        """Compare what finished parts were made of with the input as it is now; `InputError` names what has changed.
+
+        All rows of these shards are read again. Records of earlier versions do not say what they were made of.
+        """
+        known = [shard for shard in shards if shard.name in records and records[shard.name].input_sha256]
+        with (
+            ThreadPoolExecutor(8) as pool,
+            tqdm(total=len(known), unit="shard", desc="check input", delay=5, disable=quiet) as bar,
+        ):
+            for shard, digest in zip(known, pool.map(lambda shard: digest_shard(shard, columns), known), strict=True):
+                if digest != records[shard.name].input_sha256:
+                    raise InputError(
+                        f"rows {shard.start} to {shard.stop - 1} of {shard.file.path} are not those that "
+                        f"{self.folder}/{shard.name} was made of; put the old input back, or give a new folder"
+                    )
+                bar.update()
+
     @contextmanager
     def scratch(self, shard: Shard) -> Iterator[Path]:
         """A path on this machine for a part that is being written: beside its place, if that is on this machine."""
@@ -294,13 +321,15 @@ class JobFolder:
             with TemporaryDirectory(prefix="spadework-") as folder:
                 yield Path(folder) / shard.name
 
-    def publish(self, shard: Shard, part: Path, rows: int, rejects: tuple[Reject, ...]) -> ShardRecord:
+    def publish(
+        self, shard: Shard, part: Path, rows: int, rejects: tuple[Reject, ...], *, input_sha256: str
+    ) -> ShardRecord:
         """A worker's finished part: first the part, then its record. A part without rows is not kept."""
-        record = ShardRecord(shard.name, 0, "", 0, rejects)
+        record = ShardRecord(shard.name, 0, "", 0, rejects, input_sha256)
         if rows:
             size = part.stat().st_size
             self.folder.publish(shard.name, part)
-            record = ShardRecord(shard.name, rows, self.folder.sha256(shard.name), size, rejects)
+            record = ShardRecord(shard.name, rows, self.folder.sha256(shard.name), size, rejects, input_sha256)
         self._put_record(record)
         return record
 

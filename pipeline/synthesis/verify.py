@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from pipeline.data.images import decode_image, decode_label
 from pipeline.data.records import picture_bytes
+from pipeline.data.shards import plan_shards
 from pipeline.data.storage import Folder, first_line
 from pipeline.errors import InputError
 from pipeline.synthesis.job_folder import JOB, MANIFEST, SUCCESS, JobFolder, Manifest, Planned, ShardRecord
@@ -31,10 +32,10 @@ class Verified:
         return f"{self.images} images in {self.parts} parts{rejects}: complete and intact"
 
 
-def verify(location: str, *, quiet: bool = False) -> Verified:
+def verify(location: str, *, source: str | None = None, quiet: bool = False) -> Verified:
     """Re-read a job's output and check it all: `_SUCCESS`, manifest, checksums, rows, ids, pictures and their sizes.
 
-    Raises `InputError` that names the first thing that is wrong.
+    With the job's input as `source` also that each part was made of the rows that are there now. Raises `InputError` that names the first thing that is wrong.
     """
     job = JobFolder(location)
     folder = job.folder
@@ -50,7 +51,29 @@ def verify(location: str, *, quiet: bool = False) -> Verified:
     _check_counts(folder, manifest, planned, len(rejects))
     if damage := job.rejects_damage(rejects):
         raise InputError(f"{damage}; run the same synthesize command again")
+    if source is not None:
+        _check_input(job, manifest, planned, source, quiet=quiet)
     return Verified(sum(record.rows > 0 for record in manifest.parts), len(seen), len(rejects))
+
+
+def _check_input(job: JobFolder, manifest: Manifest, planned: Planned, source: str, *, quiet: bool) -> None:
+    columns = planned.columns
+    plan = plan_shards(
+        source,
+        images_per_row=planned.samples,
+        label_column=columns.label,
+        id_column=columns.id,
+        instance_column=columns.instance,
+        style_column=columns.style,
+    )
+    if plan.rows != planned.label_maps or len(plan.shards) != planned.shards:
+        raise InputError(
+            f"{source} has {plan.rows} label maps in {len(plan.shards)} shards, the job {planned.label_maps} in "
+            f"{planned.shards}; give the input that it was made of"
+        )
+    if not all(record.input_sha256 for record in manifest.parts):
+        raise InputError(f"{job.folder} was made by a version that kept no checksums of the input; leave out --input")
+    job.check_input({record.name: record for record in manifest.parts}, plan.shards, columns, quiet=quiet)
 
 
 def _manifest(job: JobFolder) -> Manifest:

@@ -24,7 +24,7 @@ import torch
 from pipeline.data.encoders import ENCODERS, PictureFormat
 from pipeline.data.images import Palette, encode_png, is_plain
 from pipeline.data.records import PICTURE, DatasetInfo, RecordWriter, decode_record, picture_bytes, resize_record
-from pipeline.data.shards import Columns, Shard, generated_id, iter_shard
+from pipeline.data.shards import Columns, InputDigest, Shard, generated_id, iter_shard
 from pipeline.errors import InputError
 from pipeline.labels import encode
 from pipeline.networks.label_input import Semantics
@@ -159,6 +159,7 @@ class ShardWorker:
         Raises `TooManyRejects` (after reporting them) and `InputError` (for a damaged file).
         """
         clock = StageClock()
+        digest = InputDigest(self._order.columns)
         rows = images = 0
         rejects: list[Reject] = []
         told = 0
@@ -167,7 +168,7 @@ class ShardWorker:
                 ExitStack() as threads,
                 RecordWriter(part, self._order.info, self._fields, key=("id", "sample")) as writer,
             ):
-                for result in self._pipeline(shard, clock, threads):
+                for result in self._pipeline(shard, digest, clock, threads):
                     if isinstance(result, Reject):
                         rejects.append(result)
                         rows += 1
@@ -183,15 +184,17 @@ class ShardWorker:
                         raise TooManyRejects
             assert rows == shard.rows, f"{rows} of {shard.rows} rows came out of {shard.name}"
             with clock("write"):
-                record = self._folder.publish(shard, part, images, tuple(rejects))
+                record = self._folder.publish(shard, part, images, tuple(rejects), input_sha256=digest.hexdigest())
         yield Report(shard.index, rows, images, tuple(rejects[told:]), dict(clock.seconds), record)
 
-    def _pipeline(self, shard: Shard, clock: StageClock, threads: ExitStack) -> Iterator[dict[str, Any] | Reject]:
+    def _pipeline(
+        self, shard: Shard, digest: InputDigest, clock: StageClock, threads: ExitStack
+    ) -> Iterator[dict[str, Any] | Reject]:
         """Rows of the part, and rejects, in the order of the input. Each stage pulls on the one before it."""
         count = self._order.codec_threads
         reader, decoders, encoders = (threads.enter_context(ThreadPoolExecutor(size)) for size in (1, count, count))
 
-        batches = self._batches(shard)
+        batches = self._batches(shard, digest)
         read = in_order(reader, clock.timed("read", lambda _: next(batches, [])), itertools.repeat(None), ahead=2)
         rows: Iterator[StoredRow] = itertools.chain.from_iterable(itertools.takewhile(bool, read))
         decode = clock.timed("decode", partial(self._decode, shard))
@@ -199,9 +202,9 @@ class ShardWorker:
         painted = self._paint(clock.waiting("wait", decoded), clock)
         return in_order(encoders, clock.timed("encode", self._encode), painted, ahead=AHEAD)
 
-    def _batches(self, shard: Shard) -> Iterator[list[StoredRow]]:
+    def _batches(self, shard: Shard, digest: InputDigest) -> Iterator[list[StoredRow]]:
         """The rows of a shard, a few at a time."""
-        rows = iter_shard(shard, self._order.columns.names(), batch_rows=READ_ROWS)
+        rows = digest.watch(iter_shard(shard, self._order.columns.names(), batch_rows=READ_ROWS))
         others = self._other_photographs(shard) if self._order.style.kind == "other row" else itertools.repeat(None)
         joined = ((row, cells, other) for (row, cells), other in zip(rows, others, strict=False))
         while batch := list(itertools.islice(joined, READ_ROWS)):
