@@ -542,7 +542,8 @@ def train(
 
     Raises `InputError` before any work where the recipe, the data or the folder do not fit.
     """
-    from pipeline.config import Recipe, load_recipe
+    from pipeline.config import Recipe
+    from pipeline.recipe_file import load_recipe
     from training.train import train as run
 
     _at_least(0, workers=workers, decoders=decoders)

@@ -35,7 +35,8 @@ class Verified:
 def verify(location: str, *, source: str | None = None, quiet: bool = False) -> Verified:
     """Re-read a job's output and check it all: `_SUCCESS`, manifest, checksums, rows, ids, pictures and their sizes.
 
-    With the job's input as `source` also that each part was made of the rows that are there now. Raises `InputError` that names the first thing that is wrong.
+    With the job's input as `source` also that each part was made of the rows that are there now. Raises `InputError`
+    that names the first thing that is wrong.
     """
     job = JobFolder(location)
     folder = job.folder

@@ -20,7 +20,7 @@ SHARD = Shard(0, InputFile("a.parquet", "a.parquet", 3, ""), 0, 3)
 def publish(job, shard=SHARD, data=b"part", rows=3, rejects=()):
     with job.scratch(shard) as path:
         path.write_bytes(data)
-        return job.publish(shard, path, rows, tuple(rejects))
+        return job.publish(shard, path, rows, tuple(rejects), input_sha256="0" * 64)
 
 
 def test_the_same_job_may_continue_and_another_is_named(tmp_path):

@@ -222,7 +222,7 @@ class TestRepair:
         for path in out.glob("part-*"):
             path.write_bytes(b"")
         with monkeypatch.context() as patch:
-            patch.setattr(JobFolder, "publish", lambda *_: (_ for _ in ()).throw(OSError("no")))
+            patch.setattr(JobFolder, "publish", lambda *_, **__: (_ for _ in ()).throw(OSError("no")))
             with pytest.raises(OSError, match="no"):
                 synthesize(maps, checkpoint, out, max_rejects=1)
         synthesize(maps, checkpoint, out, max_rejects=1)
@@ -450,3 +450,25 @@ class TestStyles:
         painter = Painter(styled)
         z = StyleSource(StyleChoice(truncation=0.25), painter, seed=1, samples=1).styles("a", None)[0]
         torch.testing.assert_close(z, 0.25 * style_noise(1, "a", 0, 4))
+
+
+def test_label_maps_that_were_swapped_under_the_same_footer_are_another_input(checkpoint, tmp_path):
+    maps = cases.write_maps(tmp_path / "maps.parquet", 20)
+    run(maps, checkpoint, tmp_path / "out", actors=0, quiet=True)
+    assert verify(str(tmp_path / "out"), source=str(maps), quiet=True).images == 20
+    before = maps.read_bytes()
+    labels = [row["label"] for row in pq.read_table(maps).to_pylist()]
+    labels = [label["bytes"] if isinstance(label, dict) else label for label in labels]
+    one, other = next((a, b) for a in labels for b in labels if len(a) == len(b) and a != b)
+    after = before.replace(one, b"?" * len(one)).replace(other, one).replace(b"?" * len(one), other)
+    fingerprint = shard_plan.plan_shards(maps).files[0].fingerprint
+    maps.write_bytes(after)
+    assert after != before and shard_plan.plan_shards(maps).files[0].fingerprint == fingerprint
+    for again in (
+        lambda: run(maps, checkpoint, tmp_path / "out", actors=0, quiet=True),
+        lambda: verify(str(tmp_path / "out"), source=str(maps), quiet=True),
+    ):
+        with pytest.raises(InputError, match=r"rows 0 to 7 of .*maps\.parquet are not those that .*part-00000"):
+            again()
+    maps.write_bytes(before)
+    run(maps, checkpoint, tmp_path / "out", actors=0, quiet=True)
