@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: setup demo test check lock clean
+.PHONY: setup demo test test-fast check lock clean
 
 setup: .venv/.done
 
@@ -18,6 +18,10 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+# Under a minute on a quiet machine: no Ray, and no test that takes seconds.
+test-fast: setup
+	$(BIN)/python -m pytest -m "not slow and not ray"
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import re
-import time
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -65,19 +64,25 @@ def test_a_run_without_a_step_has_no_page(tiny_recipe: Make, tmp_path: Path) -> 
     assert not folder.summary.exists()
 
 
-def test_the_meter_tells_steps_waits_and_pauses_apart(tiny_recipe: Make) -> None:
+def test_the_meter_tells_steps_waits_and_pauses_apart(tiny_recipe: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = tiny_recipe()
     state = TrainingState(recipe, Worker(), None)
     terms = state.step(next(TrainingData(Examples(recipe.data.train, recipe)).batches()))
+    clock = [100.0]
+    monkeypatch.setattr("training.metrics.time.perf_counter", lambda: clock[0])
     meter = Meter(Worker(), 0)
     with meter.waiting():
-        time.sleep(0.1)
+        clock[0] += 1
+    clock[0] += 3
     meter.add(terms)
     with meter.pause():
-        time.sleep(0.5)
+        clock[0] += 50
     entry = meter.read(1, state)
-    assert 0.1 <= entry["seconds"] < 0.4
-    assert entry["images_per_second"] == pytest.approx(4 / entry["seconds"])
-    assert 0.25 < entry["data_wait"] <= 1
-    assert entry["data_wait"] * entry["seconds"] == pytest.approx(0.1, abs=0.05)
+    assert (entry["seconds"], entry["images_per_second"], entry["data_wait"]) == (4, 1, 0.25)
     assert torch.isfinite(torch.tensor(list(entry["losses"].values()))).all()
+    with meter.waiting():  # what was read is not read again
+        clock[0] += 2
+    meter.add(terms)
+    meter.add(terms)
+    entry = meter.read(3, state)
+    assert (entry["seconds"], entry["images_per_second"], entry["data_wait"]) == (2, 4, 1)

@@ -1,53 +1,37 @@
-"""The three segmenters of the paper against outputs of the public implementations (the reference folder)."""
+"""The three segmenters of the paper against outputs of the public implementations."""
 
 from __future__ import annotations
 
-import importlib.util
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
-from torch import nn
 
 from evaluation.segmenters import load_segmenter
 from evaluation.segmenters.base import predict_scales
 from evaluation.segmenters.deeplabv2 import DeepLabV2
 from evaluation.segmenters.drn import DRN
 from evaluation.segmenters.public import PublicSegmenter
-from evaluation.segmenters.upernet import IGNORED, UPerNet, UPerNetBaseline
+from evaluation.segmenters.upernet import UPerNet, UPerNetBaseline
 from pipeline.errors import InputError
-
-REFERENCE = Path(__file__).parents[4] / "shared" / "reference"
-"""The reference folder beside the checkout."""
-
-needs_reference = pytest.mark.skipif(not REFERENCE.is_dir(), reason="no reference folder beside the checkout")
+from tests.golden.files import HERE, fill_by_name, keys_digest, read
 
 
-def fill_by_name(network: nn.Module) -> None:
-    """The reference folder's own function."""
-    spec = importlib.util.spec_from_file_location("reference_weights", REFERENCE / "weights.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.fill_by_name(network)
-
-
-def check(network: PublicSegmenter, name: str, scores: Callable[[torch.Tensor], torch.Tensor], stride: int) -> None:
-    """Preprocessing, scores (1e-4 relative) and every pixel's class are those of the public implementation."""
-    golden = load_file(REFERENCE / "segmenters" / f"{name}.safetensors")
-    fill_by_name(network)
+def check(network: PublicSegmenter, name: str, scores: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    """Keys, preprocessing, scores (1e-4 relative) and every pixel's class are those of the public implementation."""
+    golden, metadata = read(HERE / f"{name}.safetensors")
+    state = network.state_dict()
+    assert keys_digest({key: value.shape for key, value in state.items()}) == metadata["keys"]
+    fill_by_name(state)
     network.eval()
     with torch.inference_mode():
         pixels = network.normalise(golden["image"].float())
         # Published means have three or four digits.
-        torch.testing.assert_close(pixels, golden["network_input"], rtol=1e-4, atol=1e-3)
-        ours = scores(golden["network_input"])
-    expected = golden["output"]
+        torch.testing.assert_close(pixels[..., ::16, ::16], golden["network_input"], rtol=1e-4, atol=1e-3)
+        ours = scores(pixels)
+    expected, stride = golden["output"], int(metadata["stride"])
     sampled = ours[..., ::stride, ::stride]
     assert sampled.shape == expected.shape
     assert float((sampled - expected).norm() / expected.norm()) < 1e-4
@@ -55,34 +39,25 @@ def check(network: PublicSegmenter, name: str, scores: Callable[[torch.Tensor], 
     assert (ours.argmax(1) == golden["argmax"]).all()
 
 
-def keys_of(name: str) -> dict[str, list[int]]:
-    return json.loads((REFERENCE / "segmenters" / f"{name}.keys.json").read_text())
-
-
-@needs_reference
+@pytest.mark.slow
 def test_deeplabv2() -> None:
     network = DeepLabV2()
-    assert {key: list(value.shape) for key, value in network.state_dict().items()} == keys_of("deeplabv2_resnet101_msc")
-    check(
-        network, "deeplabv2_resnet101_msc", lambda pixels: network.from_input(pixels, network.scales).scores, stride=1
-    )
+    check(network, "deeplabv2_resnet101_msc", lambda pixels: network.from_input(pixels, network.scales).scores)
 
 
-@needs_reference
+@pytest.mark.slow
 def test_drn() -> None:
     network = DRN()
-    assert {key: list(value.shape) for key, value in network.state_dict().items()} == keys_of("drn_d_105")
-    check(network, "drn_d_105", lambda pixels: network.from_input(pixels)[0], stride=8)
+    check(network, "drn_d_105", lambda pixels: network.from_input(pixels)[0])
 
 
-@needs_reference
+@pytest.mark.slow
 def test_upernet() -> None:
     network = UPerNet()
-    ours = {key: list(value.shape) for key, value in network.state_dict().items()}
-    assert ours == {key: shape for key, shape in keys_of("upernet_resnet101").items() if not key.endswith(IGNORED)}
-    check(network, "upernet_resnet101", lambda pixels: network.from_input(pixels, (128, 192))[0], stride=8)
+    check(network, "upernet_resnet101", lambda pixels: network.from_input(pixels, (128, 192))[0])
 
 
+@pytest.mark.slow
 def test_upernet_loads_two_files_with_their_leftovers(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = UPerNet(short_sides=(64,))
@@ -114,6 +89,7 @@ def test_upernet_loads_two_files_with_their_leftovers(tmp_path: Path) -> None:
         load_segmenter("upernet-resnet101", tmp_path)
 
 
+@pytest.mark.slow
 def test_drn_takes_training_checkpoints(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = DRN()

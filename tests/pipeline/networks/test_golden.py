@@ -1,14 +1,13 @@
-"""The networks against the numbers of the public implementation (the reference folder beside the checkout)."""
+"""The networks against the numbers of the public implementation."""
 
 from __future__ import annotations
 
-import json
-import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from safetensors import safe_open
+import torch.nn.functional as F
 
 from pipeline.checkpoints.public_names import ENCODER, GENERATOR, from_public, to_public
 from pipeline.config import GeneratorSettings
@@ -16,38 +15,26 @@ from pipeline.labels import LabelSpace, encode
 from pipeline.networks.encoder import StyleEncoder
 from pipeline.networks.generator import Generator
 from pipeline.networks.inference.folded import FoldedGenerator
+from pipeline.networks.label_input import Semantics
+from pipeline.networks.spade import SPADE
+from tests.golden import cut, own
+from tests.golden.files import HERE, REFERENCE, needs_reference
+from tests.golden.files import read as read_file
 
-FOLDER = Path(__file__).parents[4] / "shared/reference/spade"
-pytestmark = pytest.mark.skipif(not FOLDER.exists(), reason="the golden numbers are not beside this checkout")
+FOLDER = REFERENCE / "spade"
 GENERATORS = ["normal", "batch5x5", "more_vae_wide", "most_instance"]
 
 
-def read(name: str) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], dict]:
+def read(name: str, folder: Path = FOLDER) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], dict]:
     """State dict, other tensors and options of a golden file."""
-    with safe_open(FOLDER / f"{name}.safetensors", "pt") as file:
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (it is no mapping)
-        config = json.loads(file.metadata()["config"])
+    tensors, metadata = read_file(folder / f"{name}.safetensors")
     state = {key.removeprefix("state/"): value for key, value in tensors.items() if key.startswith("state/")}
-    return state, tensors, config
+    return state, tensors, metadata["config"]
 
 
 def golden_generator(name: str, modulation: str) -> tuple[Generator, torch.Tensor, dict[str, torch.Tensor]]:
     state, tensors, config = read(f"generator_{name}")
-    dont_care = config["label_nc"] if config["contain_dontcare_label"] else None
-    space = LabelSpace(
-        classes=tuple(f"class {index}" for index in range(config["label_nc"])),
-        dont_care=dont_care,
-        instance_edges=not config["no_instance"],
-    )
-    statistics, kernel = re.fullmatch(r"spectralspade(\D+)(\d)x\d", config["norm_G"]).groups()
-    settings = GeneratorSettings(
-        channels=config["ngf"],
-        upsampling=config["num_upsampling_layers"],
-        kernel_size=int(kernel),
-        statistics={"syncbatch": "sync_batch"}.get(statistics, statistics),
-        style_dim=config["z_dim"] if config["use_vae"] else 0,
-        modulation=modulation,
-    )
+    settings, space = own.settings_and_space(config, modulation)
     label, instance = tensors["label"][:, 0].numpy(), tensors["instance"][:, 0].numpy()
     generator = Generator(settings, space, height=label.shape[1], width=label.shape[2]).eval()
     generator.load_state_dict(from_public(state, GENERATOR))
@@ -55,6 +42,7 @@ def golden_generator(name: str, modulation: str) -> tuple[Generator, torch.Tenso
     return generator, codes, tensors
 
 
+@needs_reference
 @pytest.mark.parametrize("name", GENERATORS)
 @pytest.mark.parametrize("modulation", ["auto", "dense", "pattern"])
 def test_generator(name: str, modulation: str) -> None:
@@ -68,6 +56,7 @@ def test_generator(name: str, modulation: str) -> None:
     assert golden["output"].std() > 0.01
 
 
+@needs_reference
 @pytest.mark.parametrize("name", GENERATORS)
 @pytest.mark.parametrize("modulation", ["auto", "dense", "pattern"])
 def test_folded_generator(name: str, modulation: str) -> None:
@@ -77,6 +66,7 @@ def test_folded_generator(name: str, modulation: str) -> None:
     torch.testing.assert_close(output, golden["output"], atol=bound, rtol=0)
 
 
+@needs_reference
 @pytest.mark.parametrize("name", GENERATORS)
 def test_public_names_there_and_back(name: str) -> None:
     state, _, _ = read(f"generator_{name}")
@@ -86,13 +76,53 @@ def test_public_names_there_and_back(name: str) -> None:
     assert all(torch.equal(back[key], state[key]) for key in state)
 
 
-def test_encoder() -> None:
-    state, golden, config = read("encoder_256")
+@pytest.mark.parametrize("name", GENERATORS)
+@pytest.mark.parametrize("modulation", ["auto", "dense", "pattern"])
+def test_generator_against_the_small_figures(name: str, modulation: str) -> None:
+    """Plain and folded; the figures are our own, see tests/golden/README.md."""
+    golden, metadata = read_file(HERE / f"generator_{name}.safetensors")
+    generator, codes, z = own.generator(golden, metadata["config"], modulation)
+    assert golden["output"].std() > 0.1
+    with torch.no_grad():
+        plain = generator(codes, z)
+    for output in (plain, FoldedGenerator(generator)(codes, z)):
+        sampled = output[..., :: own.STRIDE, :: own.STRIDE]
+        torch.testing.assert_close(sampled, golden["output"], atol=own.BOUNDS[name], rtol=0)
+
+
+@pytest.mark.parametrize("statistics", ["batch", "instance"])
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize("modulation", ["dense", "pattern"])
+def test_spade_layer(statistics: str, kernel: int, modulation: str) -> None:
+    """Of pictures of one class each, in training: output, and gamma and beta away from the border."""
+    tensors, metadata = read_file(HERE / "spade_layer.safetensors")
+    prefix, config = f"{statistics}/kernel{kernel}/", metadata["config"]
+    golden = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+    space = LabelSpace(classes=tuple(map(str, range(config["classes"]))))
+    layer = SPADE(config["channels"], GeneratorSettings(kernel_size=kernel, statistics=statistics), space)
+    state = {key.removeprefix("state/"): value for key, value in golden.items() if key.startswith("state/")}
+    missing, unexpected = layer.load_state_dict(from_public(state, GENERATOR), strict=False)
+    assert not unexpected and not [key for key in missing if not key.startswith("norm.")]
+    codes = torch.from_numpy(np.stack([encode(label, None, space) for label in golden["label"][:, 0].numpy()]))
+    with torch.no_grad():
+        output = layer(golden["x"], Semantics(codes, space, modulation))
+        gamma, beta = layer.dense(
+            F.one_hot(golden["label"][:, 0].long(), config["classes"]).permute(0, 3, 1, 2).float()
+        )
+    torch.testing.assert_close(output, golden["output"], atol=1e-5, rtol=0)
+    torch.testing.assert_close(gamma[:, :, 5, 6], golden["gamma_of_class"], atol=1e-5, rtol=0)
+    torch.testing.assert_close(beta[:, :, 5, 6], golden["beta_of_class"], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("folder", [HERE, pytest.param(FOLDER, marks=needs_reference)], ids=["here", "reference"])
+def test_encoder(folder: Path) -> None:
+    state, golden, config = read("encoder_256", folder)
+    image = cut.encoder_image()
     encoder = StyleEncoder(state["layer1.0.weight_orig"].shape[0], config["z_dim"]).eval()
     encoder.load_state_dict(from_public(state, ENCODER))
     assert set(to_public(encoder.state_dict(), ENCODER)) == set(state)
-    mu, logvar = encoder(golden["image"])
+    mu, logvar = encoder(image)
     torch.testing.assert_close(mu, golden["mu"], atol=1e-5, rtol=0)
     torch.testing.assert_close(logvar, golden["logvar"], atol=1e-5, rtol=0)
     # Crops under 256, for which the public encoder fails, are enlarged.
-    assert encoder(golden["image"][:, :, :64, :96])[0].shape == mu.shape
+    assert encoder(image[:, :, :64, :96])[0].shape == mu.shape

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import threading
-import time
 
 import pytest
 
@@ -116,24 +116,35 @@ def test_a_worker_of_another_driver_may_not_write(tmp_path):
         pass
 
 
-def _orphan(location, token, held, seconds):
+def _orphan(location, token, held, let_go):
     with JobFolder(location).worker_lock(token):
         held.set()
-        time.sleep(seconds)
+        let_go.wait(120)
 
 
 def test_a_new_driver_waits_for_orphaned_workers(tmp_path):
     context = multiprocessing.get_context("spawn")
-    job, held = JobFolder(tmp_path), context.Event()
+    job, held, let_go = JobFolder(tmp_path), context.Event(), context.Event()
+    entered, claimed = threading.Event(), threading.Event()
+
+    def drive():
+        entered.set()
+        with job.driver_lock():
+            claimed.set()
+
     with job.driver_lock() as token:
-        orphan = context.Process(target=_orphan, args=(str(tmp_path), token, held, 0.5))
+        orphan = context.Process(target=_orphan, args=(str(tmp_path), token, held, let_go))
         orphan.start()
-        assert held.wait(30)
-    with job.driver_lock():
-        assert not orphan.is_alive() or orphan.exitcode is None
-        with job._file("workers.lock") as file:
-            assert job_folder._lock(file, job_folder.fcntl.LOCK_EX, wait=0), "the orphan still writes"
-    orphan.join(10)
+        assert held.wait(120)
+    driver = threading.Thread(target=drive)
+    driver.start()
+    assert entered.wait(120)
+    assert not claimed.wait(0.3), "the orphan still writes"
+    let_go.set()
+    assert claimed.wait(120)
+    driver.join(120)
+    orphan.join(120)
+    assert orphan.exitcode == 0
 
 
 def test_orphans_that_do_not_end_are_reported(tmp_path, monkeypatch):
@@ -143,12 +154,12 @@ def test_orphans_that_do_not_end_are_reported(tmp_path, monkeypatch):
     def orphan(token):
         with job.worker_lock(token):
             held.set()
-            done.wait(10)
+            done.wait(120)
 
     with job.driver_lock() as token:
         thread = threading.Thread(target=orphan, args=(token,))
         thread.start()
-        assert held.wait(10)
+        assert held.wait(120)
     try:
         with pytest.raises(InputError, match="workers of an earlier job still write"), job.driver_lock():
             pass
@@ -158,5 +169,16 @@ def test_orphans_that_do_not_end_are_reported(tmp_path, monkeypatch):
 
 
 def test_records_survive_json():
-    record = ShardRecord("part-00001.parquet", 5, "ab", 7, (Reject(None, "a", 3, "bad"),))
-    assert ShardRecord.from_json(record.to_json() | {"rejects": [r.__dict__ for r in record.rejects]}) == record
+    record = ShardRecord("part-00001.parquet", 5, "ab", 7, (Reject(None, "a", 3, "bad"), Reject("x", "b", 4, "worse")))
+    text = json.dumps(record.to_json())
+    assert json.loads(text) == {
+        "name": "part-00001.parquet",
+        "rows": 5,
+        "sha256": "ab",
+        "bytes": 7,
+        "rejects": [
+            {"id": None, "source": "a", "row": 3, "reason": "bad"},
+            {"id": "x", "source": "b", "row": 4, "reason": "worse"},
+        ],
+    }
+    assert ShardRecord.from_json(json.loads(text)) == record

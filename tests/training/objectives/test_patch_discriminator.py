@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
-from safetensors import safe_open
 
 from pipeline.config import DiscriminatorSettings
 from pipeline.labels import LabelSpace, encode
+from tests.golden.files import HERE, REFERENCE, needs_reference, read
 from training.objectives import losses
 from training.objectives.label_planes import label_pyramid, strided_windows
 from training.objectives.patch_discriminator import Discriminator, ours_to_public, public_to_ours
 
-# The reference folder beside the checkout.
-GOLDEN = Path(__file__).parents[4] / "shared/reference/spade/discriminator.safetensors"
-needs_golden = pytest.mark.skipif(not GOLDEN.exists(), reason=f"no golden numbers at {GOLDEN}")
-
 SPACE = LabelSpace(classes=tuple("abcdefg"), dont_care=255, instance_edges=True)
 
 
-@pytest.fixture(scope="module")
-def golden() -> dict[str, torch.Tensor]:
-    with safe_open(GOLDEN, "pt") as file:
-        numbers = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
-        numbers["config"] = json.loads(file.metadata()["config"])
+@pytest.fixture(
+    scope="module", params=[HERE, pytest.param(REFERENCE / "spade", marks=needs_reference)], ids=["here", "reference"]
+)
+def golden(request: pytest.FixtureRequest) -> dict[str, torch.Tensor]:
+    numbers, metadata = read(request.param / "discriminator.safetensors")
+    numbers["config"] = metadata["config"]
+    numbers["stride"] = int(metadata.get("stride", 1))
     space = LabelSpace(classes=tuple(map(str, range(11))), dont_care=255, instance_edges=True)
     # The golden label maps store don't-care as the class after the last.
     label = np.where(numbers["label"][:, 0] == 11, 255, numbers["label"][:, 0]).astype(np.uint8)
@@ -48,7 +43,6 @@ def loaded(golden: dict) -> Discriminator:
     return discriminator.eval()
 
 
-@needs_golden
 @pytest.mark.parametrize("dense", [False, True])
 def test_features_are_the_public_ones(golden: dict, dense: bool) -> None:
     pictures = torch.cat([golden["fake"], golden["real"]])
@@ -57,16 +51,16 @@ def test_features_are_the_public_ones(golden: dict, dense: bool) -> None:
     for scale, layers in enumerate(features):
         assert len(layers) == 5
         for layer, feature in enumerate(layers):
-            torch.testing.assert_close(feature, golden[f"features/{scale}/{layer}"], rtol=0, atol=1e-5)
+            sampled = feature[..., :: golden["stride"], :: golden["stride"]]
+            torch.testing.assert_close(sampled, golden[f"features/{scale}/{layer}"], rtol=0, atol=1e-5)
 
 
-@needs_golden
 @pytest.mark.parametrize(
     ("public", "ours"),
     [("hinge", "hinge"), ("ls", "least_squares"), ("original", "original"), ("w", "wasserstein")],
 )
 def test_losses_are_the_public_ones(golden: dict, public: str, ours: str) -> None:
-    features = [[golden[f"features/{scale}/{layer}"] for layer in range(5)] for scale in range(2)]
+    features = loaded(golden)(golden["codes"], torch.cat([golden["fake"], golden["real"]]))
     fake, real = losses.split_features(features)
     for name, value in {
         "generator": losses.score_loss(fake, losses.WANTED[ours]),

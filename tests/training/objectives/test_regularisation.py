@@ -96,6 +96,44 @@ def test_r1_has_its_turn_every_so_many_steps(tiny_recipe: Make, kind: str, preci
     assert [value > 0 for value in values] == [True, False, False, True, False, False]
 
 
+@pytest.mark.parametrize("every", [1, 3])
+def test_r1_weighs_what_was_left_out_in_between(tiny_recipe: Make, monkeypatch: pytest.MonkeyPatch, every: int) -> None:
+    """A term is weight times period times penalty, so that its mean over steps is weight times penalty."""
+    recipe = tiny_recipe(losses={"r1": 2.0, "r1_every": every, "feature_matching": 0})
+    state = TrainingState(recipe, Worker(), None)
+    photographs = []
+
+    def penalty(of_real: list[torch.Tensor], real: torch.Tensor) -> torch.Tensor:
+        photographs.append(real)
+        value = r1_penalty(of_real, real)
+        return value - value.detach() + 0.25
+
+    monkeypatch.setattr("training.step.r1_penalty", penalty)
+    batches = TrainingData(Examples(recipe.data.train, recipe)).batches()
+    values = [float(state.step(next(batches), step)["discriminator/r1"]) for step in range(5)]
+    batches.close()
+    due = [step % every == 0 for step in range(5)]
+    assert values == [2.0 * every * 0.25 if turn else 0 for turn in due]
+    assert len(photographs) == sum(due)
+    assert all(real.requires_grad for real in photographs)
+
+
+def test_r1_sharpens_the_loss_by_its_term(tiny_recipe: Make) -> None:
+    """The gradients with R1, less those without it, are those of weight times period times penalty."""
+    gradients = []
+    for losses in ({"r1": 0.0}, {"r1": 0.5, "r1_every": 4}, {"r1": 2.0, "r1_every": 1}, {"r1": 1.0, "r1_every": 4}):
+        recipe = tiny_recipe(losses={"feature_matching": 0, **losses})
+        state = TrainingState(recipe, Worker(), None)
+        batches = TrainingData(Examples(recipe.data.train, recipe)).batches()
+        state.step(next(batches), 0)
+        batches.close()
+        gradients.append(torch.cat([value.grad.flatten() for value in state.step.bare_discriminator.parameters()]))
+    plain, quarter, one, double = gradients
+    assert (quarter - plain).norm() > 1e-6
+    torch.testing.assert_close(quarter, one)  # 0.5 * 4 is 2 * 1
+    torch.testing.assert_close(double - plain, 2 * (quarter - plain), rtol=1e-3, atol=1e-6)
+
+
 def test_lecam_follows_the_scores_of_training(tiny_recipe: Make) -> None:
     recipe = tiny_recipe(losses={"lecam": 0.1})
     state = TrainingState(recipe, Worker(), None)
