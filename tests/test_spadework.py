@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import io
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -364,6 +365,14 @@ def test_mistakes_of_verbs_are_one_line(call: Any, message: str, tmp_path: Path)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_the_example_trains(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train = runpy.run_path(str(ROOT / "examples" / "train_minimal.py"))["train"]
+    assert spadework.load(train(tmp_path, steps=2)).size == (64, 64)
+    assert capsys.readouterr().out.startswith("step 0: generator/gan ")
+    with Image.open(tmp_path / "samples.png") as samples:
+        assert samples.size == (6 * 64, 5 * 64)
 
 
 def test_the_number_of_threads_stays_the_programs_own(synthesizer: spadework.Synthesizer) -> None:
