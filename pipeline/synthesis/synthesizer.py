@@ -46,6 +46,7 @@ class Painter:
         if threads is not None:
             torch.set_num_threads(threads)
         self.device = torch.device(device)
+        self.precision = precision
         if self.device.type == "cuda":
             torch.backends.cudnn.benchmark = False  # It would choose algorithms by stopwatch.
             torch.backends.cudnn.deterministic = True
@@ -98,6 +99,10 @@ class Painter:
     ) -> np.ndarray:
         z = [style for style in styles if style is not None]
         pictures = self._generator(semantics, torch.stack(z).to(self.device) if z else None)  # [N, 3, H, W]
+        if not pictures.isfinite().all():
+            # Weights are finite where they are loaded; half precision, and what a compiler made of it, can overflow.
+            what = f"engine {self.engine}" if self.engine else f"the generator in {self.precision}"
+            raise InputError(f"{what} paints NaN or infinite pixels; take --precision fp32, and no engine")
         pixels = ((pictures[:, :, : size[0], : size[1]] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
         return pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
