@@ -12,6 +12,7 @@ import torch
 from pipeline.checkpoints.source import load_weights
 from pipeline.data.images import decode_image
 from pipeline.errors import InputError
+from pipeline.networks.encoder import prepare_photograph
 from pipeline.networks.inference.folded import FoldedGenerator
 from pipeline.networks.label_input import Semantics
 from pipeline.precision import DTYPES, Precision
@@ -108,9 +109,12 @@ class Painter:
 
     @torch.inference_mode()
     def style_of(self, photograph: bytes) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and standard deviation of a photograph's style, float32 `[style_dim]` each, on the CPU."""
+        """Mean and standard deviation of a photograph's style, float32 `[style_dim]` each, on the CPU.
+
+        Photographs of any size are resized to the recipe's as in training.
+        """
         if self._encoder is None:
             raise InputError("the checkpoint has no style encoder, so photographs cannot give the style")
-        image = torch.from_numpy(decode_image(photograph)).permute(2, 0, 1).unsqueeze(0).to(self.device)
-        mu, logvar = self._encoder(image.float() / 127.5 - 1)
+        image = prepare_photograph(decode_image(photograph), self.recipe.data)
+        mu, logvar = self._encoder(image.to(self.device))
         return mu[0].float().cpu(), torch.exp(0.5 * logvar[0]).float().cpu()
