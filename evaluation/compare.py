@@ -15,6 +15,7 @@ from evaluation.report.format import interval, number, percent
 from evaluation.report.render import render_template
 from evaluation.scoring.image_results import FILE_NAME as JUDGEMENTS
 from evaluation.scoring.image_results import Judgements
+from evaluation.scoring.label_maps import size_of
 from evaluation.scoring.protocols import Protocol
 from evaluation.scoring.scores import SCHEMA
 from pipeline.data.atomic import write_atomic
@@ -90,18 +91,20 @@ def compare(reports: Sequence[Path], out: Path) -> Comparison:
     """Compare report folders with the first of them; write `compare.json`, `compare.md` and `compare.html` to `out`.
 
     Differences are tested by a paired bootstrap over the label maps that both runs have. Raises `InputError` where a
-    folder is no report, protocols or segmenters differ, or no label map is shared.
+    folder is no report, protocols or segmenters differ, ids stand for other label maps, or no label map is shared.
     """
     if len(reports) < 2:
         raise InputError("give two reports or more to compare")
     runs = _unique_names([_read(Path(path)) for path in reports])
+    unchecked = []
     for run in runs[1:]:
         _refuse_other_protocol(runs[0], run)
+        unchecked += _refuse_other_label_maps(runs[0], run)
     segmenter = runs[0].report["settings"]["segmenter"]
     found = Comparison(
         rows=[_row(run) for run in runs],
         differences=[_difference(runs[0], run) for run in runs[1:]],
-        warnings=_warnings(runs),
+        warnings=[*_warnings(runs), *unchecked],
         protocol=runs[0].protocol.name,
         segmenter=f"{segmenter['name']} (sha256 {str(segmenter['weights_sha256'])[:16]}…)",
     )
@@ -161,12 +164,13 @@ def _read(path: Path) -> Run:
     folder = path.parent if path.is_file() else path
     try:
         report = json.loads((folder / "report.json").read_text())
-        if report["schema"] != SCHEMA:
-            raise InputError(f"{path} is of another version of spadework; run the same evaluate again")
-        judgements = Judgements.load(folder / JUDGEMENTS)
-    except (OSError, ValueError, KeyError) as error:
+        current = report["schema"] == SCHEMA
+        judgements = Judgements.load(folder / JUDGEMENTS) if current else None
+    except (OSError, ValueError, KeyError, InputError) as error:
         reason = str(error).split("\n")[0]
-        raise InputError(f"{path} is no whole report of `evaluate` ({reason})") from None
+        raise InputError(f"{path} is no whole report of `evaluate` ({reason}); run it again") from None
+    if judgements is None:
+        raise InputError(f"{path} is of another version of spadework; run the same evaluate again")
     return Run(folder.resolve().name, folder, report, judgements)
 
 
@@ -191,6 +195,50 @@ def _refuse_other_protocol(one: Run, other: Run) -> None:
             f"{other.path} was scored by another segmenter than {one.path} (sha256 {str(theirs)[:8]}..., "
             f"{str(ours)[:8]}...); scores of different segmenters are not comparable"
         )
+
+
+def _refuse_other_label_maps(one: Run, other: Run) -> list[str]:
+    """Refuse runs in which an id stands for two label maps; warn where that cannot be told.
+
+    A label map is the same if what the pictures were made of is, or what stands beside the photograph: the first
+    differs where label maps were resized to the pictures in other ways, the second where reference sets are of two
+    sizes.
+    """
+    first, second = _marks(one), _marks(other)
+    if not first or not second:
+        old = other if first else one
+        return [f"{old.name} was made before label maps were kept: that its ids stand for the same ones is not checked"]
+    others, unknown = [], 0
+    for name in sorted(first.keys() & second.keys()):
+        pairs = list(zip(first[name], second[name], strict=True))
+        comparable = [size_of(ours) == size_of(theirs) for ours, theirs in pairs]
+        if any(ours == theirs for ours, theirs in pairs):
+            continue
+        if any(comparable):
+            others.append(name)
+        else:
+            unknown += 1
+    if others:
+        named = ", ".join(f"'{name}'" for name in others[:3]) + (", ..." if others[3:] else "")
+        raise InputError(
+            f"{other.path} is of other label maps than {one.path}: {len(others)} of the ids that both have stand for "
+            f"others ({named}); compare runs on the same data set"
+        )
+    if unknown:
+        return [
+            f"{unknown} label maps of {other.name} and {one.name} are of two sizes, so that they are the same is not "
+            "checked"
+        ]
+    return []
+
+
+def _marks(run: Run) -> dict[str, tuple[str, str]]:
+    """By id: the label map that pictures were made of, and that of the photograph; empty for older reports."""
+    made = run.judgements
+    if made.label_marks is None or made.reference_marks is None:
+        return {}
+    found = zip(made.ids.tolist(), made.label_marks.tolist(), made.reference_marks.tolist(), strict=True)
+    return {name: (own, reference) for name, own, reference in found}
 
 
 def _row(run: Run) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from evaluation.inputs import PHOTOGRAPHS, Inputs, open_inputs
 from evaluation.metrics.feature_metrics import FeatureScores
 from evaluation.report.examples import Illustrations, illustrate
@@ -66,14 +68,15 @@ def evaluate(
     `judgements.npz` to the folder `out`.
 
     `images` and each of `baselines` is what `synthesize` wrote, `reference` a data set with photographs; they are
-    paired by id. Every set is judged by its own label maps; the photographs, resized to the synthesized pictures' size,
-    give the ceiling. Weights that are not given are those of `weights fetch`. `workers` actors do the work (0 or 1:
-    this process, without Ray).
+    paired by id, and must be of the same label maps there, perhaps resized. Every set is judged by its own label maps;
+    the photographs, resized to the synthesized pictures' size, give the ceiling. Weights that are not given are those
+    of `weights fetch`. `workers` actors do the work (0 or 1: this process, without Ray).
 
     Judgements are kept in the folder `cache` by the content of what was judged, and used again. Without one they are
     kept beside `out` until the report is written, so that an evaluation that was stopped goes on.
 
-    Raises `InputError` before any work where files are missing or unreadable, classes differ, or nothing pairs.
+    Raises `InputError` before any work where files are missing or unreadable, classes or the label maps of pairs
+    differ, or nothing pairs.
     """
     given = open_inputs(
         images,
@@ -133,7 +136,11 @@ def evaluate(
     table = picture_scores(made, real, given.protocols[0], given.segmenter.classes)
     scored = json.dumps([file.fingerprint for file in given.synthesized.plan.files])
     write_table(out / PICTURE_SCORES, table.replace_schema_metadata({PICTURES: scored}))
-    made.save(out / JUDGEMENTS)
+    replace(
+        made,
+        label_marks=np.array([given.pairs.marks[name] for name in made.ids.tolist()]),
+        reference_marks=np.array([given.pairs.reference_marks[name] for name in made.ids.tolist()]),
+    ).save(out / JUDGEMENTS)
     shutil.rmtree(unfinished, ignore_errors=True)
     return scores
 
@@ -247,6 +254,7 @@ def _warnings(given: Inputs, judged: Sequence[_Judged]) -> tuple[str, ...]:
         for what, names in given.unpaired.items()
         if names
     ]
+    found += given.pairs.warnings
     sizes = _sizes(judged[0].judgements)
     for item in judged[1:-1]:
         others = _sizes(item.judgements)

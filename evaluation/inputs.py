@@ -8,6 +8,7 @@ from pathlib import Path
 
 from evaluation.metrics.inception import Inception
 from evaluation.metrics.lpips import LPIPS
+from evaluation.scoring.label_maps import Pairs, compare_label_maps
 from evaluation.scoring.picture_sets import PictureSet
 from evaluation.scoring.protocols import Protocol, find_protocol, fit_mapping
 from evaluation.segmenters import KINDS, load_segmenter
@@ -43,6 +44,8 @@ class Inputs:
     """Of the synthesized pictures that have a photograph."""
     unpaired: dict[str, list[str]]
     """Ids without a partner, by set."""
+    pairs: Pairs
+    """What is known about the label maps of those with one."""
 
     @property
     def palette(self) -> tuple[tuple[int, int, int], ...]:
@@ -66,7 +69,7 @@ def open_inputs(
 ) -> Inputs:
     """Open what the paths name; see `evaluate`.
 
-    Raises `InputError` where files are missing, classes differ, or nothing pairs.
+    Raises `InputError` where files are missing, classes or the label maps of pairs differ, or nothing pairs.
     """
     named = tuple(find_protocol(name) if isinstance(name, str) else name for name in protocols)
     if len({protocol.name for protocol in named}) != len(named) or not named:
@@ -113,6 +116,7 @@ def open_inputs(
         lpips_title=None if lpips is None else LPIPS.load(lpips).title,
         ids=ids,
         unpaired=unpaired,
+        pairs=compare_label_maps(synthesized, photographs, others, ids),
     )
 
 

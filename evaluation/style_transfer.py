@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.data.images import Resample
 from pipeline.data.records import (
     Record,
     check_dataset,
@@ -143,8 +144,9 @@ def evaluate_style(
         check_dataset(path, ("id", "label", "image", column))
         if read_info(path).space.classes != space.classes:
             raise InputError(f"{path} has other classes than the checkpoint; take the data set that it was trained on")
-    records = load_styled(reference, column, painter.size)
-    teaching = load_styled(learn_from, column, painter.size)
+    resample = painter.recipe.data.resample
+    records = load_styled(reference, column, painter.size, resample=resample)
+    teaching = load_styled(learn_from, column, painter.size, resample=resample)
     classifier = MoodClassifier(
         np.stack([statistics_of(styled.record, space) for styled in teaching]), [styled.mood for styled in teaching]
     )
@@ -162,13 +164,16 @@ def evaluate_style(
     return found
 
 
-def load_styled(path: Path, column: str, size: tuple[int, int]) -> list[StyledRecord]:
+def load_styled(
+    path: Path, column: str, size: tuple[int, int], *, resample: Resample = "lanczos"
+) -> list[StyledRecord]:
     """All records of a data set at a size, with their moods; `InputError` names one that is broken or has no mood."""
     loaded = []
     for row in iter_rows(path, ("id", "label", "instance", "image", column)):
         if not isinstance(row[column], str):
             raise InputError(f"record '{row['id']}' of {path} has no text in column {column}")
-        loaded.append(StyledRecord(resize_record(decode_record(row, need_image=True), *size), row[column]))
+        record = resize_record(decode_record(row, need_image=True), *size, resample=resample)
+        loaded.append(StyledRecord(record, row[column]))
     return loaded
 
 

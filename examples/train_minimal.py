@@ -12,7 +12,7 @@ import torch
 
 import spadework
 from pipeline.checkpoints.file import build_encoder, build_generator, save_generator
-from pipeline.config import load_recipe
+from pipeline.recipe_file import load_recipe
 from training.data.dataset import Examples, TrainingData
 from training.ema import MovingAverage
 from training.objectives.objectives import build_discriminator

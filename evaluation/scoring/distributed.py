@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -21,6 +22,8 @@ from evaluation.segmenters import load_segmenter
 from pipeline.data.shards import Shard
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
+
+log = logging.getLogger(__name__)
 
 VERSION = 3
 """Of the judging; raise it when the same inputs give other judgements, so that kept ones are not used."""
@@ -111,7 +114,10 @@ class ShardJudge:
         """The judgements of a shard, kept ones where there are; None if none of its pictures is selected."""
         place = self.order.place(task)
         if place is not None and place.is_file():
-            return Judgements.load(place)
+            try:
+                return Judgements.load(place)
+            except InputError as error:  # of a full disk or a lost machine; it is written anew
+                log.warning("%s: judged again", error)
         if self._judge is None:  # Not before it is needed: with kept judgements it never is.
             self._judge = self.order.build()
         made = self._judge.judge(read_shard(task.shard, task.selection, has_samples=task.has_samples))

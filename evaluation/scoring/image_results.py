@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from evaluation.metrics.confusion import ConfusionMatrix
 from pipeline.data.atomic import atomic_path
+from pipeline.errors import InputError
 
 FILE_NAME = "judgements.npz"
 """What is known about every single picture, beside the report: `compare` reads it."""
@@ -91,6 +93,11 @@ class Judgements:
     lpips: np.ndarray | None = None
     """float32 `[N]`: each picture's mean LPIPS distance to the others of its label map (NaN without any), where weights
     were given."""
+    label_marks: np.ndarray | None = None
+    """str `[N]`: size and checksum of the label map that each picture was made of; in reports only, not in those of
+    before they were kept."""
+    reference_marks: np.ndarray | None = None
+    """str `[N]`: the same of the label map of its photograph."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -116,6 +123,8 @@ class Judgements:
         arrays |= {f"inception/{key}": features for key, features in self.inception.items()}
         if self.lpips is not None:
             arrays["lpips"] = self.lpips
+        if self.label_marks is not None and self.reference_marks is not None:
+            arrays |= {"label_marks": self.label_marks, "reference_marks": self.reference_marks}
         for name, part in self.confusions.items():
             arrays |= {f"{key}/{name}": getattr(part, key) for key in ("offsets", "cells", "pixels")}
             arrays[f"classes/{name}"] = np.array(part.classes)
@@ -125,9 +134,18 @@ class Judgements:
 
     @classmethod
     def load(cls, path: Path) -> Judgements:
-        """What `save` wrote."""
-        with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
+        """What `save` wrote; `InputError` where the file is damaged (its arrays have checksums), OSError if missing."""
+        content = io.BytesIO(path.read_bytes())
+        try:
+            with np.load(content, allow_pickle=False) as file:
+                arrays = dict(file)
+            return cls._of_arrays(arrays)
+        except Exception as error:  # noqa: BLE001 (whatever a damaged archive makes its readers raise)
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise InputError(f"{path} is damaged ({reason})") from None
+
+    @classmethod
+    def _of_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Judgements:
         named: dict[str, dict[str, np.ndarray]] = {}
         for key, array in arrays.items():
             kind, _, name = key.partition("/")
@@ -145,4 +163,6 @@ class Judgements:
             features=arrays["features"],
             inception=named.get("inception", {}),
             lpips=arrays.get("lpips"),
+            label_marks=arrays.get("label_marks"),
+            reference_marks=arrays.get("reference_marks"),
         )

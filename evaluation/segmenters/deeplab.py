@@ -21,6 +21,7 @@ from torchvision.models.segmentation.deeplabv3 import ASPP, ASPPConv, DeepLabHea
 
 from evaluation.segmenters.base import Prediction, Scales, Segmenter
 from pipeline.data.safetensors_file import write_tensors
+from pipeline.data.tensors import refuse_nonfinite
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
 from pipeline.pretrained.state_dicts import fill, is_torch_file, read_state_dict, sha256_of
@@ -109,6 +110,7 @@ class DeepLab(Segmenter):
         absent = sorted(backbone - fitting.keys())
         if absent:
             raise InputError(f"weights {path} are not of a {self.settings.backbone} backbone: no fitting {absent[0]}")
+        refuse_nonfinite(fitting, source=f"weights {path}")
         self.network.load_state_dict(fitting, strict=False)
         head = [key for key in own if not key.startswith("backbone.")]
         return f"backbone and {sum(key in fitting for key in head)} of {len(head)} tensors of the head from {path.name}"

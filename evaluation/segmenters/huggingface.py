@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from evaluation.segmenters.base import Prediction, Scales, Segmenter
+from pipeline.data.tensors import refuse_nonfinite
 from pipeline.errors import InputError
 from pipeline.pretrained.state_dicts import sha256_of
 
@@ -63,6 +64,7 @@ class HuggingFaceSegmenter(Segmenter):
         except (OSError, ValueError, KeyError) as error:
             reason = str(error).strip().split("\n")[0][:200]
             raise InputError(f"segmenter {PREFIX}{source} cannot be loaded ({reason})") from None
+        refuse_nonfinite(model.state_dict(), source=f"segmenter {PREFIX}{source}")
         made = cls(source, model.eval(), processor)
         files = sorted(Path(source).glob("*.safetensors"))
         commit = getattr(config, "_commit_hash", None)

@@ -9,6 +9,7 @@ import torch
 from pipeline.checkpoints.file import build_encoder, build_generator, save_generator
 from pipeline.checkpoints.public_names import ENCODER, GENERATOR, from_public
 from pipeline.config import Recipe
+from pipeline.data.tensors import refuse_nonfinite
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
 
@@ -54,6 +55,7 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
         raise InputError(f"weights file {path} cannot be read: {' '.join(str(error).split())[:200]}") from None
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise InputError(f"weights file {path} is not a state dict (names to tensors)")
+    refuse_nonfinite(state, source=f"weights file {path}")
     return state
 
 

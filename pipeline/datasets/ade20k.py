@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pipeline.data.images import Resample
 from pipeline.datasets.convert import Split, Summary
 from pipeline.datasets.files import convert_files, list_pictures, pair
 from pipeline.label_sets import LABEL_SETS
@@ -20,13 +21,19 @@ def prepare(
     out: Path,
     *,
     size: tuple[int, int] | None = None,
+    resample: Resample = "lanczos",
     workers: int | None = None,
     skip_bad: bool = False,
 ) -> Summary:
-    """Convert `root`/{images,annotations}/{training,validation}; `size` is height and width."""
+    """Convert `root`/{images,annotations}/{training,validation}.
+
+    `size` is height and width, to which photographs are resized by `resample`.
+    """
     splits = []
     for name, folder in (("train", "training"), ("validation", "validation")):
         splits.append(
             Split(name, *pair(list_pictures(root / "annotations" / folder), list_pictures(root / "images" / folder)))
         )
-    return convert_files(out, "ade20k", SPACE, splits, size=size, workers=workers, skip_bad=skip_bad, relabel=RELABEL)
+    return convert_files(
+        out, "ade20k", SPACE, splits, size=size, resample=resample, workers=workers, skip_bad=skip_bad, relabel=RELABEL
+    )

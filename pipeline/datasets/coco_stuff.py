@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pipeline.data.images import Resample
 from pipeline.datasets.convert import Split, Summary
 from pipeline.datasets.files import convert_files, list_pictures, pair
 from pipeline.errors import InputError
@@ -17,10 +18,14 @@ def prepare(
     out: Path,
     *,
     size: tuple[int, int] | None = None,
+    resample: Resample = "lanczos",
     workers: int | None = None,
     skip_bad: bool = False,
 ) -> Summary:
-    """Convert `root`/{train,val}_{img,label,inst}, one of the two splits at least; `size` is height and width."""
+    """Convert `root`/{train,val}_{img,label,inst}, one of the two splits at least.
+
+    `size` is height and width, to which photographs are resized by `resample`.
+    """
     splits = []
     for name, prefix in (("train", "train"), ("validation", "val")):
         if (root / f"{prefix}_label").is_dir():
@@ -30,4 +35,6 @@ def prepare(
         raise InputError(
             f"{root} has neither train_label nor val_label; give the folder with train_img, train_label, ..."
         )
-    return convert_files(out, "coco-stuff", SPACE, splits, size=size, workers=workers, skip_bad=skip_bad)
+    return convert_files(
+        out, "coco-stuff", SPACE, splits, size=size, resample=resample, workers=workers, skip_bad=skip_bad
+    )

@@ -13,6 +13,7 @@ import numpy as np
 
 from pipeline.data.images import (
     Palette,
+    Resample,
     check_upright,
     decode_image,
     decode_instance,
@@ -46,10 +47,11 @@ def convert_source(
     *,
     space: LabelSpace,
     size: tuple[int, int] | None = None,
+    resample: Resample = "lanczos",
     palette: Palette | None = None,
     relabel: Mapping[int, int] | None = None,
 ) -> Converted:
-    """Read, check and where need be resize (`size`: height, width) the files of one record.
+    """Read, check and where need be resize (`size`: height, width; photographs by `resample`) the files of one record.
 
     Files that need no change keep their bytes, so that photographs are not compressed twice; label maps whose ids other
     readers would not find in the same way are encoded anew. `palette` reads RGB label maps; `relabel` maps stored ids
@@ -76,7 +78,7 @@ def convert_source(
     if palette or relabel or not is_plain(data["label"], record.label):
         data["label"] = record.label
     if size is not None and record.label.shape != size:
-        record = resize_record(record, *size)
+        record = resize_record(record, *size, resample=resample)
         data = {name: getattr(record, name) for name in data}
         pixels = count_pixels(record.label, space)
     cells = {}
@@ -180,6 +182,7 @@ def convert_files(
     splits: Sequence[Split],
     *,
     size: tuple[int, int] | None = None,
+    resample: Resample = "lanczos",
     workers: int | None = None,
     skip_bad: bool = False,
     palette: Palette | None = None,
@@ -188,8 +191,8 @@ def convert_files(
     """`write_dataset` for splits of `Source`s; `name` is kept in the metadata, with how the files were changed."""
     notes: dict[str, Any] = {"source": name}
     if size is not None:
-        notes |= {"size": [size[1], size[0]], "label_filter": "nearest", "image_filter": "lanczos"}
+        notes |= {"size": [size[1], size[0]], "label_filter": "nearest", "image_filter": resample}
     if relabel is not None:
         notes["relabelled"] = {str(stored): number for stored, number in relabel.items() if stored != number}
-    convert = partial(convert_source, space=space, size=size, palette=palette, relabel=relabel)
+    convert = partial(convert_source, space=space, size=size, resample=resample, palette=palette, relabel=relabel)
     return write_dataset(out, DatasetInfo(space, notes), convert, splits, workers=workers, skip_bad=skip_bad)

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from pipeline.data.images import Resample
 from pipeline.datasets.convert import Split, Summary
 from pipeline.datasets.files import Source, convert_files, list_pictures, pair
 from pipeline.errors import InputError
@@ -143,10 +144,13 @@ def prepare(
     instance_suffix: str = "",
     validation: float = 0.1,
     size: tuple[int, int] | None = None,
+    resample: Resample = "lanczos",
     workers: int | None = None,
     skip_bad: bool = False,
 ) -> Summary:
-    """Convert folders of files that belong together by name; `size` is height and width.
+    """Convert folders of files that belong together by name.
+
+    `size` is height and width, to which photographs are resized by `resample`.
 
     Names are compared without their extension and the suffix given for their kind (`_gtFine_labelIds`). The class
     names come from the file `classes` or `palette`; `map_ids` is a file for `read_id_map`. A share `validation` of
@@ -188,6 +192,7 @@ def prepare(
         space,
         splits,
         size=size,
+        resample=resample,
         workers=workers,
         skip_bad=skip_bad,
         palette=colours.ids if colours else None,

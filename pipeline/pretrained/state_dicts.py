@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from pipeline.data.tensors import refuse_nonfinite
 from pipeline.errors import InputError
 
 
@@ -55,6 +56,7 @@ def fill(network: nn.Module, state: Mapping[str, torch.Tensor], *, source: str, 
     """Load `state` into `network`, every key and shape of which must fit; `source` names the file in errors.
 
     Keys that end in one of `ignore` may be there or not. `num_batches_tracked`, which old files lack, always may.
+    Raises `InputError` where they do not fit, and for weights that are no finite numbers.
     """
     optional = (*ignore, "num_batches_tracked")
     own = network.state_dict()
@@ -71,4 +73,5 @@ def fill(network: nn.Module, state: Mapping[str, torch.Tensor], *, source: str, 
             f"{source} is of another network or other classes: "
             f"{key} is {list(state[key].shape)} there, {list(own[key].shape)} here"
         )
+    refuse_nonfinite(state, source=source)
     network.load_state_dict({key: state[key] for key in own if key in state}, strict=False)

@@ -12,6 +12,7 @@ import torch
 from pipeline.checkpoints.source import load_weights
 from pipeline.data.images import decode_image
 from pipeline.errors import InputError
+from pipeline.networks.encoder import prepare_photograph
 from pipeline.networks.inference.folded import FoldedGenerator
 from pipeline.networks.label_input import Semantics
 from pipeline.precision import DTYPES, Precision
@@ -46,6 +47,7 @@ class Painter:
         if threads is not None:
             torch.set_num_threads(threads)
         self.device = torch.device(device)
+        self.precision = precision
         if self.device.type == "cuda":
             torch.backends.cudnn.benchmark = False  # It would choose algorithms by stopwatch.
             torch.backends.cudnn.deterministic = True
@@ -98,14 +100,21 @@ class Painter:
     ) -> np.ndarray:
         z = [style for style in styles if style is not None]
         pictures = self._generator(semantics, torch.stack(z).to(self.device) if z else None)  # [N, 3, H, W]
+        if not pictures.isfinite().all():
+            # Weights are finite where they are loaded; half precision, and what a compiler made of it, can overflow.
+            what = f"engine {self.engine}" if self.engine else f"the generator in {self.precision}"
+            raise InputError(f"{what} paints NaN or infinite pixels; take --precision fp32, and no engine")
         pixels = ((pictures[:, :, : size[0], : size[1]] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
         return pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
     @torch.inference_mode()
     def style_of(self, photograph: bytes) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and standard deviation of a photograph's style, float32 `[style_dim]` each, on the CPU."""
+        """Mean and standard deviation of a photograph's style, float32 `[style_dim]` each, on the CPU.
+
+        Photographs of any size are resized to the recipe's as in training.
+        """
         if self._encoder is None:
             raise InputError("the checkpoint has no style encoder, so photographs cannot give the style")
-        image = torch.from_numpy(decode_image(photograph)).permute(2, 0, 1).unsqueeze(0).to(self.device)
-        mu, logvar = self._encoder(image.float() / 127.5 - 1)
+        image = prepare_photograph(decode_image(photograph), self.recipe.data)
+        mu, logvar = self._encoder(image.to(self.device))
         return mu[0].float().cpu(), torch.exp(0.5 * logvar[0]).float().cpu()

@@ -103,6 +103,22 @@ def test_judgements_are_kept_and_used(
         evaluate(good, data / "validation.parquet", tmp_path / "three", **options, protocols=("oasis",))  # type: ignore[arg-type]
 
 
+def test_damaged_judgements_are_made_anew(
+    good: Path, data: Path, trained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = {"segmenter_weights": trained, "cache": tmp_path / "cache", "examples": 0, "device": "cpu"}
+    first = evaluate(good, data / "validation.parquet", tmp_path / "one", **options)  # type: ignore[arg-type]
+    kept = sorted((tmp_path / "cache").rglob("*.npz"))
+    whole = [path.read_bytes() for path in kept]
+    for path, content in zip(kept, whole, strict=True):
+        path.write_bytes(content[: len(content) // 2])
+    kept[0].write_bytes(b"")
+    second = evaluate(good, data / "validation.parquet", tmp_path / "two", **options)  # type: ignore[arg-type]
+    assert first.to_json() == second.to_json()
+    assert sum("judged again" in record.message for record in caplog.records) == len(kept)
+    assert [path.stat().st_size for path in kept] == [len(content) for content in whole]
+
+
 @pytest.mark.ray
 def test_workers_change_nothing(
     ray_session: None, bad: Path, good: Path, data: Path, trained: Path, tmp_path: Path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,10 @@ from cli import main
 from evaluation.compare import compare
 from evaluation.evaluate import evaluate
 from evaluation.filter import filter_pictures
-from pipeline.data.records import count_rows, read_info
+from evaluation.scoring.image_results import Judgements
+from pipeline.data.records import Record, count_rows, read_info, resize_record
 from pipeline.errors import InputError
-from tests.evaluation.conftest import SPACE, draw, noise, photograph, write_pictures
+from tests.evaluation.conftest import SPACE, draw, noise, photograph, write_pictures, write_records
 
 RECORDS = [draw(index) for index in range(100, 106)]
 
@@ -146,3 +148,34 @@ def test_compare_refusals(reports: Path, mixed: Path, data: Path, trained: Path,
     with pytest.raises(InputError, match="is of another version of spadework; run the same evaluate again"):
         compare([reports / "good", tmp_path / "other"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_compare_refuses_reports_of_other_label_maps(reports: Path, trained: Path, tmp_path: Path) -> None:
+    options = {"segmenter_weights": trained, "device": "cpu", "examples": 0}
+    others = [draw(index) for index in range(6)]
+    others = [Record(mine.id, other.label, None, other.image) for mine, other in zip(RECORDS, others, strict=True)]
+    reference = write_records(tmp_path / "other.parquet", others)
+    evaluate(write_pictures(tmp_path / "images", others, photograph), reference, tmp_path / "other", **options)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"other is of other label maps than \S+good: 6 of the ids .* \('scene-100', "):
+        compare([reports / "good", tmp_path / "other"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_compare_takes_other_sizes_and_older_reports(reports: Path, trained: Path, tmp_path: Path) -> None:
+    large = [draw(index, 64) for index in range(100, 106)]
+    small = [resize_record(record, 16, 16) for record in large]
+    options = {"segmenter_weights": trained, "device": "cpu", "examples": 0}
+    reference = write_records(tmp_path / "large.parquet", large)
+    for name, records in (("large", large), ("small", small)):
+        evaluate(
+            write_pictures(tmp_path / f"{name}-images", records, photograph), reference, tmp_path / name, **options
+        )  # type: ignore[arg-type]
+    # Drawn at sizes of their own, beside the same photographs.
+    assert compare([tmp_path / "large", tmp_path / "small"], tmp_path / "a").warnings == []
+    (warning,) = compare([reports / "good", tmp_path / "small"], tmp_path / "b").warnings
+    assert "6 label maps of small and good are of two sizes" in warning
+    shutil.copytree(reports / "good", tmp_path / "old")
+    judgements = Judgements.load(tmp_path / "old" / "judgements.npz")
+    replace(judgements, label_marks=None, reference_marks=None).save(tmp_path / "old" / "judgements.npz")
+    (warning,) = compare([reports / "good", tmp_path / "old"], tmp_path / "c").warnings
+    assert "old was made before label maps were kept" in warning

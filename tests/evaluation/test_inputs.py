@@ -12,8 +12,11 @@ from click.testing import CliRunner, Result
 
 from cli import main
 from evaluation.evaluate import evaluate
+from evaluation.scoring.label_maps import compare_label_maps
+from evaluation.scoring.picture_sets import PictureSet
 from evaluation.segmenters.deeplab import FILE_NAME
 from pipeline.data.records import Record
+from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
 from tests.evaluation.conftest import SPACE, draw, noise, photograph, write_pictures, write_records
 
@@ -235,3 +238,54 @@ def test_pictures_of_several_sizes_are_judged_each_at_its_own(data: Path, traine
     scores = evaluate(images, data / "validation.parquet", tmp_path / "out", segmenter_weights=trained, device="cpu")
     for part in scores.sets:
         assert np.sum(part.labels["native"].confusion) == 5 * 16 * 16 + 32 * 32
+
+
+def renamed(first: int) -> list[Record]:
+    """Other scenes than `RECORDS`, under their ids."""
+    others = [draw(index) for index in range(first, first + len(RECORDS))]
+    return [Record(mine.id, other.label, None, other.image) for mine, other in zip(RECORDS, others, strict=True)]
+
+
+def test_equal_ids_of_other_label_maps_are_refused(good: Path, data: Path, trained: Path, tmp_path: Path) -> None:
+    reference = write_records(tmp_path / "other.parquet", renamed(0))
+    result = run(good, reference, trained, tmp_path / "out")
+    assert result.exit_code == 2
+    assert re.search(
+        r"^Error: 6 of 6 label maps of the synthesized pictures \(\S+\) are others than those of the same ids in \S+ "
+        r"\('scene-100', 'scene-101', 'scene-102', \.\.\.\); give the data set whose label maps were synthesized$",
+        result.stderr,
+        re.MULTILINE,
+    ), result.stderr
+    baseline = write_pictures(tmp_path / "other", renamed(0), photograph)
+    result = run(good, data / "validation.parquet", trained, tmp_path / "out", "--baseline", f"x={baseline}")
+    assert result.exit_code == 2
+    assert "6 of 6 label maps of baseline 'x'" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_case_of_two_splits_with_the_same_names(tmp_path: Path) -> None:
+    from pipeline.datasets.folder import prepare
+
+    case = Path(__file__).parents[1] / "cases" / "pairs-same-ids"
+    sets = {}
+    for name in ("a", "b"):
+        prepare(
+            case / name / "labels",
+            tmp_path / name,
+            images=case / name / "images",
+            classes=case / "classes.txt",
+            validation=1.0,
+        )
+        sets[name] = PictureSet.open(tmp_path / name / "validation.parquet", what=name)
+    assert sets["a"].ids == sets["b"].ids
+    with pytest.raises(InputError, match="4 of 4 label maps"):
+        compare_label_maps(sets["a"], sets["b"], {}, sets["a"].ids)
+    assert compare_label_maps(sets["a"], sets["a"], {}, sets["a"].ids).warnings == ()
+
+
+def test_dont_care_elsewhere_is_warned_of(good: Path, data: Path, trained: Path, tmp_path: Path) -> None:
+    filled = [Record(r.id, np.where(r.label == 255, 0, r.label).astype(np.uint8), None, r.image) for r in RECORDS]
+    images = write_pictures(tmp_path / "filled", filled, photograph)
+    options = {"segmenter_weights": trained, "examples": 0, "device": "cpu"}
+    scores = evaluate(images, data / "validation.parquet", tmp_path / "out", **options)  # type: ignore[arg-type]
+    assert any("6 label maps of the synthesized pictures are don't-care elsewhere" in line for line in scores.warnings)

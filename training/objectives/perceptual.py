@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pipeline.data.tensors import refuse_nonfinite
 from pipeline.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ def load_perceptual_loss(weights: Path | None) -> PerceptualLoss | None:
     state = {key: value for key, value in _read(weights).items() if key.startswith("features.")}
     with torch.device("meta"):  # its 500 MB classifier is never allocated
         network = vgg19(weights=None)
+    refuse_nonfinite(state, source=f"VGG weights {weights}")
     features = network.features.to_empty(device="cpu")
     try:
         features.load_state_dict({key.removeprefix("features."): value for key, value in state.items()})

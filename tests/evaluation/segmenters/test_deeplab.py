@@ -134,3 +134,18 @@ def test_torchvisions_own_file(backbone: str, tmp_path: Path) -> None:
     torch.save({"classifier.4.weight": torch.zeros(5, 1)}, tmp_path / "other.pth")
     with pytest.raises(InputError, match="neither of train-segmenter nor torchvision's DeepLabV3 on VOC"):
         load_segmenter("deeplab", tmp_path / "other.pth")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(value: float, segmenter: DeepLab, tmp_path: Path) -> None:
+    broken = DeepLab(SETTINGS)
+    with torch.no_grad():
+        broken.network.classifier[4].bias[1] = value
+    save_deeplab(tmp_path / FILE_NAME, broken)
+    with pytest.raises(InputError, match=r"\.safetensors holds NaN or infinite weights in classifier\.4\.bias"):
+        load_deeplab(tmp_path)
+    with torch.no_grad():
+        next(broken.network.backbone.parameters()).fill_(value)
+    torch.save(broken.network.state_dict(), tmp_path / "start.pth")
+    with pytest.raises(InputError, match="NaN or infinite weights in backbone"):
+        DeepLab(SETTINGS).load_pretrained(tmp_path / "start.pth")

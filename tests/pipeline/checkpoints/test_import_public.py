@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from pipeline.checkpoints.file import build_encoder, build_generator, load_checkpoint
+from pipeline.checkpoints.file import build_encoder, build_generator, load_checkpoint, save_generator
 from pipeline.checkpoints.import_public import import_weights
 from pipeline.checkpoints.public_names import ENCODER, GENERATOR, to_public
 from pipeline.config import Recipe
 from pipeline.errors import InputError
 from pipeline.recipe_file import parse_recipe
+from pipeline.synthesis.synthesizer import Painter
 
 
 def small_recipe(style_dim: int = 0, dont_care: int | None = 255) -> Recipe:
@@ -74,3 +76,31 @@ def test_what_cannot_be_imported(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no encoder to fill"):
         import_weights(tmp_path / "G.pth", recipe, out, encoder_file=tmp_path / "G.pth")
     assert not out.exists()
+
+
+def test_encoders_that_hold_no_numbers_are_refused(tmp_path: Path) -> None:
+    recipe = small_recipe(style_dim=3)
+    generator, encoder = build_generator(recipe), build_encoder(recipe)
+    assert encoder is not None
+    with torch.no_grad():
+        encoder.mu.bias[0] = float("nan")
+    torch.save(to_public(generator.state_dict(), GENERATOR), tmp_path / "G.pth")
+    torch.save(to_public(encoder.state_dict(), ENCODER), tmp_path / "E.pth")
+    with pytest.raises(InputError, match=r"E\.pth holds NaN or infinite weights in fc_mu\.bias"):
+        import_weights(tmp_path / "G.pth", recipe, tmp_path / "x", encoder_file=tmp_path / "E.pth")
+    save_generator(tmp_path / "ours.safetensors", generator, recipe, step=0, encoder=encoder)
+    with pytest.raises(InputError, match=r"NaN or infinite weights in encoder\.mu\.bias"):
+        load_checkpoint(tmp_path / "ours.safetensors")
+
+
+def test_overflowing_pictures_are_refused(tmp_path: Path) -> None:
+    """Finite weights, and infinite in half precision: the pixels would be a number all the same."""
+    recipe = small_recipe()
+    save_generator(tmp_path / "ours.safetensors", build_generator(recipe), recipe, step=0)
+    painter = Painter(tmp_path / "ours.safetensors")
+    semantics = painter.prepare(np.ones((32, 32), np.int32))
+    (whole,) = painter.paint(semantics, [None], (32, 32))
+    assert whole.shape == (32, 32, 3)
+    painter._generator = lambda *_: torch.full((1, 3, 32, 32), float("nan"))  # type: ignore[assignment]
+    with pytest.raises(InputError, match=r"the generator in fp32 paints NaN or infinite pixels; take --precision fp32"):
+        next(painter.paint(semantics, [None], (32, 32)))

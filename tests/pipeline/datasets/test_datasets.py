@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
+import cli
 from pipeline.data.records import check_dataset, decode_record, iter_rows, read_info
 from pipeline.datasets import ade20k, camvid, cityscapes, coco_stuff, folder
 from pipeline.datasets.convert import Skipped, Summary
@@ -109,6 +111,18 @@ def test_folder_resizes_and_says_so(raw: Path) -> None:
         "label_filter": "nearest",
         "image_filter": "lanczos",
     }
+
+
+def test_folder_resizes_photographs_by_the_filter_that_is_asked_for(raw: Path) -> None:
+    arguments = [raw / "labels", "--images", raw / "images", "--classes", raw / "classes.txt", "--out", raw / "out"]
+    options = ["--size", "4x2", "--validation", "0", "--resample", "bicubic"]
+    result = CliRunner().invoke(cli.main, ["prepare", "folder", *map(str, arguments), *options])
+    assert result.exit_code == 0, result.output
+    image = decode_record(records(raw / "out")["p00"], need_image=True).image
+    stored = Image.open(raw / "images" / "p00.png").convert("RGB")
+    np.testing.assert_array_equal(image, np.array(stored.resize((4, 2), Image.Resampling.BICUBIC)))
+    assert not np.array_equal(image, np.array(stored.resize((4, 2), Image.Resampling.LANCZOS)))
+    assert read_info(raw / "out").preprocessing["image_filter"] == "bicubic"
 
 
 def test_folder_with_instances_uses_their_edges(raw: Path) -> None:

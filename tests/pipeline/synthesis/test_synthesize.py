@@ -12,10 +12,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 
 from pipeline.checkpoints.source import load_weights
 from pipeline.data import shards as shard_plan
-from pipeline.data.images import decode_image, decode_label
+from pipeline.data.images import decode_image, decode_label, encode_png
 from pipeline.data.storage import Folder
 from pipeline.errors import InputError
 from pipeline.labels import encode
@@ -442,6 +443,28 @@ class TestStyles:
         photograph.write_bytes(pq.read_table(maps).to_pylist()[0]["image"]["bytes"])
         synthesize(maps, styled, tmp_path / "first", style=photograph)
         assert self.images(tmp_path / "first")[19] == self.images(tmp_path / "other")[19]
+
+    @pytest.mark.parametrize("resample", ["lanczos", "bicubic"])
+    def test_photographs_of_another_size_are_shrunk_as_in_training(self, tmp_path, resample):
+        from pipeline.checkpoints.file import load_checkpoint, save_generator
+        from pipeline.synthesis.synthesizer import Painter
+
+        made = load_checkpoint(cases.write_checkpoint(tmp_path, style_dim=4, encoder=True))
+        data = made.recipe.data.model_copy(update={"resample": resample})
+        recipe = made.recipe.model_copy(update={"data": data})
+        save_generator(tmp_path / "x.safetensors", made.generator, recipe, step=0, encoder=made.encoder)
+        painter = Painter(tmp_path / "x.safetensors")
+        height, width = painter.size
+        # Stripes of one pixel, which sampling takes for all white or all black.
+        large = np.random.default_rng(0).integers(0, 80, (height * 5, width * 5, 3), np.uint8)
+        large[:, ::2] += 150
+        filter_ = Image.Resampling[resample.upper()]
+        small = np.array(Image.fromarray(large).resize((width, height), filter_))
+        found, expected = painter.style_of(encode_png(large)), painter.style_of(encode_png(small))
+        assert all(map(torch.equal, found, expected))
+        pixels = torch.from_numpy(small).permute(2, 0, 1).unsqueeze(0).float() / 127.5 - 1
+        with torch.inference_mode():
+            torch.testing.assert_close(found[0], made.encoder(pixels)[0][0])
 
     def test_truncation_scales_the_noise(self, styled):
         from pipeline.synthesis.styles import StyleChoice, StyleSource
