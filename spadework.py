@@ -130,7 +130,6 @@ class Synthesizer:
 
         _at_least(1, threads=threads)
         self._threads = threads
-        # A checkpoint's text may begin with `untrained:`, and Path("untrained:x") would keep it.
         source = resolve_source(os.fspath(checkpoint))
         folder: Path | None = None
         if engine is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import io
+import re
 import runpy
 import subprocess
 import sys
@@ -82,6 +83,16 @@ def test_the_shipped_landscapes_paint_a_label_map() -> None:
     red, green, blue = np.asarray(picture)[80:].reshape(-1, 3).mean(0)
     assert green > max(red, blue)  # it is a meadow
     assert "14 classes, 128x128" in repr(landscapes)
+
+
+def test_the_examples_of_the_documentation_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for file in ("README.md", "docs/python.md"):
+        code = re.search(r"```python\n(.*?)```", (ROOT / file).read_text(), re.DOTALL)
+        assert code
+        exec(code[1], {})
+    with Image.open("bay.png") as picture:
+        assert picture.size == (128, 128)
 
 
 @pytest.mark.parametrize("style", [None, "photograph"])
