@@ -141,3 +141,17 @@ def test_the_discriminator_sees_new_fakes_or_on_request_the_same(tiny_recipe: Ma
     assert len(drawn) == (1 if reuse_fake else 2)
     assert torch.equal(judged[0], drawn[0])
     assert torch.equal(judged[1], drawn[-1])
+
+
+def test_weights_of_the_pixel_and_the_style_term(tiny_recipe: Make) -> None:
+    state = TrainingState(tiny_recipe(style_dim=3, losses={"pixel": 3.0, "kl": 0.25}), Worker(), None)
+    fakes, styles = [], []
+    synthesis = state.step.bare_synthesis
+    synthesis.generator.register_forward_hook(lambda module, inputs, output: fakes.append(output.detach()))
+    synthesis.encoder.register_forward_hook(lambda module, inputs, output: styles.append(output))
+    batch = next(TrainingData(Examples(state.recipe.data.train, state.recipe)).batches())
+    terms = state.step(batch)
+    torch.testing.assert_close(terms["generator/pixel"], 3 * (fakes[0] - batch.pictures).abs().mean())
+    mu, logvar = styles[0]
+    divergence = 0.5 * (mu.square() + logvar.exp() - 1 - logvar).sum().detach()
+    torch.testing.assert_close(terms["generator/kl"], 0.25 * divergence)
