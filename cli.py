@@ -550,9 +550,15 @@ def verify(images: str, source: str | None) -> None:
 @click.argument("generator", type=EXISTING)
 @click.option("--recipe", required=True, type=EXISTING, help="Of the network that the weights are of.")
 @click.option("--encoder", type=EXISTING, help="The style encoder's file, for networks with style.")
-@click.option("--dont-care-first", is_flag=True, help="Channel 0 is don't-care: the released ADE20K weights.")
+@click.option(
+    "--dont-care-first/--dont-care-last",
+    default=None,
+    help="Where the channel of don't-care is  [default: first for ADE20K, last for COCO-Stuff; others must say]",
+)
 @click.option("--out", required=True, type=EXISTING, help="The checkpoint to write (.safetensors).")
-def import_weights(generator: Path, recipe: Path, encoder: Path | None, dont_care_first: bool, out: Path) -> None:
+def import_weights(
+    generator: Path, recipe: Path, encoder: Path | None, dont_care_first: bool | None, out: Path
+) -> None:
     """Convert a public SPADE checkpoint (latest_net_G.pth) for synthesize.
 
     \b
@@ -565,8 +571,8 @@ def import_weights(generator: Path, recipe: Path, encoder: Path | None, dont_car
 
     from pipeline.checkpoints.import_public import import_weights as run
 
-    run(generator, settings, out, encoder_file=encoder, dont_care_first=dont_care_first)
-    click.echo(f"wrote {out}")
+    assumed = run(generator, settings, out, encoder_file=encoder, dont_care_first=dont_care_first)
+    click.echo(f"wrote {out}; {assumed}")
 
 
 @main.command("train-segmenter")

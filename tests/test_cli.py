@@ -33,11 +33,11 @@ VERBS = dict(verbs())
 OPTIONS = {
     "prepare landscape": "--out --train --validation --size --seed --workers",
     "prepare folder": "--out --images --instances --classes --palette --map-ids --dont-care "
-    "--label-suffix --image-suffix --instance-suffix --validation --size --workers --skip-bad",
-    "prepare camvid": "--out --size --workers --skip-bad",
-    "prepare coco-stuff": "--out --size --workers --skip-bad",
-    "prepare ade20k": "--out --size --workers --skip-bad",
-    "prepare cityscapes": "--out --size --workers --skip-bad",
+    "--label-suffix --image-suffix --instance-suffix --validation --size --resample --workers --skip-bad",
+    "prepare camvid": "--out --size --resample --workers --skip-bad",
+    "prepare coco-stuff": "--out --size --resample --workers --skip-bad",
+    "prepare ade20k": "--out --size --resample --workers --skip-bad",
+    "prepare cityscapes": "--out --size --resample --workers --skip-bad",
     "train": "--out --workers --decoders --vgg-weights --segmenter --segmenter-weights --max-time --set",
     "compile": "--checkpoint --backend --precision --batch --size --modulation --input --maps --out",
     "engines list": "",
