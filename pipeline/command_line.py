@@ -1,0 +1,132 @@
+"""What every verb of the command line is made of: groups, options, one line for a mistake."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipeline.errors import InputError
+
+if TYPE_CHECKING:
+    from pipeline.config import Recipe
+
+# Heavy modules (torch, ray, pyarrow) are imported inside the verbs, so that --help answers at once; and after recipes
+# are read and `check_there` has looked for files, so that a mistyped name is told at once too.
+
+
+EXISTING = click.Path(path_type=Path)
+
+
+MINUTES = click.FloatRange(0)
+
+
+MAX_TOLD = 200
+"""Characters of an unforeseen error, or of an argument, that a line shows."""
+
+
+class Verbs(click.Group):
+    """Verbs in the order of the work, and one line with exit code 2 for a user's mistake."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order in which they are defined, which is the order in which they are used."""
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run a verb; an `InputError`, or a file that cannot be used, ends in one line and exit code 2."""
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            click.echo(f"Error: {error}", err=True)
+            sys.exit(2)
+        except OSError as error:
+            # A full disk (ENOSPC) comes without a file's name.
+            told = error.strerror or " ".join(str(error).split()) or type(error).__name__
+            click.echo(f"Error: {told}" if error.filename is None else f"Error: {error.filename}: {told}", err=True)
+            sys.exit(2)
+
+
+class NoTextError(click.ClickException):
+    """An argument that is no text: one line, like an `InputError` of a verb."""
+
+    exit_code = 2
+
+
+class Program(Verbs):
+    """The whole command line: whatever a verb raises that nobody foresaw ends in one line too."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Run it; an unforeseen exception ends in one line that names the file with its traceback, and exit code 1."""
+        try:
+            return super().main(*args, **extra)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:  # noqa: BLE001 - the last one who could say it in words
+            told = f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ")
+            told = told if len(told) <= MAX_TOLD else f"{told[:MAX_TOLD]}..."
+            click.echo(f"Error: unexpected error ({told}); {_keep_traceback(error)}", err=True)
+            sys.exit(1)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse here, for all verbs, what can be neither a file's name nor text in a file that we write."""
+        for argument in args:
+            if "\0" in argument or any("\ud800" <= char <= "\udfff" for char in argument):  # bytes that are not UTF-8
+                told = ascii(argument if len(argument) <= MAX_TOLD else f"{argument[:MAX_TOLD]}...")
+                raise NoTextError(f"{told} has a NUL or is not UTF-8; give text, and rename such files")
+        return super().parse_args(ctx, args)
+
+
+def _keep_traceback(error: Exception) -> str:
+    """Write the traceback to a file in the temporary directory; where it is, in words."""
+    import tempfile
+    import traceback
+
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="spadework-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"
+        ) as file:
+            file.write(f"{shlex.join(sys.argv)}\n\n{''.join(traceback.format_exception(error))}")
+    except OSError as failure:
+        return f"its details could not be kept ({failure})"
+    return f"details in {file.name}"
+
+
+class Size(click.ParamType):
+    """WIDTHxHEIGHT on the command line; (height, width) in the code."""
+
+    name = "WIDTHxHEIGHT"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """Two positive numbers, or a usage error."""
+        if isinstance(value, tuple):
+            return value
+        width, _, height = value.lower().partition("x")
+        if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+            self.fail(f"'{value}' is not WIDTHxHEIGHT, such as 256x256", param, ctx)
+        return int(height), int(width)
+
+
+def show_log(package: str) -> None:
+    """What a package of ours logs, on the terminal's error stream; of others warnings only."""
+    import logging
+
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger(package).setLevel(logging.INFO)
+
+
+def check_there(what: str, path: Path | None, fix: str = "") -> None:
+    """Refuse a file or folder that is not there, before what would read it is imported."""
+    if path is not None and not path.exists():
+        raise InputError(f"{what} {path} does not exist{fix and '; '}{fix}")
+
+
+def read_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
+    """`load_recipe`, whose imports take half a second."""
+    check_there("recipe", path)
+
+    from pipeline.recipe_file import load_recipe
+
+    return load_recipe(path, overrides)

@@ -1,0 +1,68 @@
+"""The verb `bench`, to which training adds its own."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline.command_line import EXISTING, Size, Verbs, check_there
+
+
+@click.group(cls=Verbs)
+def bench() -> None:
+    """Race our paths against the alternatives: same weights, same label maps, one process each, laps in turn."""
+
+
+LAPS = click.option("--laps", type=click.IntRange(1), default=5, show_default=True, help="Of each; medians count.")
+
+
+THREADS = click.option("--threads", type=click.IntRange(1), help="Of each process  [default: the cores]")
+
+
+MAPS = click.option("--input", "source", type=EXISTING, help="Parquet of label maps  [default: landscapes]")
+
+
+NOISE = click.option("--noise", is_flag=True, help="Random pixels for label maps: the worst case for patterns.")
+
+
+JSON = click.option("--json", "json_path", type=EXISTING, help="Write all figures to this file.")
+
+
+PATHS = click.option("--paths", help="Comma-separated; an unknown one lists them  [default: all that make sense]")
+
+
+CROP = click.option("--size", type=Size(), help="Of the pictures  [default: the recipe's]")
+
+
+@bench.command("synthesize")
+@click.option("--checkpoint", required=True, help="As for synthesize; untrained:RECIPE.yaml for fresh weights.")
+@MAPS
+@click.option("--maps", type=click.IntRange(1), default=4, show_default=True, help="Label maps in a lap.")
+@click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Label maps in a pass.")
+@click.option("--samples", type=click.IntRange(1), default=1, show_default=True, help="Pictures of each label map.")
+@CROP
+@NOISE
+@PATHS
+@LAPS
+@THREADS
+@JSON
+def bench_synthesize(
+    checkpoint: str, paths: str | None, laps: int, threads: int | None, json_path: Path | None, **load: Any
+) -> None:
+    """Race ways to run a generator; those whose libraries are missing say so (extra [bench]).
+
+    \b
+    Example:
+      spadework bench synthesize --checkpoint untrained:configs/landscape.yaml --maps 2 --laps 3
+    """
+    check_there("label maps", load["source"])
+
+    from pipeline.bench.synthesis import Load
+    from pipeline.bench.synthesis import bench_synthesize as run
+
+    names = tuple(paths.split(",")) if paths else ()
+    threads = threads or os.cpu_count() or 1
+    click.echo(run(checkpoint, load=Load(**load), contestants=names, laps=laps, threads=threads, json_path=json_path))

@@ -1,0 +1,106 @@
+"""The verbs `compile` and `engines`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline.command_line import EXISTING, Size, Verbs, check_there, show_log
+
+
+@click.command("compile")
+@click.option("--checkpoint", required=True, help="As for synthesize.")
+@click.option(
+    "--backend",
+    type=click.Choice(["auto", "tensorrt", "inductor", "eager"]),
+    default="auto",
+    show_default=True,
+    help="Compiler; auto: the first that is there.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
+    default="auto",
+    show_default=True,
+    help="Arithmetic; auto: the smallest whose pictures are within tolerance.",
+)
+@click.option(
+    "--batch", type=click.IntRange(1), default=1, show_default=True, help="Styles of a label map in a pass, fixed."
+)
+@click.option("--size", type=Size(), help="Of the pictures  [default: the recipe's]")
+@click.option(
+    "--modulation",
+    type=click.Choice(["pattern", "dense"]),
+    help="How gamma and beta are computed  [default: the recipe's; pattern where that is auto]",
+)
+@click.option(
+    "--input", "source", type=EXISTING, help="Parquet of label maps to tune for and check with  [default: landscapes]"
+)
+@click.option("--maps", type=click.IntRange(1), default=4, show_default=True, help="How many of them.")
+@click.option(
+    "--out",
+    type=EXISTING,
+    default=Path("engines"),
+    show_default=True,
+    help="Folder of engines; each has its own in it.",
+)
+def compile_(checkpoint: str, out: Path, **options: Any) -> None:
+    """Compile the generator for this machine, and check its pictures against float32.
+
+    \b
+    Example:
+      spadework compile --checkpoint runs/x --out engines/
+    """
+    check_there("label maps", options["source"])
+
+    from pipeline.engines.compile import compile_generator as run
+
+    show_log("pipeline.engines")
+    folder, manifest = run(checkpoint, out, **options)
+    click.echo(f"{folder}: {manifest.spec}\n{manifest.parity}")
+    if manifest.milliseconds:
+        click.echo(f"{manifest.milliseconds:.3g} ms a picture, {manifest.eager_milliseconds:.3g} ms eager")
+
+
+@click.group(cls=Verbs)
+def engines() -> None:
+    """What compile made: each engine in a folder named by everything that it depends on."""
+
+
+ENGINES = click.argument("folder", type=EXISTING, default=Path("engines"))
+
+
+@engines.command("list")
+@ENGINES
+def engines_list(folder: Path) -> None:
+    """Show every engine: what it is, how far from float32, and why it cannot be used here, if so.
+
+    \b
+    Example:
+      spadework engines list engines/
+    """
+    check_there("folder of engines", folder, "`spadework compile` makes engines")
+
+    from pipeline.engines.cache import list_engines as run
+
+    click.echo(run(folder))
+
+
+@engines.command("clean")
+@ENGINES
+@click.option("--all", "everything", is_flag=True, help="Usable ones too.")
+def engines_clean(folder: Path, everything: bool) -> None:
+    """Remove engines that cannot be used here, and what killed builds left.
+
+    \b
+    Example:
+      spadework engines clean engines/
+    """
+    check_there("folder of engines", folder, "`spadework compile` makes engines")
+
+    from pipeline.engines.cache import clean_engines as run
+
+    for path in run(folder, everything=everything):
+        click.echo(f"removed {path}")

@@ -1,0 +1,164 @@
+"""The verb `prepare`: raw data sets to Parquet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline.command_line import EXISTING, Size, Verbs
+
+
+@click.group(cls=Verbs)
+def prepare() -> None:
+    """Make the Parquet files that everything else reads: train.parquet and validation.parquet."""
+
+
+WORKERS = click.option("--workers", type=click.IntRange(1), help="Processes  [default: one for each CPU]")
+
+
+OUT = click.option("--out", required=True, type=EXISTING, help="Folder for the Parquet files.")
+
+
+SHRUNK = click.option("--size", type=Size(), help="Resize to this  [default: keep]")
+
+
+RESAMPLE = click.option(
+    "--resample",
+    type=click.Choice(["lanczos", "bicubic"]),
+    default="lanczos",
+    show_default=True,
+    help="How --size resizes photographs; bicubic as the public SPADE training does.",
+)
+
+
+SKIP_BAD = click.option("--skip-bad", is_flag=True, help="Leave out and report bad files instead of stopping.")
+
+
+@prepare.command()
+@OUT
+@click.option("--train", default=2000, show_default=True, type=click.IntRange(1), help="Scenes to train on.")
+@click.option("--validation", default=200, show_default=True, type=click.IntRange(0), help="Scenes to judge by.")
+@click.option("--size", default="128x128", show_default=True, type=Size(), help="Of the scenes, in pixels.")
+@click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1), help="Another seed, other scenes."
+)
+@WORKERS
+def landscape(out: Path, size: tuple[int, int], **options: Any) -> None:
+    """Draw landscapes: 14 classes, four moods, trees and houses with instance ids.
+
+    \b
+    Example:
+      spadework prepare landscape --out data/landscape --size 128x128
+    """
+    from pipeline.datasets.landscape.dataset import prepare as run
+
+    click.echo(run(out, height=size[0], width=size[1], **options))
+
+
+@prepare.command()
+@click.argument("labels", type=EXISTING)
+@OUT
+@click.option("--images", type=EXISTING, help="Folder of photographs with the same names.")
+@click.option("--instances", type=EXISTING, help="Folder of instance maps with the same names.")
+@click.option("--classes", type=EXISTING, help="File with the class names, a line each, in the order of the ids.")
+@click.option("--palette", type=EXISTING, help="File with a line 'red green blue name' for each colour, or JSON.")
+@click.option("--map-ids", type=EXISTING, help="File with a line 'stored new' for each id that label maps have.")
+@click.option("--dont-care", type=click.IntRange(0, 65535), help="The id that means unknown.")
+@click.option("--label-suffix", default="", help="What names of label maps end in, such as _gtFine_labelIds.")
+@click.option("--image-suffix", default="", help="What names of photographs end in, such as _leftImg8bit.")
+@click.option("--instance-suffix", default="", help="What names of instance maps end in.")
+@click.option(
+    "--validation", default=0.1, show_default=True, type=click.FloatRange(0, 1), help="Share to keep from training."
+)
+@SHRUNK
+@RESAMPLE
+@WORKERS
+@SKIP_BAD
+def folder(labels: Path, out: Path, **options: Any) -> None:
+    """Convert a folder of label maps (8- or 16-bit grey, palette, or with --palette RGB).
+
+    \b
+    Example:
+      spadework prepare folder masks/ --images photos/ --classes classes.txt --out data/mine
+    """
+    from pipeline.datasets.folder import prepare as run
+
+    click.echo(run(labels, out, **options))
+
+
+@prepare.command()
+@click.argument("root", type=EXISTING)
+@OUT
+@SHRUNK
+@RESAMPLE
+@WORKERS
+@SKIP_BAD
+def camvid(root: Path, out: Path, **options: Any) -> None:
+    """Convert CamVid with 11 classes: ROOT/{train,val}/{images,labels}.
+
+    \b
+    Example:
+      spadework prepare camvid datasets/camvid --out data/camvid --size 128x96
+    """
+    from pipeline.datasets.camvid import prepare as run
+
+    click.echo(run(root, out, **options))
+
+
+@prepare.command("coco-stuff")
+@click.argument("root", type=EXISTING)
+@OUT
+@SHRUNK
+@RESAMPLE
+@WORKERS
+@SKIP_BAD
+def coco_stuff(root: Path, out: Path, **options: Any) -> None:
+    """Convert COCO-Stuff: ROOT/{train,val}_{img,label,inst}.
+
+    \b
+    Example:
+      spadework prepare coco-stuff datasets/coco_stuff --out data/coco_stuff --size 286x286
+    """
+    from pipeline.datasets.coco_stuff import prepare as run
+
+    click.echo(run(root, out, **options))
+
+
+@prepare.command()
+@click.argument("root", type=EXISTING)
+@OUT
+@SHRUNK
+@RESAMPLE
+@WORKERS
+@SKIP_BAD
+def ade20k(root: Path, out: Path, **options: Any) -> None:
+    """Convert ADE20K with 150 classes: ROOT/{images,annotations}/{training,validation}.
+
+    \b
+    Example:
+      spadework prepare ade20k ADEChallengeData2016 --out data/ade20k --size 286x286
+    """
+    from pipeline.datasets.ade20k import prepare as run
+
+    click.echo(run(root, out, **options))
+
+
+@prepare.command()
+@click.argument("root", type=EXISTING)
+@OUT
+@SHRUNK
+@RESAMPLE
+@WORKERS
+@SKIP_BAD
+def cityscapes(root: Path, out: Path, **options: Any) -> None:
+    """Convert Cityscapes: ROOT/{gtFine,leftImg8bit}/{train,val}/<city>.
+
+    \b
+    Example:
+      spadework prepare cityscapes datasets/cityscapes --out data/cityscapes --size 512x256
+    """
+    from pipeline.datasets.cityscapes import prepare as run
+
+    click.echo(run(root, out, **options))

@@ -1,0 +1,117 @@
+"""The verbs `synthesize` and `verify`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from pipeline.command_line import EXISTING
+
+
+@click.command()
+@click.option(
+    "--input", "source", required=True, help="Label maps: a Parquet file, folder, 'pattern*' or URI (s3://, gs://)."
+)
+@click.option(
+    "--checkpoint",
+    help="Run directory or .safetensors file; untrained:RECIPE.yaml for a baseline  "
+    "[default: the landscapes that come with spadework]",
+)
+@click.option(
+    "--output",
+    default="images",
+    show_default=True,
+    help="Folder for the pictures, or a URI; the same command continues a job there.",
+)
+@click.option("--samples", default=1, show_default=True, help="Pictures of each label map, in different styles.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1), help="Of the styles.")
+@click.option("--label-column", default="label", show_default=True, help="Column of the label maps.")
+@click.option("--id-column", help="Column of the ids  [default: id; file and row where there is none]")
+@click.option("--instance-column", help="Column of the instance maps  [default: instance, where there is one]")
+@click.option("--palette", type=EXISTING, help="For RGB label maps: a line 'red green blue name' for each colour.")
+@click.option("--keep-size", is_flag=True, help="Pictures as large as their label maps, not as in training.")
+@click.option("--style", type=EXISTING, help="Photograph that gives the style.")
+@click.option("--style-column", help="Column of photographs: each map in the style of its own.")
+@click.option(
+    "--style-rows",
+    type=click.Choice(["own", "other"]),
+    default="own",
+    show_default=True,
+    help="With --style-column: each map in the style of its own photograph, or of another row's.",
+)
+@click.option(
+    "--style-interpolate",
+    nargs=3,
+    metavar="A B STEPS",
+    type=(EXISTING, EXISTING, int),
+    help="As many pictures as steps from the style of one photograph to that of another.",
+)
+@click.option(
+    "--truncation", type=float, help="Spread of the styles: 0 (the mean) to 1  [default: 1; 0 with photographs]"
+)
+@click.option(
+    "--format",
+    "picture_format",
+    type=click.Choice(["png", "webp", "jpeg"]),
+    default="png",
+    show_default=True,
+    help="Of the pictures; webp is lossless.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "bf16", "fp16"]),
+    help="Arithmetic; fp16 on GPUs only  [default: fp32, or the engine's]",
+)
+@click.option("--engine", type=EXISTING, help="Folder that compile made of the checkpoint, to draw with.")
+@click.option(
+    "--max-rejects", default="0", show_default=True, help="Bad rows to leave out before giving up: 10, or 1%."
+)
+@click.option("--actors", type=int, help="Worker processes; 0: no Ray  [default: as many as the cores or GPUs]")
+@click.option("--threads", default=1, show_default=True, help="Of each worker's arithmetic.")
+@click.option("--gpus-per-actor", default=1.0, show_default=True, help="May be a fraction.")
+@click.option(
+    "--export", multiple=True, type=click.Choice(["folder", "webdataset"]), help="Also as files, or as tar shards."
+)
+@click.pass_context
+def synthesize(ctx: click.Context, source: str, checkpoint: str | None, output: str, **options: Any) -> None:
+    """Make pictures of label maps, every one exactly once.
+
+    A killed job continues with the same command and ends with the same bytes. Exit code 0: all done; 3: all done but
+    for rows in _job/rejects.parquet, within --max-rejects; 2: not done, with one line that says why.
+
+    \b
+    Example:
+      spadework synthesize --input data/landscape/validation.parquet --checkpoint runs/x --output images/
+    """
+    from pipeline.checkpoints.file import LANDSCAPE
+    from pipeline.synthesis.synthesize import synthesize as run
+
+    if checkpoint is None:
+        checkpoint = str(LANDSCAPE)
+        click.echo(
+            "No --checkpoint: the landscape generator that comes with spadework (14 classes, 128x128).", err=True
+        )
+    summary = run(source, checkpoint, output, **options)
+    click.echo(
+        f"{summary.images} images of {summary.label_maps} label maps in {summary.output} "
+        f"({summary.images_this_run} in this run, {summary.images_per_second:.3g} a second)"
+    )
+    if summary.rejects:
+        click.echo(f"{summary.rejects} label maps were rejected; see {summary.output}/_job/rejects.parquet", err=True)
+        ctx.exit(3)
+
+
+@click.command()
+@click.argument("images")
+@click.option("--input", "source", help="The job's input: also compare what each part was made of with it.")
+def verify(images: str, source: str | None) -> None:
+    """Check a finished synthesis: every part, its checksum, its rows and its pictures.
+
+    \b
+    Example:
+      spadework verify images/
+    """
+    from pipeline.synthesis.verify import verify as run
+
+    click.echo(run(images, source=source))

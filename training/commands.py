@@ -1,0 +1,49 @@
+"""The verb `bench train`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline.command_line import EXISTING, check_there, read_recipe
+from pipeline.commands.bench import CROP, JSON, LAPS, MAPS, NOISE, PATHS, THREADS, bench
+
+
+@bench.command("train")
+@click.argument("recipe", type=EXISTING)
+@MAPS
+@click.option("--batch", "maps", type=click.IntRange(1), default=4, show_default=True, help="Label maps in a step.")
+@CROP
+@NOISE
+@PATHS
+@LAPS
+@THREADS
+@JSON
+@click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Override a field of the recipe.")
+def bench_train(
+    recipe: Path,
+    paths: str | None,
+    laps: int,
+    threads: int | None,
+    json_path: Path | None,
+    overrides: tuple[str, ...],
+    **load: Any,
+) -> None:
+    """Race training steps (generator and discriminator, no perceptual term) with patterns and without.
+
+    \b
+    Example:
+      spadework bench train configs/landscape.yaml --laps 3
+    """
+    settings = read_recipe(recipe, overrides)
+    check_there("label maps", load["source"])
+
+    from pipeline.bench.synthesis import Load
+    from training.bench import bench_train as run
+
+    names = tuple(paths.split(",")) if paths else ()
+    threads = threads or os.cpu_count() or 1
+    click.echo(run(settings, load=Load(**load), contestants=names, laps=laps, threads=threads, json_path=json_path))
