@@ -16,6 +16,8 @@ from evaluation.scoring.protocols import Protocol
 from evaluation.scoring.scores import Scores
 from tests.evaluation.conftest import SPACE, draw, noise, photograph, write_pictures, write_records
 
+pytestmark = pytest.mark.slow
+
 RECORDS = [draw(index) for index in range(100, 106)]
 """Those of validation.parquet."""
 

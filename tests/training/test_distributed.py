@@ -22,6 +22,8 @@ from training.data.batch import Batch
 from training.data.dataset import Examples, TrainingData
 from training.loop import TrainingState, Worker
 
+pytestmark = pytest.mark.slow
+
 Make = Callable[..., Recipe]
 
 STEPS = 10

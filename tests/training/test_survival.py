@@ -21,6 +21,8 @@ from training.state import TrainingState
 from training.train import train
 from training.worker import Worker
 
+pytestmark = pytest.mark.slow
+
 Make = Callable[..., Recipe]
 
 

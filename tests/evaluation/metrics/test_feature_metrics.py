@@ -141,6 +141,7 @@ def test_every_score_has_an_interval_around_it() -> None:
     assert scores.intervals["precision"][1] <= 1
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
     """Coverage of the interval of precision, of pictures that are drawn anew, against fixed photographs."""
     real = normal(100, 60, 3)

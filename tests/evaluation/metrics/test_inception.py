@@ -45,6 +45,7 @@ def naive_mean(x: torch.Tensor) -> torch.Tensor:
     return torch.stack(windows, -1).unflatten(-1, (rows, columns))
 
 
+@pytest.mark.slow
 def test_pooling_branches_differ_from_torchvisions_as_they_should() -> None:
     torch.manual_seed(1)
     network = FIDInception3().eval()
@@ -65,6 +66,7 @@ def test_pooling_branches_differ_from_torchvisions_as_they_should() -> None:
             assert not torch.allclose(ours[:, -width:], theirs[:, -width:], atol=1e-3)
 
 
+@pytest.mark.slow
 def test_features_from_a_state_dict_and_from_torchscript_agree(
     weights: Path, pictures: list[np.ndarray], tmp_path: Path
 ) -> None:

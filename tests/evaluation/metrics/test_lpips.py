@@ -34,6 +34,7 @@ def pictures(count: int, height: int, width: int) -> list[np.ndarray]:
     return [random.integers(0, 256, (height, width, 3), np.uint8) for _ in range(count)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["alex", "squeeze", "vgg"])
 def test_distances_are_torchmetrics(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ours = LPIPS.load(trunk_file(tmp_path, name))

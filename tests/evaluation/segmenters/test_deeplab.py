@@ -16,6 +16,8 @@ from evaluation.segmenters.deeplab import FILE_NAME, DeepLab, DeepLabSettings, l
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = DeepLabSettings(
     backbone="mobilenet_v3_large", labels=LabelSpace(classes=("a", "b", "c")), height=32, width=32
 )

@@ -22,6 +22,8 @@ from pipeline.networks.label_input import Semantics
 from pipeline.synthesis.synthesize import synthesize
 from tests.pipeline.synthesis import cases
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 
 IN_A_NEW_PROCESS = """

@@ -18,6 +18,8 @@ from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
 from tests.evaluation.conftest import SIZE, draw, make_recipe, write_records
 
+pytestmark = pytest.mark.slow
+
 
 def test_it_learns_and_says_how_well(trained: Path) -> None:
     made = load_deeplab(trained).settings.training
