@@ -108,8 +108,8 @@ def demo(minutes: float) -> None:
         ["prepare", "landscape", "--out", f"{out}/data", "--train", "1000", "--validation", "100", "--size", "64x64"],
         ["train-segmenter", recipe, "--out", f"{out}/segmenter"],
         ["train", recipe, "--out", f"{out}/run", "--max-time", f"{minutes:g}"],
-        ["synthesize", "--input", reference, "--checkpoint", f"{out}/run", "--output", f"{out}/images"],
-        ["synthesize", "--input", reference, "--checkpoint", f"untrained:{recipe}", "--output", untrained],
+        ["synthesize", "--input", reference, "--checkpoint", f"{out}/run", "--out", f"{out}/images"],
+        ["synthesize", "--input", reference, "--checkpoint", f"untrained:{recipe}", "--out", untrained],
         ["evaluate", "--images", f"{out}/images", "--reference", reference, *rest],
     ):
         click.secho(f"\n$ spadework {shlex.join(arguments)}", bold=True)

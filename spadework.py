@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from pipeline.precision import Precision
     from pipeline.synthesis.export import ExportKind
     from pipeline.synthesis.job import Summary
-    from pipeline.synthesis.synthesizer import Painter
+    from pipeline.synthesis.synthesizer import Synthesizer as BatchSynthesizer
 
 __all__ = [
     "Comparison",
@@ -126,7 +126,7 @@ class Synthesizer:
     ) -> None:
         """The arguments and errors of `load`, which fills in the checkpoint."""
         from pipeline.checkpoints.source import resolve_source
-        from pipeline.synthesis.synthesizer import Painter
+        from pipeline.synthesis.synthesizer import Synthesizer as BatchSynthesizer
 
         _at_least(1, threads=threads)
         self._threads = threads
@@ -137,7 +137,7 @@ class Synthesizer:
         else:
             folder, device, precision = _open_engine(Path(engine), device, precision)
         with self._computing():
-            self._painter: Painter = Painter(source, device=device, precision=precision, engine=folder)
+            self._inner: BatchSynthesizer = BatchSynthesizer(source, device=device, precision=precision, engine=folder)
         self._precision = precision
 
     @property
@@ -163,21 +163,21 @@ class Synthesizer:
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of the pictures, as of arrays; label maps of another size are resized to it."""
-        return self._painter.size
+        return self._inner.size
 
     @property
     def style_dim(self) -> int:
         """The length of a style vector; 0 for a generator without style, which has one picture for a label map."""
-        return self._painter.style_dim
+        return self._inner.style_dim
 
     @property
     def _space(self) -> LabelSpace:
-        return self._painter.recipe.labels
+        return self._inner.recipe.labels
 
     def __repr__(self) -> str:
         height, width = self.size
         style = f"a style of {self.style_dim} numbers" if self.style_dim else "no style"
-        recipe, where = self._painter.recipe.name, f"{self._precision} on {self._painter.device}"
+        recipe, where = self._inner.recipe.name, f"{self._precision} on {self._inner.device}"
         return f"<Synthesizer '{recipe}': {len(self.classes)} classes, {width}x{height}, {style}, {where}>"
 
     def synthesize(
@@ -218,7 +218,7 @@ class Synthesizer:
             id = Path(label_map).stem if isinstance(label_map, (str, os.PathLike)) else DEFAULT_ID
         if not id:
             raise InputError("the id is empty; give a text, or leave it out")
-        return Image.fromarray(self._paint(label, instance, style, _read_seed(seed), id))
+        return Image.fromarray(self._synthesize(label, instance, style, _read_seed(seed), id))
 
     def style_of(self, photograph: Image.Image | PathLike | np.ndarray) -> np.ndarray:
         """The mean style of a photograph, float32 `[style_dim]`: a `style` for `synthesize`.
@@ -226,9 +226,9 @@ class Synthesizer:
         Vectors between two of them are styles as well. Raises `InputError` where the generator has no style encoder.
         """
         with self._computing():
-            return self._painter.style_of(_read_photograph(photograph))[0].numpy()
+            return self._inner.style_of(_read_photograph(photograph))[0].numpy()
 
-    def _paint(
+    def _synthesize(
         self, label: np.ndarray, instance: np.ndarray | None, style: Style | None, seed: int, name: str
     ) -> np.ndarray:
         """uint8 `[height, width, 3]`."""
@@ -248,8 +248,8 @@ class Synthesizer:
         instance = None if instance is None else resize_ids(instance, *self.size)
         with self._computing():
             z = self._style_vector(style, seed, name)
-            semantics = self._painter.prepare(encode(label, instance, self._space))
-            (pixels,) = self._painter.paint(semantics, [z], self.size)
+            label_input = self._inner.prepare(encode(label, instance, self._space))
+            (pixels,) = self._inner.synthesize(label_input, [z], self.size)
         return pixels
 
     def _style_vector(self, style: Style | None, seed: int, name: str) -> torch.Tensor | None:
@@ -266,7 +266,7 @@ class Synthesizer:
 
             return torch.from_numpy(vector)
         choice = StyleChoice() if style is None else StyleChoice("photograph", (_read_photograph(style),), 0.0)
-        return StyleSource(choice, self._painter, seed=seed, samples=1).styles(name, None)[0]
+        return StyleSource(choice, self._inner, seed=seed, samples=1).styles(name, None)[0]
 
     def _refuse_unknown(self, label: np.ndarray) -> None:
         """Raise `InputError` for an id that is neither a class nor don't-care."""
@@ -576,7 +576,7 @@ def synthesize_dataset(
     input: PathLike,
     *,
     checkpoint: PathLike | None = None,
-    output: PathLike = "images",
+    out: PathLike = "images",
     samples: int = 1,
     seed: int = 0,
     label_column: str = "label",
@@ -593,21 +593,21 @@ def synthesize_dataset(
     precision: Precision | None = None,
     engine: PathLike | None = None,
     max_rejects: str | int = 0,
-    actors: int | None = None,
+    workers: int | None = None,
     threads: int = 1,
-    gpus_per_actor: float = 1.0,
+    gpus_per_worker: float = 1.0,
     export: Sequence[ExportKind] = (),
     quiet: bool = False,
 ) -> Synthesis:
     """Make pictures of all label maps of a Parquet file, folder, pattern or URI: the verb `synthesize`.
 
-    Every label map once, in the folder or at the URI `output`; the same call goes on with a job that was stopped. The
+    Every label map once, in the folder or at the URI `out`; the same call goes on with a job that was stopped. The
     options are those of the verb (`spadework synthesize --help`), with its defaults; `quiet` shows no progress.
-    `checkpoint` None: the landscapes that come with spadework. `actors` None: as many Ray actors as the machine
+    `checkpoint` None: the landscapes that come with spadework. `workers` None: as many Ray actors as the machine
     carries; 0: this process, without Ray.
 
     Raises `InputError` for anything wrong with the input or the options, for more bad rows than `max_rejects`, and
-    where `output` holds another job.
+    where `out` holds another job.
     """
     from pipeline.data.encoders import ENCODERS
     from pipeline.synthesis.synthesize import synthesize as run
@@ -624,7 +624,7 @@ def synthesize_dataset(
     summary = run(
         os.fspath(input),
         _landscape() if checkpoint is None else os.fspath(checkpoint),
-        os.fspath(output),
+        os.fspath(out),
         samples=samples,
         seed=_read_seed(seed),
         label_column=label_column,
@@ -641,9 +641,9 @@ def synthesize_dataset(
         precision=precision,
         engine=_path(engine),
         max_rejects=max_rejects,
-        actors=actors,
+        workers=workers,
         threads=threads,
-        gpus_per_actor=gpus_per_actor,
+        gpus_per_worker=gpus_per_worker,
         export=_several(export),
         quiet=quiet,
     )

@@ -28,10 +28,10 @@ def train_segmenter(recipe: Path, out: Path, weights: Path | None, overrides: tu
 
     from evaluation.segmenters.training.train import train_segmenter as run
 
-    made = run(settings, out, weights=weights).settings.training
+    trained = run(settings, out, weights=weights).settings.training
     click.echo(
-        f"{out / 'segmenter.safetensors'}: mean IoU {made['validation_mean_iou']:.1%}, "
-        f"accuracy {made['validation_accuracy']:.1%} on {made['validation_photographs']} validation photographs"
+        f"{out / 'segmenter.safetensors'}: mean IoU {trained['validation_mean_iou']:.1%}, "
+        f"accuracy {trained['validation_accuracy']:.1%} on {trained['validation_photographs']} validation photographs"
     )
 
 

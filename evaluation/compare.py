@@ -14,7 +14,7 @@ from evaluation.metrics.boundaries import mean_boundary_f
 from evaluation.report.format import interval, number, percent
 from evaluation.report.render import render_template
 from evaluation.scoring.image_results import FILE_NAME as JUDGEMENTS
-from evaluation.scoring.image_results import Judgements
+from evaluation.scoring.image_results import ImageResults
 from evaluation.scoring.label_maps import size_of
 from evaluation.scoring.protocols import Protocol
 from evaluation.scoring.scores import SCHEMA
@@ -31,7 +31,7 @@ class Run:
     name: str
     path: Path
     report: dict[str, Any]
-    judgements: Judgements
+    results: ImageResults
 
     @property
     def protocol(self) -> Protocol:
@@ -165,20 +165,20 @@ def _read(path: Path) -> Run:
     try:
         report = json.loads((folder / "report.json").read_text())
         current = report["schema"] == SCHEMA
-        judgements = Judgements.load(folder / JUDGEMENTS) if current else None
+        results = ImageResults.load(folder / JUDGEMENTS) if current else None
     except (OSError, ValueError, KeyError, InputError) as error:
         reason = str(error).split("\n")[0]
         raise InputError(f"{path} is no whole report of `evaluate` ({reason}); run it again") from None
-    if judgements is None:
+    if results is None:
         raise InputError(f"{path} is of another version of spadework; run the same evaluate again")
-    return Run(folder.resolve().name, folder, report, judgements)
+    return Run(folder.resolve().name, folder, report, results)
 
 
 def _unique_names(runs: list[Run]) -> list[Run]:
     """Folder names where they differ, else paths."""
     if len({run.name for run in runs}) == len(runs):
         return runs
-    return [Run(str(run.path), run.path, run.report, run.judgements) for run in runs]
+    return [Run(str(run.path), run.path, run.report, run.results) for run in runs]
 
 
 def _refuse_other_protocol(one: Run, other: Run) -> None:
@@ -234,18 +234,18 @@ def _refuse_other_label_maps(one: Run, other: Run) -> list[str]:
 
 def _marks(run: Run) -> dict[str, tuple[str, str]]:
     """By id: the label map that pictures were made of, and that of the photograph; empty for older reports."""
-    made = run.judgements
-    if made.label_marks is None or made.reference_marks is None:
+    generated = run.results
+    if generated.label_marks is None or generated.reference_marks is None:
         return {}
-    found = zip(made.ids.tolist(), made.label_marks.tolist(), made.reference_marks.tolist(), strict=True)
+    found = zip(generated.ids.tolist(), generated.label_marks.tolist(), generated.reference_marks.tolist(), strict=True)
     return {name: (own, reference) for name, own, reference in found}
 
 
 def _row(run: Run) -> dict[str, Any]:
-    made, real = run.report["sets"][0], run.report["sets"][-1]
+    generated, real = run.report["sets"][0], run.report["sets"][-1]
     name = run.protocol.name
-    labels, segmenter, lpips = made["labels"][name], made["segmenter"], made["lpips"]
-    inception = made["inception"].get(name)
+    labels, segmenter, lpips = generated["labels"][name], generated["segmenter"], generated["lpips"]
+    inception = generated["inception"].get(name)
     intervals = dict(labels["intervals"])
     for key, part in (("segmenter_frechet", segmenter), ("fid", inception)):
         if part is not None:
@@ -255,7 +255,7 @@ def _row(run: Run) -> dict[str, Any]:
     return {
         "name": run.name,
         "title": run.report["title"],
-        "pictures": made["pictures"],
+        "pictures": generated["pictures"],
         **{key: labels[key] for key in SCORES},
         "ceiling": real["labels"][name]["mean_iou"],
         "segmenter_frechet": None if segmenter is None else segmenter["frechet"],
@@ -267,12 +267,12 @@ def _row(run: Run) -> dict[str, Any]:
 
 def _difference(one: Run, other: Run) -> Difference:
     """A paired bootstrap: both runs are read on the same resampled label maps."""
-    shared = sorted(set(one.judgements.ids.tolist()) & set(other.judgements.ids.tolist()))
+    shared = sorted(set(one.results.ids.tolist()) & set(other.results.ids.tolist()))
     if len(shared) < 2:
         raise InputError(f"{other.path} and {one.path} share {len(shared)} label maps; compare runs on the same ones")
     position = {name: index for index, name in enumerate(shared)}
     random = np.random.default_rng(0)
-    readers = [_Reader(run.judgements, run.protocol, position) for run in (one, other)]
+    readers = [_Reader(run.results, run.protocol, position) for run in (one, other)]
 
     def difference(times: np.ndarray) -> np.ndarray:
         return readers[1].read(times) - readers[0].read(times)
@@ -299,11 +299,11 @@ def _difference(one: Run, other: Run) -> Difference:
 class _Reader:
     """The `SCORES` of a run on weighted label maps."""
 
-    def __init__(self, made: Judgements, protocol: Protocol, position: dict[str, int]) -> None:
-        self.confusions = made.confusions[protocol.name]
-        self.boundaries = made.boundaries[protocol.name].astype(np.float64)
+    def __init__(self, generated: ImageResults, protocol: Protocol, position: dict[str, int]) -> None:
+        self.confusions = generated.confusions[protocol.name]
+        self.boundaries = generated.boundaries[protocol.name].astype(np.float64)
         self.averaging = protocol.averaging
-        self.position = np.array([position.get(name, -1) for name in made.ids.tolist()])
+        self.position = np.array([position.get(name, -1) for name in generated.ids.tolist()])
 
     def read(self, times: np.ndarray) -> np.ndarray:
         weights = np.where(self.position >= 0, times[self.position], 0)
@@ -315,9 +315,9 @@ class _Reader:
 
 
 def _warnings(runs: Sequence[Run]) -> list[str]:
-    first = set(runs[0].judgements.ids.tolist())
+    first = set(runs[0].results.ids.tolist())
     return [
         f"{run.name} has other label maps than {runs[0].name}: its row is of all of them, the difference of shared ones"
         for run in runs[1:]
-        if set(run.judgements.ids.tolist()) != first
+        if set(run.results.ids.tolist()) != first
     ]

@@ -17,9 +17,9 @@ from evaluation.inputs import PHOTOGRAPHS, Inputs, open_inputs
 from evaluation.metrics.feature_metrics import FeatureScores
 from evaluation.report.examples import Illustrations, illustrate
 from evaluation.report.render import write_report
-from evaluation.scoring.distributed import JudgeOrder, Judges
+from evaluation.scoring.distributed import ScorerPool, ScorerSpec
 from evaluation.scoring.image_results import FILE_NAME as JUDGEMENTS
-from evaluation.scoring.image_results import Judgements
+from evaluation.scoring.image_results import ImageResults
 from evaluation.scoring.image_scores import FILE_NAME as PICTURE_SCORES
 from evaluation.scoring.image_scores import PICTURES, picture_scores, write_table
 from evaluation.scoring.picture_sets import PictureSet, Selection
@@ -35,13 +35,13 @@ FEW_PICTURES = 2048
 
 
 @dataclass(frozen=True)
-class _Judged:
+class _Scored:
     """A set and what was found out about it."""
 
     name: str
     role: Role
     pictures: PictureSet
-    judgements: Judgements
+    results: ImageResults
 
 
 def evaluate(
@@ -65,14 +65,14 @@ def evaluate(
     title: str | None = None,
 ) -> Scores:
     """Score the pictures in `images` and write `report.json`, `report.md`, `report.html`, `scores.parquet` and
-    `judgements.npz` to the folder `out`.
+    `results.npz` to the folder `out`.
 
     `images` and each of `baselines` is what `synthesize` wrote, `reference` a data set with photographs; they are
     paired by id, and must be of the same label maps there, perhaps resized. Every set is judged by its own label maps;
     the photographs, resized to the synthesized pictures' size, give the ceiling. Weights that are not given are those
     of `weights fetch`. `workers` actors do the work (0 or 1: this process, without Ray).
 
-    Judgements are kept in the folder `cache` by the content of what was judged, and used again. Without one they are
+    ImageResults are kept in the folder `cache` by the content of what was judged, and used again. Without one they are
     kept beside `out` until the report is written, so that an evaluation that was stopped goes on.
 
     Raises `InputError` before any work where files are missing or unreadable, classes or the label maps of pairs
@@ -95,7 +95,7 @@ def evaluate(
         raise InputError(f"{cache} is a file; name a folder for judgements")
     out = out.resolve()
     unfinished = out.with_name(f".{out.name}.unfinished")
-    order = JudgeOrder(
+    order = ScorerSpec(
         segmenter=segmenter,
         weights=given.weights,
         weights_sha256=given.segmenter.sha256,
@@ -110,17 +110,17 @@ def evaluate(
         threads=threads,
         cache=unfinished if cache is None else cache,
     )
-    judged, distant = _judge_all(order, given, workers=workers)
-    made, real = judged[0].judgements, judged[-1].judgements
+    scored, fid_results = _score_all(order, given, workers=workers)
+    generated, real = scored[0].results, scored[-1].results
     scores = Scores(
         title=title or _title(given.synthesized, reference),
         classes=given.segmenter.classes,
         palette=given.palette,
         protocols=given.protocols,
-        sets=tuple(_score(item, real, distant or real, given) for item in judged),
+        sets=tuple(_score(item, real, fid_results or real, given) for item in scored),
         settings=_settings(order, given, reference, fid_reference),
         unpaired=given.unpaired,
-        warnings=_warnings(given, judged),
+        warnings=_warnings(given, scored),
     )
     shown = Illustrations()
     if examples:
@@ -128,38 +128,38 @@ def evaluate(
             replace(order, inception=None, lpips=None).build(),
             given.synthesized,
             given.photographs,
-            made,
+            generated,
             count=examples,
-            photographs_as=_same_sizes(made, given.ids),
+            photographs_as=_same_sizes(generated, given.ids),
         )
     write_report(out, scores, shown)
-    table = picture_scores(made, real, given.protocols[0], given.segmenter.classes)
-    scored = json.dumps([file.fingerprint for file in given.synthesized.plan.files])
-    write_table(out / PICTURE_SCORES, table.replace_schema_metadata({PICTURES: scored}))
+    table = picture_scores(generated, real, given.protocols[0], given.segmenter.classes)
+    fingerprints = json.dumps([file.fingerprint for file in given.synthesized.plan.files])
+    write_table(out / PICTURE_SCORES, table.replace_schema_metadata({PICTURES: fingerprints}))
     replace(
-        made,
-        label_marks=np.array([given.pairs.marks[name] for name in made.ids.tolist()]),
-        reference_marks=np.array([given.pairs.reference_marks[name] for name in made.ids.tolist()]),
+        generated,
+        label_marks=np.array([given.pairs.marks[name] for name in generated.ids.tolist()]),
+        reference_marks=np.array([given.pairs.reference_marks[name] for name in generated.ids.tolist()]),
     ).save(out / JUDGEMENTS)
     shutil.rmtree(unfinished, ignore_errors=True)
     return scores
 
 
-def _judge_all(order: JudgeOrder, given: Inputs, *, workers: int) -> tuple[list[_Judged], Judgements | None]:
+def _score_all(order: ScorerSpec, given: Inputs, *, workers: int) -> tuple[list[_Scored], ImageResults | None]:
     """The synthesized pictures, the baselines, and the photographs at the synthesized pictures' size; and the other
     photographs from which distances are measured, where there are any."""
-    distant = None
-    with Judges(order, workers=workers) as judges:
-        made = judges.judge(given.synthesized, Selection(given.ids), what="synthesized")
-        judged = [_Judged("synthesized", "synthesized", given.synthesized, made)]
+    fid_results = None
+    with ScorerPool(order, workers=workers) as scorers:
+        generated = scorers.score(given.synthesized, Selection(given.ids), what="synthesized")
+        scored = [_Scored("synthesized", "synthesized", given.synthesized, generated)]
         for name, pictures in given.baselines.items():
-            found = judges.judge(pictures, Selection(given.ids & pictures.ids), what=name)
-            judged.append(_Judged(name, "baseline", pictures, found))
-        real = judges.judge(given.photographs, _same_sizes(made, given.ids), what=PHOTOGRAPHS)
+            found = scorers.score(pictures, Selection(given.ids & pictures.ids), what=name)
+            scored.append(_Scored(name, "baseline", pictures, found))
+        real = scorers.score(given.photographs, _same_sizes(generated, given.ids), what=PHOTOGRAPHS)
         if given.fid_photographs is not None:
-            size, _ = _sizes(made).most_common(1)[0]
-            distant = judges.judge(given.fid_photographs, Selection(size=size), what="FID reference")
-    return [*judged, _Judged(PHOTOGRAPHS, "photographs", given.photographs, real)], distant
+            size, _ = _sizes(generated).most_common(1)[0]
+            fid_results = scorers.score(given.fid_photographs, Selection(size=size), what="FID reference")
+    return [*scored, _Scored(PHOTOGRAPHS, "photographs", given.photographs, real)], fid_results
 
 
 def _default_device() -> str:
@@ -168,52 +168,55 @@ def _default_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _sizes(made: Judgements) -> Counter[tuple[int, int]]:
+def _sizes(generated: ImageResults) -> Counter[tuple[int, int]]:
     """How many pictures have which height and width."""
-    return Counter((int(height), int(width)) for height, width in made.sizes)
+    return Counter((int(height), int(width)) for height, width in generated.sizes)
 
 
-def _same_sizes(made: Judgements, ids: frozenset[str]) -> Selection:
+def _same_sizes(generated: ImageResults, ids: frozenset[str]) -> Selection:
     """The photographs of `ids`, each at the size of the picture synthesized for it."""
-    distinct = _sizes(made)
+    distinct = _sizes(generated)
     if len(distinct) == 1:
         return Selection(ids, size=next(iter(distinct)))
-    by_id = {str(name): (int(size[0]), int(size[1])) for name, size in zip(made.ids, made.sizes, strict=True)}
+    by_id = {str(name): (int(size[0]), int(size[1])) for name, size in zip(generated.ids, generated.sizes, strict=True)}
     return Selection(ids, sizes=by_id)
 
 
-def _score(item: _Judged, real: Judgements, distant: Judgements, given: Inputs) -> SetScores:
-    """`distant` are the photographs of protocols that measure distances from a training set."""
-    made = item.judgements
+def _score(item: _Scored, real: ImageResults, fid_results: ImageResults, given: Inputs) -> SetScores:
+    """`fid_results` are the photographs of protocols that measure distances from a training set."""
+    generated = item.results
 
-    def references(protocol: Protocol) -> Judgements:
-        return distant if protocol.fid_reference == "training" else real
+    def references(protocol: Protocol) -> ImageResults:
+        return fid_results if protocol.fid_reference == "training" else real
 
-    compared = item.role != "photographs" and len(made) >= 2
+    compared = item.role != "photographs" and len(generated) >= 2
     nearest = references(given.protocols[0])
-    segmenter = FeatureScores.of(made.features, nearest.features, made.ids) if compared and len(nearest) > 1 else None
+    segmenter = (
+        FeatureScores.of(generated.features, nearest.features, generated.ids) if compared and len(nearest) > 1 else None
+    )
     inception: dict[str, FeatureScores] = {}
     computed: dict[tuple[str, str], FeatureScores] = {}
     for protocol in given.protocols:
         key, photographs = protocol.fid_features, references(protocol)
-        if compared and len(photographs) > 1 and key in made.inception:
+        if compared and len(photographs) > 1 and key in generated.inception:
             alike = (key, protocol.fid_reference)
             if alike not in computed:
                 computed[alike] = FeatureScores.of(
-                    made.inception[key], photographs.inception[key], made.ids, replicates=20
+                    generated.inception[key], photographs.inception[key], generated.ids, replicates=20
                 )
             inception[protocol.name] = computed[alike]
     return SetScores(
         name=item.name,
         role=item.role,
-        pictures=len(made),
-        label_maps=len(set(made.ids.tolist())),
+        pictures=len(generated),
+        label_maps=len(set(generated.ids.tolist())),
         labels={
-            protocol.name: LabelScores.of(made, real, given.segmenter.classes, protocol) for protocol in given.protocols
+            protocol.name: LabelScores.of(generated, real, given.segmenter.classes, protocol)
+            for protocol in given.protocols
         },
         segmenter=segmenter,
         inception=inception,
-        lpips=Diversity.of(made),
+        lpips=Diversity.of(generated),
         source=_source(item.pictures),
     )
 
@@ -228,11 +231,11 @@ def _source(pictures: PictureSet) -> dict[str, Any]:
 
 def _title(pictures: PictureSet, reference: Path) -> str:
     recipe = _source(pictures)["made"].get("recipe")
-    made = f"{recipe.capitalize()}: synthesized pictures" if recipe else str(pictures.path.name)
-    return f"{made} against {'real photographs' if recipe else reference.name}"
+    what = f"{recipe.capitalize()}: synthesized pictures" if recipe else str(pictures.path.name)
+    return f"{what} against {'real photographs' if recipe else reference.name}"
 
 
-def _settings(order: JudgeOrder, given: Inputs, reference: Path, fid_reference: Path | None) -> dict[str, Any]:
+def _settings(order: ScorerSpec, given: Inputs, reference: Path, fid_reference: Path | None) -> dict[str, Any]:
     network = given.segmenter
     return {
         "segmenter": {"name": order.segmenter, "weights_sha256": order.weights_sha256, **network.describe()},
@@ -248,19 +251,19 @@ def _settings(order: JudgeOrder, given: Inputs, reference: Path, fid_reference: 
     }
 
 
-def _warnings(given: Inputs, judged: Sequence[_Judged]) -> tuple[str, ...]:
+def _warnings(given: Inputs, scored: Sequence[_Scored]) -> tuple[str, ...]:
     found = [
         f"{len(names)} {what} have no partner and were left out: {', '.join(names[:5])}{', ...' if names[5:] else ''}"
         for what, names in given.unpaired.items()
         if names
     ]
     found += given.pairs.warnings
-    sizes = _sizes(judged[0].judgements)
-    for item in judged[1:-1]:
-        others = _sizes(item.judgements)
+    sizes = _sizes(scored[0].results)
+    for item in scored[1:-1]:
+        others = _sizes(item.results)
         if others.keys() != sizes.keys():
             found.append(f"{item.name} has pictures of {_named(others)}, the synthesized ones are of {_named(sizes)}")
-    count = min(len(item.judgements) for item in judged)
+    count = min(len(item.results) for item in scored)
     if count < 2:
         found.append(f"distances between sets take two pictures or more; there is {count}")
     elif given.inception is not None and count < FEW_PICTURES:

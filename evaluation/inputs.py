@@ -164,11 +164,11 @@ def _refuse_other_classes(one: PictureSet, other: PictureSet) -> None:
 
 def _pair(synthesized: PictureSet, photographs: PictureSet) -> tuple[dict[str, list[str]], frozenset[str]]:
     """The ids without partner, by set, and those with one."""
-    made, real = synthesized.ids, photographs.ids
-    paired = made & real
+    generated, real = synthesized.ids, photographs.ids
+    paired = generated & real
     if not paired:
         raise InputError(
             f"no picture in {synthesized.path} has the id of a photograph in {photographs.path} "
-            f"(for example '{min(made)}' and '{min(real)}'); give the data set whose label maps were synthesized"
+            f"(for example '{min(generated)}' and '{min(real)}'); give the data set whose label maps were synthesized"
         )
-    return {"synthesized": sorted(made - real), PHOTOGRAPHS: sorted(real - made)}, paired
+    return {"synthesized": sorted(generated - real), PHOTOGRAPHS: sorted(real - generated)}, paired

@@ -35,7 +35,7 @@ SKY = ("sky", "cloud")
 GRID_MAPS = 6
 GAP = 4
 
-Paint = Callable[[Record, Record], np.ndarray]
+Synthesize = Callable[[Record, Record], np.ndarray]
 """From a record with a label map and one with the photograph that gives the style to a picture, uint8 `[H, W, 3]`."""
 
 
@@ -136,31 +136,31 @@ def evaluate_style(
     style.json and a grid, style.png, into `out`. Raises `InputError` for a checkpoint without a style encoder and data
     that do not fit.
     """
-    from pipeline.synthesis.synthesizer import Painter
+    from pipeline.synthesis.synthesizer import Synthesizer
 
-    painter = Painter(checkpoint)
-    space = painter.recipe.labels
+    synthesizer = Synthesizer(checkpoint)
+    space = synthesizer.recipe.labels
     for path in (reference, learn_from):
         check_dataset(path, ("id", "label", "image", column))
         if read_info(path).space.classes != space.classes:
             raise InputError(f"{path} has other classes than the checkpoint; take the data set that it was trained on")
-    resample = painter.recipe.data.resample
-    records = load_styled(reference, column, painter.size, resample=resample)
-    teaching = load_styled(learn_from, column, painter.size, resample=resample)
+    resample = synthesizer.recipe.data.resample
+    records = load_styled(reference, column, synthesizer.size, resample=resample)
+    teaching = load_styled(learn_from, column, synthesizer.size, resample=resample)
     classifier = MoodClassifier(
         np.stack([statistics_of(styled.record, space) for styled in teaching]), [styled.mood for styled in teaching]
     )
 
-    def paint(place: Record, style: Record) -> np.ndarray:
+    def synthesize(place: Record, style: Record) -> np.ndarray:
         assert style.image is not None
-        codes = painter.prepare(encode(place.label, place.instance, space))
-        mean, _ = painter.style_of(encode_png(style.image))
-        return next(iter(painter.paint(codes, [mean], painter.size)))
+        codes = synthesizer.prepare(encode(place.label, place.instance, space))
+        mean, _ = synthesizer.style_of(encode_png(style.image))
+        return next(iter(synthesizer.synthesize(codes, [mean], synthesizer.size)))
 
-    found = measure(paint, classifier, records, space, maps=maps, seed=seed)
+    found = measure(synthesize, classifier, records, space, maps=maps, seed=seed)
     out.mkdir(parents=True, exist_ok=True)
     _write(out / "style.json", (found.to_json() + "\n").encode())
-    _write(out / "style.png", encode_png(style_grid(paint, records, space, seed=seed)))
+    _write(out / "style.png", encode_png(style_grid(synthesize, records, space, seed=seed)))
     return found
 
 
@@ -186,7 +186,7 @@ def statistics_of(record: Record, space: LabelSpace, image: np.ndarray | None = 
 
 
 def measure(
-    paint: Paint,
+    synthesize: Synthesize,
     classifier: MoodClassifier,
     records: Sequence[StyledRecord],
     space: LabelSpace,
@@ -206,7 +206,7 @@ def measure(
             others = [other for other in records if other.mood == mood and other is not styled]
             if not others:
                 raise InputError(f"mood '{mood}' has only one photograph; take a larger set")
-            picture = paint(styled.record, others[random.integers(len(others))].record)
+            picture = synthesize(styled.record, others[random.integers(len(others))].record)
             asked.append(number)
             features.append(statistics_of(styled.record, space, picture))
     real = np.stack([statistics_of(styled.record, space) for styled in records])
@@ -216,7 +216,7 @@ def measure(
     )
 
 
-def style_grid(paint: Paint, records: Sequence[StyledRecord], space: LabelSpace, *, seed: int) -> np.ndarray:
+def style_grid(synthesize: Synthesize, records: Sequence[StyledRecord], space: LabelSpace, *, seed: int) -> np.ndarray:
     """uint8 RGB: a photograph of each mood in the first row, then label maps, each in the style of those."""
     random = np.random.default_rng(seed)
     moods = sorted({styled.mood for styled in records})
@@ -226,7 +226,7 @@ def style_grid(paint: Paint, records: Sequence[StyledRecord], space: LabelSpace,
     rows = [[np.full_like(shown[0], 255), *shown]]
     for styled in records[:GRID_MAPS]:
         place = styled.record
-        rows.append([colourise(place.label, space), *(paint(place, style) for style in styles)])
+        rows.append([colourise(place.label, space), *(synthesize(place, style) for style in styles)])
     framed = [[np.pad(cell, ((0, GAP), (0, GAP), (0, 0)), constant_values=255) for cell in row] for row in rows]
     return np.concatenate([np.concatenate(row, axis=1) for row in framed])
 

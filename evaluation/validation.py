@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from evaluation.metrics.frechet import FeatureStatistics, frechet_distance
-from evaluation.scoring.image_results import Judgements
+from evaluation.scoring.image_results import ImageResults
 from evaluation.scoring.picture_sets import Picture
 from evaluation.scoring.protocols import Protocol
-from evaluation.scoring.scorer import Judge
+from evaluation.scoring.scorer import ImageScorer
 from evaluation.segmenters import load_segmenter
 from pipeline.config import Recipe
 from pipeline.data.records import check_dataset, decode_record, iter_rows, resize_record
@@ -44,35 +44,35 @@ class Validation:
                 f"segmenter {weights} knows {len(theirs)} classes ({', '.join(theirs[:3])}, ...), the recipe has "
                 f"{len(ours)} ({', '.join(ours[:3])}, ...); train one with train-segmenter on the same data"
             )
-        self._judge: Judge | None = None
+        self._scorer: ImageScorer | None = None
         self._photographs: FeatureStatistics | None = None
 
     def __call__(
-        self, paint: Callable[[Sequence[str], np.ndarray], np.ndarray], device: torch.device
+        self, sample_images: Callable[[Sequence[str], np.ndarray], np.ndarray], device: torch.device
     ) -> dict[str, float]:
         """`mean_iou` and `accuracy` (shares of 1), and `frechet`, on the segmenter's features, to the photographs.
 
-        `paint` makes pictures, uint8 `[N, H, W, 3]`, of N ids and their label codes, int32 `[N, H, W]`.
+        `sample_images` makes pictures, uint8 `[N, H, W, 3]`, of N ids and their label codes, int32 `[N, H, W]`.
         """
-        if self._judge is None:
+        if self._scorer is None:
             network = load_segmenter(self.segmenter, self.weights, device=str(device))
-            self._judge = Judge(network, self.recipe.labels, [PROTOCOL], batch_size=BATCH, device=str(device))
+            self._scorer = ImageScorer(network, self.recipe.labels, [PROTOCOL], batch_size=BATCH, device=str(device))
             self._photographs = _features(self._judged(lambda records: [record.image for record in records]))
         assert self._photographs is not None
 
-        def made(records: Sequence[Record]) -> Sequence[np.ndarray]:
+        def generated(records: Sequence[Record]) -> Sequence[np.ndarray]:
             codes = [encode(record.label, record.instance, self.recipe.labels) for record in records]
-            return list(paint([record.id for record in records], np.stack(codes)))
+            return list(sample_images([record.id for record in records], np.stack(codes)))
 
-        judged = self._judged(made)
-        matrix = judged.confusions[PROTOCOL.name].total()
+        scored = self._judged(generated)
+        matrix = scored.confusions[PROTOCOL.name].total()
         return {
             "mean_iou": matrix.mean_iou(PROTOCOL.averaging),
             "accuracy": matrix.accuracy(),
-            "frechet": frechet_distance(_features(judged), self._photographs),
+            "frechet": frechet_distance(_features(scored), self._photographs),
         }
 
-    def _judged(self, pictures: Callable[[Sequence[Record]], Sequence[np.ndarray | None]]) -> Judgements:
+    def _judged(self, pictures: Callable[[Sequence[Record]], Sequence[np.ndarray | None]]) -> ImageResults:
         """The judgements of a picture of each record."""
 
         def shown() -> Iterator[Picture]:
@@ -81,10 +81,10 @@ class Validation:
                     assert image is not None
                     yield Picture(record.id, 0, image, record.label)
 
-        assert self._judge is not None
-        judged = self._judge.judge(shown())
-        assert judged is not None
-        return judged
+        assert self._scorer is not None
+        scored = self._scorer.score(shown())
+        assert scored is not None
+        return scored
 
     def _batches(self) -> Iterator[list[Record]]:
         """The records that count, at the recipe's size, a few at a time."""
@@ -95,7 +95,7 @@ class Validation:
             yield [resize_record(record, data.height, data.width, resample=data.resample) for record in decoded]
 
 
-def _features(judged: Judgements) -> FeatureStatistics:
-    statistics = FeatureStatistics(judged.features.shape[1])
-    statistics.update(judged.features)
+def _features(scored: ImageResults) -> FeatureStatistics:
+    statistics = FeatureStatistics(scored.features.shape[1])
+    statistics.update(scored.features)
     return statistics

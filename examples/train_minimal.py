@@ -13,7 +13,7 @@ import torch
 import spadework
 from pipeline.checkpoints.file import build_encoder, build_generator, save_generator
 from pipeline.recipe_file import load_recipe
-from training.data.dataset import Examples, TrainingData
+from training.data.dataset import BatchLoader, RecordDataset
 from training.ema import MovingAverage
 from training.objectives.objectives import build_discriminator
 from training.samples import SampleGrid
@@ -29,7 +29,7 @@ def train(out: Path, steps: int) -> Path:
     files = [f"data.{split}={out / 'data' / split}.parquet" for split in ("train", "validation")]
     small = ["generator.channels=8", "discriminator.channels=8", "losses.pixel=10"]  # finds colours in a minute
     recipe = load_recipe(RECIPE, [*files, *small, f"training.steps={steps}", "training.decay_steps=0"])
-    data = TrainingData(Examples(recipe.data.train, recipe))
+    data = BatchLoader(RecordDataset(recipe.data.train, recipe))
 
     # The players: a generator, with the encoder that finds the style of a photograph, and a discriminator.
     torch.manual_seed(recipe.training.seed)

@@ -94,6 +94,19 @@ def _keep_traceback(error: Exception) -> str:
     return f"details in {file.name}"
 
 
+class Renamed(click.Option):
+    """An option whose spelling of earlier versions, `old`, still works; help does not show it."""
+
+    def __init__(self, *args: Any, old: str, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.old = old
+
+    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
+        """Let the parser know both spellings."""
+        super().add_to_parser(parser, ctx)
+        parser.add_option(self, [self.old], dest=self.name, action="store", nargs=self.nargs)
+
+
 class Size(click.ParamType):
     """WIDTHxHEIGHT on the command line; (height, width) in the code."""
 

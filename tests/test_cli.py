@@ -39,12 +39,12 @@ OPTIONS = {
     "prepare ade20k": "--out --size --resample --workers --skip-bad",
     "prepare cityscapes": "--out --size --resample --workers --skip-bad",
     "train": "--out --workers --decoders --vgg-weights --segmenter --segmenter-weights --max-time --set",
-    "compile": "--checkpoint --backend --precision --batch --size --modulation --input --maps --out",
+    "compile": "--checkpoint --backend --precision --batch-size --size --modulation --input --maps --out",
     "engines list": "",
     "engines clean": "--all",
-    "synthesize": "--input --checkpoint --output --samples --seed --label-column --id-column --instance-column "
+    "synthesize": "--input --checkpoint --out --samples --seed --label-column --id-column --instance-column "
     "--palette --keep-size --style --style-column --style-rows --style-interpolate --truncation --format --precision "
-    "--engine --max-rejects --actors --threads --gpus-per-actor --export",
+    "--engine --max-rejects --workers --threads --gpus-per-worker --export",
     "verify": "--input",
     "import-weights": "--recipe --encoder --dont-care-first --out",
     "train-segmenter": "--out --weights --set",
@@ -57,8 +57,9 @@ OPTIONS = {
     "weights fetch": "",
     "weights check": "",
     "demo": "--minutes",
-    "bench synthesize": "--checkpoint --input --maps --batch --samples --size --noise --paths --laps --threads --json",
-    "bench train": "--input --batch --size --noise --paths --laps --threads --json --set",
+    "bench synthesize": "--checkpoint --input --maps --batch-size --samples --size --noise --paths --repeats "
+    "--threads --json",
+    "bench train": "--input --batch-size --size --noise --paths --repeats --threads --json --set",
 }
 """So that the surface grows on purpose."""
 

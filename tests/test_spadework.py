@@ -59,7 +59,7 @@ def verb(*arguments: object) -> None:
     assert done.exit_code == 0, done.output
 
 
-def painted(folder: Path) -> dict[str, Image.Image]:
+def synthesized(folder: Path) -> dict[str, Image.Image]:
     """What the verb `synthesize` painted, by id."""
     rows = pq.read_table(sorted(folder.glob("*.parquet")), columns=["id", "image"]).to_pylist()
     return {row["id"]: Image.open(io.BytesIO(row["image"]["bytes"])) for row in rows}
@@ -102,10 +102,8 @@ def test_pixels_are_those_of_the_verb(
     photograph = tmp_path / "photograph.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)).save(photograph)
     given = ["--style", photograph] if style else []
-    verb(
-        *["synthesize", "--input", maps, "--checkpoint", styled, "--output", tmp_path / "images", "--actors", 0], *given
-    )
-    found = painted(tmp_path / "images")
+    verb(*["synthesize", "--input", maps, "--checkpoint", styled, "--out", tmp_path / "images", "--workers", 0], *given)
+    found = synthesized(tmp_path / "images")
     for row in pq.read_table(maps).to_pylist():
         label_map = decode_label(row["label"]["bytes"])
         picture = synthesizer.synthesize(label_map, style=photograph if style else None, id=row["id"])
@@ -306,8 +304,8 @@ def test_the_whole_line(tmp_path: Path) -> None:
         synthesis = spadework.synthesize_dataset(
             tmp_path / "data" / "validation.parquet",
             checkpoint=checkpoint,
-            output=tmp_path / name,
-            actors=0,
+            out=tmp_path / name,
+            workers=0,
             quiet=True,
         )
         assert (synthesis.summary.images, synthesis.summary.rejects) == (3, 0)
@@ -362,9 +360,9 @@ def test_prepare_converts_folders(tmp_path: Path) -> None:
         (lambda out: spadework.train("nowhere.yaml", out=out), "recipe nowhere.yaml does not exist"),
         (lambda out: spadework.train(out=out, workers=-1), "workers is -1; give 0 or more"),
         (lambda out: spadework.train(out=out, overrides="training.stepz=1"), "did you mean 'steps'"),
-        (lambda out: spadework.synthesize_dataset("nowhere", output=out), "nowhere"),
-        (lambda out: spadework.synthesize_dataset("x", output=out, format="gif"), "format is 'gif'; take png"),
-        (lambda out: spadework.synthesize_dataset("x", output=out, seed=-1), "seed is -1"),
+        (lambda out: spadework.synthesize_dataset("nowhere", out=out), "nowhere"),
+        (lambda out: spadework.synthesize_dataset("x", out=out, format="gif"), "format is 'gif'; take png"),
+        (lambda out: spadework.synthesize_dataset("x", out=out, seed=-1), "seed is -1"),
         (lambda out: spadework.evaluate("nowhere", out=out), "nowhere"),
         (lambda out: spadework.evaluate(out=out, protocols="best"), "there is no protocol 'best'"),
         (lambda out: spadework.compare([out], out=out), "give two reports or more"),

@@ -7,26 +7,26 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.bench.runner import Entry, race, table, write_json
+from pipeline.bench.runner import Entry, run_benchmark, table, write_json
 from pipeline.bench.synthesis import Load, describe
 from pipeline.config import Recipe
 from pipeline.errors import InputError
 from pipeline.recipe_file import parse_recipe
 
-CONTESTANTS = ("dense-fp32", "pattern-fp32", "dense-bf16", "pattern-bf16")
+CANDIDATES = ("dense-fp32", "pattern-fp32", "dense-bf16", "pattern-bf16")
 """How gamma and beta are computed, and the precision; the first is the one all are compared with."""
 LADDER = ("plain", "patterns", "kept-memory", "channels-last", "fused-adam", "reused-fakes", "bf16")
 """Other contestants: a plain eager float32 loop of the same networks, and what each change adds to those before it."""
 EVERYTHING = frozenset(LADDER) - {"patterns", "reused-fakes", "bf16"}
-"""What `CONTESTANTS` have of the ladder."""
+"""What `CANDIDATES` have of the ladder."""
 
 
 def bench_train(
     recipe: Recipe,
     *,
     load: Load,
-    contestants: tuple[str, ...] = (),
-    laps: int = 5,
+    candidates: tuple[str, ...] = (),
+    repeats: int = 5,
     threads: int,
     json_path: Path | None,
 ) -> str:
@@ -36,12 +36,12 @@ def bench_train(
     """
     import torch
 
-    known = (*CONTESTANTS, *LADDER)
-    unknown = [name for name in contestants if name not in known]
+    known = (*CANDIDATES, *LADDER)
+    unknown = [name for name in candidates if name not in known]
     if unknown:
         raise InputError(f"unknown contestant '{unknown[0]}'; there are {', '.join(known)}")
-    first = LADDER[0] if contestants and set(contestants) <= set(LADDER) else CONTESTANTS[0]
-    names = (first, *(name for name in contestants or CONTESTANTS if name != first))
+    first = LADDER[0] if candidates and set(candidates) <= set(LADDER) else CANDIDATES[0]
+    names = (first, *(name for name in candidates or CANDIDATES if name != first))
     if load.size:
         height, width = load.size
         fields = recipe.model_dump(mode="json")
@@ -53,7 +53,7 @@ def bench_train(
         "device": "cuda" if torch.cuda.is_available() else "cpu",
         "threads": threads,
     }
-    results = race([Entry(name, build, {"name": name, **common}) for name in names], laps=laps)
+    results = run_benchmark([Entry(name, build, {"name": name, **common}) for name in names], repeats=repeats)
     if json_path:
         write_json(json_path, results, describe(recipe.name, load, threads))
     return table(results, items=1, item="step")
@@ -114,7 +114,7 @@ class Steps:
         noise = torch.randn(2, count, recipe.generator.style_dim)
         self.batch = Batch(torch.from_numpy(codes), pictures, noise, torch.arange(count)).to(self.device)
 
-    def lap(self) -> np.ndarray:
+    def repeat(self) -> np.ndarray:
         """One step; what is compared are its losses."""
         terms = self.step(self.batch)
         return np.asarray([float(value) for value in terms.values()])

@@ -8,25 +8,34 @@ from typing import Any
 
 import click
 
-from pipeline.command_line import EXISTING, check_there, read_recipe
-from pipeline.commands.bench import CROP, JSON, LAPS, MAPS, NOISE, PATHS, THREADS, bench
+from pipeline.command_line import EXISTING, Renamed, check_there, read_recipe
+from pipeline.commands.bench import CROP, JSON, MAPS, NOISE, PATHS, REPEATS, THREADS, bench
 
 
 @bench.command("train")
 @click.argument("recipe", type=EXISTING)
 @MAPS
-@click.option("--batch", "maps", type=click.IntRange(1), default=4, show_default=True, help="Label maps in a step.")
+@click.option(
+    "--batch-size",
+    "maps",
+    cls=Renamed,
+    old="--batch",
+    type=click.IntRange(1),
+    default=4,
+    show_default=True,
+    help="Label maps in a step.",
+)
 @CROP
 @NOISE
 @PATHS
-@LAPS
+@REPEATS
 @THREADS
 @JSON
 @click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Override a field of the recipe.")
 def bench_train(
     recipe: Path,
     paths: str | None,
-    laps: int,
+    repeats: int,
     threads: int | None,
     json_path: Path | None,
     overrides: tuple[str, ...],
@@ -36,7 +45,7 @@ def bench_train(
 
     \b
     Example:
-      spadework bench train configs/landscape.yaml --laps 3
+      spadework bench train configs/landscape.yaml --repeats 3
     """
     settings = read_recipe(recipe, overrides)
     check_there("label maps", load["source"])
@@ -46,4 +55,6 @@ def bench_train(
 
     names = tuple(paths.split(",")) if paths else ()
     threads = threads or os.cpu_count() or 1
-    click.echo(run(settings, load=Load(**load), contestants=names, laps=laps, threads=threads, json_path=json_path))
+    click.echo(
+        run(settings, load=Load(**load), candidates=names, repeats=repeats, threads=threads, json_path=json_path)
+    )

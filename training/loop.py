@@ -10,11 +10,11 @@ from pathlib import Path
 from pipeline.config import Recipe
 from pipeline.errors import InputError
 from pipeline.runtime.memory import keep_freed_memory
-from training.data.dataset import Examples, Stream, TrainingData
-from training.metrics import Entry, Meter, NotFinite, Reporter
+from training.data.dataset import BatchLoader, BatchSource, RecordDataset
+from training.metrics import Entry, MetricLogger, NotFinite, Reporter
 from training.objectives.perceptual import load_perceptual_loss
 from training.run_folder import RunFolder
-from training.samples import Validate, painter
+from training.samples import Validate, sample_images
 from training.state import TrainingState
 from training.worker import Worker
 
@@ -30,7 +30,7 @@ def train_worker(
     worker: Worker,
     *,
     base: Path,
-    stream: Stream | None = None,
+    stream: BatchSource | None = None,
     vgg_weights: Path | None = None,
     validate: Validate | None = None,
     should_stop: Callable[[], bool] = lambda: False,
@@ -43,11 +43,11 @@ def train_worker(
     `InputError` for data that do not fit, and where a loss is no longer a number and no more rolling back is allowed.
     """
     settings = recipe.training
-    stream = stream or TrainingData.batches
+    stream = stream or BatchLoader.batches
     keep_freed_memory()
     with folder.locked() if worker.leads else nullcontext():
         # Build: the same initial weights on every worker, because they have the same seed.
-        data = TrainingData(Examples(base / recipe.data.train, recipe), rank=worker.rank, workers=worker.count)
+        data = BatchLoader(RecordDataset(base / recipe.data.train, recipe), rank=worker.rank, workers=worker.count)
         perceptual = load_perceptual_loss(vgg_weights) if recipe.losses.perceptual else None
         state = TrainingState(recipe, worker, perceptual.to(worker.device) if perceptual else None)
         pin = worker.device.type == "cuda"
@@ -63,15 +63,15 @@ def train_worker(
         writer = Reporter(recipe, folder, worker, base) if worker.leads else None
         if writer:
             writer.begin(step)
-        meter = Meter(worker, step)
+        metrics = MetricLogger(worker, step)
         batches = stream(data, step + state.skipped, steps=settings.steps - step, pin=pin)
 
         while step < settings.steps and not stopped:
             # Step: on the records that belong to it, at the rate that belongs to it.
-            with meter.waiting():
+            with metrics.waiting():
                 batch = next(batches).to(worker.device)
             state.set_rates(step)
-            meter.add(state.step(batch, step))
+            metrics.add(state.step(batch, step))
             state.average.update(state.step.bare_synthesis, step)
             step += 1
             # On GPUs not after every step: asking the other workers makes the device wait.
@@ -87,7 +87,7 @@ def train_worker(
             reads = saves or validates or step % settings.log_every == 0
             if reads:
                 try:
-                    entry = meter.read(step, state)
+                    entry = metrics.read(step, state)
                 except NotFinite as failure:
                     # Roll back: on every worker, as all of them see the same means.
                     _refuse_to_roll_back(folder, state, str(failure))
@@ -98,16 +98,18 @@ def train_worker(
                         writer.begin(step)
                     batches.close()
                     batches = stream(data, step + state.skipped, steps=settings.steps - step, pin=pin)
-                    meter = Meter(worker, step)
+                    metrics = MetricLogger(worker, step)
                     continue
             if writer is None:
                 continue
 
-            with meter.pause():
+            with metrics.pause():
                 # Validate: the averaged weights, which are published where they are the best so far.
                 if entry and validates:
                     assert validate
-                    entry["validation"] = scores = dict(validate(painter(recipe, state.average.network), worker.device))
+                    entry["validation"] = scores = dict(
+                        validate(sample_images(recipe, state.average.network), worker.device)
+                    )
                     if writer.is_best(scores, settings.best_by):
                         state.publish(folder.best, step)
                 if entry and reads:

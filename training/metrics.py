@@ -27,7 +27,7 @@ class NotFinite(ArithmeticError):
     """A loss or gradient that is not a number, said in words."""
 
 
-class Meter:
+class MetricLogger:
     """Losses and times since they were last read."""
 
     def __init__(self, worker: Worker, step: int) -> None:
@@ -115,7 +115,7 @@ class Reporter:
         self.writer = SummaryWriter(str(self.folder.path / "tensorboard"), purge_step=step + 1 if step else None)
 
     def report(self, entry: Entry) -> None:
-        """Log the reading of a `Meter`."""
+        """Log the reading of a `MetricLogger`."""
         self.folder.add_stats(entry)
         scalars = {f"loss/{name}": value for name, value in entry["losses"].items()}
         for group in ("scores", "gradient_norm", "learning_rate", "validation"):

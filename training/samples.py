@@ -11,13 +11,13 @@ import torch
 from pipeline.config import Recipe
 from pipeline.data.atomic import atomic_path
 from pipeline.runtime.seeding import style_noise
-from training.data.dataset import Examples, collate
+from training.data.dataset import RecordDataset, collate
 from training.step import Synthesis
 
-Paint = Callable[[Sequence[str], np.ndarray], np.ndarray]
+SampleImages = Callable[[Sequence[str], np.ndarray], np.ndarray]
 """From N record ids and their label codes, int32 `[N, H, W]`, to pictures, uint8 `[N, H, W, 3]`."""
-Validate = Callable[[Paint, torch.device], Mapping[str, float]]
-"""Scores of what `Paint` makes, by name: `TrainingSettings.best_by` is one of them. It must pickle."""
+Validate = Callable[[SampleImages, torch.device], Mapping[str, float]]
+"""Scores of what `SampleImages` makes, by name: `TrainingSettings.best_by` is one of them. It must pickle."""
 
 COUNT = 6
 """Records in a grid, one a column."""
@@ -27,7 +27,7 @@ class SampleGrid:
     """The first records of the validation set, and how to draw what a generator makes of them."""
 
     def __init__(self, path: Path, recipe: Recipe, device: torch.device) -> None:
-        every = Examples(path, recipe)
+        every = RecordDataset(path, recipe)
         examples = [every[index] for index in range(min(COUNT, len(every)))]
         self.batch = collate(examples).to(device)
         noise = [style_noise(recipe.training.seed, example.id, 0, recipe.generator.style_dim) for example in examples]
@@ -45,13 +45,13 @@ class SampleGrid:
         With a style, the third row has the photographs' own styles and the two below have random ones.
         """
         rows = list(self.rows)
-        semantics = synthesis.generator.semantics(self.batch.codes)
+        label_input = synthesis.generator.label_input(self.batch.codes)
         if synthesis.encoder is None:
-            rows.append(to_pixels(synthesis.generator(semantics, self.noise if self.noise.shape[1] else None)))
+            rows.append(to_pixels(synthesis.generator(label_input, self.noise if self.noise.shape[1] else None)))
         else:
-            rows.append(to_pixels(synthesis.generator(semantics, synthesis.encoder(self.batch.pictures)[0])))
-            rows.append(to_pixels(synthesis.generator(semantics, self.noise)))
-            rows.append(to_pixels(synthesis.generator(semantics, self.noise.roll(1, 0))))
+            rows.append(to_pixels(synthesis.generator(label_input, synthesis.encoder(self.batch.pictures)[0])))
+            rows.append(to_pixels(synthesis.generator(label_input, self.noise)))
+            rows.append(to_pixels(synthesis.generator(label_input, self.noise.roll(1, 0))))
         return np.concatenate([np.concatenate(list(row), axis=1) for row in rows])
 
     @staticmethod
@@ -69,15 +69,15 @@ def to_pixels(pictures: torch.Tensor) -> np.ndarray:
     return pixels.permute(0, 2, 3, 1).cpu().numpy()
 
 
-def painter(recipe: Recipe, synthesis: Synthesis) -> Paint:
+def sample_images(recipe: Recipe, synthesis: Synthesis) -> SampleImages:
     """How a generator in evaluation mode paints records, each in a random style of its own where there are styles."""
     device = next(synthesis.parameters()).device
     seed, length = recipe.training.seed, recipe.generator.style_dim
 
     @torch.no_grad()
-    def paint(ids: Sequence[str], codes: np.ndarray) -> np.ndarray:
-        semantics = synthesis.generator.semantics(torch.from_numpy(codes).to(device))
+    def sample_images(ids: Sequence[str], codes: np.ndarray) -> np.ndarray:
+        label_input = synthesis.generator.label_input(torch.from_numpy(codes).to(device))
         z = torch.stack([style_noise(seed, name, 0, length) for name in ids]).to(device) if length else None
-        return to_pixels(synthesis.generator(semantics, z))
+        return to_pixels(synthesis.generator(label_input, z))
 
-    return paint
+    return sample_images

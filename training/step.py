@@ -15,12 +15,12 @@ from torch.nn.parallel import DistributedDataParallel
 from pipeline.config import LossSettings, TrainingSettings
 from pipeline.networks.encoder import StyleEncoder, sample_style
 from pipeline.networks.generator import Generator
-from pipeline.networks.label_input import Semantics
+from pipeline.networks.label_input import LabelInput
 from pipeline.networks.spectral import still_spectral_norm
 from training.data.batch import Batch
 from training.objectives import losses
 from training.objectives.diff_augment import Augmentation
-from training.objectives.objectives import AnyDiscriminator, Round, Terms, begin_rounds
+from training.objectives.objectives import AnyDiscriminator, Objective, Terms, build_objectives
 from training.objectives.perceptual import PerceptualLoss
 from training.objectives.regularisation import LeCam, r1_penalty
 from training.optimiser import Optimiser, two_time_scale
@@ -36,11 +36,11 @@ class Part:
     """A part of a batch, with all that both steps need to know of it and weights do not change."""
 
     batch: Batch
-    semantics: Semantics
+    label_input: LabelInput
     """The label maps for the generator."""
     shown: Augmentation
     """How the discriminator gets to see pictures and label maps."""
-    round: Round
+    objective: Objective
     """The label maps for the discriminator, and who pays what."""
 
 
@@ -53,12 +53,12 @@ class Synthesis(nn.Module):
         self.generator = generator
         self.encoder = encoder
 
-    def forward(self, semantics: Semantics, pictures: Tensor, noise: Tensor) -> tuple[Tensor, Tensor | None]:
+    def forward(self, label_input: LabelInput, pictures: Tensor, noise: Tensor) -> tuple[Tensor, Tensor | None]:
         """Fakes `[N, 3, H, W]`, and the KL divergence of their styles, summed (None without an encoder)."""
         if self.encoder is None:
-            return self.generator(semantics, noise if noise.shape[1] else None), None
+            return self.generator(label_input, noise if noise.shape[1] else None), None
         mu, logvar = (losses.at_least_float32(value) for value in self.encoder(pictures))
-        return self.generator(semantics, sample_style(mu, logvar, noise)), losses.kl_divergence(mu, logvar)
+        return self.generator(label_input, sample_style(mu, logvar, noise)), losses.kl_divergence(mu, logvar)
 
 
 class GanStep:
@@ -131,7 +131,7 @@ class GanStep:
             part = parts[index]
             if not self.reuse_fake:
                 with torch.no_grad(), self._autocast(batch):
-                    fakes[index], _ = self.bare_synthesis(part.semantics, part.batch.pictures, part.batch.noise[1])
+                    fakes[index], _ = self.bare_synthesis(part.label_input, part.batch.pictures, part.batch.noise[1])
             found, part_scores = self.discriminator_terms(fakes[index], part, step)
             self.discriminator_optimiser.backward(_total(found) / self.accumulate)
             terms[index] |= found
@@ -149,9 +149,9 @@ class GanStep:
         shown = [Augmentation(self.augment, part.seeds) for part in batches]
         codes = [change.codes(part.codes) for part, change in zip(batches, shown, strict=True)]
         seeds = [part.seeds for part in batches]
-        rounds = begin_rounds(self.bare_discriminator, codes, seeds, self.weights, workers=self.workers)
-        semantics = [self.bare_synthesis.generator.semantics(part.codes) for part in batches]
-        return [Part(*part) for part in zip(batches, semantics, shown, rounds, strict=True)]
+        objectives = build_objectives(self.bare_discriminator, codes, seeds, self.weights, workers=self.workers)
+        label_input = [self.bare_synthesis.generator.label_input(part.codes) for part in batches]
+        return [Part(*part) for part in zip(batches, label_input, shown, objectives, strict=True)]
 
     def _turns(self, stepped: nn.Module) -> Iterator[int]:
         """The number of each part, in the conditions under which all of them together are one batch to `stepped`.
@@ -170,9 +170,9 @@ class GanStep:
         """What the generator (and encoder) pays for its fakes, and the fakes."""
         weights, batch, shown = self.weights, part.batch, part.shown
         with self._autocast(batch):
-            fake, kl = self.synthesis(part.semantics, batch.pictures, batch.noise[0])
+            fake, kl = self.synthesis(part.label_input, batch.pictures, batch.noise[0])
             fake = fake.to(batch.pictures.dtype)
-            terms = part.round.generator_terms(
+            terms = part.objective.generator_terms(
                 self.bare_discriminator, shown.pictures(fake), shown.pictures(batch.pictures)
             )
             if self.perceptual:
@@ -193,7 +193,7 @@ class GanStep:
         r1_due = weights.r1 > 0 and step % weights.r1_every == 0
         real = part.shown.pictures(part.batch.pictures).detach().requires_grad_(r1_due)
         with self._autocast(part.batch):
-            terms, scores = part.round.discriminator_terms(
+            terms, scores = part.objective.discriminator_terms(
                 self.discriminator, part.shown.pictures(fake.to(real.dtype)), real
             )
             if self.lecam:

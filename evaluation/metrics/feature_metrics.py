@@ -47,14 +47,14 @@ class FeatureScores:
     percentiles over its subsets. Left out where there are too few label maps."""
 
     @classmethod
-    def of(cls, made: np.ndarray, real: np.ndarray, groups: np.ndarray, *, replicates: int = 100) -> FeatureScores:
+    def of(cls, generated: np.ndarray, real: np.ndarray, groups: np.ndarray, *, replicates: int = 100) -> FeatureScores:
         """From feature vectors `[N, d]` and `[M, d]`, two or more each; equal `groups` share a label map."""
-        kernel, kernel_interval = kernel_distance(made, real)
-        scores: dict[str, float | None] = {"diversity": diversity(made, real, groups)}
+        kernel, kernel_interval = kernel_distance(generated, real)
+        scores: dict[str, float | None] = {"diversity": diversity(generated, real, groups)}
         intervals: dict[str, Interval] = {"kernel_distance": kernel_interval}
         times = resampled(groups, replicates)
-        if min(len(made), len(real)) > NEIGHBOURS:
-            neighbourhoods = Neighbourhoods.of(made, real)
+        if min(len(generated), len(real)) > NEIGHBOURS:
+            neighbourhoods = Neighbourhoods.of(generated, real)
             scores |= neighbourhoods.scores()
             drawn = [neighbourhoods.scores(row) for row in times]
             for name in _MANIFOLD if drawn else ():
@@ -63,11 +63,11 @@ class FeatureScores:
         else:
             scores |= dict.fromkeys(_MANIFOLD)
         photographs = _statistics(real)
-        distance = frechet_distance(_statistics(made), photographs)
+        distance = frechet_distance(_statistics(generated), photographs)
         if len(times):
-            values = [frechet_distance(_statistics(np.repeat(made, row, 0)), photographs) for row in times]
+            values = [frechet_distance(_statistics(np.repeat(generated, row, 0)), photographs) for row in times]
             intervals["frechet"] = interval_around(distance, values)
-        if scores["diversity"] is not None and (interval := _diversity_interval(made, real, groups)):
+        if scores["diversity"] is not None and (interval := _diversity_interval(generated, real, groups)):
             intervals["diversity"] = interval
         return cls(frechet=distance, kernel_distance=kernel, intervals=intervals, **scores)
 
@@ -155,14 +155,14 @@ class Neighbourhoods:
     neighbours: int
 
     @classmethod
-    def of(cls, made: np.ndarray, real: np.ndarray, *, neighbours: int = NEIGHBOURS) -> Neighbourhoods:
+    def of(cls, generated: np.ndarray, real: np.ndarray, *, neighbours: int = NEIGHBOURS) -> Neighbourhoods:
         """From feature vectors `[N, d]` and `[M, d]`, more than `neighbours` each."""
-        made, real = made.astype(np.float64), real.astype(np.float64)
-        real_radii, made_radii = _radii(real, neighbours), _radii(made, neighbours)
-        around, covers, reaches = np.zeros(len(made), np.int64), [], []
+        generated, real = generated.astype(np.float64), real.astype(np.float64)
+        real_radii, made_radii = _radii(real, neighbours), _radii(generated, neighbours)
+        around, covers, reaches = np.zeros(len(generated), np.int64), [], []
         for start in range(0, len(real), BLOCK):
             stop = start + BLOCK
-            distances = _distances(made, real[start:stop])  # [N, block]
+            distances = _distances(generated, real[start:stop])  # [N, block]
             inside = distances <= real_radii[start:stop]
             around += inside.sum(1)
             covers.append(np.packbits(inside, 0))
@@ -181,9 +181,9 @@ class Neighbourhoods:
         }
 
 
-def diversity(made: np.ndarray, real: np.ndarray, groups: np.ndarray) -> float | None:
+def diversity(generated: np.ndarray, real: np.ndarray, groups: np.ndarray) -> float | None:
     """Mean distance between pictures of one group over that between photographs; None where no group has two."""
-    within, among = _within(made, groups), _among(real)
+    within, among = _within(generated, groups), _among(real)
     return float(np.mean(within) / among) if len(within) and among > 0 else None
 
 
@@ -196,16 +196,16 @@ def mean_interval(values: np.ndarray, *, replicates: int = 1000, seed: int = 0) 
     return float(np.percentile(drawn, 2.5)), float(np.percentile(drawn, 97.5))
 
 
-def _diversity_interval(made: np.ndarray, real: np.ndarray, groups: np.ndarray) -> Interval | None:
-    interval = mean_interval(_within(made, groups))
+def _diversity_interval(generated: np.ndarray, real: np.ndarray, groups: np.ndarray) -> Interval | None:
+    interval = mean_interval(_within(generated, groups))
     return None if interval is None else (interval[0] / _among(real), interval[1] / _among(real))
 
 
-def _within(made: np.ndarray, groups: np.ndarray) -> np.ndarray:
+def _within(generated: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """float64: the mean distance between the pictures of each group that has two or more."""
     within = []
     for group in np.unique(groups):
-        members = made[groups == group].astype(np.float64)
+        members = generated[groups == group].astype(np.float64)
         if len(members) > 1:
             within.append(_distances(members, members)[np.triu_indices(len(members), 1)].mean())
     return np.array(within)

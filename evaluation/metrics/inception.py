@@ -57,9 +57,9 @@ class Inception:
         network = _Scripted.load(path) if _is_torchscript(path) else FIDInception3()
         if isinstance(network, FIDInception3):
             fill(network, read_state_dict(path), source=f"Inception weights {path}")
-        made = cls(network, device=device)
-        made.sha256 = sha256_of(path)
-        return made
+        generated = cls(network, device=device)
+        generated.sha256 = sha256_of(path)
+        return generated
 
     @torch.inference_mode()
     def __call__(self, images: Sequence[np.ndarray], *, resizer: FidResizer = "pytorch-fid") -> np.ndarray:

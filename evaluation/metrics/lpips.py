@@ -68,11 +68,11 @@ class LPIPS(nn.Module):
         name, network = _recognise(path, state)
         fill(network, state, source=f"LPIPS weights {path}")
         linear = linear_layers(name)
-        made = cls(
+        generated = cls(
             network.features, [linear[f"lin{index}.model.1.weight"] for index in range(len(linear))], TRUNKS[name]
         )
-        made.sha256 = sha256_of(path)
-        return made.eval().requires_grad_(False).to(device)
+        generated.sha256 = sha256_of(path)
+        return generated.eval().requires_grad_(False).to(device)
 
     def forward(self, images: Tensor) -> Tensor:
         """Pictures float `[K, 3, H, W]` in 0 to 255 to the distances of all pairs `[K, K]`."""

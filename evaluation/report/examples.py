@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from evaluation.scoring.image_results import Judgements
+from evaluation.scoring.image_results import ImageResults
 from evaluation.scoring.picture_sets import Key, PictureSet, Selection
-from evaluation.scoring.scorer import Judge
+from evaluation.scoring.scorer import ImageScorer
 
 STRIP_MAPS, STRIP_SAMPLES = 3, 6
 """Label maps and samples of each in the strip that shows how styles differ."""
@@ -55,10 +55,10 @@ class Illustrations:
 
 
 def illustrate(
-    judge: Judge,
+    scorer: ImageScorer,
     pictures: PictureSet,
     photographs: PictureSet,
-    made: Judgements,
+    generated: ImageResults,
     *,
     count: int,
     photographs_as: Selection,
@@ -69,47 +69,47 @@ def illustrate(
     """
     if not count:
         return Illustrations()
-    spread = _spread(made, count)
-    extremes = _extremes(made, judge.protocols[0].name)
+    spread = _spread(generated, count)
+    extremes = _extremes(generated, scorer.protocols[0].name)
     wanted = list(dict.fromkeys([*spread, *extremes.values()]))
-    examples = dict(zip(wanted, _look(judge, pictures, photographs, wanted, photographs_as), strict=True))
+    examples = dict(zip(wanted, _look(scorer, pictures, photographs, wanted, photographs_as), strict=True))
     return Illustrations(
         tuple(examples[key] for key in spread),
         {title: examples[key] for title, key in extremes.items()},
-        _strips(judge, pictures, made, [name for name, _ in spread[:STRIP_MAPS]]),
+        _strips(scorer, pictures, generated, [name for name, _ in spread[:STRIP_MAPS]]),
     )
 
 
-def _spread(made: Judgements, count: int) -> list[Key]:
+def _spread(generated: ImageResults, count: int) -> list[Key]:
     """One picture each of label maps that are spread evenly over the ids."""
     first: dict[str, int] = {}
-    for name, sample in zip(made.ids.tolist(), made.samples.tolist(), strict=True):
+    for name, sample in zip(generated.ids.tolist(), generated.samples.tolist(), strict=True):
         first[name] = min(sample, first.get(name, sample))
     names = sorted(first)
     picked = np.unique(np.linspace(0, len(names) - 1, min(count, len(names))).round().astype(int))
     return [(names[index], first[names[index]]) for index in picked]
 
 
-def _extremes(made: Judgements, protocol: str) -> dict[str, Key]:
+def _extremes(generated: ImageResults, protocol: str) -> dict[str, Key]:
     """The best, median and worst picture by accuracy; none with fewer than three pictures."""
-    confusions = made.confusions[protocol]
-    accuracy = np.array([confusions.matrix(index).accuracy() for index in range(len(made))])
+    confusions = generated.confusions[protocol]
+    accuracy = np.array([confusions.matrix(index).accuracy() for index in range(len(generated))])
     known = np.flatnonzero(~np.isnan(accuracy))
     if len(known) < 3:
         return {}
     order = known[np.argsort(accuracy[known], kind="stable")]
     chosen = {"best": order[-1], "median": order[len(order) // 2], "worst": order[0]}
-    return {title: (str(made.ids[index]), int(made.samples[index])) for title, index in chosen.items()}
+    return {title: (str(generated.ids[index]), int(generated.samples[index])) for title, index in chosen.items()}
 
 
 def _look(
-    judge: Judge, pictures: PictureSet, photographs: PictureSet, keys: Sequence[Key], photographs_as: Selection
+    scorer: ImageScorer, pictures: PictureSet, photographs: PictureSet, keys: Sequence[Key], photographs_as: Selection
 ) -> list[Example]:
     found = pictures.pictures(keys, Selection())
     real = photographs.pictures([(name, 0) for name, _ in keys], photographs_as)
     examples = []
-    for picture, predicted, photograph in zip(found, judge.predict(found), real, strict=True):
-        target = judge.target(picture)
+    for picture, predicted, photograph in zip(found, scorer.predict(found), real, strict=True):
+        target = scorer.target(picture)
         known = target >= 0
         accuracy = float((predicted == target)[known].mean()) if known.any() else None
         examples.append(
@@ -118,11 +118,13 @@ def _look(
     return examples
 
 
-def _strips(judge: Judge, pictures: PictureSet, made: Judgements, names: Sequence[str]) -> tuple[Strip, ...]:
+def _strips(
+    scorer: ImageScorer, pictures: PictureSet, generated: ImageResults, names: Sequence[str]
+) -> tuple[Strip, ...]:
     strips = []
     for name in names:
-        samples = sorted(made.samples[made.ids == name].tolist())[:STRIP_SAMPLES]
+        samples = sorted(generated.samples[generated.ids == name].tolist())[:STRIP_SAMPLES]
         if len(samples) > 1:
             found = pictures.pictures([(name, sample) for sample in samples], Selection())
-            strips.append(Strip(name, judge.target(found[0]), tuple(picture.image for picture in found)))
+            strips.append(Strip(name, scorer.target(found[0]), tuple(picture.image for picture in found)))
     return tuple(strips)

@@ -14,10 +14,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from evaluation.scoring.image_results import Judgements
+from evaluation.scoring.image_results import ImageResults
 from evaluation.scoring.picture_sets import PictureSet, Selection, digest_shard, read_shard
 from evaluation.scoring.protocols import Protocol
-from evaluation.scoring.scorer import Judge
+from evaluation.scoring.scorer import ImageScorer
 from evaluation.segmenters import load_segmenter
 from pipeline.data.shards import Shard
 from pipeline.errors import InputError
@@ -30,7 +30,7 @@ VERSION = 3
 
 
 @dataclass(frozen=True)
-class JudgeOrder:
+class ScorerSpec:
     """All that makes a judge; it pickles."""
 
     segmenter: str
@@ -49,7 +49,7 @@ class JudgeOrder:
     cache: Path | None = None
     """Folder in which judgements are kept, by the content of what was judged."""
 
-    def build(self) -> Judge:
+    def build(self) -> ImageScorer:
         """Load the networks."""
         if self.threads is not None:
             import torch
@@ -64,7 +64,7 @@ class JudgeOrder:
             from evaluation.metrics.lpips import LPIPS
 
             lpips = LPIPS.load(self.lpips, device=self.device)
-        return Judge(
+        return ImageScorer(
             load_segmenter(self.segmenter, self.weights, device=self.device),
             self.space,
             self.protocols,
@@ -103,44 +103,44 @@ class ShardTask:
     has_samples: bool
 
 
-class ShardJudge:
+class ShardScorer:
     """A worker: a judge that reads shards and keeps its results."""
 
-    def __init__(self, order: JudgeOrder) -> None:
+    def __init__(self, order: ScorerSpec) -> None:
         self.order = order
-        self._judge: Judge | None = None
+        self._scorer: ImageScorer | None = None
 
-    def run(self, task: ShardTask) -> Judgements | None:
+    def run(self, task: ShardTask) -> ImageResults | None:
         """The judgements of a shard, kept ones where there are; None if none of its pictures is selected."""
         place = self.order.place(task)
         if place is not None and place.is_file():
             try:
-                return Judgements.load(place)
+                return ImageResults.load(place)
             except InputError as error:  # of a full disk or a lost machine; it is written anew
                 log.warning("%s: judged again", error)
-        if self._judge is None:  # Not before it is needed: with kept judgements it never is.
-            self._judge = self.order.build()
-        made = self._judge.judge(read_shard(task.shard, task.selection, has_samples=task.has_samples))
-        if place is not None and made is not None:
-            made.save(place)
-        return made
+        if self._scorer is None:  # Not before it is needed: with kept judgements it never is.
+            self._scorer = self.order.build()
+        generated = self._scorer.score(read_shard(task.shard, task.selection, has_samples=task.has_samples))
+        if place is not None and generated is not None:
+            generated.save(place)
+        return generated
 
 
-class Judges:
+class ScorerPool:
     """One worker in this process, or a pool of Ray actors, for the sets of an evaluation; a context manager.
 
     The shards do not depend on the number of workers, and neither do the results.
     """
 
-    def __init__(self, order: JudgeOrder, *, workers: int = 0) -> None:
+    def __init__(self, order: ScorerSpec, *, workers: int = 0) -> None:
         """`workers` actors; 0 or 1: this process, without Ray."""
         self.order = order
         self.workers = workers
         self._stack = ExitStack()
         self._actors: list[Any] = []
-        self._here = ShardJudge(order)
+        self._here = ShardScorer(order)
 
-    def __enter__(self) -> Judges:
+    def __enter__(self) -> ScorerPool:
         if self.workers > 1:
             from pipeline.runtime.ray_session import ray_session
 
@@ -152,22 +152,22 @@ class Judges:
         self._actors = []
         self._stack.close()
 
-    def judge(self, pictures: PictureSet, selection: Selection, *, what: str = "pictures") -> Judgements:
+    def score(self, pictures: PictureSet, selection: Selection, *, what: str = "pictures") -> ImageResults:
         """Judge the selected pictures of a set, in order; `what` names them in the progress bar."""
         tasks = [
             ShardTask(index, shard, selection, pictures.has_samples) for index, shard in enumerate(pictures.shards)
         ]
         total = sum(1 for name, _ in pictures.keys if selection.ids is None or name in selection.ids)
         results = self._spread(tasks) if self._actors else ((task.index, self._here.run(task)) for task in tasks)
-        parts: dict[int, Judgements] = {}
+        parts: dict[int, ImageResults] = {}
         with tqdm(total=total, desc=what, unit="image") as bar:
             for index, part in results:
                 if part is not None:
                     parts[index] = part
                     bar.update(len(part))
-        return Judgements.joined([parts[index] for index in sorted(parts)])
+        return ImageResults.joined([parts[index] for index in sorted(parts)])
 
-    def _spread(self, tasks: Sequence[ShardTask]) -> Iterator[tuple[int, Judgements | None]]:
+    def _spread(self, tasks: Sequence[ShardTask]) -> Iterator[tuple[int, ImageResults | None]]:
         import ray
 
         # Each actor twice: it has its next shard at hand when it is done with one.
@@ -186,7 +186,7 @@ class Judges:
             yield task.index, result
 
 
-def _start_actors(order: JudgeOrder, count: int) -> list[Any]:
+def _start_actors(order: ScorerSpec, count: int) -> list[Any]:
     import ray
 
     gpus = 1 if order.device.startswith("cuda") else 0
@@ -200,10 +200,10 @@ def _start_actors(order: JudgeOrder, count: int) -> list[Any]:
 class _Actor:
     """A worker as Ray wants one."""
 
-    def __init__(self, order: JudgeOrder) -> None:
-        self._worker = ShardJudge(order)
+    def __init__(self, order: ScorerSpec) -> None:
+        self._worker = ShardScorer(order)
 
-    def run(self, task: ShardTask) -> Judgements | InputError | None:
+    def run(self, task: ShardTask) -> ImageResults | InputError | None:
         try:
             return self._worker.run(task)
         except InputError as error:  # As a value: Ray would wrap it into pages of traceback.

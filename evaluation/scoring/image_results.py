@@ -73,7 +73,7 @@ class Confusions:
 
 
 @dataclass(frozen=True)
-class Judgements:
+class ImageResults:
     """Of N pictures, in the order of their files."""
 
     ids: np.ndarray
@@ -103,7 +103,7 @@ class Judgements:
         return len(self.ids)
 
     @classmethod
-    def joined(cls, parts: Sequence[Judgements]) -> Judgements:
+    def joined(cls, parts: Sequence[ImageResults]) -> ImageResults:
         """Several sets as one."""
         first = parts[0]
         return cls(
@@ -133,7 +133,7 @@ class Judgements:
             np.savez(file, **arrays)  # type: ignore[arg-type]
 
     @classmethod
-    def load(cls, path: Path) -> Judgements:
+    def load(cls, path: Path) -> ImageResults:
         """What `save` wrote; `InputError` where the file is damaged (its arrays have checksums), OSError if missing."""
         content = io.BytesIO(path.read_bytes())
         try:
@@ -145,7 +145,7 @@ class Judgements:
             raise InputError(f"{path} is damaged ({reason})") from None
 
     @classmethod
-    def _of_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Judgements:
+    def _of_arrays(cls, arrays: Mapping[str, np.ndarray]) -> ImageResults:
         named: dict[str, dict[str, np.ndarray]] = {}
         for key, array in arrays.items():
             kind, _, name = key.partition("/")

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from evaluation.scoring.image_results import Judgements
+from evaluation.scoring.image_results import ImageResults
 from evaluation.scoring.protocols import Protocol
 from pipeline.data.atomic import atomic_path
 
@@ -33,16 +33,16 @@ part of the data set's mean IoU; `feature_distance` is Euclidean, on the segment
 same label map. Undefined figures are null."""
 
 
-def picture_scores(made: Judgements, real: Judgements, protocol: Protocol, classes: Sequence[str]) -> pa.Table:
+def picture_scores(generated: ImageResults, real: ImageResults, protocol: Protocol, classes: Sequence[str]) -> pa.Table:
     """One row a picture, in the order of the judgements."""
     photographs = {name: real.features[row] for row, name in enumerate(real.ids.tolist())}
-    confusions = made.confusions[protocol.name]
+    confusions = generated.confusions[protocol.name]
     rows = []
-    for index, (name, sample) in enumerate(zip(made.ids.tolist(), made.samples.tolist(), strict=True)):
+    for index, (name, sample) in enumerate(zip(generated.ids.tolist(), generated.samples.tolist(), strict=True)):
         matrix = confusions.matrix(index)
         iou = np.where(matrix.target_pixels > 0, matrix.class_iou(), np.nan)
         worst = None if np.isnan(iou).all() else int(np.nanargmin(iou))
-        distance = float(np.linalg.norm(made.features[index] - photographs[name])) if name in photographs else None
+        distance = float(np.linalg.norm(generated.features[index] - photographs[name])) if name in photographs else None
         rows.append(
             {
                 "id": name,

@@ -13,7 +13,7 @@ import torch
 from evaluation.metrics.boundaries import boundary_counts
 from evaluation.metrics.confusion import ConfusionMatrix
 from evaluation.metrics.inception import FidResizer
-from evaluation.scoring.image_results import Confusions, Judgements
+from evaluation.scoring.image_results import Confusions, ImageResults
 from evaluation.scoring.picture_sets import Picture
 from evaluation.scoring.protocols import Protocol
 from evaluation.segmenters.base import Segmenter
@@ -37,7 +37,7 @@ class SpreadNetwork(Interface):
         ...
 
 
-class Judge:
+class ImageScorer:
     """Judges pictures by one or more protocols, with one pass of the segmenter for all that can share it."""
 
     def __init__(
@@ -59,7 +59,7 @@ class Judge:
         self.batch_size = batch_size
         self.device = torch.device(device)
 
-    def judge(self, pictures: Iterable[Picture]) -> Judgements | None:
+    def score(self, pictures: Iterable[Picture]) -> ImageResults | None:
         """The judgements of all pictures, in their order; None if there are none.
 
         Samples of one label map stand together.
@@ -67,10 +67,10 @@ class Judge:
         spreads: list[np.ndarray] = []
         if self.lpips is not None:
             pictures = self._spread(pictures, self.lpips, spreads)
-        parts = [self._judge_batch(batch) for batch in _batches(pictures, self.batch_size)]
+        parts = [self._score_batch(batch) for batch in _batches(pictures, self.batch_size)]
         if not parts:
             return None
-        return replace(Judgements.joined(parts), lpips=np.concatenate(spreads) if spreads else None)
+        return replace(ImageResults.joined(parts), lpips=np.concatenate(spreads) if spreads else None)
 
     def _spread(
         self, pictures: Iterable[Picture], lpips: SpreadNetwork, spreads: list[np.ndarray]
@@ -95,7 +95,7 @@ class Judge:
         """What the prediction of a picture is compared with, by the first protocol: int16 `[h, w]`."""
         return self._target(picture, self.protocols[0])
 
-    def _judge_batch(self, batch: list[Picture]) -> Judgements:
+    def _score_batch(self, batch: list[Picture]) -> ImageResults:
         classes = len(self.segmenter.classes)
         predictions, features = self._predictions(batch)
         confusions, boundaries = {}, {}
@@ -109,7 +109,7 @@ class Judge:
                 counts.append(boundary_counts(target, predicted, classes))
             confusions[protocol.name] = Confusions.of(matrices, classes)
             boundaries[protocol.name] = np.stack(counts)
-        return Judgements(
+        return ImageResults(
             ids=np.array([picture.id for picture in batch]),
             samples=np.array([picture.sample for picture in batch], np.int32),
             sizes=np.array([picture.image.shape[:2] for picture in batch], np.int32),

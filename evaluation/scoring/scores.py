@@ -11,7 +11,7 @@ import numpy as np
 from evaluation.metrics.boundaries import mean_boundary_f
 from evaluation.metrics.feature_metrics import FeatureScores, Interval, mean_interval
 from evaluation.scoring.bootstrap import bootstrap_scores
-from evaluation.scoring.image_results import Judgements
+from evaluation.scoring.image_results import ImageResults
 from evaluation.scoring.protocols import Protocol
 
 Role = Literal["synthesized", "baseline", "photographs"]
@@ -40,10 +40,12 @@ class LabelScores:
     """95% over resampled label maps, by the names above; `of_ceiling` is of the mean IoU over the photographs'."""
 
     @classmethod
-    def of(cls, made: Judgements, real: Judgements, classes: tuple[str, ...], protocol: Protocol) -> LabelScores:
+    def of(
+        cls, generated: ImageResults, real: ImageResults, classes: tuple[str, ...], protocol: Protocol
+    ) -> LabelScores:
         """From what was found out about every picture, and about the photographs, which give the ceiling."""
-        matrix = made.confusions[protocol.name].total()
-        boundaries = made.boundaries[protocol.name].sum(0, dtype=np.int64)
+        matrix = generated.confusions[protocol.name].total()
+        boundaries = generated.boundaries[protocol.name].sum(0, dtype=np.int64)
         known = max(int(matrix.target_pixels.sum()), 1)
         return cls(
             mean_iou=finite(matrix.mean_iou(protocol.averaging)),
@@ -54,7 +56,7 @@ class LabelScores:
             class_iou=dict(zip(classes, map(finite, matrix.class_iou()), strict=True)),
             class_share=dict(zip(classes, (matrix.target_pixels / known).tolist(), strict=True)),
             confusion=matrix.counts.tolist(),
-            intervals=bootstrap_scores(made, real, protocol),
+            intervals=bootstrap_scores(generated, real, protocol),
         )
 
     def headline_accuracy(self, protocol: Protocol) -> float | None:
@@ -103,14 +105,14 @@ class Diversity:
     """Those with two samples or more."""
 
     @classmethod
-    def of(cls, made: Judgements) -> Diversity | None:
+    def of(cls, generated: ImageResults) -> Diversity | None:
         """From the distances of every picture to its siblings; None where there are none."""
-        if made.lpips is None:
+        if generated.lpips is None:
             return None
-        names, index = np.unique(made.ids[~np.isnan(made.lpips)], return_inverse=True)
+        names, index = np.unique(generated.ids[~np.isnan(generated.lpips)], return_inverse=True)
         if not len(names):
             return None
-        values = made.lpips[~np.isnan(made.lpips)].astype(np.float64)
+        values = generated.lpips[~np.isnan(generated.lpips)].astype(np.float64)
         means = np.bincount(index, values) / np.bincount(index)
         return cls(float(means.mean()), mean_interval(means), len(names))
 

@@ -20,7 +20,7 @@ from pipeline.engines.signature import Signature
 from pipeline.labels import LabelSpace, one_hot
 from pipeline.networks.generator import Generator
 from pipeline.networks.inference.folded import FoldedGenerator
-from pipeline.networks.label_input import Semantics
+from pipeline.networks.label_input import LabelInput
 from pipeline.networks.spectral import fold_spectral_norm
 from pipeline.runtime.memory import keep_freed_memory
 
@@ -34,9 +34,9 @@ class Ours:
         self.workload = workload
         self.generator = FoldedGenerator(workload.generator, DTYPES[precision])
 
-    def lap(self) -> np.ndarray:
+    def repeat(self) -> np.ndarray:
         """Codes to pictures, with the discovery of patterns."""
-        return self.workload.pictures(lambda codes: self.generator.semantics(codes), self.generator)
+        return self.workload.pictures(lambda codes: self.generator.label_input(codes), self.generator)
 
 
 class Compiled:
@@ -48,7 +48,7 @@ class Compiled:
         generator, codes, z = workload.generator, workload.batches[0], workload.styles[0]
         signature = Signature(generator.settings, generator.space, generator.size, len(codes), "pattern")
         graph = GeneratorGraph(generator, signature, DTYPES[precision], on_cpu=workload.device.type == "cpu")
-        example = signature.tensors(signature.semantics(codes), z if z.shape[1] else None, range(len(codes)))
+        example = signature.tensors(signature.label_input(codes), z if z.shape[1] else None, range(len(codes)))
         settings = aot_inductor.arguments(workload.device, DTYPES[precision])
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / aot_inductor.FILE
@@ -56,9 +56,9 @@ class Compiled:
             self.engine = Engine(aot_inductor.load(path, workload.device), signature, workload.device)
         self.workload = workload
 
-    def lap(self) -> np.ndarray:
+    def repeat(self) -> np.ndarray:
         """Codes to pictures, with the discovery of patterns."""
-        return self.workload.pictures(self.engine.semantics, self.engine)
+        return self.workload.pictures(self.engine.label_input, self.engine)
 
 
 class Eager:
@@ -69,7 +69,7 @@ class Eager:
         self.network = DenseGenerator(workload.generator, folded=folded).to(workload.device)
 
     @torch.inference_mode()
-    def lap(self) -> np.ndarray:
+    def repeat(self) -> np.ndarray:
         """Codes to pictures."""
         return self.workload.pictures(self.workload.one_hot, self.network)
 
@@ -89,7 +89,7 @@ class Inductor:
         self.network = torch.compile(network, mode=mode)
 
     @torch.inference_mode()
-    def lap(self) -> np.ndarray:
+    def repeat(self) -> np.ndarray:
         """Codes to pictures."""
 
         def prepare(codes: torch.Tensor) -> torch.Tensor:
@@ -114,7 +114,7 @@ class OnnxRuntime:
             self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         self.workload = workload
 
-    def lap(self) -> np.ndarray:
+    def repeat(self) -> np.ndarray:
         """Codes to pictures."""
 
         def run(planes: torch.Tensor, z: torch.Tensor | None) -> torch.Tensor:
@@ -140,7 +140,7 @@ class OpenVino:
             self.compiled = core.compile_model(core.read_model(_export(workload, Path(folder))), "CPU", settings)
         self.workload = workload
 
-    def lap(self) -> np.ndarray:
+    def repeat(self) -> np.ndarray:
         """Codes to pictures."""
 
         def run(planes: torch.Tensor, z: torch.Tensor | None) -> torch.Tensor:
@@ -161,13 +161,13 @@ class DenseGenerator(nn.Module):
         else:
             self.network.memory_format = torch.contiguous_format  # as published
 
-    def forward(self, semantics: torch.Tensor, z: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(self, label_input: torch.Tensor, z: torch.Tensor | None = None) -> torch.Tensor:
         """One-hot `[N, channels, H, W]` and style `[N, style_dim]` to pictures `[N, 3, H, W]`."""
-        return self.network(_OneHot(semantics), z)
+        return self.network(_OneHot(label_input), z)
 
 
-class _OneHot(Semantics):
-    """A `Semantics` that knows nothing but the one-hot tensor."""
+class _OneHot(LabelInput):
+    """A `LabelInput` that knows nothing but the one-hot tensor."""
 
     def __init__(self, planes: torch.Tensor) -> None:
         self.planes = planes
@@ -190,15 +190,23 @@ class Workload:
     """The weights, and the label maps of a lap: the same in every process."""
 
     def __init__(
-        self, *, weights: str, codes: np.ndarray, batch: int, samples: int, device: str, threads: int, calm: bool = True
+        self,
+        *,
+        weights: str,
+        codes: np.ndarray,
+        batch: int,
+        samples: int,
+        device: str,
+        threads: int,
+        rescale: bool = True,
     ) -> None:
-        """`weights` as for `synthesize`; `codes` int32 `[M, H, W]`; `calm` untrained weights: see `calm_weights`."""
+        """`weights` as for `synthesize`; `codes` int32 `[M, H, W]`; `rescale`: see `rescale_untrained`."""
         torch.set_num_threads(threads)
         keep_freed_memory()
         self.device = torch.device(device)
         self.generator = load_weights(weights).generator
-        if calm:
-            calm_weights(self.generator)
+        if rescale:
+            rescale_untrained(self.generator)
         height, width = codes.shape[1:]
         if (height, width) != self.generator.size:
             settings, space = self.generator.settings, self.generator.space
@@ -227,7 +235,7 @@ class Workload:
 
 
 @torch.no_grad()
-def calm_weights(generator: Generator) -> None:
+def rescale_untrained(generator: Generator) -> None:
     """Give untrained weights a scale at which activations keep their size and the picture is not saturated.
 
     With fresh weights pictures are grey, or black and white under another initialisation: differences would read 0.

@@ -29,7 +29,7 @@ from pipeline.errors import InputError
 class Contestant(Protocol):
     """What a contestant's process builds: something to run, and what came out."""
 
-    def lap(self) -> np.ndarray:
+    def repeat(self) -> np.ndarray:
         """Do the whole work once, finished on the device; returns what is compared with the first contestant's."""
 
 
@@ -50,7 +50,7 @@ class Result:
     name: str
     seconds: float | None = None
     """Median lap."""
-    laps: tuple[float, ...] = ()
+    repeats: tuple[float, ...] = ()
     ratio: float | None = None
     """The first contestant's median lap, divided by this one's: how many times faster this one is."""
     start_seconds: float | None = None
@@ -63,8 +63,8 @@ class Result:
     """Why there are no figures."""
 
 
-def race(entries: Sequence[Entry], *, laps: int, start_timeout: float = 900.0) -> list[Result]:
-    """Run each entry `laps` times, in turn; the first is the one the others are compared with.
+def run_benchmark(entries: Sequence[Entry], *, repeats: int, start_timeout: float = 900.0) -> list[Result]:
+    """Run each entry `repeats` times, in turn; the first is the one the others are compared with.
 
     Raises `InputError` where the first cannot start.
     """
@@ -92,7 +92,7 @@ def race(entries: Sequence[Entry], *, laps: int, start_timeout: float = 900.0) -
             started[entry.name] = time.perf_counter() - began
             outputs[entry.name] = answer
             runners[entry.name], times[entry.name] = (process, ours), []
-        for name in tqdm([name for _ in range(laps) for name in runners], desc="running", unit="lap", leave=False):
+        for name in tqdm([name for _ in range(repeats) for name in runners], desc="running", unit="lap", leave=False):
             runners[name][1].send("lap")
             seconds, peaks[name] = runners[name][1].recv()
             times[name].append(seconds)
@@ -104,7 +104,7 @@ def race(entries: Sequence[Entry], *, laps: int, start_timeout: float = 900.0) -
         Result(
             name=entry.name,
             seconds=(median := statistics.median(times[entry.name])),
-            laps=tuple(times[entry.name]),
+            repeats=tuple(times[entry.name]),
             ratio=first / median,
             start_seconds=started[entry.name],
             peak_bytes=peaks[entry.name],
@@ -159,13 +159,13 @@ def _receive(connection: Connection, timeout: float) -> np.ndarray | str:
 def _run(entry: Entry, connection: Connection) -> None:
     """A contestant's process: make it, send what its first lap made, then a time for each lap that is asked for."""
     try:
-        contestant = entry.build(**entry.arguments)
-        contestant.lap()
-        connection.send(np.asarray(contestant.lap(), dtype=np.float32))
+        candidate = entry.build(**entry.arguments)
+        candidate.repeat()
+        connection.send(np.asarray(candidate.repeat(), dtype=np.float32))
     except Exception as error:  # noqa: BLE001 (whatever it is, it is reported as the reason)
         connection.send(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
         return
     while connection.recv():
         began = time.perf_counter()
-        contestant.lap()
+        candidate.repeat()
         connection.send((time.perf_counter() - began, peak_bytes()))

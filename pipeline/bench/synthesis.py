@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.bench.runner import Entry, race, table, write_json
+from pipeline.bench.runner import Entry, run_benchmark, table, write_json
 from pipeline.checkpoints.source import UNTRAINED, load_weights, resolve_source
 from pipeline.config import Recipe
 from pipeline.datasets.sample_maps import sample_codes
 from pipeline.errors import InputError
 
-CONTESTANTS = (
+CANDIDATES = (
     "eager-fp32", "folded-fp32", "inductor-fp32", "onnxruntime-fp32", "openvino-fp32", "pattern-fp32",
     "engine-fp32", "inductor-bf16", "openvino-bf16", "pattern-bf16", "engine-bf16", "inductor-fp16", "pattern-fp16",
 )  # fmt: skip
@@ -46,7 +46,13 @@ class Load:
 
 
 def bench_synthesize(
-    checkpoint: str, *, load: Load, contestants: Sequence[str] = (), laps: int = 5, threads: int, json_path: Path | None
+    checkpoint: str,
+    *,
+    load: Load,
+    candidates: Sequence[str] = (),
+    repeats: int = 5,
+    threads: int,
+    json_path: Path | None,
 ) -> str:
     """Race the ways to run a generator; returns the table, and writes all figures to `json_path`.
 
@@ -54,10 +60,10 @@ def bench_synthesize(
     """
     import torch
 
-    chosen = tuple(contestants) or default_contestants(torch.cuda.is_available())
-    unknown = [name for name in chosen if name not in CONTESTANTS]
+    chosen = tuple(candidates) or default_candidates(torch.cuda.is_available())
+    unknown = [name for name in chosen if name not in CANDIDATES]
     if unknown:
-        raise InputError(f"unknown contestant '{unknown[0]}'; there are {', '.join(CONTESTANTS)}")
+        raise InputError(f"unknown contestant '{unknown[0]}'; there are {', '.join(CANDIDATES)}")
     if load.maps % load.batch:
         raise InputError(f"{load.maps} label maps do not make whole batches of {load.batch}; take a multiple")
     source = resolve_source(checkpoint)
@@ -71,18 +77,18 @@ def bench_synthesize(
         "threads": threads,
         "calm": source.startswith(UNTRAINED),
     }
-    names = (CONTESTANTS[0], *(name for name in chosen if name != CONTESTANTS[0]))
-    results = race([Entry(name, build, {"name": name, **common}) for name in names], laps=laps)
+    names = (CANDIDATES[0], *(name for name in chosen if name != CANDIDATES[0]))
+    results = run_benchmark([Entry(name, build, {"name": name, **common}) for name in names], repeats=repeats)
     if json_path:
         write_json(json_path, results, describe(checkpoint, load, threads))
     return table(results, items=load.maps * load.samples, item="image")
 
 
-def default_contestants(cuda: bool) -> tuple[str, ...]:
+def default_candidates(cuda: bool) -> tuple[str, ...]:
     """Those that make sense on the device: half precision floats on a GPU only."""
     if cuda:
-        return tuple(name for name in CONTESTANTS if name.startswith(("eager", "inductor", "pattern", "engine")))
-    return tuple(name for name in CONTESTANTS if not name.endswith("fp16"))
+        return tuple(name for name in CANDIDATES if name.startswith(("eager", "inductor", "pattern", "engine")))
+    return tuple(name for name in CANDIDATES if not name.endswith("fp16"))
 
 
 def build(name: str, **workload: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from pipeline.command_line import EXISTING, Size, Verbs, check_there
+from pipeline.command_line import EXISTING, Renamed, Size, Verbs, check_there
 
 
 @click.group(cls=Verbs)
@@ -16,7 +16,15 @@ def bench() -> None:
     """Race our paths against the alternatives: same weights, same label maps, one process each, laps in turn."""
 
 
-LAPS = click.option("--laps", type=click.IntRange(1), default=5, show_default=True, help="Of each; medians count.")
+REPEATS = click.option(
+    "--repeats",
+    cls=Renamed,
+    old="--laps",
+    type=click.IntRange(1),
+    default=5,
+    show_default=True,
+    help="Of each; medians count.",
+)
 
 
 THREADS = click.option("--threads", type=click.IntRange(1), help="Of each process  [default: the cores]")
@@ -40,23 +48,32 @@ CROP = click.option("--size", type=Size(), help="Of the pictures  [default: the 
 @bench.command("synthesize")
 @click.option("--checkpoint", required=True, help="As for synthesize; untrained:RECIPE.yaml for fresh weights.")
 @MAPS
-@click.option("--maps", type=click.IntRange(1), default=4, show_default=True, help="Label maps in a lap.")
-@click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Label maps in a pass.")
+@click.option("--maps", type=click.IntRange(1), default=4, show_default=True, help="Label maps in a repeat.")
+@click.option(
+    "--batch-size",
+    "batch",
+    cls=Renamed,
+    old="--batch",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Label maps in a pass.",
+)
 @click.option("--samples", type=click.IntRange(1), default=1, show_default=True, help="Pictures of each label map.")
 @CROP
 @NOISE
 @PATHS
-@LAPS
+@REPEATS
 @THREADS
 @JSON
 def bench_synthesize(
-    checkpoint: str, paths: str | None, laps: int, threads: int | None, json_path: Path | None, **load: Any
+    checkpoint: str, paths: str | None, repeats: int, threads: int | None, json_path: Path | None, **load: Any
 ) -> None:
     """Race ways to run a generator; those whose libraries are missing say so (extra [bench]).
 
     \b
     Example:
-      spadework bench synthesize --checkpoint untrained:configs/landscape.yaml --maps 2 --laps 3
+      spadework bench synthesize --checkpoint untrained:configs/landscape.yaml --maps 2 --repeats 3
     """
     check_there("label maps", load["source"])
 
@@ -65,4 +82,6 @@ def bench_synthesize(
 
     names = tuple(paths.split(",")) if paths else ()
     threads = threads or os.cpu_count() or 1
-    click.echo(run(checkpoint, load=Load(**load), contestants=names, laps=laps, threads=threads, json_path=json_path))
+    click.echo(
+        run(checkpoint, load=Load(**load), candidates=names, repeats=repeats, threads=threads, json_path=json_path)
+    )

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pipeline.command_line import EXISTING, Size, Verbs, check_there, show_log
+from pipeline.command_line import EXISTING, Renamed, Size, Verbs, check_there, show_log
 
 
 @click.command("compile")
@@ -27,7 +27,14 @@ from pipeline.command_line import EXISTING, Size, Verbs, check_there, show_log
     help="Arithmetic; auto: the smallest whose pictures are within tolerance.",
 )
 @click.option(
-    "--batch", type=click.IntRange(1), default=1, show_default=True, help="Styles of a label map in a pass, fixed."
+    "--batch-size",
+    "batch",
+    cls=Renamed,
+    old="--batch",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Styles of a label map in a pass, fixed.",
 )
 @click.option("--size", type=Size(), help="Of the pictures  [default: the recipe's]")
 @click.option(

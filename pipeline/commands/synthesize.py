@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from pipeline.command_line import EXISTING
+from pipeline.command_line import EXISTING, Renamed
 
 
 @click.command()
@@ -19,7 +19,9 @@ from pipeline.command_line import EXISTING
     "[default: the landscapes that come with spadework]",
 )
 @click.option(
-    "--output",
+    "--out",
+    cls=Renamed,
+    old="--output",
     default="images",
     show_default=True,
     help="Folder for the pictures, or a URI; the same command continues a job there.",
@@ -67,14 +69,27 @@ from pipeline.command_line import EXISTING
 @click.option(
     "--max-rejects", default="0", show_default=True, help="Bad rows to leave out before giving up: 10, or 1%."
 )
-@click.option("--actors", type=int, help="Worker processes; 0: no Ray  [default: as many as the cores or GPUs]")
+@click.option(
+    "--workers",
+    cls=Renamed,
+    old="--actors",
+    type=int,
+    help="Processes on Ray; 0: this process, without Ray  [default: as many as the cores or GPUs]",
+)
 @click.option("--threads", default=1, show_default=True, help="Of each worker's arithmetic.")
-@click.option("--gpus-per-actor", default=1.0, show_default=True, help="May be a fraction.")
+@click.option(
+    "--gpus-per-worker",
+    cls=Renamed,
+    old="--gpus-per-actor",
+    default=1.0,
+    show_default=True,
+    help="May be a fraction.",
+)
 @click.option(
     "--export", multiple=True, type=click.Choice(["folder", "webdataset"]), help="Also as files, or as tar shards."
 )
 @click.pass_context
-def synthesize(ctx: click.Context, source: str, checkpoint: str | None, output: str, **options: Any) -> None:
+def synthesize(ctx: click.Context, source: str, checkpoint: str | None, out: str, **options: Any) -> None:
     """Make pictures of label maps, every one exactly once.
 
     A killed job continues with the same command and ends with the same bytes. Exit code 0: all done; 3: all done but
@@ -82,7 +97,7 @@ def synthesize(ctx: click.Context, source: str, checkpoint: str | None, output: 
 
     \b
     Example:
-      spadework synthesize --input data/landscape/validation.parquet --checkpoint runs/x --output images/
+      spadework synthesize --input data/landscape/validation.parquet --checkpoint runs/x --out images/
     """
     from pipeline.checkpoints.file import LANDSCAPE
     from pipeline.synthesis.synthesize import synthesize as run
@@ -92,7 +107,7 @@ def synthesize(ctx: click.Context, source: str, checkpoint: str | None, output: 
         click.echo(
             "No --checkpoint: the landscape generator that comes with spadework (14 classes, 128x128).", err=True
         )
-    summary = run(source, checkpoint, output, **options)
+    summary = run(source, checkpoint, out, **options)
     click.echo(
         f"{summary.images} images of {summary.label_maps} label maps in {summary.output} "
         f"({summary.images_this_run} in this run, {summary.images_per_second:.3g} a second)"

@@ -29,7 +29,7 @@ from pipeline.errors import InputError
 from pipeline.networks.generator import Generator
 from pipeline.networks.inference.folded import FoldedGenerator
 from pipeline.networks.inference.onednn import has_bfloat16
-from pipeline.networks.label_input import Semantics
+from pipeline.networks.label_input import LabelInput
 from pipeline.precision import DTYPES, Precision
 from pipeline.runtime.seeding import style_noise
 
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 ORDER: tuple[Backend, ...] = ("tensorrt", "inductor", "eager")
 """What `auto` tries."""
-LAPS = 5
+REPEATS = 5
 NOISE = 1.05
 """Medians of laps in turn differ by so much for no reason."""
 
@@ -58,7 +58,7 @@ class Subject:
     reference: torch.Tensor
     """Pictures of the float32 eager generator, on the CPU."""
 
-    def lap(self, generator: Engine | FoldedGenerator, copies: int = 1) -> torch.Tensor:
+    def repeat(self, generator: Engine | FoldedGenerator, copies: int = 1) -> torch.Tensor:
         """All pictures, one label map after the other, from codes on: `[maps * copies, 3, H, W]` on the CPU."""
         made = []
         for index, codes in enumerate(self.codes.split(1)):
@@ -66,7 +66,7 @@ class Subject:
                 codes, z = codes.repeat(copies, 1, 1), None
             else:
                 z = self.styles[index : index + 1].repeat(copies, 1)
-            made.append(generator(generator.semantics(codes), z).float().cpu())
+            made.append(generator(generator.label_input(codes), z).float().cpu())
         return torch.cat(made)
 
 
@@ -174,7 +174,7 @@ def _reference(generator: Generator, codes: torch.Tensor, styles: torch.Tensor |
     with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
         for index, one in enumerate(codes.split(1)):
             z = None if styles is None else styles[index : index + 1]
-            made.append(generator(Semantics(one, generator.space, "dense"), z).cpu())
+            made.append(generator(LabelInput(one, generator.space, "dense"), z).cpu())
     return torch.cat(made)
 
 
@@ -226,7 +226,7 @@ def _spec(subject: Subject, backend: Backend, precision: Precision) -> EngineSpe
 
 def typical_lengths(signature: Signature, codes: torch.Tensor) -> list[int]:
     """The median length of each table over label maps `[M, H, W]`, one map at a time."""
-    each = [signature.table_lengths(signature.semantics(one)) for one in codes.split(1)]
+    each = [signature.table_lengths(signature.label_input(one)) for one in codes.split(1)]
     return [max(2, int(statistics.median(lengths))) for lengths in zip(*each, strict=True)]
 
 
@@ -237,7 +237,7 @@ def _build(subject: Subject, spec: EngineSpec, out: Path) -> Manifest:
     with new_engine(out, spec.key) as folder:
         engine, file, cuda_graphs = None, None, False
         if spec.backend == "eager":
-            pictures = subject.lap(eager)
+            pictures = subject.repeat(eager)
         else:
             log.info("compiling: %s", spec)
             file = _compile(subject, spec, folder)
@@ -248,7 +248,7 @@ def _build(subject: Subject, spec: EngineSpec, out: Path) -> Manifest:
         if reason and file:
             file.unlink()
             file = None
-        ours, theirs = _race(subject, engine, eager) if engine and not reason else (None, None)
+        ours, theirs = _benchmark(subject, engine, eager) if engine and not reason else (None, None)
         manifest = Manifest(
             spec=spec,
             parity=parity,
@@ -281,19 +281,19 @@ def _first_lap(subject: Subject, spec: EngineSpec, file: Path) -> tuple[Engine, 
     if spec.backend == "inductor" and subject.device.type == "cuda":
         try:
             engine = make_engine(spec, file, cuda_graphs=True)
-            return engine, subject.lap(engine), True
+            return engine, subject.repeat(engine), True
         except RuntimeError as error:
             log.warning("no CUDA graphs: %s", first_line(error))
     engine = make_engine(spec, file, cuda_graphs=False)
-    return engine, subject.lap(engine), False
+    return engine, subject.repeat(engine), False
 
 
 def _example(subject: Subject, spec: EngineSpec) -> list[torch.Tensor]:
     """Inputs of typical shapes."""
     signature = subject.signature
-    semantics = signature.semantics(subject.codes[:1])
+    label_input = signature.label_input(subject.codes[:1])
     z = None if subject.styles is None else subject.styles[:1].repeat(signature.batch, 1)
-    tensors = signature.tensors(semantics, z, range(signature.batch))
+    tensors = signature.tensors(label_input, z, range(signature.batch))
     lengths = iter(spec.lengths)
     return [
         tensor.new_zeros(next(lengths), *tensor.shape[1:]) if entry.is_table else tensor
@@ -301,13 +301,13 @@ def _example(subject: Subject, spec: EngineSpec) -> list[torch.Tensor]:
     ]
 
 
-def _race(subject: Subject, engine: Engine, eager: FoldedGenerator) -> tuple[float, float]:
+def _benchmark(subject: Subject, engine: Engine, eager: FoldedGenerator) -> tuple[float, float]:
     """Milliseconds a picture of either, in whole batches, medians of laps in turn."""
     times: dict[object, list[float]] = {engine: [], eager: []}
-    for lap in range(LAPS + 1):
+    for repeat in range(REPEATS + 1):
         for generator in (engine, eager):
             started = time.perf_counter()
-            pictures = subject.lap(generator, copies=subject.signature.batch)
-            if lap:  # the first warms up
+            pictures = subject.repeat(generator, copies=subject.signature.batch)
+            if repeat:  # the first warms up
                 times[generator].append((time.perf_counter() - started) / len(pictures) * 1e3)
     return statistics.median(times[engine]), statistics.median(times[eager])

@@ -18,7 +18,7 @@ from pipeline.engines.signature import Signature
 from pipeline.errors import InputError
 from pipeline.networks.generator import Generator
 from pipeline.networks.inference.folded import FoldedGenerator
-from pipeline.networks.label_input import Semantics
+from pipeline.networks.label_input import LabelInput
 from pipeline.precision import DTYPES
 
 Function = Callable[..., torch.Tensor]
@@ -46,36 +46,36 @@ class Engine:
         self._lengths = lengths if device.type == "cuda" else ()
         self._lock = threading.Lock()
 
-    def semantics(self, codes: torch.Tensor) -> Semantics:
+    def label_input(self, codes: torch.Tensor) -> LabelInput:
         """Label codes int32 `[N, H, W]`, checked and ready for `__call__`. Raises `InputError`."""
         self._check_device("label codes are", codes)
-        return self.signature.semantics(codes)
+        return self.signature.label_input(codes)
 
     @torch.inference_mode()
-    def __call__(self, codes: torch.Tensor | Semantics, z: torch.Tensor | None = None) -> torch.Tensor:
+    def __call__(self, codes: torch.Tensor | LabelInput, z: torch.Tensor | None = None) -> torch.Tensor:
         """As `FoldedGenerator.forward`: pictures float32 `[N, 3, H, W]` of N label maps, or of one in N styles.
 
         Raises `InputError`, before anything runs, for tensors of another shape, type, device or number of classes.
         """
-        semantics = codes if isinstance(codes, Semantics) else self.semantics(codes)
-        assert semantics.modulation == self.signature.form, "semantics of another engine"
-        images = self._check_styles(z, len(semantics.codes))
+        label_input = codes if isinstance(codes, LabelInput) else self.label_input(codes)
+        assert label_input.modulation == self.signature.form, "semantics of another engine"
+        images = self._check_styles(z, len(label_input.codes))
         starts = range(0, images, self.batch)
-        if len(semantics.codes) > self.batch:  # Windows are numbered within a batch: tables have room for its pixels.
-            parts = [self.signature.semantics(codes) for codes in semantics.codes.split(self.batch)]
+        if len(label_input.codes) > self.batch:  # Windows are numbered within a batch: tables have room for its pixels.
+            parts = [self.signature.label_input(codes) for codes in label_input.codes.split(self.batch)]
         else:
-            parts = [semantics] * len(starts)
+            parts = [label_input] * len(starts)
         styles = [None] * len(starts) if z is None else z.split(self.batch)
         return torch.cat([self._draw(*batch) for batch in zip(parts, styles, strict=True)])
 
-    def _draw(self, semantics: Semantics, z: torch.Tensor | None) -> torch.Tensor:
+    def _draw(self, label_input: LabelInput, z: torch.Tensor | None) -> torch.Tensor:
         """At most a batch of images."""
-        images = len(semantics.codes) if z is None else len(z)
+        images = len(label_input.codes) if z is None else len(z)
         tensors = self.signature.tensors(
-            semantics,
+            label_input,
             z,
             [min(place, images - 1) for place in range(self.batch)],
-            self._filled(self.signature.table_lengths(semantics)),
+            self._filled(self.signature.table_lengths(label_input)),
         )
         with self._lock:
             return self._function(*tensors)[:images]

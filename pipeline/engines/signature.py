@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from pipeline.config import GeneratorSettings
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
-from pipeline.networks.label_input import Semantics
+from pipeline.networks.label_input import LabelInput
 
 Form = Literal["pattern", "dense"]
 """How gamma and beta are computed: once for each distinct window of the label map, or at every pixel."""
@@ -79,7 +79,7 @@ class Signature:
             found.append(Input("z", (self.batch, self.settings.style_dim), torch.float32))
         return found
 
-    def semantics(self, codes: torch.Tensor) -> Semantics:
+    def label_input(self, codes: torch.Tensor) -> LabelInput:
         """Label codes `[N, H, W]` in the form that `tensors` wants.
 
         Raises `InputError` for codes of another type or size, and for those of classes that the generator has not.
@@ -99,38 +99,42 @@ class Signature:
                 f"label map has the code {low if low < 1 else high}, but the engine's {self.space.class_channels} "
                 f"classes have the codes 1 to {self.space.codes - 1}"
             )
-        return Semantics(codes, self.space, self.form, self.settings.doublings)
+        return LabelInput(codes, self.space, self.form, self.settings.doublings)
 
-    def table_lengths(self, semantics: Semantics) -> list[int]:
+    def table_lengths(self, label_input: LabelInput) -> list[int]:
         """How long each table is for these label maps, in the order of `inputs`."""
         if self.form == "dense":
             return []
-        patterns = (semantics.patterns_at(*size, self.settings.kernel_size) for size in self.resolutions)
+        patterns = (label_input.patterns_at(*size, self.settings.kernel_size) for size in self.resolutions)
         return [len(table) for found in patterns if found for table in (found.hidden_windows, found.windows)]
 
     def tensors(
-        self, semantics: Semantics, z: torch.Tensor | None, images: Sequence[int], lengths: Sequence[int] | None = None
+        self,
+        label_input: LabelInput,
+        z: torch.Tensor | None,
+        images: Sequence[int],
+        lengths: Sequence[int] | None = None,
     ) -> list[torch.Tensor]:
         """The inputs for a batch: image `i` of it is that of label map (unless there is only one) and style `i`.
 
         Tables are filled up to `lengths` with rows that no pixel shows.
         """
         assert len(images) == self.batch
-        maps = list(images) if len(semantics.codes) > 1 else [0] * self.batch
-        chosen = torch.tensor(maps, device=semantics.codes.device)
+        maps = list(images) if len(label_input.codes) > 1 else [0] * self.batch
+        chosen = torch.tensor(maps, device=label_input.codes.device)
         found = []
         if self.form == "pattern":
             taps = self.settings.kernel_size**2
-            tables = iter(lengths or self.table_lengths(semantics))
+            tables = iter(lengths or self.table_lengths(label_input))
             for size in self.resolutions:
-                patterns = semantics.patterns_at(*size, self.settings.kernel_size)
+                patterns = label_input.patterns_at(*size, self.settings.kernel_size)
                 assert patterns is not None
                 found.append(_filled(patterns.code_index(taps * self.space.codes), next(tables)))
                 found.append(_filled(patterns.window_index, next(tables)))
                 found.append(patterns.rows.index_select(0, chosen))
         if self.form == "dense" or z is None:
             size = self.size if self.form == "dense" else self.resolutions[0]
-            found.append(semantics.codes_at(*size).index_select(0, chosen))
+            found.append(label_input.codes_at(*size).index_select(0, chosen))
         if z is not None:
             found.append(z.index_select(0, torch.tensor(images, device=z.device)))
         return found

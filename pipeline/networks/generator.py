@@ -11,7 +11,7 @@ from torch import nn
 from pipeline.config import GeneratorSettings
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
-from pipeline.networks.label_input import Semantics
+from pipeline.networks.label_input import LabelInput
 from pipeline.networks.spade import SLOPE, SPADEBlock, code_table, convolve_codes
 from pipeline.networks.spectral import settle_spectral_norm
 
@@ -44,39 +44,39 @@ class Generator(nn.Module):
         self.to_rgb = nn.Conv2d(widths[-1], 3, 3, padding=1)
         _initialise(self)
 
-    def forward(self, codes: torch.Tensor | Semantics, z: torch.Tensor | None = None) -> torch.Tensor:
-        """Codes int32 `[N, H, W]` (or their `Semantics`), style `[N, style_dim]`: pictures `[N, 3, H, W]` in (-1, 1).
+    def forward(self, codes: torch.Tensor | LabelInput, z: torch.Tensor | None = None) -> torch.Tensor:
+        """Codes int32 `[N, H, W]` (or their `LabelInput`), style `[N, style_dim]`: pictures `[N, 3, H, W]` in (-1, 1).
 
         With the semantics of one label map and N styles: N pictures of that map.
         """
-        semantics = with_style(codes if isinstance(codes, Semantics) else self.semantics(codes), z, self.settings)
+        label_input = with_style(codes if isinstance(codes, LabelInput) else self.label_input(codes), z, self.settings)
         doubles = doubled_before(self.settings)
-        x = first_map(self.first, semantics, z, settings=self.settings, size=self.size)
+        x = first_map(self.first, label_input, z, settings=self.settings, size=self.size)
         x = x.contiguous(memory_format=self.memory_format)  # [N, 16 channels, H / 2^d, W / 2^d]
         for block, double in zip(self.blocks, doubles, strict=True):
             if double:
                 x = F.interpolate(x, scale_factor=2.0, mode="nearest")
-            x = block(x, semantics)
+            x = block(x, label_input)
         return torch.tanh(self.to_rgb(F.leaky_relu(x, SLOPE)))  # [N, 3, H, W]
 
-    def semantics(self, codes: torch.Tensor) -> Semantics:
+    def label_input(self, codes: torch.Tensor) -> LabelInput:
         """The label maps in the form the layers want, with this generator's choice of modulation."""
-        return Semantics(codes, self.space, self.settings.modulation, self.settings.doublings)
+        return LabelInput(codes, self.space, self.settings.modulation, self.settings.doublings)
 
 
-def with_style(semantics: Semantics, z: torch.Tensor | None, settings: GeneratorSettings) -> Semantics:
+def with_style(label_input: LabelInput, z: torch.Tensor | None, settings: GeneratorSettings) -> LabelInput:
     """The label maps as the layers see them: with the style beside them where it enters everywhere.
 
     Raises `InputError` where a generator that takes a style got none.
     """
     if settings.style_dim and z is None:
         raise InputError(f"this generator takes a style vector of length {settings.style_dim}, and got none")
-    return semantics.with_styles(z) if settings.style_channels and z is not None else semantics
+    return label_input.with_styles(z) if settings.style_channels and z is not None else label_input
 
 
 def first_map(
     layer: nn.Module,
-    semantics: Semantics,
+    label_input: LabelInput,
     z: torch.Tensor | None,
     *,
     settings: GeneratorSettings,
@@ -87,13 +87,13 @@ def first_map(
 
     `table` may hold `code_table` of the layer's weight, where that does not change any more.
     """
-    height, width = semantics.codes.shape[1:]
+    height, width = label_input.codes.shape[1:]
     first = _first_size(settings, height, width)
     if isinstance(layer, nn.Conv2d):
-        if semantics.modulation == "dense":
-            return layer(semantics.one_hot_at(*first, layer.weight.dtype))
-        table = code_table(layer.weight, semantics.space, semantics.styles) if table is None else table
-        return convolve_codes(semantics.numbers_at(*first), table, layer.bias, layer.kernel_size[0])
+        if label_input.modulation == "dense":
+            return layer(label_input.one_hot_at(*first, layer.weight.dtype))
+        table = code_table(layer.weight, label_input.space, label_input.styles) if table is None else table
+        return convolve_codes(label_input.numbers_at(*first), table, layer.bias, layer.kernel_size[0])
     assert z is not None
     if (height, width) != size:
         raise InputError(

@@ -23,7 +23,7 @@ DENSE_SHARE = 0.7
 """Of hidden windows distinct among pixels: from here on, `auto` computes gamma and beta at every pixel."""
 
 
-class Semantics:
+class LabelInput:
     """Label codes `[N, H, W]`, nearest-neighbour copies of them, and their patterns: each found once and kept.
 
     One object serves all layers of a pass, several passes of a training step over the same label maps, and all
@@ -45,7 +45,7 @@ class Semantics:
         self._one_hot: dict[tuple[int, int, torch.dtype], torch.Tensor] = {}
         self._patterns: dict[tuple[int, int, int, bool], Patterns] = {}
         self._remembered: dict[object, Any] = {}
-        self._copies: dict[int, Semantics] = {}
+        self._copies: dict[int, LabelInput] = {}
 
     def codes_at(self, height: int, width: int) -> torch.Tensor:
         """The codes at a resolution, int32 `[N, height, width]`: the pixels that `F.interpolate` takes ("nearest")."""
@@ -57,7 +57,7 @@ class Semantics:
             self._codes[height, width] = small.squeeze(1).int()
         return self._codes[height, width]
 
-    def with_styles(self, z: torch.Tensor) -> Semantics:
+    def with_styles(self, z: torch.Tensor) -> LabelInput:
         """The same label maps, for layers that see the style `z` `[N, style_dim]` of each image too.
 
         What was found of the label maps alone is shared. One label map serves any number of styles.
@@ -67,7 +67,7 @@ class Semantics:
             assert len(self.codes) == 1, "several styles of several label maps would mix them up"
             if len(z) not in self._copies:
                 several = self.codes.expand(len(z), -1, -1)
-                self._copies[len(z)] = Semantics(several, self.space, self.modulation, len(self._resolutions) - 1)
+                self._copies[len(z)] = LabelInput(several, self.space, self.modulation, len(self._resolutions) - 1)
             base = self._copies[len(z)]
         styled = copy.copy(base)
         styled.styles, styled._remembered = z, {}

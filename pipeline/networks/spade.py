@@ -11,7 +11,7 @@ from torch import nn
 from pipeline.config import GeneratorSettings
 from pipeline.labels import LabelSpace
 from pipeline.networks.inference.onednn import matrix_product
-from pipeline.networks.label_input import Semantics
+from pipeline.networks.label_input import LabelInput
 from pipeline.networks.normalise import parameter_free_norm
 from pipeline.networks.patterns.modulation import modulate
 from pipeline.networks.patterns.patterns import Patterns
@@ -38,19 +38,19 @@ class SPADE(nn.Module):
         self.gamma = nn.Conv2d(settings.hidden, channels, kernel, padding=kernel // 2)
         self.beta = nn.Conv2d(settings.hidden, channels, kernel, padding=kernel // 2)
 
-    def forward(self, x: torch.Tensor, semantics: Semantics, slope: float = 1.0) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, label_input: LabelInput, slope: float = 1.0) -> torch.Tensor:
         """`x` `[N, C, H, W]` to the same shape; then a leaky ReLU of that slope (1: none)."""
         normalised = self.norm(x)
         height, width = x.shape[2:]
-        patterns = semantics.patterns_at(height, width, self.kernel_size)
+        patterns = label_input.patterns_at(height, width, self.kernel_size)
         if patterns is None:
-            gamma, beta = self.dense(semantics.one_hot_at(height, width, self.shared.weight.dtype))
+            gamma, beta = self.dense(label_input.one_hot_at(height, width, self.shared.weight.dtype))
             return F.leaky_relu(normalised * (1 + gamma) + beta, slope)
-        return modulate(normalised, self.table(patterns, semantics.styles).to(normalised.dtype), patterns, slope)
+        return modulate(normalised, self.table(patterns, label_input.styles).to(normalised.dtype), patterns, slope)
 
-    def dense(self, semantics: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def dense(self, label_input: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """gamma and beta at every pixel, from the one-hot label map (and style) `[N, channels, H, W]`."""
-        hidden = F.relu(self.shared(semantics))
+        hidden = F.relu(self.shared(label_input))
         return self.gamma(hidden), self.beta(hidden)
 
     def table(self, patterns: Patterns, styles: torch.Tensor | None = None) -> torch.Tensor:
@@ -68,7 +68,7 @@ def code_table(weight: torch.Tensor, space: LabelSpace, styles: torch.Tensor | N
 
     A convolution of a one-hot map is a sum of columns of its weight, one for each tap. A style vector that stands
     beside the label map at every pixel adds the same to all codes of its image, and nothing outside: with `styles`
-    `[N, style_dim]` the rows are those of `Semantics.numbers_at`, `[k*k*(1 + N*(codes - 1)), hidden]`.
+    `[N, style_dim]` the rows are those of `LabelInput.numbers_at`, `[k*k*(1 + N*(codes - 1)), hidden]`.
     """
     columns = weight.flatten(2).permute(2, 1, 0)  # [k*k, channels, hidden]
     plain = columns[:, : space.class_channels]
@@ -135,9 +135,9 @@ class SPADEBlock(nn.Module):
             self.norm_shortcut = SPADE(inputs, settings, space)
             self.conv_shortcut = spectral_norm(nn.Conv2d(inputs, outputs, 1, bias=False))
 
-    def forward(self, x: torch.Tensor, semantics: Semantics) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, label_input: LabelInput) -> torch.Tensor:
         """`x` `[N, inputs, H, W]` to `[N, outputs, H, W]`."""
-        shortcut = self.conv_shortcut(self.norm_shortcut(x, semantics)) if self.learned_shortcut else x
-        x = self.conv_0(self.norm_0(x, semantics, SLOPE))
-        x = self.conv_1(self.norm_1(x, semantics, SLOPE))
+        shortcut = self.conv_shortcut(self.norm_shortcut(x, label_input)) if self.learned_shortcut else x
+        x = self.conv_0(self.norm_0(x, label_input, SLOPE))
+        x = self.conv_1(self.norm_1(x, label_input, SLOPE))
         return shortcut + x

@@ -17,7 +17,7 @@ STANDSTILL_SECONDS = 900
 
 
 def run_in_pool(
-    order: WorkOrder, shards: Sequence[Shard], workers: int, *, gpus_per_actor: float = 1.0
+    order: WorkOrder, shards: Sequence[Shard], workers: int, *, gpus_per_worker: float = 1.0
 ) -> Generator[Report, None, None]:
     """The shards through a pool of actors; reports come as they are made. A user's mistake or a full disk ends it."""
     with ray_session(num_cpus=max(4, workers + 2)):
@@ -41,7 +41,7 @@ def run_in_pool(
                 # One shard ahead: without it an actor idles for a quarter of a second at the end of each.
                 compute=ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=2),
                 num_cpus=_logical_cpus(order, workers),
-                num_gpus=gpus_per_actor if order.device.startswith("cuda") else 0,
+                num_gpus=gpus_per_worker if order.device.startswith("cuda") else 0,
             )
             for row in messages.iter_rows():
                 message = pickle.loads(row["message"])
@@ -66,10 +66,10 @@ def run_here(order: WorkOrder, shards: Sequence[Shard]) -> Generator[Report, Non
         torch.set_num_threads(threads)
 
 
-def pool_size(device: str, *, threads: int, gpus_per_actor: float) -> int:
+def pool_size(device: str, *, threads: int, gpus_per_worker: float) -> int:
     """As many actors as the GPUs, or the cores, carry."""
     if device.startswith("cuda"):
-        return max(1, int(_count_gpus() / gpus_per_actor))
+        return max(1, int(_count_gpus() / gpus_per_worker))
     if joins_cluster():
         with ray_session():
             import ray
@@ -87,13 +87,13 @@ def choose_device(actors: int | None) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def codec_threads(device: str, gpus_per_actor: float) -> int:
+def codec_threads(device: str, gpus_per_worker: float) -> int:
     """Decoders, and encoders, of an actor: a GPU paints faster than two threads compress."""
     if not device.startswith("cuda"):
         return 2
     import torch
 
-    actors = max(1, torch.cuda.device_count()) / min(gpus_per_actor, 1)
+    actors = max(1, torch.cuda.device_count()) / min(gpus_per_worker, 1)
     return max(2, min(16, int((os.cpu_count() or 1) / actors)))
 
 

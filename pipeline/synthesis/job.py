@@ -60,8 +60,8 @@ class Job:
     order: WorkOrder
     description: dict[str, Any]
     limit: int
-    actors: int | None
-    gpus_per_actor: float
+    workers: int | None
+    gpus_per_worker: float
     exports: Sequence[ExportKind]
     quiet: bool
     started: float
@@ -109,7 +109,7 @@ class Job:
             if attempt:
                 log.warning("%d shards were not finished; trying them again", len(todo))
             run = (
-                run_in_pool(order, todo, workers, gpus_per_actor=self.gpus_per_actor)
+                run_in_pool(order, todo, workers, gpus_per_worker=self.gpus_per_worker)
                 if workers
                 else run_here(order, todo)
             )
@@ -200,9 +200,9 @@ class Job:
 
     def _workers(self, shards: int) -> int:
         """How many actors; 0: none, the work is done here."""
-        if self.actors is not None:
-            if self.actors < 0:
-                raise InputError(f"--actors is {self.actors}; give 1 or more, or 0 for no Ray at all")
-            return min(self.actors, shards)
-        size = pool_size(self.order.device, threads=self.order.threads or 1, gpus_per_actor=self.gpus_per_actor)
+        if self.workers is not None:
+            if self.workers < 0:
+                raise InputError(f"--workers is {self.workers}; give 1 or more, or 0 for no Ray at all")
+            return min(self.workers, shards)
+        size = pool_size(self.order.device, threads=self.order.threads or 1, gpus_per_worker=self.gpus_per_worker)
         return min(size, shards)

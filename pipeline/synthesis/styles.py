@@ -13,7 +13,7 @@ from pipeline.runtime.seeding import style_noise
 if TYPE_CHECKING:
     import torch
 
-    from pipeline.synthesis.synthesizer import Painter
+    from pipeline.synthesis.synthesizer import Synthesizer
 
 
 @dataclass(frozen=True)
@@ -78,26 +78,26 @@ def _read(path: Path) -> bytes:
 class StyleSource:
     """Style vectors by (record, sample), for one generator."""
 
-    def __init__(self, choice: StyleChoice, painter: Painter, *, seed: int, samples: int) -> None:
+    def __init__(self, choice: StyleChoice, synthesizer: Synthesizer, *, seed: int, samples: int) -> None:
         self._choice = choice
-        self._painter = painter
+        self._synthesizer = synthesizer
         self._seed = seed
         self._samples = samples
-        self._given = [painter.style_of(photograph) for photograph in choice.photographs]
+        self._given = [synthesizer.style_of(photograph) for photograph in choice.photographs]
 
     def styles(self, record: str, photograph: bytes | None) -> list[torch.Tensor | None]:
         """z of each sample of a record, float32 `[style_dim]`; None for a generator that takes none.
 
         With a mean mu and deviation sigma: z = mu + truncation * sigma * noise(seed, record, sample).
         """
-        dim = self._painter.style_dim
+        dim = self._synthesizer.style_dim
         if not dim:
             return [None] * self._samples
         given = self._given
         if self._choice.per_row:
             if photograph is None:
                 raise InputError("has no photograph to take the style from")
-            given = [self._painter.style_of(photograph)]
+            given = [self._synthesizer.style_of(photograph)]
         styles: list[torch.Tensor | None] = []
         for sample in range(self._samples):
             z = self._choice.truncation * style_noise(self._seed, record, sample, dim)

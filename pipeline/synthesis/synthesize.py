@@ -62,10 +62,10 @@ def synthesize(
     precision: Precision | None = None,
     engine: Path | None = None,
     max_rejects: str | int = 0,
-    actors: int | None = None,
+    workers: int | None = None,
     threads: int = 1,
     device: str | None = None,
-    gpus_per_actor: float = 1.0,
+    gpus_per_worker: float = 1.0,
     export: Sequence[ExportKind] = (),
     quiet: bool = False,
 ) -> Summary:
@@ -82,7 +82,7 @@ def synthesize(
     """
     started = time.monotonic()
     samples = style_interpolate[2] if style_interpolate else samples
-    _check_options(samples, threads, gpus_per_actor, picture_format)
+    _check_options(samples, threads, gpus_per_worker, picture_format)
     _refuse_output_in_input(input, output)
     parse_max_rejects(max_rejects, 1)  # A mistake in it should not wait for the plan.
     choice = choose_style(
@@ -106,7 +106,7 @@ def synthesize(
     compiled = _find_engine(engine, weights, precision, keep_size) if engine else None
     if compiled:
         device, precision = compiled.manifest.spec.device["type"], compiled.manifest.spec.precision
-    device, precision = device or choose_device(actors), precision or "fp32"
+    device, precision = device or choose_device(workers), precision or "fp32"
     if precision == "fp16" and not device.startswith("cuda"):
         raise InputError("--precision fp16 needs a GPU, and the workers will find none; take bf16 or fp32")
     order = WorkOrder(
@@ -128,7 +128,7 @@ def synthesize(
         engine_name=compiled.manifest.name if compiled else None,
         device=device,
         threads=threads,
-        codec_threads=codec_threads(device, gpus_per_actor),
+        codec_threads=codec_threads(device, gpus_per_worker),
     )
     size = compiled.manifest.spec.signature.size if compiled else weights.generator.size
     description = _describe(plan, order, weights, size)
@@ -140,8 +140,8 @@ def synthesize(
         order=replace(order, info=info),
         description=description,
         limit=limit,
-        actors=actors,
-        gpus_per_actor=gpus_per_actor,
+        workers=workers,
+        gpus_per_worker=gpus_per_worker,
         exports=export,
         quiet=quiet,
         started=started,
@@ -170,12 +170,12 @@ def parse_max_rejects(value: str | int, rows: int) -> int:
     return limit
 
 
-def _check_options(samples: int, threads: int, gpus_per_actor: float, picture_format: PictureFormat) -> None:
+def _check_options(samples: int, threads: int, gpus_per_worker: float, picture_format: PictureFormat) -> None:
     for option, value in (("the number of pictures a label map", samples), ("--threads", threads)):
         if value < 1:
             raise InputError(f"{option} is {value}; give 1 or more")
-    if gpus_per_actor <= 0:
-        raise InputError(f"--gpus-per-actor is {gpus_per_actor:g}; give 1, or a fraction such as 0.5")
+    if gpus_per_worker <= 0:
+        raise InputError(f"--gpus-per-worker is {gpus_per_worker:g}; give 1, or a fraction such as 0.5")
     if picture_format == "jpeg":
         log.warning(
             "JPEG loses detail, which moves FID and other distances; take png or webp for pictures to be scored"

@@ -14,7 +14,7 @@ from pipeline.data.images import decode_image
 from pipeline.errors import InputError
 from pipeline.networks.encoder import prepare_photograph
 from pipeline.networks.inference.folded import FoldedGenerator
-from pipeline.networks.label_input import Semantics
+from pipeline.networks.label_input import LabelInput
 from pipeline.precision import DTYPES, Precision
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ GPU_BATCH = 8
 """Samples of a label map that are painted at once on a GPU."""
 
 
-class Painter:
+class Synthesizer:
     """A generator behind a door that takes codes and gives uint8 pictures.
 
     The rounding of a convolution depends on the shape of its batch and on the number of threads. So pictures are
@@ -70,21 +70,21 @@ class Painter:
         self.size = self._generator.size
 
     @torch.inference_mode()
-    def prepare(self, codes: np.ndarray) -> Semantics:
+    def prepare(self, codes: np.ndarray) -> LabelInput:
         """Codes int32 `[H, W]` on the device, padded on the right and below to what the generator takes.
 
-        The padding repeats the border, so that the picture goes on there; `paint` cuts it off. Runs in any thread.
+        The padding repeats the border, so that the picture goes on there; `synthesize` cuts it off. Runs in any thread.
         """
         height, width = codes.shape
         padding = ((0, -height % self._multiple), (0, -width % self._multiple))
         padded = np.pad(codes, padding, mode="edge") if any(after for _, after in padding) else codes
-        semantics = self._generator.semantics(torch.from_numpy(padded).unsqueeze(0).to(self.device))
+        label_input = self._generator.label_input(torch.from_numpy(padded).unsqueeze(0).to(self.device))
         # Find the patterns, of every resolution, now: beside the painting of another picture.
-        semantics.patterns_at(padded.shape[0], padded.shape[1], self._settings.kernel_size)
-        return semantics
+        label_input.patterns_at(padded.shape[0], padded.shape[1], self._settings.kernel_size)
+        return label_input
 
-    def paint(
-        self, semantics: Semantics, styles: Sequence[torch.Tensor | None], size: tuple[int, int]
+    def synthesize(
+        self, label_input: LabelInput, styles: Sequence[torch.Tensor | None], size: tuple[int, int]
     ) -> Iterator[np.ndarray]:
         """A picture for each style (float32 `[style_dim]`, or None for a generator without): uint8 `[*size, 3]`."""
         # An engine has one batch for good; the eager generator one for all pictures of a job.
@@ -92,14 +92,14 @@ class Painter:
         for start in range(0, len(styles), batch):
             part = list(styles[start : start + batch])
             # The last batch is filled up: another shape would be rounded in another way.
-            yield from self._paint_batch(semantics, part + part[-1:] * (batch - len(part)), size)[: len(part)]
+            yield from self._synthesize_batch(label_input, part + part[-1:] * (batch - len(part)), size)[: len(part)]
 
     @torch.inference_mode()
-    def _paint_batch(
-        self, semantics: Semantics, styles: list[torch.Tensor | None], size: tuple[int, int]
+    def _synthesize_batch(
+        self, label_input: LabelInput, styles: list[torch.Tensor | None], size: tuple[int, int]
     ) -> np.ndarray:
         z = [style for style in styles if style is not None]
-        pictures = self._generator(semantics, torch.stack(z).to(self.device) if z else None)  # [N, 3, H, W]
+        pictures = self._generator(label_input, torch.stack(z).to(self.device) if z else None)  # [N, 3, H, W]
         if not pictures.isfinite().all():
             # Weights are finite where they are loaded; half precision, and what a compiler made of it, can overflow.
             what = f"engine {self.engine}" if self.engine else f"the generator in {self.precision}"

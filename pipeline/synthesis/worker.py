@@ -27,13 +27,13 @@ from pipeline.data.records import PICTURE, DatasetInfo, RecordWriter, decode_rec
 from pipeline.data.shards import Columns, InputDigest, Shard, generated_id, iter_shard
 from pipeline.errors import InputError
 from pipeline.labels import encode
-from pipeline.networks.label_input import Semantics
+from pipeline.networks.label_input import LabelInput
 from pipeline.precision import Precision
 from pipeline.runtime.memory import keep_freed_memory
 from pipeline.runtime.stages import StageClock, in_order
 from pipeline.synthesis.job_folder import JobFolder, Reject, ShardRecord
 from pipeline.synthesis.styles import StyleChoice, StyleSource
-from pipeline.synthesis.synthesizer import Painter
+from pipeline.synthesis.synthesizer import Synthesizer
 
 OUTPUT_FIELDS = (
     pa.field("id", pa.string()),
@@ -112,7 +112,7 @@ class DecodedRow:
     """A row that is ready to be painted."""
 
     id: str
-    semantics: Semantics
+    label_input: LabelInput
     styles: list[torch.Tensor | None]
     height: int
     width: int
@@ -121,7 +121,7 @@ class DecodedRow:
 
 
 @dataclass(frozen=True)
-class Painted:
+class Synthesized:
     """One picture, not encoded yet."""
 
     row: DecodedRow
@@ -141,15 +141,15 @@ class ShardWorker:
         keep_freed_memory()
         self._order = order
         self._folder = JobFolder(order.output)
-        self._painter = Painter(
+        self._synthesizer = Synthesizer(
             order.weights, device=order.device, threads=order.threads, precision=order.precision, engine=order.engine
         )
-        if self._painter.name != order.checkpoint:
+        if self._synthesizer.name != order.checkpoint:
             raise InputError(f"checkpoint {order.weights} changed after the job began; start it again")
-        if self._painter.engine != order.engine_name:
+        if self._synthesizer.engine != order.engine_name:
             raise InputError(f"engine {order.engine} changed after the job began; start it again")
-        self._space = self._painter.recipe.labels
-        self._styles = StyleSource(order.style, self._painter, seed=order.seed, samples=order.samples)
+        self._space = self._synthesizer.recipe.labels
+        self._styles = StyleSource(order.style, self._synthesizer, seed=order.seed, samples=order.samples)
         self._fields = [column for column in OUTPUT_FIELDS if column.name != "instance" or order.columns.instance]
         self._encode_picture = ENCODERS[order.picture_format]
 
@@ -199,8 +199,8 @@ class ShardWorker:
         rows: Iterator[StoredRow] = itertools.chain.from_iterable(itertools.takewhile(bool, read))
         decode = clock.timed("decode", partial(self._decode, shard))
         decoded = in_order(decoders, decode, rows, ahead=AHEAD)
-        painted = self._paint(clock.waiting("wait", decoded), clock)
-        return in_order(encoders, clock.timed("encode", self._encode), painted, ahead=AHEAD)
+        synthesized = self._synthesize(clock.waiting("wait", decoded), clock)
+        return in_order(encoders, clock.timed("encode", self._encode), synthesized, ahead=AHEAD)
 
     def _batches(self, shard: Shard, digest: InputDigest) -> Iterator[list[StoredRow]]:
         """The rows of a shard, a few at a time."""
@@ -237,7 +237,7 @@ class ShardWorker:
             record = decode_record(cells, palette=self._order.palette)
             given = record.label.shape
             if not self._order.keep_size:
-                record = resize_record(record, *self._painter.size)
+                record = resize_record(record, *self._synthesizer.size)
             elif record.label.size > LARGEST_PIXELS:
                 raise InputError(f"label map is {given[1]}x{given[0]}, too large for one picture; cut it up")
             codes = encode(record.label, record.instance, self._space)
@@ -247,7 +247,7 @@ class ShardWorker:
             changed = (height, width) != given
             return DecodedRow(
                 id=name,
-                semantics=self._painter.prepare(codes),
+                label_input=self._synthesizer.prepare(codes),
                 styles=self._styles.styles(name, photograph),
                 height=height,
                 width=width,
@@ -257,28 +257,28 @@ class ShardWorker:
         except InputError as error:
             return Reject(name, shard.file.name, row, str(error).removeprefix(f"record '{name}': "))
 
-    def _paint(self, decoded: Iterable[DecodedRow | Reject], clock: StageClock) -> Iterator[Painted | Reject]:
+    def _synthesize(self, decoded: Iterable[DecodedRow | Reject], clock: StageClock) -> Iterator[Synthesized | Reject]:
         for row in decoded:
             if isinstance(row, Reject):
                 yield row
                 continue
-            pictures = self._painter.paint(row.semantics, row.styles, (row.height, row.width))
+            pictures = self._synthesizer.synthesize(row.label_input, row.styles, (row.height, row.width))
             for sample, pixels in enumerate(clock.waiting("paint", pictures)):
-                yield Painted(row, sample, pixels)
+                yield Synthesized(row, sample, pixels)
 
-    def _encode(self, painted: Painted | Reject) -> dict[str, Any] | Reject:
+    def _encode(self, synthesized: Synthesized | Reject) -> dict[str, Any] | Reject:
         """A picture to a row of the part; runs in an encoder thread."""
-        if isinstance(painted, Reject):
-            return painted
+        if isinstance(synthesized, Reject):
+            return synthesized
         row = {
-            "id": painted.row.id,
-            "sample": painted.sample,
-            "image": self._encode_picture(painted.pixels),
-            "label": painted.row.label,
+            "id": synthesized.row.id,
+            "sample": synthesized.sample,
+            "image": self._encode_picture(synthesized.pixels),
+            "label": synthesized.row.label,
             "seed": self._order.seed,
             "checkpoint": self._order.checkpoint,
         }
-        return {**row, "instance": painted.row.instance} if self._order.columns.instance else row
+        return {**row, "instance": synthesized.row.instance} if self._order.columns.instance else row
 
 
 def _cell(array: np.ndarray, stored: Any, changed: bool) -> bytes:

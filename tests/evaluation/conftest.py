@@ -81,7 +81,7 @@ PICTURE_FIELDS = (
 def write_pictures(
     folder: Path,
     records: list[Record],
-    paint: Callable[[Record, int], np.ndarray],
+    synthesize: Callable[[Record, int], np.ndarray],
     *,
     samples: int = 1,
     parts: int = 2,
@@ -94,7 +94,7 @@ def write_pictures(
         with RecordWriter(path, info, PICTURE_FIELDS, key=("id", "sample")) as writer:
             for record in records[part::parts]:
                 for sample in range(samples):
-                    image = paint(record, sample)
+                    image = synthesize(record, sample)
                     writer.write({"id": record.id, "sample": sample, "image": image, "label": record.label})
     return folder
 

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from evaluation.scoring.distributed import JudgeOrder, Judges
+from evaluation.scoring.distributed import ScorerPool, ScorerSpec
 from evaluation.scoring.picture_sets import PictureSet, Selection
 from evaluation.scoring.protocols import PRESETS
 from evaluation.segmenters import load_segmenter
@@ -20,7 +20,7 @@ from evaluation.segmenters.deeplab import DeepLab, DeepLabSettings, save_deeplab
 from pipeline.runtime.ray_session import ray_session
 from tests.evaluation.conftest import SPACE, draw, photograph, write_pictures
 
-PICTURES, SIDE, LAPS = 192, 128, 5
+PICTURES, SIDE, REPEATS = 192, 128, 5
 
 
 def main() -> None:
@@ -35,7 +35,7 @@ def main() -> None:
             backbone="mobilenet_v3_large", labels=SPACE, height=SIDE, width=SIDE, trunk="early", enlarge=2
         )
         save_deeplab(folder / "segmenter.safetensors", DeepLab(settings))
-        order = JudgeOrder(
+        order = ScorerSpec(
             "deeplab",
             folder,
             load_segmenter("deeplab", folder).sha256,
@@ -44,18 +44,18 @@ def main() -> None:
             threads=1,
         )
         few = Selection(frozenset(sorted(pictures.ids)[:8]))
-        with Judges(order, workers=2) as two, Judges(order, workers=1) as one:
+        with ScorerPool(order, workers=2) as two, ScorerPool(order, workers=1) as one:
             seconds: dict[int, list[float]] = {1: [], 2: []}
-            for judges in (one, two):
-                judges.judge(pictures, few)
-            for _ in range(LAPS):
-                for workers, judges in ((1, one), (2, two)):
+            for scorers in (one, two):
+                scorers.score(pictures, few)
+            for _ in range(REPEATS):
+                for workers, scorers in ((1, one), (2, two)):
                     start = time.perf_counter()
-                    judges.judge(pictures, Selection())
+                    scorers.score(pictures, Selection())
                     seconds[workers].append(time.perf_counter() - start)
     print(f"{PICTURES} pictures of {SIDE}x{SIDE}; load of the machine {os.getloadavg()[0]:.1f}")
-    for workers, laps in seconds.items():
-        print(f"{workers} worker(s): {', '.join(f'{lap:.2f}' for lap in laps)} s, median {statistics.median(laps):.2f}")
+    for workers, times in seconds.items():
+        print(f"{workers} worker(s): {', '.join(f'{t:.2f}' for t in times)} s, median {statistics.median(times):.2f}")
     print(f"ratio of medians {statistics.median(seconds[1]) / statistics.median(seconds[2]):.2f}")
 
 

@@ -43,10 +43,10 @@ def evaluated(good: Path, bad: Path, data: Path, trained: Path, tmp_path_factory
 
 
 def test_perfect_pictures_reach_the_ceiling_and_noise_does_not(evaluated: tuple[Scores, Path]) -> None:
-    made, baseline, real = evaluated[0].sets
-    assert (made.role, baseline.role, real.role) == ("synthesized", "baseline", "photographs")
-    assert made.labels == real.labels
-    assert made.segmenter_frechet == 0
+    generated, baseline, real = evaluated[0].sets
+    assert (generated.role, baseline.role, real.role) == ("synthesized", "baseline", "photographs")
+    assert generated.labels == real.labels
+    assert generated.segmenter_frechet == 0
     assert real.segmenter_frechet is None
     assert baseline.segmenter_frechet is not None
     assert baseline.segmenter_frechet > 0.01
@@ -54,13 +54,13 @@ def test_perfect_pictures_reach_the_ceiling_and_noise_does_not(evaluated: tuple[
     assert scores[0].mean_iou is not None
     assert scores[1].mean_iou is not None
     assert scores[0].mean_iou < scores[1].mean_iou - 0.2
-    assert (made.pictures, baseline.pictures, baseline.label_maps) == (6, 12, 6)
+    assert (generated.pictures, baseline.pictures, baseline.label_maps) == (6, 12, 6)
     # Two of 32 columns of every label map are void.
     confusion = np.array(scores[1].confusion)
     assert (confusion[-1].sum(), confusion.sum()) == (6 * 2 * 32, 6 * 32 * 32)
     low, high = real.labels["native"].intervals["mean_iou"]
     assert low < scores[1].mean_iou < high
-    assert made.labels["native"].intervals["of_ceiling"] == (1, 1)
+    assert generated.labels["native"].intervals["of_ceiling"] == (1, 1)
     low, high = baseline.labels["native"].intervals["of_ceiling"]
     assert low < scores[0].mean_iou / scores[1].mean_iou < high < 1
 
@@ -97,7 +97,7 @@ def test_judgements_are_kept_and_used(
     def fails(*_: object) -> None:
         raise AssertionError("judged again")
 
-    monkeypatch.setattr(judge_shards.Judge, "judge", fails)
+    monkeypatch.setattr(judge_shards.ImageScorer, "judge", fails)
     second = evaluate(good, data / "validation.parquet", tmp_path / "two", **options)  # type: ignore[arg-type]
     assert first.to_json() == second.to_json()
     assert sorted((tmp_path / "cache").rglob("*.npz")) == kept
@@ -173,8 +173,8 @@ def test_fid_by_each_protocol_where_inception_weights_are_given(
         examples=0,
         device="cpu",
     )
-    made, real = scores.sets
-    native, clean, strict = (made.inception[protocol.name] for protocol in scores.protocols)
+    generated, real = scores.sets
+    native, clean, strict = (generated.inception[protocol.name] for protocol in scores.protocols)
     assert real.inception == {}
     assert native.frechet > 0
     assert native == strict
@@ -227,27 +227,27 @@ def test_a_stopped_evaluation_goes_on(
     good: Path, data: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = {"segmenter_weights": trained, "examples": 0, "device": "cpu"}
-    judge, judged = judge_shards.Judge.judge, []
+    scorer, scored = judge_shards.ImageScorer.score, []
 
-    def stops(self: judge_shards.Judge, pictures) -> object:  # type: ignore[no-untyped-def]
-        if len(judged) == 1:
+    def stops(self: judge_shards.ImageScorer, pictures) -> object:  # type: ignore[no-untyped-def]
+        if len(scored) == 1:
             raise KeyboardInterrupt
-        judged.append(made := judge(self, pictures))
-        return made
+        scored.append(generated := scorer(self, pictures))
+        return generated
 
-    monkeypatch.setattr(judge_shards.Judge, "judge", stops)
+    monkeypatch.setattr(judge_shards.ImageScorer, "judge", stops)
     with pytest.raises(KeyboardInterrupt):
         evaluate(good, data / "validation.parquet", tmp_path / "out", **options)  # type: ignore[arg-type]
     assert [path.name for path in tmp_path.iterdir()] == [".out.unfinished"]
 
-    def counts(self: judge_shards.Judge, pictures) -> object:  # type: ignore[no-untyped-def]
-        judged.append(made := judge(self, pictures))
-        return made
+    def counts(self: judge_shards.ImageScorer, pictures) -> object:  # type: ignore[no-untyped-def]
+        scored.append(generated := scorer(self, pictures))
+        return generated
 
-    monkeypatch.setattr(judge_shards.Judge, "judge", counts)
-    judged.clear()
+    monkeypatch.setattr(judge_shards.ImageScorer, "judge", counts)
+    scored.clear()
     resumed = evaluate(good, data / "validation.parquet", tmp_path / "out", **options)  # type: ignore[arg-type]
-    assert sum(len(part) for part in judged if part is not None) == 12 - 3
+    assert sum(len(part) for part in scored if part is not None) == 12 - 3
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     whole = evaluate(good, data / "validation.parquet", tmp_path / "whole", **options)  # type: ignore[arg-type]
     assert resumed.to_json() == whole.to_json()
@@ -258,19 +258,19 @@ def test_photographs_are_judged_once_for_several_evaluations(
 ) -> None:
     options = {"segmenter_weights": trained, "cache": tmp_path / "cache", "examples": 0, "device": "cpu"}
     first = evaluate(good, data / "validation.parquet", tmp_path / "one", **options)  # type: ignore[arg-type]
-    judged = []
-    judge = judge_shards.Judge.judge
+    scored = []
+    scorer = judge_shards.ImageScorer.score
 
-    def counts(self: judge_shards.Judge, pictures) -> object:  # type: ignore[no-untyped-def]
-        judged.append(made := judge(self, pictures))
-        return made
+    def counts(self: judge_shards.ImageScorer, pictures) -> object:  # type: ignore[no-untyped-def]
+        scored.append(generated := scorer(self, pictures))
+        return generated
 
-    monkeypatch.setattr(judge_shards.Judge, "judge", counts)
+    monkeypatch.setattr(judge_shards.ImageScorer, "judge", counts)
     # Under another path: what counts is the content.
     reference = tmp_path / "copy.parquet"
     reference.write_bytes((data / "validation.parquet").read_bytes())
     second = evaluate(bad, reference, tmp_path / "two", **options)  # type: ignore[arg-type]
-    assert [len(part) for part in judged if part is not None] == [6, 6]
+    assert [len(part) for part in scored if part is not None] == [6, 6]
     assert second.ceiling.labels == first.ceiling.labels
 
 

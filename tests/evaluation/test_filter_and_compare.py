@@ -16,7 +16,7 @@ from cli import main
 from evaluation.compare import compare
 from evaluation.evaluate import evaluate
 from evaluation.filter import filter_pictures
-from evaluation.scoring.image_results import Judgements
+from evaluation.scoring.image_results import ImageResults
 from pipeline.data.records import Record, count_rows, read_info, resize_record
 from pipeline.errors import InputError
 from tests.evaluation.conftest import SPACE, draw, noise, photograph, write_pictures, write_records
@@ -175,7 +175,7 @@ def test_compare_takes_other_sizes_and_older_reports(reports: Path, trained: Pat
     (warning,) = compare([reports / "good", tmp_path / "small"], tmp_path / "b").warnings
     assert "6 label maps of small and good are of two sizes" in warning
     shutil.copytree(reports / "good", tmp_path / "old")
-    judgements = Judgements.load(tmp_path / "old" / "judgements.npz")
-    replace(judgements, label_marks=None, reference_marks=None).save(tmp_path / "old" / "judgements.npz")
+    results = ImageResults.load(tmp_path / "old" / "judgements.npz")
+    replace(results, label_marks=None, reference_marks=None).save(tmp_path / "old" / "judgements.npz")
     (warning,) = compare([reports / "good", tmp_path / "old"], tmp_path / "c").warnings
     assert "old was made before label maps were kept" in warning

@@ -230,11 +230,11 @@ def test_baselines_of_other_sizes_are_warned_of_and_judged(
 
 
 def test_pictures_of_several_sizes_are_judged_each_at_its_own(data: Path, trained: Path, tmp_path: Path) -> None:
-    def paint(record: Record, _: int) -> np.ndarray:
+    def synthesize(record: Record, _: int) -> np.ndarray:
         whole = photograph(record, 0)
         return whole if record.id == "scene-102" else np.ascontiguousarray(whole[::2, ::2])
 
-    images = write_pictures(tmp_path / "images", RECORDS, paint)
+    images = write_pictures(tmp_path / "images", RECORDS, synthesize)
     scores = evaluate(images, data / "validation.parquet", tmp_path / "out", segmenter_weights=trained, device="cpu")
     for part in scores.sets:
         assert np.sum(part.labels["native"].confusion) == 5 * 16 * 16 + 32 * 32

@@ -66,11 +66,11 @@ def test_only_the_first_records_count(data: Path, trained: Path) -> None:
     training = recipe.training.model_copy(update={"validation_maps": 2})
     seen: list[str] = []
 
-    def paint(ids: Sequence[str], codes: np.ndarray) -> np.ndarray:
+    def synthesize(ids: Sequence[str], codes: np.ndarray) -> np.ndarray:
         seen.extend(ids)
         return np.zeros((len(ids), SIZE, SIZE, 3), np.uint8)
 
-    Validation(recipe.model_copy(update={"training": training}), "deeplab", trained)(paint, torch.device("cpu"))
+    Validation(recipe.model_copy(update={"training": training}), "deeplab", trained)(synthesize, torch.device("cpu"))
     assert seen == ["scene-100", "scene-101"]
 
 

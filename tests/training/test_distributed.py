@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from pipeline.config import Recipe
 from training.data.batch import Batch
-from training.data.dataset import Examples, TrainingData
+from training.data.dataset import BatchLoader, RecordDataset
 from training.loop import TrainingState, Worker
 
 pytestmark = pytest.mark.slow
@@ -36,7 +36,7 @@ def steps(recipe: Recipe, worker: Worker) -> tuple[list[torch.Tensor], dict[str,
     try:
         state = TrainingState(recipe, worker, None)
         reductions = count_reductions(state)
-        data = TrainingData(Examples(recipe.data.train, recipe), rank=worker.rank, workers=worker.count)
+        data = BatchLoader(RecordDataset(recipe.data.train, recipe), rank=worker.rank, workers=worker.count)
         batches = data.batches()
         for optimiser in (state.step.optimiser, state.step.discriminator_optimiser):
             # Adam moves a weight by the learning rate even where its gradient is only rounding error; not with this.

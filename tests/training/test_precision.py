@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from pipeline.config import Recipe
-from training.data.dataset import Examples, TrainingData
-from training.metrics import Meter
+from training.data.dataset import BatchLoader, RecordDataset
+from training.metrics import MetricLogger
 from training.state import TrainingState
 from training.worker import Worker
 
@@ -22,11 +22,11 @@ def first_step(recipe: Recipe, *, scale: float = 2.0**10) -> tuple[TrainingState
     for optimiser in (state.step.optimiser, state.step.discriminator_optimiser):
         if optimiser.scaler.is_enabled():
             optimiser.scaler.load_state_dict(optimiser.scaler.state_dict() | {"scale": scale})
-    batches = TrainingData(Examples(recipe.data.train, recipe)).batches()
-    meter = Meter(Worker(), 0)
-    meter.add(state.step(next(batches), 0))
+    batches = BatchLoader(RecordDataset(recipe.data.train, recipe)).batches()
+    metrics = MetricLogger(Worker(), 0)
+    metrics.add(state.step(next(batches), 0))
     batches.close()
-    return state, meter.read(1, state)["gradient_norm"]
+    return state, metrics.read(1, state)["gradient_norm"]
 
 
 @pytest.mark.parametrize("kind", ["patchgan", "segmentation"])

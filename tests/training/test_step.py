@@ -15,7 +15,7 @@ from pipeline.networks.generator import Generator
 from tests.golden import own
 from tests.golden.files import HERE, REFERENCE, needs_reference, read
 from training.data.batch import Batch
-from training.data.dataset import Examples, TrainingData
+from training.data.dataset import BatchLoader, RecordDataset
 from training.loop import TrainingState, Worker
 from training.objectives.patch_discriminator import Discriminator, ours_to_public, public_to_ours
 from training.step import GanStep, Synthesis
@@ -137,7 +137,7 @@ def test_the_discriminator_sees_new_fakes_or_on_request_the_same(tiny_recipe: Ma
     generator, discriminator = state.step.bare_synthesis.generator, state.step.bare_discriminator
     generator.register_forward_hook(lambda module, inputs, output: drawn.append(output.detach()))
     discriminator.register_forward_pre_hook(lambda module, inputs: judged.append(inputs[1][:4].detach()))
-    state.step(next(TrainingData(Examples(state.recipe.data.train, state.recipe)).batches()))
+    state.step(next(BatchLoader(RecordDataset(state.recipe.data.train, state.recipe)).batches()))
     assert len(drawn) == (1 if reuse_fake else 2)
     assert torch.equal(judged[0], drawn[0])
     assert torch.equal(judged[1], drawn[-1])
@@ -149,7 +149,7 @@ def test_weights_of_the_pixel_and_the_style_term(tiny_recipe: Make) -> None:
     synthesis = state.step.bare_synthesis
     synthesis.generator.register_forward_hook(lambda module, inputs, output: fakes.append(output.detach()))
     synthesis.encoder.register_forward_hook(lambda module, inputs, output: styles.append(output))
-    batch = next(TrainingData(Examples(state.recipe.data.train, state.recipe)).batches())
+    batch = next(BatchLoader(RecordDataset(state.recipe.data.train, state.recipe)).batches())
     terms = state.step(batch)
     torch.testing.assert_close(terms["generator/pixel"], 3 * (fakes[0] - batch.pictures).abs().mean())
     mu, logvar = styles[0]

@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 
 from pipeline.config import Recipe
-from training.data.dataset import Examples, TrainingData
-from training.metrics import Meter
+from training.data.dataset import BatchLoader, RecordDataset
+from training.metrics import MetricLogger
 from training.run_folder import RunFolder
 from training.state import TrainingState
 from training.summary import chart, write_summary
@@ -67,22 +67,22 @@ def test_a_run_without_a_step_has_no_page(tiny_recipe: Make, tmp_path: Path) -> 
 def test_the_meter_tells_steps_waits_and_pauses_apart(tiny_recipe: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = tiny_recipe()
     state = TrainingState(recipe, Worker(), None)
-    terms = state.step(next(TrainingData(Examples(recipe.data.train, recipe)).batches()))
+    terms = state.step(next(BatchLoader(RecordDataset(recipe.data.train, recipe)).batches()))
     clock = [100.0]
     monkeypatch.setattr("training.metrics.time.perf_counter", lambda: clock[0])
-    meter = Meter(Worker(), 0)
-    with meter.waiting():
+    metrics = MetricLogger(Worker(), 0)
+    with metrics.waiting():
         clock[0] += 1
     clock[0] += 3
-    meter.add(terms)
-    with meter.pause():
+    metrics.add(terms)
+    with metrics.pause():
         clock[0] += 50
-    entry = meter.read(1, state)
+    entry = metrics.read(1, state)
     assert (entry["seconds"], entry["images_per_second"], entry["data_wait"]) == (4, 1, 0.25)
     assert torch.isfinite(torch.tensor(list(entry["losses"].values()))).all()
-    with meter.waiting():  # what was read is not read again
+    with metrics.waiting():  # what was read is not read again
         clock[0] += 2
-    meter.add(terms)
-    meter.add(terms)
-    entry = meter.read(3, state)
+    metrics.add(terms)
+    metrics.add(terms)
+    entry = metrics.read(3, state)
     assert (entry["seconds"], entry["images_per_second"], entry["data_wait"]) == (2, 4, 1)

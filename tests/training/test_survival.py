@@ -14,9 +14,9 @@ import torch
 from pipeline.checkpoints.file import load_checkpoint
 from pipeline.config import Recipe
 from pipeline.errors import InputError
-from training.data.dataset import TrainingData
+from training.data.dataset import BatchLoader
 from training.run_folder import RunFolder
-from training.samples import Paint, to_pixels
+from training.samples import SampleImages, to_pixels
 from training.state import TrainingState
 from training.train import train
 from training.worker import Worker
@@ -42,9 +42,9 @@ def test_a_run_rolls_back_and_skips_the_batches_that_failed(
 ) -> None:
     break_steps(monkeypatch, 5)
     begun: list[int] = []
-    batches = TrainingData.batches
+    batches = BatchLoader.batches
     monkeypatch.setattr(
-        TrainingData, "batches", lambda self, first=0, **rest: (begun.append(first), batches(self, first, **rest))[1]
+        BatchLoader, "batches", lambda self, first=0, **rest: (begun.append(first), batches(self, first, **rest))[1]
     )
     result = train(tiny_recipe(rollbacks=1, log_every=6), tmp_path / "run", workers=0)
     assert result.finished
@@ -113,8 +113,8 @@ class Scripted:
         self.codes = np.ones((2, 32, 32), np.int32)
         self.pictures: list[np.ndarray] = []
 
-    def __call__(self, paint: Paint, device: torch.device) -> Mapping[str, float]:
-        self.pictures.append(paint(["a", "b"], self.codes))
+    def __call__(self, sample_images: SampleImages, device: torch.device) -> Mapping[str, float]:
+        self.pictures.append(sample_images(["a", "b"], self.codes))
         score = self.scores[len(self.pictures) - 1]
         return {"mean_iou": score, "accuracy": 1 - score, "frechet": score}
 

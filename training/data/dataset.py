@@ -30,7 +30,7 @@ from pipeline.labels import encode
 from pipeline.runtime.seeding import record_seed
 from training.data.batch import Batch
 from training.data.preprocess import crop_and_flip, resize
-from training.data.sampler import Shuffle, find_row_groups
+from training.data.sampler import Sampler, find_row_groups
 
 PREFETCHED = 3
 """Batches that are decoded ahead of the step."""
@@ -72,7 +72,7 @@ def check_shares(recipe: Recipe, workers: int) -> None:
         )
 
 
-class Examples:
+class RecordDataset:
     """The records of a data set by number, read a row group at a time; safe to use from several threads."""
 
     def __init__(self, path: Path, recipe: Recipe) -> None:
@@ -143,10 +143,12 @@ def to_batch(codes: torch.Tensor, pictures: torch.Tensor, noise: torch.Tensor, s
     return Batch(codes, pictures, noise, seeds)
 
 
-class TrainingData:
+class BatchLoader:
     """The batches of one worker out of `workers`."""
 
-    def __init__(self, examples: Examples, *, rank: int = 0, workers: int = 1, cache_bytes: int = CACHE_BYTES) -> None:
+    def __init__(
+        self, examples: RecordDataset, *, rank: int = 0, workers: int = 1, cache_bytes: int = CACHE_BYTES
+    ) -> None:
         self.examples = examples
         self.recipe = examples.recipe
         check_shares(self.recipe, workers)
@@ -154,14 +156,14 @@ class TrainingData:
         self.workers = workers
         self.share = self.recipe.training.batch_size // workers
         window = self.recipe.data.window_mib << 20
-        self.shuffle = Shuffle(examples.groups, seed=self.recipe.training.seed, window_bytes=window)
+        self.sampler = Sampler(examples.groups, seed=self.recipe.training.seed, window_bytes=window)
         self._cache: dict[int, Record] = {}
         self._room = cache_bytes // workers
 
     def records(self, step: int) -> list[tuple[int, int]]:
         """The (epoch, number) of each record that this worker sees at a step, counted from 0."""
         first = step * self.recipe.training.batch_size + self.rank * self.share
-        return [self.shuffle.record(place) for place in range(first, first + self.share)]
+        return [self.sampler.record(place) for place in range(first, first + self.share)]
 
     def ends_epoch(self, step: int, every: int) -> bool:
         """Whether the latest of `step` steps has come to the end of an epoch whose number `every` divides."""
@@ -218,20 +220,20 @@ class TrainingData:
         What is being decoded belongs to the last few steps, which may reach back into the window before.
         """
         place = step * self.recipe.training.batch_size
-        window = self.shuffle.window(max(0, place - (PREFETCHED + 1) * self.recipe.training.batch_size))
+        window = self.sampler.window(max(0, place - (PREFETCHED + 1) * self.recipe.training.batch_size))
         held = set(window.groups)
         while place >= window.stop:
-            window = self.shuffle.window(window.stop)
+            window = self.sampler.window(window.stop)
             held.update(window.groups)
-        coming = self.shuffle.window(window.stop).groups
+        coming = self.sampler.window(window.stop).groups
         ahead = math.ceil(len(coming) * (place - window.start) / (window.stop - window.start))
         self.examples.hold(held.union(coming), read=[*window.groups, *coming[:ahead]])
 
 
-class Stream(Protocol):
-    """What gives a worker its batches: `TrainingData.batches`, or what `training.data.ray_loader` has in its place."""
+class BatchSource(Protocol):
+    """What gives a worker its batches: `BatchLoader.batches`, or what `training.data.ray_loader` has in its place."""
 
-    def __call__(self, data: TrainingData, first_step: int, /, *, steps: int, pin: bool) -> Generator[Batch]:
+    def __call__(self, data: BatchLoader, first_step: int, /, *, steps: int, pin: bool) -> Generator[Batch]:
         """The batches of so many steps from one on; closing the generator frees what makes them."""
 
 

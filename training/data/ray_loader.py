@@ -19,7 +19,7 @@ from pipeline.config import Recipe
 from pipeline.errors import InputError
 from pipeline.runtime.ray_session import configure_data
 from training.data.batch import Batch
-from training.data.dataset import CACHE_BYTES, PREFETCHED, Examples, TrainingData, stack, to_batch
+from training.data.dataset import CACHE_BYTES, PREFETCHED, BatchLoader, RecordDataset, stack, to_batch
 
 if TYPE_CHECKING:
     from ray.data import DataContext
@@ -45,9 +45,9 @@ class Decoder:
         self.part = {"rank": rank, "workers": workers, "cache_bytes": CACHE_BYTES // decoders}
 
     @cached_property
-    def data(self) -> TrainingData:
+    def data(self) -> BatchLoader:
         try:
-            return TrainingData(Examples(self.path, self.recipe), **self.part)
+            return BatchLoader(RecordDataset(self.path, self.recipe), **self.part)
         except InputError as error:
             raise InputError(f"a decoder on {socket.gethostname()} cannot read the data: {error}") from None
 
@@ -73,7 +73,7 @@ class Decoder:
         return {name: array[None] for name, array in arrays.items() if array.size}
 
 
-def stream_batches(data: TrainingData, first_step: int, /, *, steps: int, pin: bool, decoders: int) -> Generator[Batch]:
+def stream_batches(data: BatchLoader, first_step: int, /, *, steps: int, pin: bool, decoders: int) -> Generator[Batch]:
     """A worker's batches of so many steps from one on, made by `decoders` actors of one logical CPU each.
 
     Closing the generator ends the actors. Raises `InputError` for a broken record when its step comes, and where the
@@ -84,7 +84,7 @@ def stream_batches(data: TrainingData, first_step: int, /, *, steps: int, pin: b
         yield from _run_job(data, first, min(stop, first + JOB), pin, decoders)
 
 
-def _run_job(data: TrainingData, start: int, stop: int, pin: bool, decoders: int) -> Generator[Batch]:
+def _run_job(data: BatchLoader, start: int, stop: int, pin: bool, decoders: int) -> Generator[Batch]:
     """The batches of steps `start .. stop - 1`."""
     import ray
     from ray.data.collate_fn import NumpyBatchCollateFn
@@ -129,7 +129,7 @@ def _run_job(data: TrainingData, start: int, stop: int, pin: bool, decoders: int
         batches.close()
 
 
-def _context(data: TrainingData, decoders: int) -> DataContext:
+def _context(data: BatchLoader, decoders: int) -> DataContext:
     """The settings of Ray Data for a stream of batches."""
     import ray
 

@@ -62,7 +62,7 @@ def find_row_groups(path: Path) -> list[RowGroup]:
 
 
 @dataclass(frozen=True)
-class Window:
+class ShuffleWindow:
     """Places `start .. stop - 1` of the endless sequence, whose records are those of some row groups."""
 
     groups: tuple[int, ...]
@@ -70,7 +70,7 @@ class Window:
     stop: int
 
 
-class Shuffle:
+class Sampler:
     """The endless sequence of records: epoch after epoch, each with every record once."""
 
     def __init__(self, groups: Sequence[RowGroup], *, seed: int, window_bytes: int) -> None:
@@ -84,12 +84,12 @@ class Shuffle:
         epoch, offset = divmod(place, self.count)
         return epoch, int(self._epoch(epoch)[0][offset])
 
-    def window(self, place: int) -> Window:
+    def window(self, place: int) -> ShuffleWindow:
         """The window that a place is in."""
         return next(window for window in self._epoch(place // self.count)[1] if place < window.stop)
 
     @functools.lru_cache(maxsize=3)  # noqa: B019 - lives as long as the run
-    def _epoch(self, epoch: int) -> tuple[np.ndarray, list[Window]]:
+    def _epoch(self, epoch: int) -> tuple[np.ndarray, list[ShuffleWindow]]:
         """The numbers of all records in the order of an epoch, and its windows."""
         random = np.random.default_rng([self.seed, epoch])
         parts, windows, place = [], [], epoch * self.count
@@ -97,7 +97,7 @@ class Shuffle:
             groups = [self.groups[number] for number in numbers]
             records = np.concatenate([np.arange(group.first, group.first + group.rows) for group in groups])
             parts.append(records[random.permutation(len(records))])
-            windows.append(Window(numbers, place, place + len(records)))
+            windows.append(ShuffleWindow(numbers, place, place + len(records)))
             place = windows[-1].stop
         return np.concatenate(parts), windows
 

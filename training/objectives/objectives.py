@@ -42,7 +42,7 @@ class Scores:
         )
 
 
-class Round(Protocol):
+class Objective(Protocol):
     """What both players' steps know of the label maps, which does not depend on weights and is found once."""
 
     def generator_terms(self, discriminator: nn.Module, fake: Tensor, real: Tensor) -> Terms:
@@ -58,14 +58,14 @@ def build_discriminator(recipe: Recipe) -> AnyDiscriminator:
     return kind(recipe.discriminator, recipe.labels)
 
 
-def begin_rounds(
+def build_objectives(
     discriminator: AnyDiscriminator,
     codes: Sequence[Tensor],
     seeds: Sequence[Tensor],
     weights: LossSettings,
     *,
     workers: int = 1,
-) -> Sequence[Round]:
+) -> Sequence[Objective]:
     """A round for each part of a batch: label codes int32 `[N, H, W]`, 0 where pictures are blank, and seeds `[N]`.
 
     All workers must begin them together.
@@ -74,13 +74,13 @@ def begin_rounds(
         space = discriminator.space
         masks = [label_mix_mask(*part, space) for part in zip(codes, seeds, strict=True)]
         return [
-            SegmentationRound(targets, mask, weights)
+            SegmentationObjective(targets, mask, weights)
             for targets, mask in zip(balanced_targets(codes, space, workers=workers), masks, strict=True)
         ]
-    return [PatchRound(discriminator, part, weights) for part in codes]
+    return [PatchObjective(discriminator, part, weights) for part in codes]
 
 
-class PatchRound:
+class PatchObjective:
     """The paper's game: patch scores and feature matching (Appendix A)."""
 
     def __init__(self, discriminator: Discriminator, codes: Tensor, weights: LossSettings) -> None:
@@ -89,7 +89,7 @@ class PatchRound:
 
     def generator_terms(self, discriminator: nn.Module, fake: Tensor, real: Tensor) -> Terms:
         """The adversarial term, and feature matching."""
-        of_fake, of_real = self._judge(discriminator, fake, real)
+        of_fake, of_real = self._features_of(discriminator, fake, real)
         terms = {"generator/gan": losses.score_loss(of_fake, losses.WANTED[self.weights.gan])}
         if self.weights.feature_matching:
             matching = losses.feature_matching(of_fake, of_real)
@@ -98,20 +98,20 @@ class PatchRound:
 
     def discriminator_terms(self, discriminator: nn.Module, fake: Tensor, real: Tensor) -> tuple[Terms, Scores]:
         """One term each for fakes and photographs."""
-        of_fake, of_real = self._judge(discriminator, fake, real)
+        of_fake, of_real = self._features_of(discriminator, fake, real)
         terms = {
             "discriminator/fake": losses.score_loss(of_fake, losses.FAKE[self.weights.gan]),
             "discriminator/real": losses.score_loss(of_real, losses.REAL[self.weights.gan]),
         }
         return terms, Scores([layers[-1] for layers in of_fake], [layers[-1] for layers in of_real])
 
-    def _judge(self, discriminator: nn.Module, fake: Tensor, real: Tensor) -> tuple[Features, Features]:
+    def _features_of(self, discriminator: nn.Module, fake: Tensor, real: Tensor) -> tuple[Features, Features]:
         # One pass over [fake; real], so that one power iteration serves both.
         features = discriminator(self.planes, torch.cat([fake, real]))
         return losses.split_features([[losses.at_least_float32(layer) for layer in layers] for layers in features])
 
 
-class SegmentationRound:
+class SegmentationObjective:
     """The game of OASIS (Sec. 3.1): every pixel's class, or fake; with LabelMix."""
 
     def __init__(self, targets: Targets, mask: Tensor, weights: LossSettings) -> None:

@@ -22,7 +22,7 @@ from torch import nn
 from pipeline.networks.generator import Generator, doubled_before, first_map, with_style
 from pipeline.networks.inference.onednn import PackedConvolution, matrix_product
 from pipeline.networks.inference.winograd import WinogradConvolution, frozen_convolution
-from pipeline.networks.label_input import Semantics
+from pipeline.networks.label_input import LabelInput
 from pipeline.networks.patterns.modulation import look_up, map_to_pixels, modulate_pixels, repeated
 from pipeline.networks.patterns.patterns import Patterns
 from pipeline.networks.spade import SLOPE, SPADE, SPADEBlock, code_table, pattern_table, tap_products
@@ -53,17 +53,17 @@ class FoldedGenerator(nn.Module):
         self._lock = threading.Lock()
 
     @torch.inference_mode()
-    def forward(self, codes: torch.Tensor | Semantics, z: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(self, codes: torch.Tensor | LabelInput, z: torch.Tensor | None = None) -> torch.Tensor:
         """As `Generator.forward`; pictures are float32 `[N, 3, H, W]`.
 
-        Given a `Semantics` that was here before, gamma and beta are not computed again: more samples of a label map
+        Given a `LabelInput` that was here before, gamma and beta are not computed again: more samples of a label map
         are cheaper than the first, except where the style enters everywhere.
         """
-        semantics = with_style(codes if isinstance(codes, Semantics) else self.semantics(codes), z, self.settings)
+        label_input = with_style(codes if isinstance(codes, LabelInput) else self.label_input(codes), z, self.settings)
         with self._lock:
             x = first_map(
                 self.first,
-                semantics,
+                label_input,
                 None if z is None else z.to(self.dtype),
                 settings=self.settings,
                 size=self.size,
@@ -71,7 +71,7 @@ class FoldedGenerator(nn.Module):
             )
             x = x.contiguous(memory_format=torch.channels_last)
             for block in self.blocks:
-                x = block(x, semantics, self._scratch)
+                x = block(x, label_input, self._scratch)
             return torch.tanh(self.to_rgb(F.leaky_relu_(x, SLOPE)).float())
 
     @cached_property
@@ -80,9 +80,9 @@ class FoldedGenerator(nn.Module):
             return None
         return code_table(self.first.weight, self.space).contiguous()
 
-    def semantics(self, codes: torch.Tensor) -> Semantics:
+    def label_input(self, codes: torch.Tensor) -> LabelInput:
         """As `Generator.semantics`."""
-        return Semantics(codes, self.space, self.settings.modulation, self.settings.doublings)
+        return LabelInput(codes, self.space, self.settings.modulation, self.settings.doublings)
 
 
 class FoldedBlock(nn.Module):
@@ -99,14 +99,14 @@ class FoldedBlock(nn.Module):
         if self.learned_shortcut:
             self.shortcut = FoldedShortcut(block.norm_shortcut, block.conv_shortcut.weight, size)
 
-    def forward(self, x: torch.Tensor, semantics: Semantics, scratch: Scratch) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, label_input: LabelInput, scratch: Scratch) -> torch.Tensor:
         """`x` `[N, inputs, H, W]`, before the doubling if there is one, to `[N, outputs, H or 2H, W or 2W]`."""
         batch, channels, height, width = x.shape
         wide = scratch.take((batch, channels, self.factor * height, self.factor * width))
-        y = self.conv_0(self.norm_0(x, semantics, out=wide))
-        y = self.conv_1(self.norm_1(y, semantics, out=y))
+        y = self.conv_0(self.norm_0(x, label_input, out=wide))
+        y = self.conv_1(self.norm_1(y, label_input, out=y))
         if self.learned_shortcut:
-            return self.shortcut(x, semantics, scratch=wide, onto=y)
+            return self.shortcut(x, label_input, scratch=wide, onto=y)
         small, cells = laid_over(x, y)
         cells += small
         return y
@@ -120,12 +120,12 @@ class FoldedSPADE(nn.Module):
         self.table = FoldedTable(layer, size)
         self.instance = isinstance(layer.norm, nn.InstanceNorm2d)
 
-    def forward(self, x: torch.Tensor, semantics: Semantics, *, out: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, label_input: LabelInput, *, out: torch.Tensor) -> torch.Tensor:
         """`x` `[N, C, H, W]`, doubled if `out` is of twice the size, into `out`, with the activation.
 
         Without doubling, `out` may be `x` itself.
         """
-        (table,), rows = self.table(semantics, out)
+        (table,), rows = self.table(label_input, out)
         pixels, cells = laid_over(F.instance_norm(x) if self.instance else x, out)
         modulate_pixels(pixels, table, rows, SLOPE, out=cells)
         return out
@@ -146,10 +146,10 @@ class FoldedShortcut(nn.Module):
         self.convolution = PackedConvolution(weight, None, size)
 
     def forward(
-        self, x: torch.Tensor, semantics: Semantics, *, scratch: torch.Tensor, onto: torch.Tensor
+        self, x: torch.Tensor, label_input: LabelInput, *, scratch: torch.Tensor, onto: torch.Tensor
     ) -> torch.Tensor:
         """Add the shortcut of `x` `[N, inputs, h, w]` to `onto` `[N, outputs, H, W]`; `scratch` `[N, inputs, H, W]`."""
-        (scale, shift), rows = self.table(semantics, scratch)
+        (scale, shift), rows = self.table(label_input, scratch)
         pixels, cells = laid_over(F.instance_norm(x) if self.instance else x, scratch)
         for part, found in look_up(scale, rows, cells.shape[:-1]):
             torch.mul(pixels[part], found, out=cells[part])
@@ -206,22 +206,22 @@ class FoldedTable(nn.Module):
         self.weight = nn.Parameter(torch.cat([scale_weight, shift_weight]).to(dtype))  # [C + C, hidden, k, k]
         self.bias = nn.Parameter(torch.cat([scale_bias, shift_bias]).to(dtype))
 
-    def forward(self, semantics: Semantics, out: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor | None]:
+    def forward(self, label_input: LabelInput, out: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor | None]:
         """For the pixels of `out` `[N, C, H, W]`: `[scale | shift]` in one table `[U, 2C]` or, with a projection, two,
         and the row that each pixel takes; None: they are in the order of the pixels.
 
         What depends on the label map alone is computed once for it.
         """
         batch, _, height, width = out.shape
-        patterns = semantics.patterns_at(height, width, self.kernel_size)
+        patterns = label_input.patterns_at(height, width, self.kernel_size)
         if patterns is not None:
-            tables = semantics.remember(self, lambda: self._apart(self._pattern(patterns, semantics.styles)))
-            return tables, repeated(patterns.rows.flatten(), batch, len(semantics.codes))
-        one_hot = semantics.one_hot_at
-        tables = semantics.remember(self, lambda: self._apart(self._dense(one_hot(height, width, out.dtype))))
-        if batch == len(semantics.codes):
+            tables = label_input.remember(self, lambda: self._apart(self._pattern(patterns, label_input.styles)))
+            return tables, repeated(patterns.rows.flatten(), batch, len(label_input.codes))
+        one_hot = label_input.one_hot_at
+        tables = label_input.remember(self, lambda: self._apart(self._dense(one_hot(height, width, out.dtype))))
+        if batch == len(label_input.codes):
             return tables, None
-        return tables, repeated(torch.arange(len(tables[0]), device=out.device), batch, len(semantics.codes))
+        return tables, repeated(torch.arange(len(tables[0]), device=out.device), batch, len(label_input.codes))
 
     def _apart(self, table: torch.Tensor) -> list[torch.Tensor]:
         return [part.contiguous() for part in table.split(self.parts, dim=1)]

@@ -17,7 +17,7 @@ from functools import cached_property
 
 import torch
 
-from pipeline.networks.patterns.windows import OUTSIDE, Sheet, look_up
+from pipeline.networks.patterns.windows import OUTSIDE, Atlas, look_up
 
 PART = 256
 """Pixels that a gradient sums up in one go."""
@@ -88,22 +88,22 @@ def find_all_patterns(maps: Sequence[torch.Tensor], kernel_size: int) -> list[Pa
 
     A map of 8x8 costs as many calls of operators as one of 256x256, so that all of them go on one sheet.
     """
-    sheet = Sheet([(codes.shape[1], codes.shape[2]) for codes in maps], kernel_size)
-    codes = sheet.lay(maps)
+    atlas = Atlas([(codes.shape[1], codes.shape[2]) for codes in maps], kernel_size)
+    codes = atlas.pack(maps)
     # Codes are numbered afresh, as few of a data set's codes occur in a label map and small numbers make short keys.
     present = torch.bincount(codes.flatten()) > 0
     present[OUTSIDE] = True
-    hidden = sheet.distinct_windows(look_up(present.cumsum(0) - 1, codes))
+    hidden = atlas.distinct_windows(look_up(present.cumsum(0) - 1, codes))
     # Among 3 x 3 hidden windows the four corners see every code, so that they alone tell such windows apart. In larger
     # windows, or in maps one pixel wide, corners can lie outside the image where others between them do not.
-    corners = [0, 2, 6, 8] if kernel_size == 3 and min(map(min, sheet.sizes)) > 1 else None
-    outer = sheet.distinct_windows(hidden.rows + 1, telling=corners)
+    corners = [0, 2, 6, 8] if kernel_size == 3 and min(map(min, atlas.sizes)) > 1 else None
+    outer = atlas.distinct_windows(hidden.rows + 1, telling=corners)
     hidden_windows = look_up(present.nonzero().squeeze(1), hidden.windows)
     found = []
     for place in range(len(maps)):
         first, last = hidden.ends[place : place + 2]
         begin, end = outer.ends[place : place + 2]
         windows = (outer.windows[begin:end] - first).clamp_min_(OUTSIDE)  # by numbers of the map's own hidden windows
-        rows = sheet.part(outer.rows, place) - begin
+        rows = atlas.view(outer.rows, place) - begin
         found.append(Patterns(hidden_windows[first:last].int(), windows.int(), rows.int()))
     return found

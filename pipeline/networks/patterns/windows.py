@@ -26,7 +26,7 @@ class Windows:
     """The windows of map m are the rows from `ends[m]` up to `ends[m + 1]`."""
 
 
-class Sheet:
+class Atlas:
     """Maps of several sizes on one sheet, zeros between them: the first on top, the others side by side below it.
 
     Made for the resolutions of one label map, each half of the one before, which fill most of the sheet.
@@ -44,17 +44,17 @@ class Sheet:
         self.height = top + max((height + gap for height, _ in sizes[1:]), default=0)
         self.width = max(left, sizes[0][1] + 2 * gap)
 
-    def part(self, sheet: torch.Tensor, place: int) -> torch.Tensor:
+    def view(self, atlas: torch.Tensor, place: int) -> torch.Tensor:
         """The view of one map `[..., H, W]` in a sheet `[..., height, width]`."""
         (top, left), (height, width) = self._corners[place], self.sizes[place]
-        return sheet[..., top : top + height, left : left + width]
+        return atlas[..., top : top + height, left : left + width]
 
-    def lay(self, maps: Sequence[torch.Tensor]) -> torch.Tensor:
+    def pack(self, maps: Sequence[torch.Tensor]) -> torch.Tensor:
         """Integer maps `[N, H, W]`, one of each size, on sheets: int64 `[N, height, width]`."""
-        sheet = torch.full((len(maps[0]), self.height, self.width), OUTSIDE, device=maps[0].device)
+        atlas = torch.full((len(maps[0]), self.height, self.width), OUTSIDE, device=maps[0].device)
         for place, each in enumerate(maps):
-            self.part(sheet, place).copy_(each)
-        return sheet
+            self.view(atlas, place).copy_(each)
+        return atlas
 
     def distinct_windows(self, ids: torch.Tensor, *, telling: list[int] | None = None) -> Windows:
         """The distinct k x k windows of sheets of `ids` `[N, height, width]`, 1 or more in the maps.
@@ -103,7 +103,7 @@ class Sheet:
         """The number of the map that each place of the sheets belongs to, as a line."""
         owners = ids.new_zeros(self.height, self.width)
         for place in range(1, len(self.sizes)):
-            self.part(owners, place).fill_(place)
+            self.view(owners, place).fill_(place)
         return owners.expand_as(ids).flatten()
 
 
@@ -112,9 +112,9 @@ def distinct_windows(ids: torch.Tensor, kernel_size: int) -> tuple[torch.Tensor,
 
     Returns `windows` int64 `[D, k*k]` and `rows` int64 `[N, H, W]` with `windows[rows[n, y, x]]` the window at (y, x).
     """
-    sheet = Sheet([(ids.shape[1], ids.shape[2])], kernel_size)
-    found = sheet.distinct_windows(sheet.lay([ids]))
-    return found.windows, sheet.part(found.rows, 0)
+    atlas = Atlas([(ids.shape[1], ids.shape[2])], kernel_size)
+    found = atlas.distinct_windows(atlas.pack([ids]))
+    return found.windows, atlas.view(found.rows, 0)
 
 
 def distinct_columns(table: torch.Tensor, groups: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:

@@ -70,15 +70,15 @@ def test_large_sets_are_judged_by_subsets() -> None:
     assert value == pytest.approx(kernel_distance(one, other)[0], rel=0.2)
 
 
-def plain_manifold(made: np.ndarray, real: np.ndarray, k: int) -> dict[str, float]:
+def plain_manifold(generated: np.ndarray, real: np.ndarray, k: int) -> dict[str, float]:
     """The definitions, vector by vector."""
 
     def radius(point: np.ndarray, points: np.ndarray) -> float:
         return float(np.sort(np.linalg.norm(points - point, axis=1))[k])
 
-    real_radii, made_radii = [radius(p, real) for p in real], [radius(p, made) for p in made]
-    inside = [[np.linalg.norm(m - r) <= radius for r, radius in zip(real, real_radii, strict=True)] for m in made]
-    back = [[np.linalg.norm(r - m) <= radius for m, radius in zip(made, made_radii, strict=True)] for r in real]
+    real_radii, made_radii = [radius(p, real) for p in real], [radius(p, generated) for p in generated]
+    inside = [[np.linalg.norm(m - r) <= radius for r, radius in zip(real, real_radii, strict=True)] for m in generated]
+    back = [[np.linalg.norm(r - m) <= radius for m, radius in zip(generated, made_radii, strict=True)] for r in real]
     return {
         "precision": float(np.mean([any(row) for row in inside])),
         "recall": float(np.mean([any(row) for row in back])),
@@ -90,16 +90,16 @@ def plain_manifold(made: np.ndarray, real: np.ndarray, k: int) -> dict[str, floa
 @pytest.mark.parametrize("shift", [0.0, 0.7, 20.0])
 def test_manifold_scores(shift: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("evaluation.metrics.feature_metrics.BLOCK", 7)
-    made, real = normal(2, 40, 3, shift), normal(3, 50, 3)
-    neighbourhoods = Neighbourhoods.of(made, real)
+    generated, real = normal(2, 40, 3, shift), normal(3, 50, 3)
+    neighbourhoods = Neighbourhoods.of(generated, real)
     ours = neighbourhoods.scores()
-    assert ours == pytest.approx(plain_manifold(made, real, 5))
+    assert ours == pytest.approx(plain_manifold(generated, real, 5))
     # A picture that is drawn twice counts twice, one that is not drawn reaches and covers nothing; the radii stay.
     times = np.array([2, 0, 1, 3] * 10)
     weighted = neighbourhoods.scores(times)
     rows = np.repeat(np.arange(40), times)
-    balls = [[np.sort(np.linalg.norm(points - p, axis=1))[5] for p in points] for points in (made, real)]
-    near = np.linalg.norm(made[:, None] - real[None], axis=2)
+    balls = [[np.sort(np.linalg.norm(points - p, axis=1))[5] for p in points] for points in (generated, real)]
+    near = np.linalg.norm(generated[:, None] - real[None], axis=2)
     inside, reached = near <= np.array(balls[1]), near <= np.array(balls[0])[:, None]
     assert weighted == pytest.approx(
         {
@@ -115,10 +115,10 @@ def test_manifold_scores(shift: float, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_diversity_is_relative_to_the_photographs() -> None:
     real = np.array([[0.0], [2.0]])
-    made = np.array([[5.0], [6.0], [1.0], [1.0]])
+    generated = np.array([[5.0], [6.0], [1.0], [1.0]])
     groups = np.array(["a", "a", "b", "b"])
-    assert diversity(made, real, groups) == pytest.approx((1 + 0) / 2 / 2)
-    assert diversity(made, real, np.array(list("abcd"))) is None
+    assert diversity(generated, real, groups) == pytest.approx((1 + 0) / 2 / 2)
+    assert diversity(generated, real, np.array(list("abcd"))) is None
 
 
 def test_few_pictures_leave_out_what_needs_neighbours() -> None:
@@ -132,8 +132,8 @@ def test_few_pictures_leave_out_what_needs_neighbours() -> None:
 
 
 def test_every_score_has_an_interval_around_it() -> None:
-    made, real, groups = normal(2, 60, 4, 0.3), normal(3, 50, 4), np.arange(60) // 3
-    scores = FeatureScores.of(made, real, groups)
+    generated, real, groups = normal(2, 60, 4, 0.3), normal(3, 50, 4), np.arange(60) // 3
+    scores = FeatureScores.of(generated, real, groups)
     names = {"frechet", "kernel_distance", "precision", "recall", "density", "coverage", "diversity"}
     assert set(scores.intervals) == names
     for name, (low, high) in scores.intervals.items():

@@ -1,4 +1,4 @@
-"""Judgements in files: whole, or found to be damaged."""
+"""ImageResults in files: whole, or found to be damaged."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 
 from evaluation.metrics.confusion import ConfusionMatrix
-from evaluation.scoring.image_results import Confusions, Judgements
+from evaluation.scoring.image_results import Confusions, ImageResults
 from pipeline.errors import InputError
 
 
-def judgements() -> Judgements:
+def results() -> ImageResults:
     random = np.random.default_rng(0)
     matrices = []
     for _ in range(3):
         matrix = ConfusionMatrix(2)
         matrix.update(random.integers(0, 2, (4, 4)).astype(np.int16), random.integers(0, 2, (4, 4)).astype(np.int16))
         matrices.append(matrix)
-    return Judgements(
+    return ImageResults(
         ids=np.array(["a", "b", "c"]),
         samples=np.zeros(3, np.int32),
         sizes=np.full((3, 2), 4, np.int32),
@@ -30,7 +30,7 @@ def judgements() -> Judgements:
     )
 
 
-def same(one: Judgements, other: Judgements) -> bool:
+def same(one: ImageResults, other: ImageResults) -> bool:
     return (
         all(
             np.array_equal(getattr(one, name), getattr(other, name)) for name in ("ids", "samples", "sizes", "features")
@@ -44,21 +44,21 @@ def same(one: Judgements, other: Judgements) -> bool:
 
 
 def test_what_is_damaged_is_refused_and_never_read_as_something_else(tmp_path: Path) -> None:
-    made, path = judgements(), tmp_path / "j.npz"
-    made.save(path)
-    assert same(Judgements.load(path), made)
+    generated, path = results(), tmp_path / "j.npz"
+    generated.save(path)
+    assert same(ImageResults.load(path), generated)
     whole = path.read_bytes()
     for length in (0, 1, 100, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:length])
         with pytest.raises(InputError, match=r"j\.npz is damaged \("):
-            Judgements.load(path)
+            ImageResults.load(path)
     refused = 0
     for place in range(0, len(whole), 7):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
         try:
-            assert same(Judgements.load(path), made), place  # dates and such do not count
+            assert same(ImageResults.load(path), generated), place  # dates and such do not count
         except InputError:
             refused += 1
     assert refused > len(whole) // 7 // 2
     with pytest.raises(FileNotFoundError):
-        Judgements.load(tmp_path / "none.npz")
+        ImageResults.load(tmp_path / "none.npz")

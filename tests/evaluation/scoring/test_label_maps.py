@@ -68,15 +68,15 @@ def test_sets_are_compared_sample_by_sample(tmp_path: Path) -> None:
     small = [Record(r.id, resize_ids(r.label, 32, 32), None, r.image) for r in shown]
     others = [Record(r.id, draw(index + 20).label, None, draw(index + 20).image) for index, r in enumerate(small)]
     reference = PictureSet.open(write_records(tmp_path / "r.parquet", shown[::-1]), what="reference")
-    made = PictureSet.open(write_pictures(tmp_path / "made", small, photograph, samples=2), what="made")
+    generated = PictureSet.open(write_pictures(tmp_path / "made", small, photograph, samples=2), what="made")
     wrong = PictureSet.open(
         write_pictures(tmp_path / "wrong", [*small[:2], *others[2:]], photograph, samples=2), what="wrong"
     )
-    pairs = compare_label_maps(made, reference, {}, made.ids)
+    pairs = compare_label_maps(generated, reference, {}, generated.ids)
     assert pairs.marks == {record.id: mark(record.label) for record in small}
     assert pairs.reference_marks == {record.id: mark(record.label) for record in shown}
     assert pairs.warnings == ()
     with pytest.raises(InputError, match=r"2 of 4 label maps of the synthesized pictures .*'scene-002', 'scene-003'"):
-        compare_label_maps(wrong, reference, {}, made.ids)
+        compare_label_maps(wrong, reference, {}, generated.ids)
     with pytest.raises(InputError, match=r"2 of 4 label maps of baseline 'x' "):
-        compare_label_maps(made, reference, {"x": wrong}, made.ids)
+        compare_label_maps(generated, reference, {"x": wrong}, generated.ids)

@@ -19,7 +19,7 @@ from evaluation.scoring.protocols import (
     fit_mapping,
     resize,
 )
-from evaluation.scoring.scorer import Judge
+from evaluation.scoring.scorer import ImageScorer
 from evaluation.segmenters.base import Prediction, Scales, Segmenter, merge_scores
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
@@ -62,13 +62,13 @@ LABEL = np.array([[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 255, 255], [2, 2, 255, 255]
 def test_label_maps_are_compared_at_the_size_that_the_protocol_says() -> None:
     at_picture, at_label = Protocol(name="a"), Protocol(name="b", label_size="label")
     segmenter = Brightness()
-    judged = Judge(segmenter, SPACE, [at_picture, at_label]).judge([picture(LABEL, 8)])
-    assert judged is not None
-    assert judged.confusions["a"].total().pixels == 64
-    assert judged.confusions["b"].total().pixels == 16
+    scored = ImageScorer(segmenter, SPACE, [at_picture, at_label]).score([picture(LABEL, 8)])
+    assert scored is not None
+    assert scored.confusions["a"].total().pixels == 64
+    assert scored.confusions["b"].total().pixels == 16
     for name in "ab":
-        assert judged.confusions[name].total().accuracy() == 1
-        assert judged.confusions[name].total().accuracy_void_as_error() == 0.75
+        assert scored.confusions[name].total().accuracy() == 1
+        assert scored.confusions[name].total().accuracy_void_as_error() == 0.75
     # Both protocols were served by one pass.
     assert segmenter.seen == [((1, 3, 8, 8), "own")]
 
@@ -86,15 +86,17 @@ def test_label_maps_are_compared_at_the_size_that_the_protocol_says() -> None:
 )
 def test_input_sizes(protocol: Protocol, shape: tuple[int, int]) -> None:
     segmenter = Brightness()
-    judged = Judge(segmenter, SPACE, [protocol]).judge([picture(LABEL, 8)])
-    assert judged is not None
+    scored = ImageScorer(segmenter, SPACE, [protocol]).score([picture(LABEL, 8)])
+    assert scored is not None
     assert segmenter.seen == [((1, 3, *shape), protocol.scales)]
-    assert judged.confusions[protocol.name].total().accuracy() > 0.9  # resampled borders are between two classes
+    assert scored.confusions[protocol.name].total().accuracy() > 0.9  # resampled borders are between two classes
 
 
 def test_single_scale_reaches_the_segmenter() -> None:
     segmenter = Brightness()
-    Judge(segmenter, SPACE, [Protocol(name="own"), Protocol(name="one", scales="single")]).judge([picture(LABEL, 8)])
+    ImageScorer(segmenter, SPACE, [Protocol(name="own"), Protocol(name="one", scales="single")]).score(
+        [picture(LABEL, 8)]
+    )
     assert [scales for _, scales in segmenter.seen] == ["own", "single"]
 
 
@@ -105,12 +107,12 @@ def test_scales_and_merging_reach_the_segmenter() -> None:
         Protocol(name="maximum", scales=(1.0, 0.5, 2.0), merging="max"),
         Protocol(name="own", merging="sum-log-softmax"),
     ]
-    judged = Judge(segmenter, SPACE, protocols).judge([picture(np.kron(LABEL, np.ones((4, 4), np.uint8)), 32)])
-    assert judged is not None
+    scored = ImageScorer(segmenter, SPACE, protocols).score([picture(np.kron(LABEL, np.ones((4, 4), np.uint8)), 32)])
+    assert scored is not None
     sides = [shape[-1] for shape, _ in segmenter.seen]
     assert sides == [32, 16, 64, 32, 16, 64, 32]
     assert {scales for _, scales in segmenter.seen} == {"single"}
-    assert all(judged.confusions[protocol.name].total().accuracy() > 0.95 for protocol in protocols)
+    assert all(scored.confusions[protocol.name].total().accuracy() > 0.95 for protocol in protocols)
 
 
 def test_merging_rules_by_hand() -> None:
@@ -202,11 +204,11 @@ def test_fid_features_of_photographs_at_either_size() -> None:
     ]
     small = picture(LABEL, 8)
     photograph = replace(small, original=np.zeros((64, 64, 3), np.uint8))
-    judged = Judge(Brightness(), SPACE, protocols, inception=recorder).judge([photograph])
+    scored = ImageScorer(Brightness(), SPACE, protocols, inception=recorder).score([photograph])
     assert recorder.seen == [(8, "pytorch-fid"), (64, "clean-fid")]
-    assert judged is not None
-    assert set(judged.inception) == {protocol.fid_features for protocol in protocols}
-    Judge(Brightness(), SPACE, protocols, inception=recorder).judge([small])
+    assert scored is not None
+    assert set(scored.inception) == {protocol.fid_features for protocol in protocols}
+    ImageScorer(Brightness(), SPACE, protocols, inception=recorder).score([small])
     assert recorder.seen[2:] == [(8, "pytorch-fid"), (8, "clean-fid")]
 
 
@@ -216,13 +218,13 @@ def test_samples_of_a_map_are_measured_together_across_batches() -> None:
             return np.full(len(images), len(images), np.float32)
 
     some = [replace(picture(LABEL, 8), id=name, sample=index) for name in "ab" for index in range(3)]
-    judge = Judge(Brightness(), SPACE, [PRESETS["native"]], lpips=Count(), batch_size=2)
-    judged = judge.judge([*some, replace(some[0], id="c")])
-    assert judged is not None
-    assert judged.lpips is not None
-    assert judged.lpips.tolist() == [3] * 6 + [1]
+    scorer = ImageScorer(Brightness(), SPACE, [PRESETS["native"]], lpips=Count(), batch_size=2)
+    scored = scorer.score([*some, replace(some[0], id="c")])
+    assert scored is not None
+    assert scored.lpips is not None
+    assert scored.lpips.tolist() == [3] * 6 + [1]
     with pytest.raises(InputError, match="samples of label map 'a' are of different sizes"):
-        judge.judge([some[0], replace(some[1], image=some[1].image[:4])])
+        scorer.score([some[0], replace(some[1], image=some[1].image[:4])])
 
 
 def test_wide_pictures_keep_their_shape_at_a_long_side() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.bench.runner import Entry, race, table
+from pipeline.bench.runner import Entry, run_benchmark, table
 from pipeline.bench.synthesis import Load, bench_synthesize
 from pipeline.engines.aot_inductor import missing
 from pipeline.errors import InputError
@@ -33,7 +33,7 @@ class Sleeper:
             raise ImportError("no such library")
         self.seconds, self.value = seconds, value
 
-    def lap(self) -> np.ndarray:
+    def repeat(self) -> np.ndarray:
         time.sleep(self.seconds)
         return np.full(3, self.value)
 
@@ -44,12 +44,12 @@ def test_figures_and_reasons() -> None:
         Entry("quick", Sleeper, {"seconds": 0.02, "value": 1.5}),
         Entry("missing", Sleeper, {"seconds": -1, "value": 0}),
     ]
-    first, quick, missing = race(entries, laps=3)
+    first, quick, missing = run_benchmark(entries, repeats=3)
     assert first.ratio == 1
     assert first.difference == 0
     assert quick.ratio > 2
     assert quick.difference == 0.5
-    assert len(quick.laps) == 3
+    assert len(quick.repeats) == 3
     assert missing.seconds is None
     assert "no such library" in missing.reason
     lines = table([first, quick, missing], items=2, item="image").splitlines()
@@ -59,7 +59,7 @@ def test_figures_and_reasons() -> None:
 
 def test_the_first_must_start() -> None:
     with pytest.raises(InputError, match="with which all are compared"):
-        race([Entry("missing", Sleeper, {"seconds": -1, "value": 0})], laps=1)
+        run_benchmark([Entry("missing", Sleeper, {"seconds": -1, "value": 0})], repeats=1)
 
 
 def test_generators_race(tmp_path: Path) -> None:
@@ -68,8 +68,8 @@ def test_generators_race(tmp_path: Path) -> None:
     made = bench_synthesize(
         f"untrained:{recipe}",
         load=Load(maps=1),
-        contestants=("pattern-fp32", "engine-fp32"),
-        laps=1,
+        candidates=("pattern-fp32", "engine-fp32"),
+        repeats=1,
         threads=1,
         json_path=tmp_path / "figures" / "race.json",
     )
@@ -88,7 +88,7 @@ def test_training_races(tmp_path: Path) -> None:
     recipe.write_text(RECIPE)
     path = tmp_path / "race.json"
     bench_train(
-        load_recipe(recipe), load=Load(maps=2), contestants=("pattern-fp32",), laps=1, threads=1, json_path=path
+        load_recipe(recipe), load=Load(maps=2), candidates=("pattern-fp32",), repeats=1, threads=1, json_path=path
     )
     dense, pattern = json.loads(path.read_text())["results"]
     assert dense["name"] == "dense-fp32"
@@ -100,11 +100,11 @@ def test_mistakes(tmp_path: Path) -> None:
     recipe.write_text(RECIPE)
     rest = {"laps": 1, "threads": 1, "json_path": None}
     with pytest.raises(InputError, match="unknown contestant 'onnx'"):
-        bench_synthesize(f"untrained:{recipe}", load=Load(), contestants=("onnx",), **rest)
+        bench_synthesize(f"untrained:{recipe}", load=Load(), candidates=("onnx",), **rest)
     with pytest.raises(InputError, match="whole batches of 3"):
         bench_synthesize(f"untrained:{recipe}", load=Load(maps=4, batch=3), **rest)
     with pytest.raises(InputError, match="unknown contestant 'fast'"):
-        bench_train(load_recipe(recipe), load=Load(), contestants=("fast",), **rest)
+        bench_train(load_recipe(recipe), load=Load(), candidates=("fast",), **rest)
     recipe.write_text(RECIPE.replace(", n]", "]"))
     with pytest.raises(InputError, match="landscapes have 14 classes"):
         bench_synthesize(f"untrained:{recipe}", load=Load(), **rest)

@@ -16,7 +16,7 @@ from pipeline.config import Recipe
 from pipeline.datasets import ade20k, coco_stuff
 from pipeline.errors import InputError
 from pipeline.recipe_file import load_recipe, parse_recipe
-from pipeline.synthesis.synthesizer import Painter
+from pipeline.synthesis.synthesizer import Synthesizer
 
 
 def small_recipe(style_dim: int = 0, dont_care: int | None = 255) -> Recipe:
@@ -102,13 +102,13 @@ def test_overflowing_pictures_are_refused(tmp_path: Path) -> None:
     """Finite weights, and infinite in half precision: the pixels would be a number all the same."""
     recipe = small_recipe()
     save_generator(tmp_path / "ours.safetensors", build_generator(recipe), recipe, step=0)
-    painter = Painter(tmp_path / "ours.safetensors")
-    semantics = painter.prepare(np.ones((32, 32), np.int32))
-    (whole,) = painter.paint(semantics, [None], (32, 32))
+    synthesizer = Synthesizer(tmp_path / "ours.safetensors")
+    label_input = synthesizer.prepare(np.ones((32, 32), np.int32))
+    (whole,) = synthesizer.synthesize(label_input, [None], (32, 32))
     assert whole.shape == (32, 32, 3)
-    painter._generator = lambda *_: torch.full((1, 3, 32, 32), float("nan"))  # type: ignore[assignment]
+    synthesizer._generator = lambda *_: torch.full((1, 3, 32, 32), float("nan"))  # type: ignore[assignment]
     with pytest.raises(InputError, match=r"the generator in fp32 paints NaN or infinite pixels; take --precision fp32"):
-        next(painter.paint(semantics, [None], (32, 32)))
+        next(synthesizer.synthesize(label_input, [None], (32, 32)))
 
 
 def test_the_place_of_dont_care_is_known_or_asked_for(tmp_path: Path) -> None:

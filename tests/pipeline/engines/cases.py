@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from pipeline.bench.generators import calm_weights
+from pipeline.bench.generators import rescale_untrained
 from pipeline.config import GeneratorSettings
 from pipeline.labels import LabelSpace
 from pipeline.networks.generator import Generator
@@ -17,7 +17,7 @@ def lively_generator(size: tuple[int, int] = (32, 64), **settings: object) -> Ge
     """In evaluation mode, with statistics that are neither 0 nor 1."""
     torch.manual_seed(0)
     made = Generator(GeneratorSettings(channels=2, hidden=8, **settings), SPACE, height=size[0], width=size[1])
-    calm_weights(made)
+    rescale_untrained(made)
     for name, buffer in made.named_buffers():
         if name.endswith("running_mean"):
             buffer.normal_(0, 0.1)

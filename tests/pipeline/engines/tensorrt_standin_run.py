@@ -18,7 +18,7 @@ from pipeline.engines import tensorrt
 from pipeline.engines.compile import typical_lengths
 from pipeline.engines.graph import GeneratorGraph
 from pipeline.engines.signature import Signature
-from pipeline.networks.label_input import Semantics
+from pipeline.networks.label_input import LabelInput
 from pipeline.precision import DTYPES
 from tests.pipeline.engines.cases import label_maps, lively_generator
 
@@ -66,7 +66,7 @@ def main(folder: str, *pairs: str) -> None:
         generator = lively_generator(style_dim=5)
         signature = Signature(generator.settings, generator.space, generator.size, 2, form)
         codes, z = label_maps(3), torch.randn(2, 5, generator=torch.Generator().manual_seed(1))
-        given = [signature.tensors(signature.semantics(codes[index : index + 1]), z, [0, 1]) for index in (0, 1)]
+        given = [signature.tensors(signature.label_input(codes[index : index + 1]), z, [0, 1]) for index in (0, 1)]
         dtype = DTYPES[precision]
         exported = GeneratorGraph(generator, signature, dtype, on_cpu=False).export(given[0])
         said = io.StringIO()
@@ -81,8 +81,8 @@ def main(folder: str, *pairs: str) -> None:
         errors = []
         with torch.no_grad():
             for index, picture in enumerate(pictures):
-                semantics = Semantics(codes[index : index + 1], generator.space, "dense")
-                errors.append(float((picture - generator(semantics, z)).abs().max()))
+                label_input = LabelInput(codes[index : index + 1], generator.space, "dense")
+                errors.append(float((picture - generator(label_input, z)).abs().max()))
         engines = len(re.findall(r"TRT Engine #\d+", said.getvalue()))
         record = {"operators": total, "supported": supported, "engines": engines, "layers": layers, "mixed": bad}
         print(json.dumps({"pair": pair, "errors": errors, **record}), flush=True)

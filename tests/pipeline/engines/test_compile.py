@@ -176,7 +176,7 @@ def test_another_size_is_another_engine(tmp_path, label_maps) -> None:
     plain = cases.write_checkpoint(tmp_path / "plain")
     folder, manifest = eager(plain, tmp_path / "cache", size=(32, 64))
     assert manifest.spec.signature.size == (32, 64)
-    synthesize(label_maps, plain, tmp_path / "out", engine=folder, actors=0, quiet=True)
+    synthesize(label_maps, plain, tmp_path / "out", engine=folder, workers=0, quiet=True)
     settings = json.loads((tmp_path / "out" / "_job" / "job.json").read_text())["settings"]
     assert (settings["size"], settings["engine"]) == ("64x32", manifest.key)
 

@@ -14,7 +14,7 @@ from pipeline.engines.signature import Form, Signature
 from pipeline.errors import InputError
 from pipeline.networks.generator import Generator
 from pipeline.networks.inference.folded import FoldedGenerator
-from pipeline.networks.label_input import Semantics
+from pipeline.networks.label_input import LabelInput
 from tests.pipeline.engines.cases import SPACE, label_maps, lively_generator
 
 CPU = torch.device("cpu")
@@ -35,7 +35,7 @@ def test_graph_is_the_generator(variant: dict, form: Form) -> None:
     codes = label_maps(2, (64, 96))
     z = torch.randn(2, 5) if "style_dim" in variant else None
     with torch.no_grad():
-        expected = generator(Semantics(codes, SPACE, "dense"), z)
+        expected = generator(LabelInput(codes, SPACE, "dense"), z)
     assert 0.03 < expected.std() < 0.9
     torch.testing.assert_close(
         make(generator, form)(codes[:1], z if z is None else z[:1]), expected[:1], atol=1e-5, rtol=0
@@ -52,7 +52,7 @@ def test_winograd_is_the_same_convolution(form: Form, monkeypatch: pytest.Monkey
     engine = make(generator, form, batch=2)
     assert sum(isinstance(module, graph.WinogradGraph) for module in engine._function.modules()) == 12
     with torch.no_grad():
-        expected = generator(Semantics(codes, SPACE, "dense"))
+        expected = generator(LabelInput(codes, SPACE, "dense"))
     torch.testing.assert_close(engine(codes), expected, atol=1e-5, rtol=0)
 
 
@@ -71,15 +71,15 @@ def test_several_label_maps() -> None:
     generator = lively_generator()
     codes = label_maps(3)
     with torch.no_grad():
-        expected = generator(Semantics(codes, SPACE, "dense"))
+        expected = generator(LabelInput(codes, SPACE, "dense"))
     torch.testing.assert_close(make(generator, "pattern", batch=2)(codes), expected, atol=1e-5, rtol=0)
 
 
 def test_tables_filled_up_change_nothing_and_climb_in_powers_of_two() -> None:
     engine = make(lively_generator(), "pattern")
     codes = label_maps(1)
-    semantics = engine.semantics(codes)
-    lengths = engine.signature.table_lengths(semantics)
+    label_input = engine.label_input(codes)
+    lengths = engine.signature.table_lengths(label_input)
     longest = [entry.shape[0] for entry in engine.signature.inputs if entry.is_table]
     exact = engine(codes)
     engine._lengths = [max(2, length // 3) for length in lengths]  # as on a GPU
@@ -88,7 +88,7 @@ def test_tables_filled_up_change_nothing_and_climb_in_powers_of_two() -> None:
     ]
     assert engine._filled([2] * len(lengths)) == engine._lengths
     torch.testing.assert_close(engine(codes), exact, atol=1e-6, rtol=0)
-    tensors = engine.signature.tensors(semantics, None, [0], longest)
+    tensors = engine.signature.tensors(label_input, None, [0], longest)
     assert [tuple(tensor.shape) for tensor in tensors] == [entry.shape for entry in engine.signature.inputs]
     torch.testing.assert_close(engine._function(*tensors), exact, atol=1e-6, rtol=0)
 

@@ -18,7 +18,7 @@ from pipeline.engines.engine import Engine, load_engine
 from pipeline.engines.manifest import Manifest
 from pipeline.errors import InputError
 from pipeline.labels import encode
-from pipeline.networks.label_input import Semantics
+from pipeline.networks.label_input import LabelInput
 from pipeline.synthesis.synthesize import synthesize
 from tests.pipeline.synthesis import cases
 
@@ -68,7 +68,7 @@ def test_in_a_new_process_it_draws_the_same_and_survives_a_wrong_batch(compiled,
     assert found["seconds"] < 10
     generator = load_weights(trained).generator
     with torch.no_grad():
-        expected = generator(Semantics(codes, generator.space, "dense"), z)
+        expected = generator(LabelInput(codes, generator.space, "dense"), z)
     assert expected.std() > 0.1
     torch.testing.assert_close(torch.load(tmp_path / "pictures.pt"), expected, atol=1e-5, rtol=0)
 
@@ -110,7 +110,7 @@ def test_synthesize_draws_with_it_and_no_bit_depends_on_the_batch(compiled, trai
 @pytest.mark.ray
 def test_workers_with_it_make_the_same_bytes(ray_session, compiled, trained, label_maps, tmp_path) -> None:
     make(label_maps, trained, tmp_path / "here", engine=compiled)
-    make(label_maps, trained, tmp_path / "pool", engine=compiled, actors=2)
+    make(label_maps, trained, tmp_path / "pool", engine=compiled, workers=2)
     assert cases.output_bytes(tmp_path / "here") == cases.output_bytes(tmp_path / "pool")
 
 

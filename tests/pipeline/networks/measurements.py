@@ -17,11 +17,11 @@ from pathlib import Path
 
 import torch
 
-from pipeline.bench.generators import calm_weights
+from pipeline.bench.generators import rescale_untrained
 from pipeline.checkpoints.file import build_generator
 from pipeline.datasets.sample_maps import sample_codes
 from pipeline.networks.generator import Generator, doubled_before
-from pipeline.networks.label_input import Semantics
+from pipeline.networks.label_input import LabelInput
 from pipeline.networks.spade import SPADE
 from pipeline.recipe_file import load_recipe
 
@@ -72,7 +72,7 @@ def one_pass(
     recipe = load_recipe(RECIPE, [f"generator.statistics={statistics}", f"generator.modulation={modulation}"])
     torch.manual_seed(0)
     generator = build_generator(recipe)
-    calm_weights(generator)
+    rescale_untrained(generator)
     generator.to(dtype).train()
     picture = generator(torch.from_numpy(sample_codes(recipe, source, count=1)))
     weight = torch.randn(picture.shape, generator=torch.Generator().manual_seed(1))
@@ -94,7 +94,7 @@ def share(size: int) -> dict[str, object]:
     """Multiplications of the convolutions behind gamma and beta, over eight landscapes."""
     recipe = load_recipe(RECIPE)
     codes = torch.from_numpy(sample_codes(recipe, count=8, size=(size, size)))
-    semantics = [Semantics(each[None], recipe.labels, "pattern") for each in codes]
+    label_input = [LabelInput(each[None], recipe.labels, "pattern") for each in codes]
     with torch.device("meta"):
         blocks = Generator(recipe.generator, recipe.labels, height=size, width=size).blocks
     side = size // 2**recipe.generator.doublings
@@ -104,7 +104,7 @@ def share(size: int) -> dict[str, object]:
         for layer in filter(lambda module: isinstance(module, SPADE), block.modules()):
             products = layer.gamma.weight.numel() + layer.beta.weight.numel()
             dense += len(codes) * side**2 * (products + layer.shared.weight.numel())
-            found = (each.patterns_at(side, side, layer.kernel_size) for each in semantics)
+            found = (each.patterns_at(side, side, layer.kernel_size) for each in label_input)
             pattern += sum(len(patterns.hidden_windows) for patterns in found) * products
     return {"size": size, "share": round(pattern / dense, 4), "dense GMAC": round(dense / len(codes) / 1e9, 1)}
 

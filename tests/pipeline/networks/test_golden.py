@@ -15,7 +15,7 @@ from pipeline.labels import LabelSpace, encode
 from pipeline.networks.encoder import StyleEncoder
 from pipeline.networks.generator import Generator
 from pipeline.networks.inference.folded import FoldedGenerator
-from pipeline.networks.label_input import Semantics
+from pipeline.networks.label_input import LabelInput
 from pipeline.networks.spade import SPADE
 from tests.golden import cut, own
 from tests.golden.files import HERE, REFERENCE, needs_reference
@@ -105,7 +105,7 @@ def test_spade_layer(statistics: str, kernel: int, modulation: str) -> None:
     assert not unexpected and not [key for key in missing if not key.startswith("norm.")]
     codes = torch.from_numpy(np.stack([encode(label, None, space) for label in golden["label"][:, 0].numpy()]))
     with torch.no_grad():
-        output = layer(golden["x"], Semantics(codes, space, modulation))
+        output = layer(golden["x"], LabelInput(codes, space, modulation))
         gamma, beta = layer.dense(
             F.one_hot(golden["label"][:, 0].long(), config["classes"]).permute(0, 3, 1, 2).float()
         )

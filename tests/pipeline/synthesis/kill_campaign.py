@@ -41,11 +41,11 @@ class Case:
         """Make the input, and run the undisturbed job in this way: without Ray."""
         self.checkpoint = cases.write_checkpoint(self.folder / "run", channels=16, hidden=32, side=64, style_dim=4)
         self.maps = cases.write_maps(self.folder / "maps.parquet", maps, height=64, width=64)
-        finished = self.start(self.folder / "undisturbed", actors=0)
+        finished = self.start(self.folder / "undisturbed", workers=0)
         assert finished.wait(PATIENCE) == 0
         self.expected = cases.output_bytes(self.folder / "undisturbed")
 
-    def start(self, output: Path, actors: int) -> subprocess.Popen[bytes]:
+    def start(self, output: Path, workers: int) -> subprocess.Popen[bytes]:
         """The command, in a process of its own."""
         command = [
             sys.executable,
@@ -56,7 +56,7 @@ class Case:
             "--checkpoint",
             self.checkpoint,
         ]
-        command += ["--output", output, "--actors", actors, "--samples", 2]
+        command += ["--out", output, "--workers", workers, "--samples", 2]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         with output.with_suffix(".log").open("ab") as log:
             return subprocess.Popen(list(map(str, command)), stdout=log, stderr=log, env=environment, cwd=ROOT)
@@ -116,20 +116,20 @@ def strike(victim: str, process: subprocess.Popen[bytes], generator: random.Rand
     return True
 
 
-def disturbed(case: Case, output: Path, actors: int, generator: random.Random) -> tuple[Counter[str], float]:
+def disturbed(case: Case, output: Path, workers: int, generator: random.Random) -> tuple[Counter[str], float]:
     """One run: kill, continue, ..., and let it finish. Returns what was hit, and seconds until it was finished."""
     hits: Counter[str] = Counter()
     started = time.monotonic()
-    process = case.start(output, actors)
+    process = case.start(output, workers)
     for _ in range(generator.randint(1, 3)):
         target = progress(output) + generator.randint(0, 5)
         if not wait_for(lambda: progress(output) >= target or (output / "manifest.json").exists(), process):  # noqa: B023
             break
         time.sleep(generator.uniform(0, 0.3))
-        victim = "driver" if actors == 0 or generator.random() < 0.5 else "actor"
+        victim = "driver" if workers == 0 or generator.random() < 0.5 else "actor"
         hits[victim] += strike(victim, process, generator)
         if process.poll() is not None:
-            process = case.start(output, actors)
+            process = case.start(output, workers)
     code = process.wait(PATIENCE)
     if code:
         raise RuntimeError(f"exit code {code}: {output.with_suffix('.log').read_text()[-2000:]}")
@@ -149,7 +149,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--maps", type=int, default=120)
     parser.add_argument("--keep", type=Path, help="Work in this folder and leave everything there.")
-    parser.add_argument("--plain-share", type=float, default=0.4, help="Of the runs, without Ray (--actors 0).")
+    parser.add_argument("--plain-share", type=float, default=0.4, help="Of the runs, without Ray (--workers 0).")
     options = parser.parse_args()
     generator = random.Random(options.seed)
     total: Counter[str] = Counter()
@@ -159,15 +159,15 @@ def main() -> int:
         case = Case(Path(folder))
         case.prepare(options.maps)
         for run in range(options.runs):
-            actors = 0 if generator.random() < options.plain_share else 2
+            workers = 0 if generator.random() < options.plain_share else 2
             output = Path(folder) / f"run-{run:02d}"
-            hits, seconds = disturbed(case, output, actors, generator)
+            hits, seconds = disturbed(case, output, workers, generator)
             wrong = differences(case, output)
             total += hits
             failed += bool(wrong)
             record = {
                 "run": run,
-                "actors": actors,
+                "actors": workers,
                 "killed": dict(hits),
                 "seconds": round(seconds, 1),
                 "differs": wrong,

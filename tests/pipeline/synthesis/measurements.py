@@ -36,11 +36,11 @@ BARE = """
 import json, sys, time
 import torch
 from pipeline.runtime.memory import keep_freed_memory
-from pipeline.synthesis.synthesizer import Painter
+from pipeline.synthesis.synthesizer import Synthesizer
 from pipeline.labels import encode
 from pipeline.data.records import decode_record, iter_rows, resize_record
 keep_freed_memory()
-painter = Painter(sys.argv[2], threads=1, precision=sys.argv[3])
+painter = Synthesizer(sys.argv[2], threads=1, precision=sys.argv[3])
 records = [resize_record(decode_record(row), *painter.size) for row in iter_rows(sys.argv[1])]
 codes = [torch.from_numpy(encode(r.label, r.instance, painter.recipe.labels))[None] for r in records]
 z = torch.zeros(1, painter.style_dim) if painter.style_dim else None
@@ -91,13 +91,13 @@ def throughput(folder: Path, maps: int, precision: str) -> None:
 def generator(folder: Path) -> Path:
     """The 256x256 generator of the paper with random weights of a sensible scale (and 97 million of them)."""
     if not (folder / "run").exists():
-        from pipeline.bench.generators import calm_weights
+        from pipeline.bench.generators import rescale_untrained
         from pipeline.checkpoints.file import build_generator, save_generator
         from pipeline.recipe_file import load_recipe
 
         recipe = load_recipe(RECIPE)
         network = build_generator(recipe)
-        calm_weights(network)
+        rescale_untrained(network)
         save_generator(folder / "run" / "generator.safetensors", network, recipe, step=0)
     return folder / "run"
 
@@ -144,8 +144,8 @@ def startup(folder: Path, maps: int, precision: str) -> None:
         import_torch=measure("import time; t = time.time(); import torch; print(time.time() - t)"),
         import_ray=measure("import time; t = time.time(); import ray, ray.data; print(time.time() - t)"),
         load=measure(
-            "import sys, time; from pipeline.synthesis.synthesizer import Painter; t = time.time();\n"
-            "Painter(sys.argv[1], threads=1)\n"
+            "import sys, time; from pipeline.synthesis.synthesizer import Synthesizer; t = time.time();\n"
+            "Synthesizer(sys.argv[1], threads=1)\n"
             "print(time.time() - t)",
             checkpoint,
         ),

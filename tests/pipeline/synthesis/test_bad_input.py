@@ -69,7 +69,7 @@ def write_with_good(path, bad):
 
 
 def command(maps, checkpoint, output, *options):
-    arguments = ["synthesize", "--input", maps, "--checkpoint", checkpoint, "--output", output, "--actors", 0, *options]
+    arguments = ["synthesize", "--input", maps, "--checkpoint", checkpoint, "--out", output, "--workers", 0, *options]
     return CliRunner().invoke(cli.main, [str(argument) for argument in arguments])
 
 
@@ -437,7 +437,7 @@ def test_a_bad_checkpoint_ends_in_one_line_and_leaves_nothing(maps, tmp_path, ma
         (["--style-column", "image"], "generator.style_dim is 0"),
         (["--style-column", "photo"], "lacks the column photo"),
         (["--id-column", "key"], "lacks the column key"),
-        (["--actors", -1], "--actors is -1"),
+        (["--workers", -1], "--workers is -1"),
         (["--threads", 0], "--threads is 0"),
         (["--max-rejects", "some"], "--max-rejects is 'some'"),
         (["--max-rejects", "inf%"], "--max-rejects is 'inf%'"),

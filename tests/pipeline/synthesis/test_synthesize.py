@@ -447,20 +447,20 @@ class TestStyles:
     @pytest.mark.parametrize("resample", ["lanczos", "bicubic"])
     def test_photographs_of_another_size_are_shrunk_as_in_training(self, tmp_path, resample):
         from pipeline.checkpoints.file import load_checkpoint, save_generator
-        from pipeline.synthesis.synthesizer import Painter
+        from pipeline.synthesis.synthesizer import Synthesizer
 
         made = load_checkpoint(cases.write_checkpoint(tmp_path, style_dim=4, encoder=True))
         data = made.recipe.data.model_copy(update={"resample": resample})
         recipe = made.recipe.model_copy(update={"data": data})
         save_generator(tmp_path / "x.safetensors", made.generator, recipe, step=0, encoder=made.encoder)
-        painter = Painter(tmp_path / "x.safetensors")
-        height, width = painter.size
+        synthesizer = Synthesizer(tmp_path / "x.safetensors")
+        height, width = synthesizer.size
         # Stripes of one pixel, which sampling takes for all white or all black.
         large = np.random.default_rng(0).integers(0, 80, (height * 5, width * 5, 3), np.uint8)
         large[:, ::2] += 150
         filter_ = Image.Resampling[resample.upper()]
         small = np.array(Image.fromarray(large).resize((width, height), filter_))
-        found, expected = painter.style_of(encode_png(large)), painter.style_of(encode_png(small))
+        found, expected = synthesizer.style_of(encode_png(large)), synthesizer.style_of(encode_png(small))
         assert all(map(torch.equal, found, expected))
         pixels = torch.from_numpy(small).permute(2, 0, 1).unsqueeze(0).float() / 127.5 - 1
         with torch.inference_mode():
@@ -468,16 +468,16 @@ class TestStyles:
 
     def test_truncation_scales_the_noise(self, styled):
         from pipeline.synthesis.styles import StyleChoice, StyleSource
-        from pipeline.synthesis.synthesizer import Painter
+        from pipeline.synthesis.synthesizer import Synthesizer
 
-        painter = Painter(styled)
-        z = StyleSource(StyleChoice(truncation=0.25), painter, seed=1, samples=1).styles("a", None)[0]
+        synthesizer = Synthesizer(styled)
+        z = StyleSource(StyleChoice(truncation=0.25), synthesizer, seed=1, samples=1).styles("a", None)[0]
         torch.testing.assert_close(z, 0.25 * style_noise(1, "a", 0, 4))
 
 
 def test_label_maps_that_were_swapped_under_the_same_footer_are_another_input(checkpoint, tmp_path):
     maps = cases.write_maps(tmp_path / "maps.parquet", 20)
-    run(maps, checkpoint, tmp_path / "out", actors=0, quiet=True)
+    run(maps, checkpoint, tmp_path / "out", workers=0, quiet=True)
     assert verify(str(tmp_path / "out"), source=str(maps), quiet=True).images == 20
     before = maps.read_bytes()
     labels = [row["label"] for row in pq.read_table(maps).to_pylist()]
@@ -488,10 +488,10 @@ def test_label_maps_that_were_swapped_under_the_same_footer_are_another_input(ch
     maps.write_bytes(after)
     assert after != before and shard_plan.plan_shards(maps).files[0].fingerprint == fingerprint
     for again in (
-        lambda: run(maps, checkpoint, tmp_path / "out", actors=0, quiet=True),
+        lambda: run(maps, checkpoint, tmp_path / "out", workers=0, quiet=True),
         lambda: verify(str(tmp_path / "out"), source=str(maps), quiet=True),
     ):
         with pytest.raises(InputError, match=r"rows 0 to 7 of .*maps\.parquet are not those that .*part-00000"):
             again()
     maps.write_bytes(before)
-    run(maps, checkpoint, tmp_path / "out", actors=0, quiet=True)
+    run(maps, checkpoint, tmp_path / "out", workers=0, quiet=True)

@@ -10,15 +10,15 @@ import torch
 
 from pipeline.config import Recipe
 from pipeline.errors import InputError
-from training.data.dataset import Examples, TrainingData
+from training.data.dataset import BatchLoader, RecordDataset
 
 Make = Callable[..., Recipe]
 
 
 def test_workers_share_the_batches_of_one(tiny_recipe: Make, tiny_data: Path) -> None:
-    examples = Examples(tiny_data, tiny_recipe(style_dim=3))
-    whole = TrainingData(examples).batches()
-    halves = [TrainingData(examples, rank=rank, workers=2).batches() for rank in range(2)]
+    examples = RecordDataset(tiny_data, tiny_recipe(style_dim=3))
+    whole = BatchLoader(examples).batches()
+    halves = [BatchLoader(examples, rank=rank, workers=2).batches() for rank in range(2)]
     for _ in range(4):
         one, two = next(whole), [next(half) for half in halves]
         assert torch.equal(one.codes, torch.cat([half.codes for half in two]))
@@ -28,17 +28,17 @@ def test_workers_share_the_batches_of_one(tiny_recipe: Make, tiny_data: Path) ->
 
 
 def test_an_epoch_has_every_record_once_in_its_own_order(tiny_recipe: Make, tiny_data: Path) -> None:
-    data = TrainingData(Examples(tiny_data, tiny_recipe()))
+    data = BatchLoader(RecordDataset(tiny_data, tiny_recipe()))
     records = [record for step in range(5) for record in data.records(step)]  # 5 * 4 = 2 epochs of 10
     epochs = [[index for epoch, index in records if epoch == number] for number in (0, 1)]
     assert [sorted(epoch) for epoch in epochs] == [list(range(10))] * 2
     assert epochs[0] != epochs[1]
-    other = TrainingData(Examples(tiny_data, tiny_recipe(seed=1)))
+    other = BatchLoader(RecordDataset(tiny_data, tiny_recipe(seed=1)))
     assert [record for step in range(5) for record in other.records(step)] != records
 
 
 def test_starting_late_gives_the_later_batches(tiny_recipe: Make, tiny_data: Path) -> None:
-    data = TrainingData(Examples(tiny_data, tiny_recipe()))
+    data = BatchLoader(RecordDataset(tiny_data, tiny_recipe()))
     stream = data.batches()
     expected = [next(stream) for _ in range(4)][3]
     late = next(data.batches(3))
@@ -47,7 +47,7 @@ def test_starting_late_gives_the_later_batches(tiny_recipe: Make, tiny_data: Pat
 
 
 def test_flips_mirror_labels_with_pictures_about_half_of_the_time(tiny_recipe: Make, tiny_data: Path) -> None:
-    data = TrainingData(Examples(tiny_data, tiny_recipe()))
+    data = BatchLoader(RecordDataset(tiny_data, tiny_recipe()))
     flipped = 0
     for epoch in range(20):
         for index in range(10):
@@ -62,7 +62,7 @@ def test_flips_mirror_labels_with_pictures_about_half_of_the_time(tiny_recipe: M
 
 def test_pictures_are_in_minus_one_to_one(tiny_recipe: Make, tiny_data: Path) -> None:
     recipe = tiny_recipe()
-    batch = next(TrainingData(Examples(tiny_data, recipe)).batches())
+    batch = next(BatchLoader(RecordDataset(tiny_data, recipe)).batches())
     assert batch.pictures.shape == (4, 3, 32, 32)
     assert batch.pictures.dtype == torch.float32
     assert -1 <= batch.pictures.min() < -0.5
@@ -76,9 +76,9 @@ def test_data_of_other_classes_are_refused(tiny_recipe: Make, tiny_data: Path) -
     recipe = tiny_recipe()
     other = recipe.model_copy(update={"labels": recipe.labels.model_copy(update={"classes": ("a", "b", "c")})})
     with pytest.raises(InputError, match="has the classes sky, sea, sand, but the recipe's are a, b, c"):
-        Examples(tiny_data, other)
+        RecordDataset(tiny_data, other)
 
 
 def test_a_batch_that_workers_cannot_share_is_refused(tiny_recipe: Make, tiny_data: Path) -> None:
     with pytest.raises(InputError, match="batch_size is 4, which 3 workers cannot share evenly; make it a multiple"):
-        TrainingData(Examples(tiny_data, tiny_recipe()), workers=3)
+        BatchLoader(RecordDataset(tiny_data, tiny_recipe()), workers=3)

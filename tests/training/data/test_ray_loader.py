@@ -18,7 +18,7 @@ from pipeline.errors import InputError
 from pipeline.recipe_file import dump_recipe
 from training.data import ray_loader as streaming
 from training.data.batch import Batch
-from training.data.dataset import Examples, TrainingData
+from training.data.dataset import BatchLoader, RecordDataset
 from training.distributed import ray_for_training
 
 Make = Callable[..., Recipe]
@@ -58,9 +58,9 @@ def test_batches_and_errors_are_those_of_the_threads(
 ) -> None:
     """Of both workers, from a step of the second epoch on; one of them comes upon the broken record after five."""
     monkeypatch.setattr(streaming, "SPAN", 2)
-    halves = [TrainingData(Examples(large.data.train, large), rank=rank, workers=2) for rank in range(2)]
+    halves = [BatchLoader(RecordDataset(large.data.train, large), rank=rank, workers=2) for rank in range(2)]
     bad = next(step for step in range(6, 12) for half in halves if (1, BROKEN) in half.records(step))
-    windows = {halves[0].shuffle.window(place) for place in range(4 * (bad - 5), 4 * (bad + 2))}
+    windows = {halves[0].sampler.window(place) for place in range(4 * (bad - 5), 4 * (bad + 2))}
     assert len(windows) > 3
     messages = []
     for half, decoders, job in zip(halves, (2, 1), (99, 5), strict=True):
@@ -88,7 +88,7 @@ def test_decoders_wait_for_the_step_and_end_with_the_stream(large: Recipe, ray_s
         return ray.cluster_resources()[name] - ray.available_resources().get(name, 0)
 
     sized = large.model_copy(update={"data": large.data.model_copy(update={"height": SIDE, "width": SIDE})})
-    data = TrainingData(Examples(sized.data.train, sized))
+    data = BatchLoader(RecordDataset(sized.data.train, sized))
     wait_for(lambda: used("CPU") == 0)  # Ray's books are a little late, and other tests have actors too
     held = used("object_store_memory")
     first = next(step for step in range(6) if BROKEN not in [number for _, number in data.records(step)])

@@ -13,8 +13,8 @@ import torch
 from pipeline.config import Recipe
 from pipeline.errors import InputError
 from training.data.batch import Batch
-from training.data.dataset import Examples, TrainingData
-from training.data.sampler import RowGroup, Shuffle, find_row_groups
+from training.data.dataset import BatchLoader, RecordDataset
+from training.data.sampler import RowGroup, Sampler, find_row_groups
 
 Make = Callable[..., Recipe]
 
@@ -35,11 +35,11 @@ def large(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def windowed(path: Path, recipe: Recipe, **worker: int) -> TrainingData:
+def windowed(path: Path, recipe: Recipe, **worker: int) -> BatchLoader:
     """Data in windows of at most `GROUPS_HELD` row groups."""
-    data = TrainingData(Examples(path, recipe), **worker)
+    data = BatchLoader(RecordDataset(path, recipe), **worker)
     largest = max(group.size for group in data.examples.groups)
-    data.shuffle = Shuffle(data.examples.groups, seed=0, window_bytes=GROUPS_HELD * largest)
+    data.sampler = Sampler(data.examples.groups, seed=0, window_bytes=GROUPS_HELD * largest)
     return data
 
 
@@ -52,8 +52,8 @@ def test_row_groups_are_those_of_all_files(large: Path) -> None:
 
 
 def test_an_epoch_in_windows_has_every_record_once(large: Path, tiny_recipe: Make) -> None:
-    shuffle = windowed(large, tiny_recipe()).shuffle
-    epochs = [[shuffle.record(place) for place in range(start, start + RECORDS)] for start in (0, RECORDS)]
+    sampler = windowed(large, tiny_recipe()).sampler
+    epochs = [[sampler.record(place) for place in range(start, start + RECORDS)] for start in (0, RECORDS)]
     for number, epoch in enumerate(epochs):
         assert {at for at, _ in epoch} == {number}
         assert sorted(record for _, record in epoch) == list(range(RECORDS))
@@ -61,23 +61,23 @@ def test_an_epoch_in_windows_has_every_record_once(large: Path, tiny_recipe: Mak
     assert [record for _, record in epochs[0]] != [record for _, record in epochs[1]]
     place = 0
     while place < 2 * RECORDS:  # every window is made of a few row groups, and all of them
-        window = shuffle.window(place)
+        window = sampler.window(place)
         assert (window.start, len(window.groups) <= GROUPS_HELD + 1) == (place, True)
         of_groups = [
             number
-            for group in (shuffle.groups[index] for index in window.groups)
+            for group in (sampler.groups[index] for index in window.groups)
             for number in range(group.first, group.first + group.rows)
         ]
-        assert sorted(shuffle.record(at)[1] for at in range(window.start, window.stop)) == sorted(of_groups)
+        assert sorted(sampler.record(at)[1] for at in range(window.start, window.stop)) == sorted(of_groups)
         place = window.stop
 
 
 def test_a_set_no_larger_than_a_window_is_shuffled_as_a_whole() -> None:
     groups = [RowGroup(Path("x"), index, 10 * index, 10, 5) for index in range(10)]
-    shuffle = Shuffle(groups, seed=3, window_bytes=50)
-    assert shuffle.window(7).groups == tuple(range(10))
+    sampler = Sampler(groups, seed=3, window_bytes=50)
+    assert sampler.window(7).groups == tuple(range(10))
     expected = np.random.default_rng([3, 1]).permutation(100)
-    assert [shuffle.record(100 + place)[1] for place in range(100)] == expected.tolist()
+    assert [sampler.record(100 + place)[1] for place in range(100)] == expected.tolist()
 
 
 def same(one: Batch, other: Batch) -> bool:

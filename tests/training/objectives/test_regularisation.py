@@ -9,8 +9,8 @@ import torch
 
 from pipeline.config import DiscriminatorSettings, LossSettings, Recipe
 from pipeline.labels import LabelSpace
-from training.data.dataset import Examples, TrainingData
-from training.objectives.objectives import begin_rounds
+from training.data.dataset import BatchLoader, RecordDataset
+from training.objectives.objectives import build_objectives
 from training.objectives.patch_discriminator import Discriminator
 from training.objectives.regularisation import LeCam, r1_penalty
 from training.objectives.segmentation_discriminator import SegmentationDiscriminator
@@ -59,7 +59,7 @@ def test_r1_is_differentiable_in_the_weights(kind: str) -> None:
     real = torch.rand(2, 3, 8, 8, dtype=torch.float64, requires_grad=True)
 
     def penalty() -> torch.Tensor:
-        (round_,) = begin_rounds(network, [codes], [torch.arange(2)], weights)
+        (round_,) = build_objectives(network, [codes], [torch.arange(2)], weights)
         _, scores = round_.discriminator_terms(network, torch.zeros_like(real), real)
         return r1_penalty(scores.real, real)
 
@@ -90,7 +90,7 @@ def test_r1_has_its_turn_every_so_many_steps(tiny_recipe: Make, kind: str, preci
     discriminator = {"kind": kind, "augment": ["colour", "translation"]}
     recipe = tiny_recipe(losses=losses, discriminator=discriminator, precision=precision)
     state = TrainingState(recipe, Worker(), None)
-    batches = TrainingData(Examples(recipe.data.train, recipe)).batches()
+    batches = BatchLoader(RecordDataset(recipe.data.train, recipe)).batches()
     values = [float(state.step(next(batches), step)["discriminator/r1"]) for step in range(6)]
     batches.close()
     assert [value > 0 for value in values] == [True, False, False, True, False, False]
@@ -109,7 +109,7 @@ def test_r1_weighs_what_was_left_out_in_between(tiny_recipe: Make, monkeypatch: 
         return value - value.detach() + 0.25
 
     monkeypatch.setattr("training.step.r1_penalty", penalty)
-    batches = TrainingData(Examples(recipe.data.train, recipe)).batches()
+    batches = BatchLoader(RecordDataset(recipe.data.train, recipe)).batches()
     values = [float(state.step(next(batches), step)["discriminator/r1"]) for step in range(5)]
     batches.close()
     due = [step % every == 0 for step in range(5)]
@@ -124,7 +124,7 @@ def test_r1_sharpens_the_loss_by_its_term(tiny_recipe: Make) -> None:
     for losses in ({"r1": 0.0}, {"r1": 0.5, "r1_every": 4}, {"r1": 2.0, "r1_every": 1}, {"r1": 1.0, "r1_every": 4}):
         recipe = tiny_recipe(losses={"feature_matching": 0, **losses})
         state = TrainingState(recipe, Worker(), None)
-        batches = TrainingData(Examples(recipe.data.train, recipe)).batches()
+        batches = BatchLoader(RecordDataset(recipe.data.train, recipe)).batches()
         state.step(next(batches), 0)
         batches.close()
         gradients.append(torch.cat([value.grad.flatten() for value in state.step.bare_discriminator.parameters()]))
@@ -138,7 +138,7 @@ def test_lecam_follows_the_scores_of_training(tiny_recipe: Make) -> None:
     recipe = tiny_recipe(losses={"lecam": 0.1})
     state = TrainingState(recipe, Worker(), None)
     assert state.step.lecam is not None and len(state.step.lecam.fake) == recipe.discriminator.scales
-    batches = TrainingData(Examples(recipe.data.train, recipe)).batches()
+    batches = BatchLoader(RecordDataset(recipe.data.train, recipe)).batches()
     terms = [state.step(next(batches), step) for step in range(3)]
     batches.close()
     assert all(entry["discriminator/lecam"] > 0 for entry in terms)

@@ -11,8 +11,8 @@ from torch.nn.utils import parametrize
 
 from pipeline.config import DiscriminatorSettings, LossSettings, Recipe
 from pipeline.labels import LabelSpace
-from training.data.dataset import Examples, TrainingData
-from training.objectives.objectives import begin_rounds
+from training.data.dataset import BatchLoader, RecordDataset
+from training.objectives.objectives import build_objectives
 from training.objectives.segmentation_discriminator import (
     IGNORED,
     SegmentationDiscriminator,
@@ -119,7 +119,7 @@ def test_label_mix_is_no_cost_for_a_discriminator_that_judges_pixels_by_themselv
     codes = random_codes()
     network = SegmentationDiscriminator(DiscriminatorSettings(kind="segmentation", channels=4, layers=2), SPACE)
     weights = LossSettings(feature_matching=0, label_mix=3)
-    (round_,) = begin_rounds(network, [codes], [torch.arange(3)], weights)
+    (round_,) = build_objectives(network, [codes], [torch.arange(3)], weights)
     fake, real = torch.rand(2, 3, 3, 16, 16)
     pixelwise = torch.nn.Conv2d(3, 4, 1)
     terms, _ = round_.discriminator_terms(pixelwise, fake, real)
@@ -145,7 +145,7 @@ def test_the_step_teaches_both_players(tiny_recipe: Make, precision: str) -> Non
         learning_rate=1e-3,
     )
     state = TrainingState(recipe, Worker(), None)
-    batches = TrainingData(Examples(recipe.data.train, recipe)).batches()
+    batches = BatchLoader(RecordDataset(recipe.data.train, recipe)).batches()
     terms = [state.step(next(batches), step) for step in range(25)]
     batches.close()
     costs = [float(entry["discriminator/real"] + entry["discriminator/fake"]) for entry in terms]

@@ -15,7 +15,7 @@ from pipeline.labels import LabelSpace, one_hot
 from pipeline.networks.generator import Generator
 from pipeline.networks.inference import winograd
 from pipeline.networks.inference.folded import FoldedGenerator
-from pipeline.networks.label_input import Semantics, _say_dense
+from pipeline.networks.label_input import LabelInput, _say_dense
 from pipeline.networks.patterns.modulation import modulate, modulate_plain
 from pipeline.networks.patterns.patterns import Patterns, find_all_patterns, find_patterns
 from pipeline.networks.patterns.windows import distinct_windows
@@ -213,10 +213,10 @@ def test_samples_of_one_map_share_its_tables() -> None:
     pattern, _ = generators(torch.float32, style_dim=5)
     folded = FoldedGenerator(pattern.eval())
     codes, z = blobs(1, 64, 96), torch.randn(3, 5)
-    semantics = folded.semantics(codes)
-    one_by_one = torch.cat([folded(semantics, style[None]) for style in z])
+    label_input = folded.label_input(codes)
+    one_by_one = torch.cat([folded(label_input, style[None]) for style in z])
     assert torch.equal(one_by_one[1:2], folded(codes, z[1:2]))
-    torch.testing.assert_close(folded(folded.semantics(codes), z), one_by_one, atol=1e-5, rtol=0)
+    torch.testing.assert_close(folded(folded.label_input(codes), z), one_by_one, atol=1e-5, rtol=0)
 
 
 def test_bfloat16_is_close() -> None:
@@ -251,14 +251,14 @@ def test_other_sizes_than_the_recipe() -> None:
 def test_auto_takes_dense_where_windows_are_distinct(caplog: pytest.LogCaptureFixture) -> None:
     _say_dense.cache_clear()
     with caplog.at_level(logging.INFO, "pipeline.networks.label_input"):
-        assert Semantics(noise(1, 16, 16), SPACE, "auto").patterns_at(16, 16, 3) is None
-        assert Semantics(noise(1, 16, 16), SPACE, "auto").patterns_at(16, 16, 3) is None
+        assert LabelInput(noise(1, 16, 16), SPACE, "auto").patterns_at(16, 16, 3) is None
+        assert LabelInput(noise(1, 16, 16), SPACE, "auto").patterns_at(16, 16, 3) is None
     assert [record.getMessage() for record in caplog.records] == [
         "modulation at 16x16 is dense for label maps of which more than 70% of the windows are distinct"
     ]
-    assert Semantics(noise(1, 16, 16), SPACE, "pattern").patterns_at(16, 16, 3) is not None
-    assert Semantics(blobs(1, 64, 64), SPACE, "auto").patterns_at(64, 64, 3) is not None
-    assert Semantics(blobs(1, 64, 64), SPACE, "dense").patterns_at(64, 64, 3) is None
+    assert LabelInput(noise(1, 16, 16), SPACE, "pattern").patterns_at(16, 16, 3) is not None
+    assert LabelInput(blobs(1, 64, 64), SPACE, "auto").patterns_at(64, 64, 3) is not None
+    assert LabelInput(blobs(1, 64, 64), SPACE, "dense").patterns_at(64, 64, 3) is None
 
 
 @pytest.mark.parametrize("modulation", ["pattern", "dense"])
@@ -270,11 +270,11 @@ def test_styles_everywhere_are_channels_beside_the_label_map(modulation: str) ->
     codes, z = blobs(2, 64, 96), torch.randn(3, 3, dtype=torch.float64)
     with torch.no_grad():
         layer = made.blocks[2].norm_0
-        semantics = made.semantics(codes).with_styles(z[:2])
+        label_input = made.label_input(codes).with_styles(z[:2])
         planes = torch.cat([one_hot(codes, SPACE, torch.float64), z[:2, :, None, None].expand(-1, -1, 64, 96)], dim=1)
         gamma, beta = layer.dense(planes)
         x = torch.randn(2, len(layer.gamma.bias), 64, 96, dtype=torch.float64)
-        torch.testing.assert_close(layer(x, semantics), layer.norm(x) * (1 + gamma) + beta, rtol=0, atol=1e-12)
+        torch.testing.assert_close(layer(x, label_input), layer.norm(x) * (1 + gamma) + beta, rtol=0, atol=1e-12)
 
         pictures = made(codes, z[:2])
         for index in range(2):
@@ -286,18 +286,18 @@ def test_styles_everywhere_are_channels_beside_the_label_map(modulation: str) ->
         torch.testing.assert_close(made(codes[:1], z[2:]), several[2:], rtol=0, atol=1e-12)
         assert (several[0] - several[1]).abs().mean() > 0.01
         folded = FoldedGenerator(made, torch.float64)
-        semantics = folded.semantics(codes[:1])
+        label_input = folded.label_input(codes[:1])
         for _ in range(2):
-            torch.testing.assert_close(folded(semantics, z), several.float(), rtol=0, atol=1e-6)
+            torch.testing.assert_close(folded(label_input, z), several.float(), rtol=0, atol=1e-6)
         for index in range(3):
-            one = folded(semantics, z[index : index + 1])
+            one = folded(label_input, z[index : index + 1])
             torch.testing.assert_close(one, several[index : index + 1].float(), rtol=0, atol=1e-6)
 
 
 def test_styles_everywhere_keep_windows_few() -> None:
     """Windows are told apart by image, not by pixel; what one label map has does not depend on its style."""
     codes = blobs(1, 64, 64)
-    plain = Semantics(codes, SPACE, "pattern")
+    plain = LabelInput(codes, SPACE, "pattern")
     alone = plain.with_styles(torch.randn(1, 4))
     assert alone.patterns_at(64, 64, 3) is plain.patterns_at(64, 64, 3)
     three = plain.with_styles(torch.randn(3, 4))
