@@ -152,3 +152,14 @@ def test_decomposes_no_more_than_it_must(
         watch(name)
     frechet_distance(one, other)
     assert seen == expected
+
+
+def test_dead_features_of_one_set_make_the_last_matrix_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = correlated(14, 100, 16), correlated(15, 90, 16)
+    one[:, :5] = 0
+    seen = []
+    original = np.linalg.eigvalsh
+    monkeypatch.setattr(np.linalg, "eigvalsh", lambda matrix: seen.append(len(matrix)) or original(matrix))
+    distances = [frechet_distance(statistics(a), statistics(b)) for a, b in ((one, other), (other, one))]
+    assert seen == [11, 11]
+    assert distances == pytest.approx([exact_distance(one, other)] * 2, rel=1e-10)
