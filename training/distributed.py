@@ -13,18 +13,14 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.config import Recipe
 from pipeline.errors import InputError
-from pipeline.recipe_file import parse_recipe
 from pipeline.runtime.ray_session import prepare_environment, ray_session
-from training.run_folder import RunFolder
+from training.job import TrainingJob
 
 if TYPE_CHECKING:
     from training.loop import Progress
-    from training.samples import Validate
 
 log = logging.getLogger(__name__)
 
@@ -63,20 +59,9 @@ def ray_for_training(workers: int, decoders: int) -> Iterator[None]:
         yield
 
 
-def train_on_ray(
-    recipe: Recipe,
-    folder: RunFolder,
-    *,
-    workers: int,
-    decoders: int,
-    vgg_weights: Path | None,
-    validate: Validate | None,
-    should_stop: Callable[[], bool],
-    watch: Progress,
-) -> int:
-    """Train with `workers` processes inside `ray_for_training`; returns the steps done. `watch` is told of
-    steps and of what the workers have last reported. Each worker has `decoders` actors that make its batches; with 0
-    its own threads do.
+def train_on_ray(job: TrainingJob, *, workers: int, should_stop: Callable[[], bool], watch: Progress) -> int:
+    """Train with `workers` processes inside `ray_for_training`; returns the steps done. `watch` is told of steps and of
+    what the workers have last reported.
 
     Workers that die are started again from the last checkpoint; an `InputError` in one of them is raised here.
     """
@@ -84,7 +69,7 @@ def train_on_ray(
 
     for attempt in range(RESTARTS + 1):
         try:
-            _fit(recipe, folder, workers, decoders, vgg_weights, validate, should_stop, watch)
+            _fit(job, workers, should_stop, watch)
             break
         except TrainingFailedError as failure:
             for error in getattr(failure, "worker_failures", {}).values():
@@ -93,38 +78,23 @@ def train_on_ray(
                     raise InputError(str(cause)) from None
             if attempt == RESTARTS or should_stop():
                 raise
-            log.warning("a worker failed (%s); going on from step %d", _reason(failure), folder.step())
-    return folder.step()
+            log.warning("a worker failed (%s); resuming from step %d", _reason(failure), job.folder.step())
+    return job.folder.step()
 
 
-def _fit(
-    recipe: Recipe,
-    folder: RunFolder,
-    workers: int,
-    decoders: int,
-    vgg_weights: Path | None,
-    validate: Validate | None,
-    should_stop: Callable[[], bool],
-    watch: Progress,
-) -> None:
+def _fit(job: TrainingJob, workers: int, should_stop: Callable[[], bool], watch: Progress) -> None:
     """One life of a group of workers, watched from this thread."""
     import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
     gpus = ray.cluster_resources().get("GPU", 0) >= workers
+    folder = job.folder
     storage = folder.path / ".ray"
     folder.stop_file.unlink(missing_ok=True)
     trainer = TorchTrainer(
-        _train_here,
-        train_loop_config={
-            "recipe": recipe.model_dump(mode="json"),
-            "folder": str(folder.path),
-            "base": str(Path.cwd()),
-            "decoders": decoders,
-            "vgg_weights": str(vgg_weights.absolute()) if vgg_weights else None,
-            "validate": validate,
-        },
+        _run_worker,
+        train_loop_config={"job": job},
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpus, resources_per_worker={"CPU": 1}),
         torch_config=TorchConfig(backend="nccl" if gpus else "gloo", timeout_s=TIMEOUT_SECONDS),
         # Not Ray's own restarts: they would try a broken record again and again.
@@ -156,12 +126,13 @@ def _fit(
         raise outcome[0]
 
 
-def _train_here(config: dict[str, Any]) -> None:
+def _run_worker(config: dict[str, Any]) -> None:
     """What each worker runs."""
     import torch
     from ray.train import get_context
     from ray.train.torch import get_device
 
+    from training.data.dataset import BatchLoader
     from training.data.ray_loader import stream_batches
     from training.loop import train_worker
     from training.worker import Worker
@@ -169,16 +140,12 @@ def _train_here(config: dict[str, Any]) -> None:
     context = get_context()
     # Ray gives a worker as many threads as logical CPUs, which are bookkeeping.
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
-    folder = RunFolder(Path(config["folder"]))
+    job: TrainingJob = config["job"]
     train_worker(
-        parse_recipe(config["recipe"], source="recipe"),
-        folder,
+        job,
         Worker(rank=context.get_world_rank(), count=context.get_world_size(), device=get_device()),
-        base=Path(config["base"]),
-        stream=partial(stream_batches, decoders=config["decoders"]) if config["decoders"] else None,
-        vgg_weights=Path(config["vgg_weights"]) if config["vgg_weights"] else None,
-        validate=config["validate"],
-        should_stop=folder.stop_file.exists,
+        source=partial(stream_batches, decoders=job.decoders) if job.decoders else BatchLoader.batches,
+        should_stop=job.folder.stop_file.exists,
     )
 
 

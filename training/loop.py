@@ -5,16 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import nullcontext
-from pathlib import Path
 
-from pipeline.config import Recipe
 from pipeline.errors import InputError
 from pipeline.runtime.memory import keep_freed_memory
 from training.data.dataset import BatchLoader, BatchSource, RecordDataset
+from training.job import TrainingJob
 from training.metrics import Entry, MetricLogger, NotFinite, Reporter
 from training.objectives.perceptual import load_perceptual_loss
 from training.run_folder import RunFolder
-from training.samples import Validate, sample_images
+from training.samples import sample_images
 from training.state import TrainingState
 from training.worker import Worker
 
@@ -25,30 +24,26 @@ Progress = Callable[[int, Entry | None], None]
 
 
 def train_worker(
-    recipe: Recipe,
-    folder: RunFolder,
+    job: TrainingJob,
     worker: Worker,
     *,
-    base: Path,
-    stream: BatchSource | None = None,
-    vgg_weights: Path | None = None,
-    validate: Validate | None = None,
+    source: BatchSource = BatchLoader.batches,
     should_stop: Callable[[], bool] = lambda: False,
     progress: Progress = lambda step, entry: None,
 ) -> int:
     """Train until the recipe's steps are done or `should_stop` says so on any worker; returns the steps done.
 
-    `base` is the folder that the recipe's relative paths start from, `stream` makes the batches (None: threads). The
-    worker leaves a checkpoint behind when it stops early, and goes on from the newest one when it starts. Raises
-    `InputError` for data that do not fit, and where a loss is no longer a number and no more rolling back is allowed.
+    `source` makes the batches. The worker leaves a checkpoint behind when it stops early, and resumes from the newest
+    one when it starts. Raises `InputError` for data that do not fit, and where a loss is NaN or infinite and no more
+    rolling back is allowed.
     """
-    settings = recipe.training
-    stream = stream or BatchLoader.batches
+    recipe, folder = job.recipe, job.folder
+    settings, validate = recipe.training, job.validate
     keep_freed_memory()
     with folder.locked() if worker.leads else nullcontext():
         # Build: the same initial weights on every worker, because they have the same seed.
-        data = BatchLoader(RecordDataset(base / recipe.data.train, recipe), rank=worker.rank, workers=worker.count)
-        perceptual = load_perceptual_loss(vgg_weights) if recipe.losses.perceptual else None
+        data = BatchLoader(RecordDataset(job.base / recipe.data.train, recipe), rank=worker.rank, workers=worker.count)
+        perceptual = load_perceptual_loss(job.vgg_weights) if recipe.losses.perceptual else None
         state = TrainingState(recipe, worker, perceptual.to(worker.device) if perceptual else None)
         pin = worker.device.type == "cuda"
 
@@ -60,11 +55,11 @@ def train_worker(
             if worker.leads and not state.is_published(folder.weights, step):
                 log.warning("%s is missing, damaged or behind step %d; it is written again", folder.weights, step)
                 state.publish(folder.weights, step)
-        writer = Reporter(recipe, folder, worker, base) if worker.leads else None
+        writer = Reporter(recipe, folder, worker, job.base) if worker.leads else None
         if writer:
             writer.begin(step)
         metrics = MetricLogger(worker, step)
-        batches = stream(data, step + state.skipped, steps=settings.steps - step, pin=pin)
+        batches = source(data, step + state.skipped, steps=settings.steps - step, pin=pin)
 
         while step < settings.steps and not stopped:
             # Step: on the records that belong to it, at the rate that belongs to it.
@@ -97,7 +92,7 @@ def train_worker(
                         writer.close()
                         writer.begin(step)
                     batches.close()
-                    batches = stream(data, step + state.skipped, steps=settings.steps - step, pin=pin)
+                    batches = source(data, step + state.skipped, steps=settings.steps - step, pin=pin)
                     metrics = MetricLogger(worker, step)
                     continue
             if writer is None:

@@ -19,6 +19,7 @@ from pipeline.data.storage import first_line
 from pipeline.errors import InputError
 from training.data.dataset import check_fits, check_shares
 from training.data.fingerprint import fingerprint_data
+from training.job import TrainingJob
 from training.run_folder import RunFolder
 from training.summary import write_summary
 
@@ -67,7 +68,14 @@ def train(
     if decoders and not workers:
         raise InputError("--decoders are actors on Ray, and --workers 0 trains without it; give --workers 1 or more")
     data = {str(path): fingerprint_data(path) for path in (recipe.data.train, recipe.data.validation)}
-    folder = RunFolder(out)
+    job = TrainingJob(
+        recipe,
+        Path(out).absolute(),
+        decoders=decoders,
+        vgg_weights=vgg_weights.absolute() if vgg_weights else None,
+        validate=validate,
+    )
+    folder = job.folder
     new = folder.claim(recipe)
     folder.check_data(data)
     begin = time.monotonic()
@@ -81,19 +89,10 @@ def train(
 
             # The signals after Ray, which takes them for itself when it starts.
             with ray_for_training(workers, decoders), stop_signals() as stopped, ProgressLine(recipe) as line:
-                step = train_on_ray(
-                    recipe,
-                    folder,
-                    workers=workers,
-                    decoders=decoders,
-                    vgg_weights=vgg_weights,
-                    validate=validate,
-                    should_stop=should_stop,
-                    watch=line.show,
-                )
+                step = train_on_ray(job, workers=workers, should_stop=should_stop, watch=line.show)
         else:
             with stop_signals() as stopped, ProgressLine(recipe) as line:
-                step = _train_here(recipe, folder, vgg_weights, validate, should_stop, line.show)
+                step = _train_here(job, should_stop, line.show)
     except Exception as failure:
         if new:
             folder.give_up()
@@ -118,30 +117,14 @@ def _sum_up(folder: RunFolder, recipe: Recipe, failure: Exception) -> None:
         log.warning("no summary was written: %s", first_line(error))
 
 
-def _train_here(
-    recipe: Recipe,
-    folder: RunFolder,
-    vgg_weights: Path | None,
-    validate: Validate | None,
-    should_stop: Callable[[], bool],
-    progress: Progress,
-) -> int:
+def _train_here(job: TrainingJob, should_stop: Callable[[], bool], progress: Progress) -> int:
     import torch
 
     from training.loop import train_worker
     from training.worker import Worker
 
     worker = Worker(device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    return train_worker(
-        recipe,
-        folder,
-        worker,
-        base=Path.cwd(),
-        vgg_weights=vgg_weights,
-        validate=validate,
-        should_stop=should_stop,
-        progress=progress,
-    )
+    return train_worker(job, worker, should_stop=should_stop, progress=progress)
 
 
 class ProgressLine:

@@ -75,7 +75,7 @@ def bench_synthesize(
         "samples": load.samples,
         "device": "cuda" if torch.cuda.is_available() else "cpu",
         "threads": threads,
-        "calm": source.startswith(UNTRAINED),
+        "rescale": source.startswith(UNTRAINED),
     }
     names = (CANDIDATES[0], *(name for name in chosen if name != CANDIDATES[0]))
     results = run_benchmark([Entry(name, build, {"name": name, **common}) for name in names], repeats=repeats)

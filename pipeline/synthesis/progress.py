@@ -12,7 +12,7 @@ from tqdm import tqdm
 from pipeline.synthesis.job_folder import Reject, ShardRecord
 from pipeline.synthesis.worker import Report
 
-SHOWN_STAGES = ("decode", "paint", "encode", "wait")
+SHOWN_STAGES = ("decode", "synthesize", "encode", "wait")
 
 
 class JobProgress:

@@ -263,7 +263,7 @@ class ShardWorker:
                 yield row
                 continue
             pictures = self._synthesizer.synthesize(row.label_input, row.styles, (row.height, row.width))
-            for sample, pixels in enumerate(clock.waiting("paint", pictures)):
+            for sample, pixels in enumerate(clock.waiting("synthesize", pictures)):
                 yield Synthesized(row, sample, pixels)
 
     def _encode(self, synthesized: Synthesized | Reject) -> dict[str, Any] | Reject:

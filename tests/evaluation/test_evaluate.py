@@ -97,7 +97,7 @@ def test_judgements_are_kept_and_used(
     def fails(*_: object) -> None:
         raise AssertionError("judged again")
 
-    monkeypatch.setattr(judge_shards.ImageScorer, "judge", fails)
+    monkeypatch.setattr(judge_shards.ImageScorer, "score", fails)
     second = evaluate(good, data / "validation.parquet", tmp_path / "two", **options)  # type: ignore[arg-type]
     assert first.to_json() == second.to_json()
     assert sorted((tmp_path / "cache").rglob("*.npz")) == kept
@@ -235,7 +235,7 @@ def test_a_stopped_evaluation_goes_on(
         scored.append(generated := scorer(self, pictures))
         return generated
 
-    monkeypatch.setattr(judge_shards.ImageScorer, "judge", stops)
+    monkeypatch.setattr(judge_shards.ImageScorer, "score", stops)
     with pytest.raises(KeyboardInterrupt):
         evaluate(good, data / "validation.parquet", tmp_path / "out", **options)  # type: ignore[arg-type]
     assert [path.name for path in tmp_path.iterdir()] == [".out.unfinished"]
@@ -244,7 +244,7 @@ def test_a_stopped_evaluation_goes_on(
         scored.append(generated := scorer(self, pictures))
         return generated
 
-    monkeypatch.setattr(judge_shards.ImageScorer, "judge", counts)
+    monkeypatch.setattr(judge_shards.ImageScorer, "score", counts)
     scored.clear()
     resumed = evaluate(good, data / "validation.parquet", tmp_path / "out", **options)  # type: ignore[arg-type]
     assert sum(len(part) for part in scored if part is not None) == 12 - 3
@@ -265,7 +265,7 @@ def test_photographs_are_judged_once_for_several_evaluations(
         scored.append(generated := scorer(self, pictures))
         return generated
 
-    monkeypatch.setattr(judge_shards.ImageScorer, "judge", counts)
+    monkeypatch.setattr(judge_shards.ImageScorer, "score", counts)
     # Under another path: what counts is the content.
     reference = tmp_path / "copy.parquet"
     reference.write_bytes((data / "validation.parquet").read_bytes())

@@ -15,6 +15,7 @@ from pipeline.checkpoints.file import load_checkpoint
 from pipeline.config import Recipe
 from pipeline.errors import InputError
 from training.data.dataset import BatchLoader
+from training.job import TrainingJob
 from training.run_folder import RunFolder
 from training.samples import SampleImages, to_pixels
 from training.state import TrainingState
@@ -134,11 +135,8 @@ def test_the_best_weights_stay_and_are_remembered(
         run = RunFolder(folder)
         run.claim(recipe)
         train_worker(
-            recipe,
-            run,
+            TrainingJob(recipe, run.path, base=Path(), validate=validation),
             Worker(),
-            base=Path(),
-            validate=validation,
             should_stop=lambda end=end: len(done) + 1 >= end,
             progress=lambda step, entry: done.append(step),
         )

@@ -21,6 +21,7 @@ from pipeline.checkpoints.file import load_checkpoint
 from pipeline.config import Recipe
 from pipeline.errors import InputError
 from pipeline.recipe_file import dump_recipe, load_recipe
+from training.job import TrainingJob
 from training.loop import Worker, train_worker
 from training.run_folder import RunFolder
 from training.train import train
@@ -34,7 +35,12 @@ def run(recipe: Recipe, out: Path, stop_after: int | None = None) -> RunFolder:
     folder.claim(recipe)
     done: list[int] = []
     stop = (lambda: len(done) + 1 >= stop_after) if stop_after else (lambda: False)
-    train_worker(recipe, folder, Worker(), base=Path(), should_stop=stop, progress=lambda step, rate: done.append(step))
+    train_worker(
+        TrainingJob(recipe, folder.path, base=Path()),
+        Worker(),
+        should_stop=stop,
+        progress=lambda step, rate: done.append(step),
+    )
     return folder
 
 

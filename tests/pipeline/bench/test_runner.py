@@ -98,7 +98,7 @@ def test_training_races(tmp_path: Path) -> None:
 def test_mistakes(tmp_path: Path) -> None:
     recipe = tmp_path / "tiny.yaml"
     recipe.write_text(RECIPE)
-    rest = {"laps": 1, "threads": 1, "json_path": None}
+    rest = {"repeats": 1, "threads": 1, "json_path": None}
     with pytest.raises(InputError, match="unknown contestant 'onnx'"):
         bench_synthesize(f"untrained:{recipe}", load=Load(), candidates=("onnx",), **rest)
     with pytest.raises(InputError, match="whole batches of 3"):

@@ -118,7 +118,7 @@ def test_auto_leaves_a_compiled_engine_that_is_slower(trained, tmp_path, monkeyp
         load=lambda path, device: kept[-1].module(),
     )
     monkeypatch.setitem(COMPILERS, "inductor", fake)
-    monkeypatch.setattr(compile, "_race", lambda *_: (2.0, 1.0))
+    monkeypatch.setattr(compile, "_benchmark", lambda *_: (2.0, 1.0))
     with caplog.at_level(logging.INFO, "pipeline.engines"):
         _, manifest = compile_generator(trained, tmp_path, precision="fp32", maps=1)
     assert manifest.spec.backend == "eager"
@@ -126,7 +126,7 @@ def test_auto_leaves_a_compiled_engine_that_is_slower(trained, tmp_path, monkeyp
     _, manifest = compile_generator(trained, tmp_path, backend="inductor", precision="fp32", maps=1)
     assert (manifest.spec.backend, manifest.milliseconds) == ("inductor", 2.0)
     assert 0 < manifest.parity.max_error < 1e-5
-    monkeypatch.setattr(compile, "_race", lambda *_: (1.04, 1.0))
+    monkeypatch.setattr(compile, "_benchmark", lambda *_: (1.04, 1.0))
     _, manifest = compile_generator(trained, tmp_path / "other", precision="fp32", maps=1)
     assert manifest.spec.backend == "inductor"
 
@@ -142,9 +142,9 @@ def test_batches_are_timed_whole(tmp_path, style) -> None:
             return super().forward(codes, z)
 
     generator = Recorder(subject.generator)
-    torch.testing.assert_close(subject.lap(generator), subject.reference, atol=1e-4, rtol=0)
+    torch.testing.assert_close(subject.repeat(generator), subject.reference, atol=1e-4, rtol=0)
     expected = subject.reference.repeat_interleave(3, 0)
-    torch.testing.assert_close(subject.lap(generator, copies=3), expected, atol=1e-4, rtol=0)
+    torch.testing.assert_close(subject.repeat(generator, copies=3), expected, atol=1e-4, rtol=0)
     assert asked == [1, 1, 3, 3]
 
 

@@ -19,12 +19,14 @@ def test_it_shows_rows_rate_time_left_rejects_and_stages(capsys, monkeypatch):
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     with JobProgress(26, 2, done, quiet=False) as progress:
         clock[0] += 60.0  # Ray starts.
-        progress.update(Report(1, 4, 8, (), {"decode": 1.0, "paint": 8.0, "encode": 1.0}))
+        progress.update(Report(1, 4, 8, (), {"decode": 1.0, "synthesize": 8.0, "encode": 1.0}))
         clock[0] += 2.0
-        progress.update(Report(1, 8, 16, (Reject("y", "a", 9, "bad"),), {"decode": 2.0, "paint": 6.0, "encode": 2.0}))
+        progress.update(
+            Report(1, 8, 16, (Reject("y", "a", 9, "bad"),), {"decode": 2.0, "synthesize": 6.0, "encode": 2.0})
+        )
         assert progress.images == 16
         assert len(progress.rejects) == 2
-        assert progress.stage_seconds == {"decode": 2.0, "encode": 2.0, "paint": 6.0}
+        assert progress.stage_seconds == {"decode": 2.0, "encode": 2.0, "synthesize": 6.0}
     line = shown(capsys)
     assert "14/26" in line
     assert "4 images/s" in line
