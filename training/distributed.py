@@ -132,7 +132,6 @@ def _run_worker(config: dict[str, Any]) -> None:
     from ray.train import get_context
     from ray.train.torch import get_device
 
-    from training.data.dataset import BatchLoader
     from training.data.ray_loader import stream_batches
     from training.loop import train_worker
     from training.worker import Worker
@@ -144,7 +143,7 @@ def _run_worker(config: dict[str, Any]) -> None:
     train_worker(
         job,
         Worker(rank=context.get_world_rank(), count=context.get_world_size(), device=get_device()),
-        source=partial(stream_batches, decoders=job.decoders) if job.decoders else BatchLoader.batches,
+        source=partial(stream_batches, decoders=job.decoders) if job.decoders else None,
         should_stop=job.folder.stop_file.exists,
     )
 

@@ -27,18 +27,18 @@ def train_worker(
     job: TrainingJob,
     worker: Worker,
     *,
-    source: BatchSource = BatchLoader.batches,
+    source: BatchSource | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     progress: Progress = lambda step, entry: None,
 ) -> int:
     """Train until the recipe's steps are done or `should_stop` says so on any worker; returns the steps done.
 
-    `source` makes the batches. The worker leaves a checkpoint behind when it stops early, and resumes from the newest
-    one when it starts. Raises `InputError` for data that do not fit, and where a loss is NaN or infinite and no more
-    rolling back is allowed.
+    `source` makes the batches (None: threads of this process). The worker leaves a checkpoint behind when it stops
+    early, and resumes from the newest one when it starts. Raises `InputError` for data that do not fit, and where a
+    loss is NaN or infinite and no more rolling back is allowed.
     """
     recipe, folder = job.recipe, job.folder
-    settings, validate = recipe.training, job.validate
+    settings, validate, source = recipe.training, job.validate, source or BatchLoader.batches
     keep_freed_memory()
     with folder.locked() if worker.leads else nullcontext():
         # Build: the same initial weights on every worker, because they have the same seed.

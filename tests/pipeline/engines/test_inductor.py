@@ -89,7 +89,7 @@ def test_manifest_says_what_it_is_and_how_far_from_float32(compiled, trained) ->
 
 
 def make(maps: Path, checkpoint: Path, output: Path, **options):
-    return synthesize(maps, checkpoint, output, **{"actors": 0, "quiet": True} | options)
+    return synthesize(maps, checkpoint, output, **{"workers": 0, "quiet": True} | options)
 
 
 def test_synthesize_draws_with_it_and_no_bit_depends_on_the_batch(compiled, trained, label_maps, tmp_path) -> None:

@@ -180,5 +180,8 @@ def test_records_survive_json():
             {"id": None, "source": "a", "row": 3, "reason": "bad"},
             {"id": "x", "source": "b", "row": 4, "reason": "worse"},
         ],
+        "input_sha256": "",
     }
     assert ShardRecord.from_json(json.loads(text)) == record
+    of_an_earlier_version = {name: value for name, value in json.loads(text).items() if name != "input_sha256"}
+    assert ShardRecord.from_json(of_an_earlier_version) == record

@@ -31,7 +31,7 @@ def test_it_shows_rows_rate_time_left_rejects_and_stages(capsys, monkeypatch):
     assert "14/26" in line
     assert "4 images/s" in line
     assert "2 rejected" in line
-    assert "decode 20% paint 60% encode 20% wait 0%" in line
+    assert "decode 20% synthesize 60% encode 20% wait 0%" in line
 
 
 def test_a_shard_that_starts_again_is_not_counted_twice(capsys):

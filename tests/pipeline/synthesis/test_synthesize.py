@@ -28,7 +28,7 @@ from tests.pipeline.synthesis import cases
 
 
 def synthesize(maps, checkpoint, output, **options):
-    return run(maps, checkpoint, output, **{"actors": 0, "quiet": True} | options)
+    return run(maps, checkpoint, output, **{"workers": 0, "quiet": True} | options)
 
 
 def test_every_map_becomes_one_picture_beside_its_label_map(maps, checkpoint, tmp_path):
