@@ -91,7 +91,7 @@ def train(
 @click.command()
 @click.option("--minutes", type=MINUTES, default=5.0, show_default=True, help="Of training the generator, at most.")
 def demo(minutes: float) -> None:
-    """Run the whole line on landscapes, from nothing to a report in demo/: ten minutes on two cores.
+    """Run the whole workflow on landscapes, from nothing to a report in demo/: ten minutes on two cores.
 
     Each command is shown before it runs. Run again, the trainings go on where they stopped.
 
@@ -102,8 +102,8 @@ def demo(minutes: float) -> None:
     recipe, out = os.path.relpath(Path(__file__).parent / "configs" / "demo.yaml"), "demo"
     reference, untrained = f"{out}/data/validation.parquet", f"{out}/images-untrained"
     shutil.rmtree(f"{out}/images", ignore_errors=True)  # of an earlier call, and so of other weights
-    judge = ["--segmenter", "deeplab", "--segmenter-weights", f"{out}/segmenter"]
-    rest = [*judge, "--baseline", f"untrained={untrained}", "--out", f"{out}/report"]
+    segmenter = ["--segmenter", "deeplab", "--segmenter-weights", f"{out}/segmenter"]
+    rest = [*segmenter, "--baseline", f"untrained={untrained}", "--out", f"{out}/report"]
     for arguments in (
         ["prepare", "landscape", "--out", f"{out}/data", "--train", "1000", "--validation", "100", "--size", "64x64"],
         ["train-segmenter", recipe, "--out", f"{out}/segmenter"],

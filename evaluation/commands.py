@@ -17,7 +17,7 @@ from pipeline.errors import InputError
 @click.option("--weights", type=EXISTING, help="Local file to start from: torchvision's DeepLabV3, or its backbone.")
 @click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Override a field of the recipe.")
 def train_segmenter(recipe: Path, out: Path, weights: Path | None, overrides: tuple[str, ...]) -> None:
-    """Train the network that judges pictures, on the real photographs of a recipe.
+    """Train the network that scores pictures, on the real photographs of a recipe.
 
     \b
     Example:
@@ -66,7 +66,7 @@ def train_segmenter(recipe: Path, out: Path, weights: Path | None, overrides: tu
 @click.option("--workers", default=0, show_default=True, type=click.IntRange(0), help="Ray actors; 0: this process.")
 @click.option("--batch-size", default=16, show_default=True, type=click.IntRange(1), help="Pictures at a time.")
 @click.option("--examples", default=8, show_default=True, type=click.IntRange(0), help="Pictures shown in the report.")
-@click.option("--cache", type=EXISTING, help="Folder to keep judgements in, for later evaluations too.")
+@click.option("--cache", type=EXISTING, help="Folder to keep image results in, for later evaluations too.")
 @click.option("--title", help="Of the report.")
 def evaluate(
     images: Path,

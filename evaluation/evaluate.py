@@ -1,4 +1,4 @@
-"""Synthesized pictures judged against the label maps that they were made of, beside the real photographs."""
+"""Synthesized pictures scored against the label maps that they were made of, beside the real photographs."""
 
 from __future__ import annotations
 
@@ -68,11 +68,11 @@ def evaluate(
     `results.npz` to the folder `out`.
 
     `images` and each of `baselines` is what `synthesize` wrote, `reference` a data set with photographs; they are
-    paired by id, and must be of the same label maps there, perhaps resized. Every set is judged by its own label maps;
+    paired by id, and must be of the same label maps there, perhaps resized. Every set is scored by its own label maps;
     the photographs, resized to the synthesized pictures' size, give the ceiling. Weights that are not given are those
     of `weights fetch`. `workers` actors do the work (0 or 1: this process, without Ray).
 
-    ImageResults are kept in the folder `cache` by the content of what was judged, and used again. Without one they are
+    Results are kept in the folder `cache` by the content of what was scored, and used again. Without one they are
     kept beside `out` until the report is written, so that an evaluation that was stopped goes on.
 
     Raises `InputError` before any work where files are missing or unreadable, classes or the label maps of pairs
@@ -92,7 +92,7 @@ def evaluate(
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; name a folder for the report")
     if cache is not None and cache.exists() and not cache.is_dir():
-        raise InputError(f"{cache} is a file; name a folder for judgements")
+        raise InputError(f"{cache} is a file; name a folder for image results")
     out = out.resolve()
     unfinished = out.with_name(f".{out.name}.unfinished")
     order = ScorerSpec(

@@ -22,7 +22,7 @@ from pipeline.errors import InputError
 from pipeline.labels import encode
 
 BATCH = 8
-"""Label maps that are painted, and pictures that are judged, at a time."""
+"""Label maps that are synthesized, and pictures that are scored, at a time."""
 PROTOCOL = Protocol(name="native")
 
 
@@ -57,14 +57,14 @@ class Validation:
         if self._scorer is None:
             network = load_segmenter(self.segmenter, self.weights, device=str(device))
             self._scorer = ImageScorer(network, self.recipe.labels, [PROTOCOL], batch_size=BATCH, device=str(device))
-            self._photographs = _features(self._judged(lambda records: [record.image for record in records]))
+            self._photographs = _features(self._scored(lambda records: [record.image for record in records]))
         assert self._photographs is not None
 
         def generated(records: Sequence[Record]) -> Sequence[np.ndarray]:
             codes = [encode(record.label, record.instance, self.recipe.labels) for record in records]
             return list(sample_images([record.id for record in records], np.stack(codes)))
 
-        scored = self._judged(generated)
+        scored = self._scored(generated)
         matrix = scored.confusions[PROTOCOL.name].total()
         return {
             "mean_iou": matrix.mean_iou(PROTOCOL.averaging),
@@ -72,8 +72,8 @@ class Validation:
             "frechet": frechet_distance(_features(scored), self._photographs),
         }
 
-    def _judged(self, pictures: Callable[[Sequence[Record]], Sequence[np.ndarray | None]]) -> ImageResults:
-        """The judgements of a picture of each record."""
+    def _scored(self, pictures: Callable[[Sequence[Record]], Sequence[np.ndarray | None]]) -> ImageResults:
+        """The results of a picture of each record."""
 
         def shown() -> Iterator[Picture]:
             for records in self._batches():

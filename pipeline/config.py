@@ -211,7 +211,7 @@ class TrainingSettings(Settings):
 
 
 class SegmenterSettings(Settings):
-    """The network that judges the pictures, trained on the real photographs (`train-segmenter`)."""
+    """The network that scores the pictures, trained on the real photographs (`train-segmenter`)."""
 
     backbone: Literal["resnet50", "mobilenet_v3_large"] = "resnet50"
     """The trunk of torchvision's DeepLabV3."""

@@ -24,7 +24,7 @@ Entry = dict[str, Any]
 
 
 class NotFinite(ArithmeticError):
-    """A loss or gradient that is not a number, said in words."""
+    """A loss or gradient that is NaN or infinite, said in words."""
 
 
 class MetricLogger:

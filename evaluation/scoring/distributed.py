@@ -1,4 +1,4 @@
-"""[Ray] Sets of pictures judged shard by shard, here or by a pool of actors, and never twice: results are kept."""
+"""[Ray] Sets of pictures scored shard by shard, here or by a pool of actors, and never twice: results are kept."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from pipeline.labels import LabelSpace
 log = logging.getLogger(__name__)
 
 VERSION = 3
-"""Of the judging; raise it when the same inputs give other judgements, so that kept ones are not used."""
+"""Of the scoring; raise it when the same inputs give other image results, so that kept ones are not used."""
 
 
 @dataclass(frozen=True)
 class ScorerSpec:
-    """All that makes a judge; it pickles."""
+    """All that makes a scorer; it pickles."""
 
     segmenter: str
     weights: Path
@@ -47,7 +47,7 @@ class ScorerSpec:
     threads: int | None = None
     """Of torch in each process; None: one worker as torch has it, several share the cores."""
     cache: Path | None = None
-    """Folder in which judgements are kept, by the content of what was judged."""
+    """Folder in which image results are kept, by the content of what was scored."""
 
     def build(self) -> ImageScorer:
         """Load the networks."""
@@ -75,7 +75,7 @@ class ScorerSpec:
         )
 
     def place(self, task: ShardTask) -> Path | None:
-        """Where the judgements of a shard are kept."""
+        """Where the image results of a shard are kept."""
         if self.cache is None:
             return None
         parts = {
@@ -95,7 +95,7 @@ class ScorerSpec:
 
 @dataclass(frozen=True)
 class ShardTask:
-    """Some pictures of a shard to be judged."""
+    """Some pictures of a shard to be scored."""
 
     index: int
     shard: Shard
@@ -104,21 +104,21 @@ class ShardTask:
 
 
 class ShardScorer:
-    """A worker: a judge that reads shards and keeps its results."""
+    """A worker: a scorer that reads shards and keeps its results."""
 
     def __init__(self, order: ScorerSpec) -> None:
         self.order = order
         self._scorer: ImageScorer | None = None
 
     def run(self, task: ShardTask) -> ImageResults | None:
-        """The judgements of a shard, kept ones where there are; None if none of its pictures is selected."""
+        """The results of a shard, kept ones where there are; None if none of its pictures is selected."""
         place = self.order.place(task)
         if place is not None and place.is_file():
             try:
                 return ImageResults.load(place)
             except InputError as error:  # of a full disk or a lost machine; it is written anew
-                log.warning("%s: judged again", error)
-        if self._scorer is None:  # Not before it is needed: with kept judgements it never is.
+                log.warning("%s: scored again", error)
+        if self._scorer is None:  # Not before it is needed: with kept results it never is.
             self._scorer = self.order.build()
         generated = self._scorer.score(read_shard(task.shard, task.selection, has_samples=task.has_samples))
         if place is not None and generated is not None:

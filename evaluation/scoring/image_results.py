@@ -81,7 +81,7 @@ class ImageResults:
     samples: np.ndarray
     """int32 `[N]`: which of the pictures of one label map; 0 for photographs."""
     sizes: np.ndarray
-    """int32 `[N, 2]`: height and width of the picture that was judged."""
+    """int32 `[N, 2]`: height and width of the picture that was scored."""
     confusions: dict[str, Confusions]
     """By protocol name."""
     boundaries: dict[str, np.ndarray]

@@ -34,7 +34,7 @@ same label map. Undefined figures are null."""
 
 
 def picture_scores(generated: ImageResults, real: ImageResults, protocol: Protocol, classes: Sequence[str]) -> pa.Table:
-    """One row a picture, in the order of the judgements."""
+    """One row a picture, in the order of the image results."""
     photographs = {name: real.features[row] for row, name in enumerate(real.ids.tolist())}
     confusions = generated.confusions[protocol.name]
     rows = []

@@ -37,7 +37,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Selection:
-    """Which pictures of a set to judge, and at which size."""
+    """Which pictures of a set to score, and at which size."""
 
     ids: frozenset[str] | None = None
     """None: all of them."""
@@ -125,7 +125,7 @@ def read_shard(shard: Shard, selection: Selection, *, has_samples: bool) -> Iter
 
 
 def digest_shard(shard: Shard, selection: Selection, *, has_samples: bool) -> str:
-    """A hash of all that judgements of the selected pictures of a shard depend on: ids, pictures, label maps, sizes."""
+    """A hash of all that the results of a shard's selected pictures depend on: ids, pictures, label maps, sizes."""
     digest = hashlib.sha256()
     for _, row in iter_shard(shard, ["id", *(["sample"] if has_samples else []), "image", "label"]):
         if selection.ids is None or row["id"] in selection.ids:

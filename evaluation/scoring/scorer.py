@@ -1,4 +1,4 @@
-"""A segmenter (and Inception, where its weights are given) at work: pictures in, judgements out."""
+"""A segmenter (and Inception, where its weights are given) at work: pictures in, image results out."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class ImageScorer:
         self.device = torch.device(device)
 
     def score(self, pictures: Iterable[Picture]) -> ImageResults | None:
-        """The judgements of all pictures, in their order; None if there are none.
+        """The results of all pictures, in their order; None if there are none.
 
         Samples of one label map stand together.
         """

@@ -135,12 +135,12 @@ class Scores:
 
     @property
     def synthesized(self) -> SetScores:
-        """The set that is judged."""
+        """The set that is scored."""
         return self.sets[0]
 
     @property
     def ceiling(self) -> SetScores:
-        """The photographs, judged like the synthesized pictures."""
+        """The photographs, scored like the synthesized pictures."""
         return self.sets[-1]
 
     @property

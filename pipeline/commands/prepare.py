@@ -39,7 +39,7 @@ SKIP_BAD = click.option("--skip-bad", is_flag=True, help="Leave out and report b
 @prepare.command()
 @OUT
 @click.option("--train", default=2000, show_default=True, type=click.IntRange(1), help="Scenes to train on.")
-@click.option("--validation", default=200, show_default=True, type=click.IntRange(0), help="Scenes to judge by.")
+@click.option("--validation", default=200, show_default=True, type=click.IntRange(0), help="Scenes to score by.")
 @click.option("--size", default="128x128", show_default=True, type=Size(), help="Of the scenes, in pixels.")
 @click.option(
     "--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1), help="Another seed, other scenes."

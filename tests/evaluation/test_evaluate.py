@@ -95,13 +95,13 @@ def test_judgements_are_kept_and_used(
     assert kept
 
     def fails(*_: object) -> None:
-        raise AssertionError("judged again")
+        raise AssertionError("scored again")
 
     monkeypatch.setattr(judge_shards.ImageScorer, "score", fails)
     second = evaluate(good, data / "validation.parquet", tmp_path / "two", **options)  # type: ignore[arg-type]
     assert first.to_json() == second.to_json()
     assert sorted((tmp_path / "cache").rglob("*.npz")) == kept
-    with pytest.raises(AssertionError, match="judged again"):
+    with pytest.raises(AssertionError, match="scored again"):
         evaluate(good, data / "validation.parquet", tmp_path / "three", **options, protocols=("oasis",))  # type: ignore[arg-type]
 
 
@@ -117,7 +117,7 @@ def test_damaged_judgements_are_made_anew(
     kept[0].write_bytes(b"")
     second = evaluate(good, data / "validation.parquet", tmp_path / "two", **options)  # type: ignore[arg-type]
     assert first.to_json() == second.to_json()
-    assert sum("judged again" in record.message for record in caplog.records) == len(kept)
+    assert sum("scored again" in record.message for record in caplog.records) == len(kept)
     assert [path.stat().st_size for path in kept] == [len(content) for content in whole]
 
 

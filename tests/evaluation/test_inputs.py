@@ -211,7 +211,7 @@ def test_too_few_pictures_are_warned_of(data: Path, trained: Path, tmp_path: Pat
     assert low <= three.synthesized.segmenter.frechet <= high
 
 
-def test_baselines_of_other_sizes_are_warned_of_and_judged(
+def test_baselines_of_other_sizes_are_warned_of_and_scored(
     good: Path, data: Path, trained: Path, tmp_path: Path
 ) -> None:
     small = write_pictures(

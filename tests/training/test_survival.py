@@ -1,4 +1,4 @@
-"""Losses that are no numbers, validation, and which weights stay."""
+"""Losses that are NaN, validation, and which weights stay."""
 
 from __future__ import annotations
 

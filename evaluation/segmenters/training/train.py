@@ -1,4 +1,4 @@
-"""Training the segmenter that judges pictures: on the real photographs of a recipe's data, resumable, deterministic."""
+"""Training the segmenter that scores pictures: on the real photographs of a recipe's data, resumable, deterministic."""
 
 from __future__ import annotations
 
