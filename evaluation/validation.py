@@ -27,7 +27,7 @@ PROTOCOL = Protocol(name="native")
 
 
 class Validation:
-    """Judges what a painter makes of the first validation records, at the recipe's size, beside their photographs.
+    """Scores what a generator makes of the first validation records, at the recipe's size, beside their photographs.
 
     It pickles. From one call to the next it keeps the segmenter, and what that found in the photographs.
     """

@@ -16,7 +16,7 @@ from pipeline.recipe_file import parse_recipe
 CANDIDATES = ("dense-fp32", "pattern-fp32", "dense-bf16", "pattern-bf16")
 """How gamma and beta are computed, and the precision; the first is the one all are compared with."""
 LADDER = ("plain", "patterns", "kept-memory", "channels-last", "fused-adam", "reused-fakes", "bf16")
-"""Other contestants: a plain eager float32 loop of the same networks, and what each change adds to those before it."""
+"""Other candidates: a plain eager float32 loop of the same networks, and what each change adds to those before it."""
 EVERYTHING = frozenset(LADDER) - {"patterns", "reused-fakes", "bf16"}
 """What `CANDIDATES` have of the ladder."""
 
@@ -32,7 +32,7 @@ def bench_train(
 ) -> str:
     """Race whole steps (generator and discriminator) of a recipe without its perceptual term; returns the table.
 
-    A lap is a step on `load.maps` label maps. Raises `InputError` for unknown contestants.
+    A repeat is a step on `load.maps` label maps. Raises `InputError` for unknown candidates.
     """
     import torch
 

@@ -153,7 +153,7 @@ class ScorerPool:
         self._stack.close()
 
     def score(self, pictures: PictureSet, selection: Selection, *, what: str = "pictures") -> ImageResults:
-        """Judge the selected pictures of a set, in order; `what` names them in the progress bar."""
+        """Score the selected pictures of a set, in order; `what` names them in the progress bar."""
         tasks = [
             ShardTask(index, shard, selection, pictures.has_samples) for index, shard in enumerate(pictures.shards)
         ]

@@ -38,7 +38,7 @@ class SpreadNetwork(Interface):
 
 
 class ImageScorer:
-    """Judges pictures by one or more protocols, with one pass of the segmenter for all that can share it."""
+    """Scores pictures by one or more protocols, with one pass of the segmenter for all that can share it."""
 
     def __init__(
         self,

@@ -56,7 +56,7 @@ def bench_synthesize(
 ) -> str:
     """Race the ways to run a generator; returns the table, and writes all figures to `json_path`.
 
-    Raises `InputError` for unknown contestants, label maps that do not fit the generator, or too few of them.
+    Raises `InputError` for unknown candidates, label maps that do not fit the generator, or too few of them.
     """
     import torch
 

@@ -58,7 +58,7 @@ class Engine:
         Raises `InputError`, before anything runs, for tensors of another shape, type, device or number of classes.
         """
         label_input = codes if isinstance(codes, LabelInput) else self.label_input(codes)
-        assert label_input.modulation == self.signature.form, "semantics of another engine"
+        assert label_input.modulation == self.signature.form, "label input of another engine"
         images = self._check_styles(z, len(label_input.codes))
         starts = range(0, images, self.batch)
         if len(label_input.codes) > self.batch:  # Windows are numbered within a batch: tables have room for its pixels.

@@ -47,7 +47,7 @@ class Generator(nn.Module):
     def forward(self, codes: torch.Tensor | LabelInput, z: torch.Tensor | None = None) -> torch.Tensor:
         """Codes int32 `[N, H, W]` (or their `LabelInput`), style `[N, style_dim]`: pictures `[N, 3, H, W]` in (-1, 1).
 
-        With the semantics of one label map and N styles: N pictures of that map.
+        With the input of one label map and N styles: N pictures of that map.
         """
         label_input = with_style(codes if isinstance(codes, LabelInput) else self.label_input(codes), z, self.settings)
         doubles = doubled_before(self.settings)

@@ -81,7 +81,7 @@ class FoldedGenerator(nn.Module):
         return code_table(self.first.weight, self.space).contiguous()
 
     def label_input(self, codes: torch.Tensor) -> LabelInput:
-        """As `Generator.semantics`."""
+        """As `Generator.label_input`."""
         return LabelInput(codes, self.space, self.settings.modulation, self.settings.doublings)
 
 

@@ -42,7 +42,7 @@ seconds = time.process_time() - started
 torch.save(engine(codes, z), out)
 
 signature = engine.signature
-right = signature.tensors(engine.semantics(codes[:1]), z[:2], [0, 1])
+right = signature.tensors(engine.label_input(codes[:1]), z[:2], [0, 1])
 wrong = [*right[:-1], z[:2].repeat(3, 1)]
 try:
     engine._function(*wrong)

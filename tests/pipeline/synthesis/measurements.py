@@ -40,14 +40,14 @@ from pipeline.synthesis.synthesizer import Synthesizer
 from pipeline.labels import encode
 from pipeline.data.records import decode_record, iter_rows, resize_record
 keep_freed_memory()
-painter = Synthesizer(sys.argv[2], threads=1, precision=sys.argv[3])
-records = [resize_record(decode_record(row), *painter.size) for row in iter_rows(sys.argv[1])]
-codes = [torch.from_numpy(encode(r.label, r.instance, painter.recipe.labels))[None] for r in records]
-z = torch.zeros(1, painter.style_dim) if painter.style_dim else None
-painter._generator(codes[0], z)
+synthesizer = Synthesizer(sys.argv[2], threads=1, precision=sys.argv[3])
+records = [resize_record(decode_record(row), *synthesizer.size) for row in iter_rows(sys.argv[1])]
+codes = [torch.from_numpy(encode(r.label, r.instance, synthesizer.recipe.labels))[None] for r in records]
+z = torch.zeros(1, synthesizer.style_dim) if synthesizer.style_dim else None
+synthesizer._generator(codes[0], z)
 started, cpu = time.perf_counter(), time.process_time()
 for code in codes:
-    painter._generator(code, z)
+    synthesizer._generator(code, z)
 seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
 print(json.dumps({"images_per_second": len(codes) / seconds, "cpu_seconds": cpu / len(codes)}))
 """
