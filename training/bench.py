@@ -39,7 +39,7 @@ def bench_train(
     known = (*CANDIDATES, *LADDER)
     unknown = [name for name in candidates if name not in known]
     if unknown:
-        raise InputError(f"unknown contestant '{unknown[0]}'; there are {', '.join(known)}")
+        raise InputError(f"unknown candidate '{unknown[0]}'; there are {', '.join(known)}")
     first = LADDER[0] if candidates and set(candidates) <= set(LADDER) else CANDIDATES[0]
     names = (first, *(name for name in candidates or CANDIDATES if name != first))
     if load.size:
@@ -60,7 +60,7 @@ def bench_train(
 
 
 def build(name: str, recipe: dict[str, Any], codes: np.ndarray, device: str, threads: int) -> Steps:
-    """Make a contestant, in its own process."""
+    """Make a candidate, in its own process."""
     if name in LADDER:
         changes = frozenset(LADDER[: LADDER.index(name) + 1])
         modulation, precision = "pattern" if "patterns" in changes else "dense", "bf16" if "bf16" in changes else "fp32"

@@ -41,7 +41,7 @@ def bench_train(
     overrides: tuple[str, ...],
     **load: Any,
 ) -> None:
-    """Race training steps (generator and discriminator, no perceptual term) with patterns and without.
+    """Benchmark training steps (generator and discriminator, no perceptual term) with patterns and without.
 
     \b
     Example:

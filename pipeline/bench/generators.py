@@ -1,4 +1,4 @@
-"""Ways to run one generator: ours, the published one, and compiled ones of others. Each makes one lap's pictures."""
+"""Ways to run one generator: ours, the published one, and compiled ones of others. Each makes one repeat's pictures."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ class _OneHot(LabelInput):
 
 
 class Workload:
-    """The weights, and the label maps of a lap: the same in every process."""
+    """The weights, and the label maps of a repeat: the same in every process."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
-"""A fair race: every contestant in its own process, all of them ready, one lap each in turn.
+"""A fair benchmark: every candidate in its own process, all of them ready, one repeat each in turn.
 
-Laps in turn matter on machines that are shared or change their clock: what slows one contestant slows its neighbours,
-and the ratio of medians survives. A contestant that cannot start (a library that is not installed, a compiler that
+Repeats in turn matter on machines that are shared or change their clock: what slows one candidate slows its neighbours,
+and the ratio of medians survives. A candidate that cannot start (a library that is not installed, a compiler that
 is missing) is listed with the reason.
 """
 
@@ -26,39 +26,39 @@ from tqdm import tqdm
 from pipeline.errors import InputError
 
 
-class Contestant(Protocol):
-    """What a contestant's process builds: something to run, and what came out."""
+class Candidate(Protocol):
+    """What a candidate's process builds: something to run, and what came out."""
 
     def repeat(self) -> np.ndarray:
-        """Do the whole work once, finished on the device; returns what is compared with the first contestant's."""
+        """Do the whole work once, finished on the device; returns what is compared with the first candidate's."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A contestant by name, and how its process makes it."""
+    """A candidate by name, and how its process makes it."""
 
     name: str
-    build: Callable[..., Contestant]
+    build: Callable[..., Candidate]
     """A function at the top of a module, since it is called in a new process."""
     arguments: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Result:
-    """What the race found out about one contestant."""
+    """What the benchmark found out about one candidate."""
 
     name: str
     seconds: float | None = None
-    """Median lap."""
+    """Median repeat."""
     repeats: tuple[float, ...] = ()
     ratio: float | None = None
-    """The first contestant's median lap, divided by this one's: how many times faster this one is."""
+    """The first candidate's median repeat, divided by this one's: how many times faster this one is."""
     start_seconds: float | None = None
-    """Building, compiling and the first lap."""
+    """Building, compiling and the first repeat."""
     peak_bytes: int | None = None
     """Largest memory: resident in the process; on a GPU what PyTorch allocated there."""
     difference: float | None = None
-    """Largest absolute difference to what the first contestant made."""
+    """Largest absolute difference to what the first candidate made."""
     reason: str = ""
     """Why there are no figures."""
 
@@ -76,7 +76,7 @@ def run_benchmark(entries: Sequence[Entry], *, repeats: int, start_timeout: floa
     failed: dict[str, str] = {}
     peaks: dict[str, int] = {}
     try:
-        for entry in tqdm(entries, desc="starting", unit="contestant", leave=False):
+        for entry in tqdm(entries, desc="starting", unit="candidate", leave=False):
             ours, theirs = context.Pipe()
             process = context.Process(target=_run, args=(entry, theirs), daemon=True)
             process.start()
@@ -92,8 +92,10 @@ def run_benchmark(entries: Sequence[Entry], *, repeats: int, start_timeout: floa
             started[entry.name] = time.perf_counter() - began
             outputs[entry.name] = answer
             runners[entry.name], times[entry.name] = (process, ours), []
-        for name in tqdm([name for _ in range(repeats) for name in runners], desc="running", unit="lap", leave=False):
-            runners[name][1].send("lap")
+        for name in tqdm(
+            [name for _ in range(repeats) for name in runners], desc="running", unit="repeat", leave=False
+        ):
+            runners[name][1].send("repeat")
             seconds, peaks[name] = runners[name][1].recv()
             times[name].append(seconds)
     finally:
@@ -117,7 +119,7 @@ def run_benchmark(entries: Sequence[Entry], *, repeats: int, start_timeout: floa
 
 
 def table(results: Sequence[Result], *, items: int, item: str) -> str:
-    """The results as a table for a terminal; `items` of them (`item`, such as "image") are made in a lap."""
+    """The results as a table for a terminal; `items` of them (`item`, such as "image") are made in a repeat."""
     lines = [
         f"{'':24}{'s / ' + item:>12}{item + 's / s':>12}{'faster':>9}{'peak GiB':>10}{'max diff':>10}{'start s':>9}"
     ]
@@ -157,7 +159,7 @@ def _receive(connection: Connection, timeout: float) -> np.ndarray | str:
 
 
 def _run(entry: Entry, connection: Connection) -> None:
-    """A contestant's process: make it, send what its first lap made, then a time for each lap that is asked for."""
+    """A candidate's process: make it, send what its first repeat made, then the time of each repeat asked for."""
     try:
         candidate = entry.build(**entry.arguments)
         candidate.repeat()

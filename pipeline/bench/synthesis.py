@@ -1,4 +1,4 @@
-"""The race of generators: `spadework bench synthesize`."""
+"""The benchmark of generators: `spadework bench synthesize`."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ CANDIDATES = (
 
 @dataclass(frozen=True)
 class Load:
-    """What a lap consists of."""
+    """What a repeat consists of."""
 
     source: Path | None = None
     """Parquet of label maps; None: landscapes are drawn."""
     maps: int = 4
-    """Label maps in a lap."""
+    """Label maps in a repeat."""
     batch: int = 1
     """Label maps in a pass."""
     samples: int = 1
@@ -41,7 +41,7 @@ class Load:
     """Random pixels instead of label maps: the worst case for patterns."""
 
     def codes(self, recipe: Recipe) -> np.ndarray:
-        """The label maps of a lap, int32 `[maps, height, width]`."""
+        """The label maps of a repeat, int32 `[maps, height, width]`."""
         return sample_codes(recipe, self.source, count=self.maps, size=self.size, noise=self.noise)
 
 
@@ -63,7 +63,7 @@ def bench_synthesize(
     chosen = tuple(candidates) or default_candidates(torch.cuda.is_available())
     unknown = [name for name in chosen if name not in CANDIDATES]
     if unknown:
-        raise InputError(f"unknown contestant '{unknown[0]}'; there are {', '.join(CANDIDATES)}")
+        raise InputError(f"unknown candidate '{unknown[0]}'; there are {', '.join(CANDIDATES)}")
     if load.maps % load.batch:
         raise InputError(f"{load.maps} label maps do not make whole batches of {load.batch}; take a multiple")
     source = resolve_source(checkpoint)
@@ -92,7 +92,7 @@ def default_candidates(cuda: bool) -> tuple[str, ...]:
 
 
 def build(name: str, **workload: Any) -> Any:
-    """Make a contestant, in its own process."""
+    """Make a candidate, in its own process."""
     from pipeline.bench import generators
 
     kind, precision = name.split("-")

@@ -13,7 +13,7 @@ from pipeline.command_line import EXISTING, Renamed, Size, Verbs, check_there
 
 @click.group(cls=Verbs)
 def bench() -> None:
-    """Race our paths against the alternatives: same weights, same label maps, one process each, laps in turn."""
+    """Benchmark our paths beside the alternatives: same weights, same label maps, one process each, in turn."""
 
 
 REPEATS = click.option(
@@ -69,7 +69,7 @@ CROP = click.option("--size", type=Size(), help="Of the pictures  [default: the 
 def bench_synthesize(
     checkpoint: str, paths: str | None, repeats: int, threads: int | None, json_path: Path | None, **load: Any
 ) -> None:
-    """Race ways to run a generator; those whose libraries are missing say so (extra [bench]).
+    """Benchmark ways to run a generator; those whose libraries are missing say so (extra [bench]).
 
     \b
     Example:

@@ -39,7 +39,7 @@ ORDER: tuple[Backend, ...] = ("tensorrt", "inductor", "eager")
 """What `auto` tries."""
 REPEATS = 5
 NOISE = 1.05
-"""Medians of laps in turn differ by so much for no reason."""
+"""Medians of repeats in turn differ by so much for no reason."""
 
 
 @dataclass(frozen=True)
@@ -302,7 +302,7 @@ def _example(subject: Subject, spec: EngineSpec) -> list[torch.Tensor]:
 
 
 def _benchmark(subject: Subject, engine: Engine, eager: FoldedGenerator) -> tuple[float, float]:
-    """Milliseconds a picture of either, in whole batches, medians of laps in turn."""
+    """Milliseconds a picture of either, in whole batches, medians of repeats in turn."""
     times: dict[object, list[float]] = {engine: [], eager: []}
     for repeat in range(REPEATS + 1):
         for generator in (engine, eager):

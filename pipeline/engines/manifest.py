@@ -83,7 +83,7 @@ class Manifest:
     milliseconds: float | None
     """A picture, median, from codes to picture, on the machine that compiled it."""
     eager_milliseconds: float | None
-    """The same of the eager generator in the same precision, lap by lap beside it."""
+    """The same of the eager generator in the same precision, in turn with it."""
 
     @property
     def key(self) -> str:

@@ -99,11 +99,11 @@ def test_mistakes(tmp_path: Path) -> None:
     recipe = tmp_path / "tiny.yaml"
     recipe.write_text(RECIPE)
     rest = {"repeats": 1, "threads": 1, "json_path": None}
-    with pytest.raises(InputError, match="unknown contestant 'onnx'"):
+    with pytest.raises(InputError, match="unknown candidate 'onnx'"):
         bench_synthesize(f"untrained:{recipe}", load=Load(), candidates=("onnx",), **rest)
     with pytest.raises(InputError, match="whole batches of 3"):
         bench_synthesize(f"untrained:{recipe}", load=Load(maps=4, batch=3), **rest)
-    with pytest.raises(InputError, match="unknown contestant 'fast'"):
+    with pytest.raises(InputError, match="unknown candidate 'fast'"):
         bench_train(load_recipe(recipe), load=Load(), candidates=("fast",), **rest)
     recipe.write_text(RECIPE.replace(", n]", "]"))
     with pytest.raises(InputError, match="landscapes have 14 classes"):
