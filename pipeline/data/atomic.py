@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 
 @contextmanager
-def atomic_path(target: Path) -> Iterator[Path]:
+def atomic_path(target: Path, *, tidy: bool = True) -> Iterator[Path]:
     """A path beside `target` to write to, which takes its place when the block ends well.
 
     A reader sees the old file or the new one, never half of one, also after a crash of the machine: the content is on
-    the disk before it has the name. An exception inside the block leaves the old file, and nothing beside it.
+    the disk before it has the name. An exception inside the block leaves the old file, and nothing beside it. `tidy`
+    looks through the folder for what killed processes left of the same file: not for folders of thousands.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary = temporary_name(target, tidy=tidy)
     try:
         yield temporary
         publish(temporary, target)
@@ -24,9 +26,29 @@ def atomic_path(target: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_atomic(target: Path, content: bytes | str) -> None:
+def temporary_name(target: Path, *, tidy: bool = True) -> Path:
+    """Where this process writes what is to become `target`; with `tidy`, what killed processes left is removed."""
+    pattern = re.compile(rf"\.{re.escape(target.name)}\.(\d+)\.tmp")
+    for path in target.parent.iterdir() if tidy else ():
+        found = pattern.fullmatch(path.name)
+        if found and not _is_alive(int(found[1])):
+            path.unlink(missing_ok=True)
+    return target.with_name(f".{target.name}.{os.getpid()}.tmp")
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # of another user
+        return True
+    return True
+
+
+def write_atomic(target: Path, content: bytes | str, *, tidy: bool = True) -> None:
     """Write a file's whole content (text as UTF-8) by way of `atomic_path`."""
-    with atomic_path(target) as temporary:
+    with atomic_path(target, tidy=tidy) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 

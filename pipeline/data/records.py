@@ -9,7 +9,6 @@ written. The file's key-value metadata `spadework` (JSON) holds the label space 
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -22,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
+from pipeline.data.atomic import publish, temporary_name
 from pipeline.data.images import (
     Palette,
     Resample,
@@ -275,12 +275,12 @@ class RecordWriter:
         self._seen: set[tuple[Any, ...]] = set()
         self._row_group_rows = row_group_rows
         self._buffer: list[dict[str, Any]] = []
-        self._temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
         self._writer: pq.ParquetWriter | None = None
 
     def __enter__(self) -> RecordWriter:
         self._made_folder = not self.path.parent.exists()
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._temporary = temporary_name(self.path)
         # Pictures are compressed already, and statistics over them would only copy them into the footer.
         plain = [column.name for column in self._schema if column.name not in self._pictures]
         self._writer = pq.ParquetWriter(
@@ -322,7 +322,7 @@ class RecordWriter:
                 self._flush()
             self._writer.close()
             if kind is None:
-                self._temporary.replace(self.path)
+                publish(self._temporary, self.path)
         finally:
             self._temporary.unlink(missing_ok=True)
             if self._made_folder and not any(self.path.parent.iterdir()):

@@ -160,7 +160,7 @@ class Folder:
     def put(self, name: str, data: bytes) -> None:
         """Publish a small file."""
         if self.local:
-            write_atomic(self.local / name, data)
+            write_atomic(self.local / name, data, tidy=False)  # A job tidies up by itself, once.
             return
         system, root = self._remote
         path = posixpath.join(root, name)

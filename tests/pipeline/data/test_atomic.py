@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -30,3 +32,14 @@ def test_an_error_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> N
         fail_half_way(target)
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_what_a_killed_process_left_is_removed_and_that_of_a_living_one_stays(tmp_path: Path) -> None:
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    (tmp_path / f".a.txt.{dead.pid}.tmp").write_text("half")
+    living = tmp_path / f".a.txt.{os.getppid()}.tmp"
+    living.write_text("being written")
+    (tmp_path / ".b.txt.1234567.tmp").write_text("of another file")
+    write_atomic(tmp_path / "a.txt", "new")
+    assert {path.name for path in tmp_path.iterdir()} == {"a.txt", living.name, ".b.txt.1234567.tmp"}
