@@ -73,7 +73,7 @@ def test_grey_label_maps(data: st.DataObject) -> None:
     assume(kind != "GIF" or most < 256)  # Pillow's writer cuts to eight bits.
     ids = data.draw(arrays(dtype, SHAPES, elements=st.integers(0, most)))
     picture = Image.fromarray(ids)
-    if most == 1 and data.draw(st.booleans()):
+    if most == 1 and kind != "GIF" and data.draw(st.booleans()):  # Pillow writes True into a GIF as 255.
         picture = Image.fromarray(ids.astype(bool))
     elif data.draw(st.booleans()):
         picture = Image.fromarray(ids.astype(np.int32))
