@@ -42,9 +42,9 @@ OPTIONS = {
     "compile": "--checkpoint --backend --precision --batch-size --size --modulation --input --maps --out",
     "engines list": "",
     "engines clean": "--all",
-    "synthesize": "--input --checkpoint --out --samples --seed --label-column --id-column --instance-column "
-    "--palette --keep-size --style --style-column --style-rows --style-interpolate --truncation --format --precision "
-    "--engine --max-rejects --workers --threads --gpus-per-worker --export",
+    "synthesize": "--input --checkpoint --out --samples --samples-by --seed --label-column --id-column "
+    "--instance-column --palette --keep-size --style --style-column --style-rows --style-interpolate --truncation "
+    "--format --precision --engine --max-rejects --workers --threads --gpus-per-worker --export",
     "verify": "--input",
     "import-weights": "--recipe --encoder --dont-care-first --out",
     "train-segmenter": "--out --weights --set",
