@@ -688,15 +688,15 @@ def evaluate(
     if not chosen:
         raise InputError("protocols is empty; name one, such as native")
     scores = run(
-        Path(images),
-        Path(reference),
+        os.fspath(images),
+        os.fspath(reference),
         Path(out),
         segmenter=segmenter,
         segmenter_weights=_path(segmenter_weights),
-        baselines={name: Path(path) for name, path in (baselines or {}).items()},
+        baselines={name: os.fspath(path) for name, path in (baselines or {}).items()},
         inception_weights=_path(inception_weights),
         lpips_weights=_path(lpips_weights),
-        fid_reference=_path(fid_reference),
+        fid_reference=None if fid_reference is None else os.fspath(fid_reference),
         protocols=chosen,
         workers=workers,
         batch_size=batch_size,
@@ -715,7 +715,7 @@ def compare(reports: Sequence[PathLike], *, out: PathLike) -> Comparison:
     """
     from evaluation.compare import compare as run
 
-    return Comparison(Path(out), run([Path(report) for report in _several(reports)], Path(out)))
+    return Comparison(Path(out), run([os.fspath(report) for report in _several(reports)], Path(out)))
 
 
 def _set_rows(scores: Scores) -> Iterator[dict[str, Any]]:
