@@ -48,7 +48,7 @@ def main() -> None:
     help="Ray Data actors that read, decode and augment for each worker, on any machine; "
     "0: threads of the worker itself.",
 )
-@click.option("--vgg-weights", type=EXISTING, help="Local file of torchvision's vgg19, for the perceptual loss.")
+@click.option("--vgg-weights", type=EXISTING, help="VGG19 of the perceptual loss: file, or name of weights list.")
 @click.option("--segmenter", default="deeplab", show_default=True, help="Network that validates every few epochs ...")
 @click.option("--segmenter-weights", type=EXISTING, help="... and its weights  [default: no validation]")
 @click.option("--max-time", "max_minutes", type=MINUTES, metavar="MINUTES", help="Stop then, with a checkpoint.")

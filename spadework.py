@@ -125,12 +125,12 @@ class Synthesizer:
         threads: int = 1,
     ) -> None:
         """The arguments and errors of `load`, which fills in the checkpoint."""
-        from pipeline.checkpoints.source import resolve_source
+        from pipeline.checkpoints.file import resolve_checkpoint
         from pipeline.synthesis.synthesizer import Synthesizer as BatchSynthesizer
 
         _at_least(1, threads=threads)
         self._threads = threads
-        source = resolve_source(os.fspath(checkpoint))
+        source = resolve_checkpoint(os.fspath(checkpoint))
         folder: Path | None = None
         if engine is None:
             _check_device(device, precision)

@@ -17,7 +17,7 @@ from pipeline.checkpoints.file import LANDSCAPE
 from pipeline.datasets.landscape.dataset import SPACE
 from pipeline.errors import InputError
 from pipeline.labels import distinct_colours
-from pipeline.pretrained.registry import FILES, find_weights
+from pipeline.pretrained.registry import find_or_fetched, find_weights
 
 PHOTOGRAPHS = "real photographs"
 
@@ -98,7 +98,7 @@ def open_inputs(
 
     weights = find_segmenter_weights(segmenter, segmenter_weights, synthesized.space.classes)
     network = load_segmenter(segmenter, weights)
-    inception, lpips = _named_weights(inception_weights, "Inception"), _named_weights(lpips_weights, "LPIPS")
+    inception, lpips = find_or_fetched(inception_weights, "Inception"), find_or_fetched(lpips_weights, "LPIPS")
     if inception is not None:
         Inception.load(inception)  # read once here, so that a bad file is found before any work
     return Inputs(
@@ -139,16 +139,6 @@ def find_segmenter_weights(segmenter: str, weights: Path | None, classes: Sequen
     if segmenter not in KINDS:
         raise InputError(f"there is no segmenter '{segmenter}'; choose from {', '.join(KINDS)}, hf:PATH")
     return find_weights(segmenter)
-
-
-def _named_weights(path: Path | None, what: str) -> Path | None:
-    """A file, or the fetched one of this name."""
-    if path is None or path.is_file():
-        return path
-    names = [part.name for part in FILES if part.name.startswith(what.lower())]
-    if str(path) in names:
-        return find_weights(str(path))
-    raise InputError(f"{what} weights {path} do not exist; give a file, or a name: {', '.join(names)}")
 
 
 def refuse_other_classes(one: PictureSet, other: PictureSet) -> None:

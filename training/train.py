@@ -17,6 +17,7 @@ from tqdm import tqdm
 from pipeline.config import Recipe
 from pipeline.data.storage import first_line
 from pipeline.errors import InputError
+from pipeline.pretrained.registry import find_or_fetched
 from training.data.dataset import check_shares, open_dataset
 from training.data.fingerprint import fingerprint_data
 from training.job import TrainingJob
@@ -61,8 +62,7 @@ def train(
     where a loss is no longer a number.
     """
     data = {path: open_dataset(path, recipe) for path in (recipe.data.train, recipe.data.validation)}
-    if vgg_weights and not vgg_weights.exists():
-        raise InputError(f"VGG weights {vgg_weights} do not exist")
+    vgg_weights = find_or_fetched(vgg_weights, "VGG")
     check_shares(recipe, max(1, workers))
     if decoders and not workers:
         raise InputError("--decoders are actors on Ray, and --workers 0 trains without it; give --workers 1 or more")

@@ -12,9 +12,8 @@ from typing import Any
 import torch
 
 from evaluation.segmenters.base import Prediction, Scales, Segmenter
-from pipeline.data.tensors import refuse_nonfinite
 from pipeline.errors import InputError
-from pipeline.pretrained.state_dicts import sha256_of
+from pipeline.pretrained.state_dicts import refuse_nonfinite, sha256_of
 
 PREFIX = "hf:"
 """`--segmenter hf:PATH` or `hf:OWNER/NAME`."""

@@ -63,11 +63,10 @@ class WorkOrder:
     """All that a worker needs to know; it pickles."""
 
     output: str
-    weights: str
-    """As `--checkpoint` names them."""
     checkpoint: str
-    """The weights' name, to notice when they change under the job."""
-    token: str
+    """As `--checkpoint` names it, with an absolute path."""
+    checkpoint_sha256: str
+    """Written into every row, and compared, to notice when the checkpoint changes under the job."""
     columns: Columns
     info: DatasetInfo
     """Written into every part."""
@@ -138,20 +137,21 @@ class TooManyRejects(Exception):
 class ShardWorker:
     """Holds a generator and turns shards into parts; several shards one after another, one at a time."""
 
-    def __init__(self, order: WorkOrder) -> None:
+    def __init__(self, order: WorkOrder, token: str = "") -> None:
+        """`token` is that of the driver's lock (`JobFolder.driver_lock`), under which parts are written."""
         keep_freed_memory()
-        self._order = order
+        self._order, self._token = order, token
         self._folder = JobFolder(order.output)
         self._synthesizer = Synthesizer(
-            order.weights,
+            order.checkpoint,
             device=order.device,
             threads=order.threads,
             precision=order.precision,
             engine=order.engine,
             one_by_one=order.columns.samples is not None,
         )
-        if self._synthesizer.name != order.checkpoint:
-            raise InputError(f"checkpoint {order.weights} changed after the job began; start it again")
+        if self._synthesizer.checkpoint_sha256 != order.checkpoint_sha256:
+            raise InputError(f"checkpoint {order.checkpoint} changed after the job began; start it again")
         if self._synthesizer.engine != order.engine_name:
             raise InputError(f"engine {order.engine} changed after the job began; start it again")
         self._space = self._synthesizer.recipe.labels
@@ -169,7 +169,7 @@ class ShardWorker:
         rows = images = 0
         rejects: list[Reject] = []
         reported = told = 0
-        with self._folder.worker_lock(self._order.token), self._folder.scratch(shard) as part:
+        with self._folder.worker_lock(self._token), self._folder.scratch(shard) as part:
             with (
                 ExitStack() as threads,
                 RecordWriter(part, self._order.info, self._fields, key=("id", "sample")) as writer,
@@ -296,7 +296,7 @@ class ShardWorker:
             "image": self._encode_picture(synthesized.pixels),
             "label": synthesized.row.label,
             "seed": self._order.seed,
-            "checkpoint": self._order.checkpoint,
+            "checkpoint": self._order.checkpoint_sha256,
         }
         return {**row, "instance": synthesized.row.instance} if self._order.columns.instance else row
 
