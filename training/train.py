@@ -78,6 +78,7 @@ def train(
     folder = job.folder
     new = folder.claim(recipe)
     folder.check_data(data)
+    folder.read_stats()  # A damaged line is told before any work.
     begin = time.monotonic()
 
     def should_stop() -> bool:
