@@ -76,6 +76,7 @@ def train(
     folder = job.folder
     new = folder.claim(recipe)
     folder.check_data({path: fingerprint_data(dataset) for path, dataset in data.items()})
+    folder.read_stats()  # A damaged line is told before any work.
     begin = time.monotonic()
 
     def should_stop() -> bool:

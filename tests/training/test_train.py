@@ -51,7 +51,7 @@ def stats(folder: Path) -> list[dict[str, Any]]:
 def snapshot(folder: RunFolder) -> dict[str, torch.Tensor]:
     loaded = folder.load_snapshot()
     assert loaded
-    return loaded[0]
+    return loaded[1]
 
 
 @pytest.mark.parametrize("style_dim", [0, 3])

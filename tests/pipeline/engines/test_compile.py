@@ -203,7 +203,9 @@ def test_a_cache_builds_one_at_a_time_and_the_second_finds_it(trained, tmp_path,
 def test_damage_is_built_again(trained, tmp_path) -> None:
     folder, manifest = eager(trained, tmp_path)
     (folder / "manifest.json").write_text("{")
+    (tmp_path / ".0123456789abcdef.99.tmp").mkdir()  # of a killed build
     assert eager(trained, tmp_path)[1].key == manifest.key
+    assert not list(tmp_path.glob("*.tmp"))
     assert isinstance(load_engine(folder, load_checkpoint(trained))[0], FoldedGenerator)
 
 
