@@ -77,9 +77,10 @@ def plan_samples(
     - `target_pixels`: a number of pixels for each class, or `class=number` for one of them. From the rarest class to
       the most frequent, samples are handed out by the pixels of the class until all samples together have as many.
       Don't-care has no target.
-    - `scores`: a row's loss, until there are `mean_samples` a row on average. `scores.parquet` of `evaluate` gives one
-      minus the mean IoU of each map (of several pictures their mean), any other Parquet file with columns `id` and
-      `loss` that loss, and `report.json` of `evaluate` the mean over the map's classes of one minus the class's IoU.
+    - `scores`: by how much a row's loss exceeds the lowest of all, until there are `mean_samples` a row on average.
+      The loss is one minus the mean IoU of each map from `scores.parquet` of `evaluate` (of several pictures their
+      mean), that of any other Parquet file with columns `id` and `loss`, or from `report.json` of `evaluate` one minus
+      the IoU of a class, as the mean over the classes of the map. A row without a defined loss keeps one sample.
 
     Raises `InputError` for files that cannot be read or are of another data set, label maps that are bad, and options
     that say nothing or exclude each other.
@@ -104,8 +105,13 @@ def plan_samples(
             hand_out(counts, column, gains=column, need=targets[number], most=max_samples)
     else:
         loss = _class_loss(scores, space, pixels) if scores.suffix == ".json" else _map_loss(scores, ids)
+        if not np.isfinite(loss).any():
+            raise InputError(f"{scores} has no defined score of any label map of {source}")
+        excess = np.nan_to_num(loss - np.nanmin(loss))
+        if not excess.any():  # All are equally hard.
+            excess[:] = 1
         need = round(mean_samples * len(counts))
-        hand_out(counts, loss, gains=np.ones_like(counts), need=need, most=max_samples)
+        hand_out(counts, excess, gains=np.ones_like(counts), need=need, most=max_samples)
     _write(plan, out, counts)
     return PlannedSamples(out, space, counts, pixels, targets)
 
@@ -180,7 +186,7 @@ def _count_pixels(plan: Plan, space: LabelSpace, *, quiet: bool) -> tuple[list[A
 
 
 def _map_loss(scores: Path, ids: Iterable[Any]) -> np.ndarray:
-    """float64 `[rows]`: the loss of each label map by its id; 0 where its score is not defined."""
+    """float64 `[rows]`: the loss of each label map by its id; NaN where its score is not defined."""
     columns = pq.read_schema(scores).names if scores.is_file() else []
     column = "loss" if "loss" in columns else "mean_iou"
     check_columns(scores, ("id", column))
@@ -196,7 +202,7 @@ def _map_loss(scores: Path, ids: Iterable[Any]) -> np.ndarray:
     for name in ids:
         if name is None or str(name) not in found:
             raise InputError(f"{scores} has no score of the label map '{name}'; evaluate pictures of all label maps")
-        losses.append(float(np.mean(found[str(name)])) if found[str(name)] else 0.0)
+        losses.append(float(np.mean(found[str(name)])) if found[str(name)] else np.nan)
     return np.array(losses)
 
 
@@ -213,7 +219,8 @@ def _class_loss(report: Path, space: LabelSpace, pixels: np.ndarray) -> np.ndarr
             f"{report} is no report of evaluate with these classes; give its report.json or scores.parquet"
         ) from None
     present = (pixels[:, : len(iou)] > 0) & np.isfinite(iou)
-    return (present @ (1.0 - np.nan_to_num(iou))) / np.maximum(present.sum(axis=1), 1)
+    scored = present.sum(axis=1)
+    return np.where(scored, present @ (1.0 - np.nan_to_num(iou)) / np.maximum(scored, 1), np.nan)
 
 
 def _write(plan: Plan, out: Path, counts: np.ndarray) -> None:

@@ -118,22 +118,25 @@ def write_scores(path, **columns):
 
 
 def test_maps_with_a_large_loss_get_more(tmp_path):
-    """Losses 0.1, 0.3 (the mean of two samples), 0.4 and 0: of 12 samples those of loss 0 keep one."""
+    """Losses 0.1, 0.3 (the mean of two samples), 0.4 and none: rows 1 and 2 exceed the lowest by 0.2 and 0.3."""
     source = write(tmp_path / "a.parquet")
     scores = write_scores(tmp_path / "scores.parquet", mean_iou=[0.9, 0.8, 0.6, 0.6, None])
     assert plan(source, scores=scores, mean_samples=3).counts.tolist() == [1, 4, 6, 1]
     assert plan(source, scores=scores, mean_samples=3, max_samples=5).counts.tolist() == [1, 5, 5, 1]
+    # By 1, 3, 4 and 0: the eight largest of w / 2, w / 3, ... are three of row 1 and five of row 2.
     losses = write_scores(tmp_path / "losses.parquet", loss=[1.0, 2.0, 4.0, 4.0, 0.0], mean_iou=[0.0] * 5)
     assert plan(source, scores=losses, mean_samples=3).counts.tolist() == [1, 4, 6, 1]
+    equal = write_scores(tmp_path / "equal.parquet", loss=[0.5] * 5)
+    assert plan(source, scores=equal, mean_samples=2.25).counts.tolist() == [3, 2, 2, 2]
 
 
 def test_maps_with_hard_classes_get_more(tmp_path):
-    """The classes of a map count alike: 0.4 for sky alone, (0.4 + 0.8) / 2 for sky and boat."""
+    """The classes of a map count alike: 0.4 for sky alone (row 2), (0.4 + 0.8) / 2 for sky and boat."""
     report = tmp_path / "report.json"
     iou = {"sky": 0.6, "sea": None, "boat": 0.2}
     report.write_text(json.dumps({"sets": [{"labels": {"native": {"class_iou": iou}}}]}))
     found = plan(write(tmp_path / "a.parquet"), scores=report, mean_samples=4.5, max_samples=9)
-    assert found.counts.tolist() == [5, 5, 3, 5]
+    assert found.counts.tolist() == [6, 6, 1, 5]
 
 
 def test_the_command_line(tmp_path):
@@ -157,6 +160,7 @@ def test_the_command_line(tmp_path):
         ({"scores": "scores.parquet", "mean_samples": 9.0}, "--mean-samples is 9; give 1 to 8"),
         ({"scores": "few.parquet"}, r"few.parquet has no score of the label map 'm3'"),
         ({"scores": "negative.parquet"}, r"negative.parquet: loss of 'm0' is -1.0"),
+        ({"scores": "undefined.parquet"}, "undefined.parquet has no defined score of any label map"),
         ({"scores": "none.parquet"}, "none.parquet does not exist"),
         ({"scores": "a.parquet"}, "a.parquet lacks the column mean_iou"),
         ({"scores": "none.json"}, r"report .*none.json cannot be read \(No such file"),
@@ -173,6 +177,7 @@ def test_mistakes_are_named_and_nothing_is_written(options, message, tmp_path):
     pq.write_table(pa.table({"id": ["m0", "m1", "m2"], "mean_iou": [0.5] * 3}), tmp_path / "few.parquet")
     write_scores(tmp_path / "negative.parquet", loss=[-1.0] * 5)
     write_scores(tmp_path / "scores.parquet", mean_iou=[0.5] * 5)
+    write_scores(tmp_path / "undefined.parquet", mean_iou=pa.nulls(5, pa.float64()))
     (tmp_path / "other.json").write_text('{"sets": [{"labels": {"native": {"class_iou": {"road": 1}}}}]}')
     table = pq.read_table(tmp_path / "a.parquet").slice(0, 2)
     labels = pa.array([table["label"][0].as_py(), {"bytes": b"", "path": None}], PICTURE)
