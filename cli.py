@@ -15,7 +15,7 @@ from pipeline.command_line import EXISTING, MINUTES, Program, check_there, read_
 from pipeline.commands.bench import bench
 from pipeline.commands.engines import compile_, engines
 from pipeline.commands.prepare import prepare
-from pipeline.commands.synthesize import synthesize, verify
+from pipeline.commands.synthesize import plan_samples, synthesize, verify
 from pipeline.commands.weights import import_weights, weights
 from training import commands as training
 
@@ -122,6 +122,7 @@ for verb in (
     train,
     compile_,
     engines,
+    plan_samples,
     synthesize,
     verify,
     import_weights,
