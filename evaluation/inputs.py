@@ -98,7 +98,7 @@ def open_inputs(
 
     weights = find_segmenter_weights(segmenter, segmenter_weights, synthesized.space.classes)
     network = load_segmenter(segmenter, weights)
-    inception, lpips = _named_weights(inception_weights, "Inception"), _named_weights(lpips_weights, "LPIPS")
+    inception, lpips = named_weights(inception_weights, "Inception"), named_weights(lpips_weights, "LPIPS")
     if inception is not None:
         Inception.load(inception)  # read once here, so that a bad file is found before any work
     return Inputs(
@@ -141,7 +141,7 @@ def find_segmenter_weights(segmenter: str, weights: Path | None, classes: Sequen
     return find_weights(segmenter)
 
 
-def _named_weights(path: Path | None, what: str) -> Path | None:
+def named_weights(path: Path | None, what: str) -> Path | None:
     """A file, or the fetched one of this name."""
     if path is None or path.is_file():
         return path
