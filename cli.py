@@ -132,6 +132,7 @@ for verb in (
     evaluation.evaluate,
     evaluation.evaluate_style,
     evaluation.filter_,
+    evaluation.memorisation,
     evaluation.compare,
     weights,
 ):

@@ -1,4 +1,4 @@
-"""The verbs of scoring: train-segmenter, evaluate, evaluate-style, filter, compare."""
+"""The verbs of scoring: train-segmenter, evaluate, evaluate-style, filter, memorisation, compare."""
 
 from __future__ import annotations
 
@@ -193,6 +193,44 @@ def filter_(
     if kept.regions is not None:
         click.echo(kept.regions)
     click.echo(f"{kept.pictures} of {kept.of} pictures pass, in {out}")
+
+
+@click.command()
+@click.option("--images", type=LOCATION, default="images", show_default=True, help="Folder that synthesize wrote.")
+@click.option(
+    "--training",
+    type=LOCATION,
+    default="data/landscape/train.parquet",
+    show_default=True,
+    help="Parquet of the photographs that the generator was trained on.",
+)
+@click.option("--held-out", type=LOCATION, help="Photographs that it was not trained on, to compare with.")
+@click.option("--segmenter", default="deeplab", show_default=True, help="Network whose features are compared.")
+@click.option("--segmenter-weights", type=EXISTING, help="Its weights  [default: those that evaluate takes]")
+@click.option("--inception-weights", type=EXISTING, help="Compare Inception's features: file, or name of weights list.")
+@click.option(
+    "--out", type=EXISTING, default=Path("memorisation"), show_default=True, help="Folder for page, JSON and CSV."
+)
+@click.option("--workers", default=0, show_default=True, type=click.IntRange(0), help="Ray actors; 0: this process.")
+@click.option("--batch-size", default=16, show_default=True, type=click.IntRange(1), help="Pictures at a time.")
+@click.option("--pairs", default=8, show_default=True, type=click.IntRange(0), help="Closest pairs shown on the page.")
+@click.option("--cache", type=EXISTING, help="Folder to keep image results in, as in evaluate.")
+def memorisation(images: str, training: str, out: Path, **options: Any) -> None:
+    """See whether pictures are copies of the photographs that were trained on, or of each other.
+
+    \b
+    Example:
+      spadework memorisation --images images/ --training data/landscape/train.parquet \\
+        --held-out data/landscape/validation.parquet
+    """
+    check_there("synthesized pictures", images)
+    check_there("training photographs", training)
+    check_there("held-out photographs", options["held_out"])
+
+    from evaluation.memorisation import measure_memorisation as run
+
+    click.echo(run(images, training, out, **options))
+    click.echo(f"Page: {out / 'memorisation.html'}")
 
 
 @click.command()

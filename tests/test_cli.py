@@ -54,6 +54,8 @@ OPTIONS = {
     "evaluate-style": "--checkpoint --reference --learn-from --out --column --maps --seed",
     "filter": "--scores --out --min-accuracy --min-mean-iou --max-feature-distance --regions --reference --loss-factor "
     "--segmenter --segmenter-weights",
+    "memorisation": "--images --training --held-out --segmenter --segmenter-weights --inception-weights --out "
+    "--workers --batch-size --pairs --cache",
     "compare": "--out",
     "weights list": "",
     "weights fetch": "",
@@ -195,6 +197,8 @@ def test_bytes_that_are_not_utf8_from_a_shell() -> None:
         ("filter tests --min-accuracy 0.5 --loss-factor 2", "--loss-factor is for regions; add --regions, or leave"),
         ("filter nope --min-accuracy 0.5", "synthesized pictures nope does not exist"),
         ("filter tests --min-accuracy 0.5 --scores nope", "scores nope does not exist; `spadework evaluate` writes"),
+        ("memorisation --images nope", "synthesized pictures nope does not exist"),
+        ("memorisation --images tests --training nope", "training photographs nope does not exist"),
         ("compare tests nope --out x", "report nope does not exist; `spadework evaluate` writes one"),
     ],
 )

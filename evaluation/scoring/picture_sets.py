@@ -50,6 +50,8 @@ class Selection:
     """Height and width to which pictures are resized first; None: as they are."""
     sizes: Mapping[str, tuple[int, int]] | None = None
     """The same by id, for sets of several sizes."""
+    mirrored: bool = False
+    """Left and right exchanged."""
 
     def size_of(self, name: str) -> tuple[int, int] | None:
         """Height and width to which a picture is resized."""
@@ -143,7 +145,7 @@ def digest_shard(shard: Shard, selection: Selection) -> str:
                 picture_bytes(row["label"]) or b"",
             ):
                 digest.update(len(part).to_bytes(8, "big") + part)
-            digest.update(repr(selection.size_of(row["id"])).encode())
+            digest.update(repr(selection.size_of(row["id"])).encode() + b"mirrored" * selection.mirrored)
     return digest.hexdigest()
 
 
@@ -161,6 +163,8 @@ def decode_picture(row: Mapping, selection: Selection) -> Picture:
         except InputError as error:
             raise InputError(f"picture '{row['id']}': {column} {error}") from None
     size = selection.size_of(row["id"])
+    if selection.mirrored:
+        arrays = {column: np.ascontiguousarray(array[:, ::-1]) for column, array in arrays.items()}
     original = arrays["image"]
     image = original if size is None else resize_image(original, *size)
     return Picture(*_key(row), image, arrays["label"], None if image is original else original)

@@ -17,7 +17,8 @@ from tqdm import tqdm
 
 from pipeline.data.atomic import atomic_path
 from pipeline.data.images import decode_label
-from pipeline.data.records import check_columns, check_names, holds_pictures, picture_bytes
+from pipeline.data.parquet import check_names, holds_pictures
+from pipeline.data.records import check_columns, picture_bytes
 from pipeline.data.shards import MAX_SAMPLES, Plan, iter_shard, plan_shards
 from pipeline.data.storage import filesystem, is_uri, local_path
 from pipeline.errors import InputError
