@@ -266,7 +266,7 @@ class Synthesizer:
 
             return torch.from_numpy(vector)
         choice = StyleChoice() if style is None else StyleChoice("photograph", (_read_photograph(style),), 0.0)
-        return StyleSource(choice, self._inner, seed=seed, samples=1).styles(name, None)[0]
+        return StyleSource(choice, self._inner, seed=seed).styles(name, None, 1)[0]
 
     def _refuse_unknown(self, label: np.ndarray) -> None:
         """Raise `InputError` for an id that is neither a class nor don't-care."""
@@ -578,6 +578,7 @@ def synthesize_dataset(
     checkpoint: PathLike | None = None,
     out: PathLike = "images",
     samples: int = 1,
+    samples_by: str | None = None,
     seed: int = 0,
     label_column: str = "label",
     id_column: str | None = None,
@@ -626,6 +627,7 @@ def synthesize_dataset(
         _landscape() if checkpoint is None else os.fspath(checkpoint),
         os.fspath(out),
         samples=samples,
+        samples_by=samples_by,
         seed=_read_seed(seed),
         label_column=label_column,
         id_column=id_column,

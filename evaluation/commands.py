@@ -136,22 +136,61 @@ def evaluate_style(checkpoint: str, reference: Path, out: Path, **options: Any) 
 @click.option("--min-accuracy", type=click.FloatRange(0, 1), help="Least share of pixels of the right class.")
 @click.option("--min-mean-iou", type=click.FloatRange(0, 1), help="Least mean IoU of the picture.")
 @click.option("--max-feature-distance", type=click.FloatRange(0), help="Largest distance to the photograph.")
-def filter_(images: Path, scores: Path, out: Path | None, **limits: float | None) -> None:
-    """Keep the pictures whose scores pass every limit, as training data of known quality.
+@click.option(
+    "--regions",
+    is_flag=True,
+    help="Add label_trusted, where pixels of too large a loss are don't-care.",
+)
+@click.option("--reference", type=EXISTING, help="Parquet of real photographs, whose losses say what is too large ...")
+@click.option(
+    "--loss-factor", type=click.FloatRange(0, min_open=True), help="... times the mean of the class.  [default: 1.25]"
+)
+@click.option("--segmenter", help="Network that looks for the classes.  [default: deeplab]")
+@click.option("--segmenter-weights", type=EXISTING, help="Its weights  [default: those that evaluate takes]")
+def filter_(
+    images: Path,
+    scores: Path,
+    out: Path | None,
+    regions: bool,
+    reference: Path | None,
+    loss_factor: float | None,
+    segmenter: str | None,
+    segmenter_weights: Path | None,
+    **limits: float | None,
+) -> None:
+    """Keep the pictures whose scores pass every limit, and mark the regions that do not show their label.
 
     \b
     Example:
       spadework filter images/ --min-accuracy 0.8 --out good-images/
+      spadework filter images/ --regions --reference data/landscape/train.parquet
     """
-    if all(limit is None for limit in limits.values()):
-        raise InputError("give a limit: --min-accuracy, --min-mean-iou or --max-feature-distance")
+    limited = any(limit is not None for limit in limits.values())
+    if not limited and not regions:
+        raise InputError("give a limit (--min-accuracy, --min-mean-iou, --max-feature-distance) or --regions")
+    given: dict[str, Any] = {
+        "reference": reference,
+        "loss_factor": loss_factor,
+        "segmenter": segmenter,
+        "segmenter_weights": segmenter_weights,
+    }
+    options = {name: value for name, value in given.items() if value is not None}
+    if options and not regions:
+        raise InputError(f"--{next(iter(options)).replace('_', '-')} is for regions; add --regions, or leave it out")
+    if regions and reference is None:
+        raise InputError("--regions measures losses against real photographs; give them with --reference")
     check_there("synthesized pictures", images)
-    check_there("scores", scores, "`spadework evaluate` writes them")
+    check_there("reference data set", reference)
+    if limited:
+        check_there("scores", scores, "`spadework evaluate` writes them")
 
     from evaluation.filter import filter_pictures as run
+    from evaluation.regions import RegionSettings
 
     out = out or Path(f"{images.resolve()}-filtered")
-    kept = run(images, scores, out, **limits)
+    kept = run(images, scores, out, regions=RegionSettings(**options) if regions else None, **limits)
+    if kept.regions is not None:
+        click.echo(kept.regions)
     click.echo(f"{kept.pictures} of {kept.of} pictures pass, in {out}")
 
 

@@ -87,7 +87,7 @@ def open_inputs(
     others = {name: PictureSet.open(path, what=f"the baseline '{name}'") for name, path in baselines.items()}
     fid_photographs = None if fid_reference is None else PictureSet.open(fid_reference, what="the FID reference")
     for other in (photographs, *others.values(), *([fid_photographs] if fid_photographs else [])):
-        _refuse_other_classes(synthesized, other)
+        refuse_other_classes(synthesized, other)
     unpaired, ids = _pair(synthesized, photographs)
     for name, pictures in others.items():
         if missing := sorted(ids - pictures.ids):
@@ -96,7 +96,7 @@ def open_inputs(
                 f"'{missing[0]}'), so its scores would not compare; synthesize the same maps"
             )
 
-    weights = _segmenter_weights(segmenter, segmenter_weights, synthesized.space.classes)
+    weights = find_segmenter_weights(segmenter, segmenter_weights, synthesized.space.classes)
     network = load_segmenter(segmenter, weights)
     inception, lpips = find_or_fetched(inception_weights, "Inception"), find_or_fetched(lpips_weights, "LPIPS")
     if inception is not None:
@@ -120,8 +120,11 @@ def open_inputs(
     )
 
 
-def _segmenter_weights(segmenter: str, weights: Path | None, classes: Sequence[str]) -> Path:
-    """The weights that were given, those that come with spadework, or the fetched ones of a public segmenter."""
+def find_segmenter_weights(segmenter: str, weights: Path | None, classes: Sequence[str]) -> Path:
+    """The weights that were given, those that come with spadework, or the fetched ones of a public segmenter.
+
+    `classes` are those of the pictures. Raises `InputError` where there are none, or no such segmenter.
+    """
     if weights is not None:
         return weights
     if segmenter == "deeplab" and tuple(classes) == SPACE.classes:
@@ -138,9 +141,13 @@ def _segmenter_weights(segmenter: str, weights: Path | None, classes: Sequence[s
     return find_weights(segmenter)
 
 
-def _refuse_other_classes(one: PictureSet, other: PictureSet) -> None:
+def refuse_other_classes(one: PictureSet, other: PictureSet) -> None:
+    """Raise `InputError` where the label maps of `other` cannot be read by the label space of `one`.
+
+    `other` may lack a don't-care id: that of `one` then never occurs in it (`filter --regions` adds one).
+    """
     ours, theirs = one.space.classes, other.space.classes
-    if ours == theirs and one.space.dont_care == other.space.dont_care:
+    if ours == theirs and other.space.dont_care in (None, one.space.dont_care):
         return
     if len(ours) != len(theirs):
         difference = f"{len(ours)} classes there, {len(theirs)} here"

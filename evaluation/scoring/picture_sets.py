@@ -110,7 +110,7 @@ class PictureSet:
         for shard in self.plan.shards:
             if any(_key(row) in wanted for _, row in iter_shard(shard, self._columns())):
                 rows = (row for _, row in iter_shard(shard, self._columns("image", "label")) if _key(row) in wanted)
-                found |= {_key(row): _decode(row, selection) for row in rows}
+                found |= {_key(row): decode_picture(row, selection) for row in rows}
         return [found[key] for key in wanted]
 
     def _columns(self, *more: str) -> list[str]:
@@ -121,7 +121,7 @@ def read_shard(shard: Shard, selection: Selection, *, has_samples: bool) -> Iter
     """The selected pictures of a shard, decoded, one at a time."""
     for _, row in iter_shard(shard, ["id", *(["sample"] if has_samples else []), "image", "label"]):
         if selection.ids is None or row["id"] in selection.ids:
-            yield _decode(row, selection)
+            yield decode_picture(row, selection)
 
 
 def digest_shard(shard: Shard, selection: Selection, *, has_samples: bool) -> str:
@@ -139,7 +139,8 @@ def digest_shard(shard: Shard, selection: Selection, *, has_samples: bool) -> st
     return digest.hexdigest()
 
 
-def _decode(row: Mapping, selection: Selection) -> Picture:
+def decode_picture(row: Mapping, selection: Selection) -> Picture:
+    """A row with id, image, label and perhaps sample; `InputError` names a picture that is missing or broken."""
     from pipeline.data.images import resize_image
 
     arrays = {}

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,8 @@ SHARDS_WANTED = 32
 """A small input is cut into about so many shards, so that several workers have something to do."""
 SMALLEST_SHARD = 8
 """Images; below that, opening files and publishing results would show."""
+MAX_SAMPLES = 10_000
+"""Of one row: more come from a column that was taken by mistake, such as one of pixels or of dates."""
 LARGE_ROW_GROUP = 64
 """A row group is read from its start to reach a shard in it; more shards than this in one deserve a warning."""
 
@@ -42,10 +46,16 @@ class Columns:
     id: str | None = "id"
     instance: str | None = None
     style: str | None = None
+    samples: str | None = None
+    """How many images each row gives; None: every row as many."""
 
     def names(self) -> list[str]:
         """Those to read."""
-        return [name for name in (self.id, self.label, self.instance, self.style) if name is not None]
+        return [name for name in (self.id, self.label, self.instance, self.style, self.samples) if name is not None]
+
+    def describe(self) -> dict[str, str | None]:
+        """For a job's description; without `samples` where there is none, as in those of earlier versions."""
+        return {name: value for name, value in asdict(self).items() if name != "samples" or value is not None}
 
 
 @dataclass(frozen=True)
@@ -70,6 +80,8 @@ class Shard:
     stop: int
     duplicates: dict[int, str] = field(default_factory=dict)
     """Rows whose id was used before, and where."""
+    images: int = 0
+    """How many its rows give if none of them is rejected."""
 
     @property
     def name(self) -> str:
@@ -91,11 +103,18 @@ class Plan:
     shards: tuple[Shard, ...]
     info: DatasetInfo | None
     """What the files say about their classes; None for files that `prepare` did not make."""
+    most_samples: int = 1
+    """The largest number of images of a row."""
 
     @property
     def rows(self) -> int:
         """Label maps in all."""
         return sum(file.rows for file in self.files)
+
+    @property
+    def images(self) -> int:
+        """Images in all, if no row is rejected."""
+        return sum(shard.images for shard in self.shards)
 
 
 def plan_shards(
@@ -106,22 +125,31 @@ def plan_shards(
     id_column: str | None = None,
     instance_column: str | None = None,
     style_column: str | None = None,
+    samples_column: str | None = None,
 ) -> Plan:
     """Look at every file's footer and ids, and cut the input into shards.
 
-    `location` is a Parquet file, a folder, a pattern with `*`, or a URI. Columns that are named must exist; `id` and
-    `instance` are taken where they exist and nothing else is named, and without ids rows are called by file and row.
+    Every row gives `images_per_row` images, or as many as its cell of `samples_column` says. `location` is a Parquet
+    file, a folder, a pattern with `*`, or a URI. Columns that are named must exist; `id` and `instance` are taken where
+    they exist and nothing else is named, and without ids rows are called by file and row.
     Raises `InputError` for whatever makes the whole input unusable; single bad rows are the worker's business.
     """
     root, paths = find_files(location)
     with ThreadPoolExecutor(16) as pool:  # Object stores answer slowly, but many at once.
         schemas, files = zip(*pool.map(lambda path: _inspect(path, root), paths), strict=True)
-        columns = _choose_columns(files, schemas, label_column, id_column, instance_column, style_column)
+        columns = _choose_columns(
+            files, schemas, label_column, id_column, instance_column, style_column, samples_column
+        )
         if not any(file.rows for file in files):
             raise InputError(f"{location} has no rows")
         name = columns.id
         duplicates = _find_duplicates(files, list(pool.map(lambda file: _digests(file, name), files))) if name else {}
-    return Plan(files, columns, tuple(_cut(files, images_per_row, duplicates)), _common_info(files, schemas))
+        counts = [_counts(file, samples_column) for file in files] if samples_column else None
+    if counts and not any(part.any() for part in counts):
+        raise InputError(f"column {samples_column} of {location} asks for no sample of any row; check it")
+    shards = tuple(_cut(files, images_per_row, counts, duplicates))
+    most = images_per_row if counts is None else max(int(part.max(initial=0)) for part in counts)
+    return Plan(files, columns, shards, _common_info(files, schemas), most)
 
 
 def iter_shard(shard: Shard, columns: Sequence[str], *, batch_rows: int = 16) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -185,17 +213,64 @@ def generated_id(file: InputFile, row: int) -> str:
     return f"{file.name.removesuffix('.parquet')}-{row:07d}"
 
 
-def _cut(files: Sequence[InputFile], images_per_row: int, duplicates: dict[tuple[int, int], str]) -> Iterator[Shard]:
-    images = sum(file.rows for file in files) * images_per_row
+def sample_count(value: object) -> int:
+    """A cell that says how many samples a row gets, as a number from 0 to `MAX_SAMPLES`.
+
+    Fractions of zero pass, because pandas stores integers as floating point where a cell is missing. Raises
+    `InputError` for anything else; a null, or NaN, is a mistake and not a zero.
+
+    >>> sample_count(3), sample_count(2.0)
+    (3, 2)
+    """
+    assert value is None or isinstance(value, int | float), value  # `_choose_columns` has looked at the type.
+    if value is None or value != value:
+        raise InputError("has no number of samples; write 0 where there should be none")
+    if value < 0 or value % 1:
+        raise InputError(f"asks for {value} samples; give a whole number, 0 or more")
+    if value > MAX_SAMPLES:
+        raise InputError(f"asks for {value} samples, more than {MAX_SAMPLES}; check the column")
+    return int(value)
+
+
+def _counts(file: InputFile, column: str) -> np.ndarray:
+    """The samples of every row of a file, int64 `[rows]`; 0 for what the worker will reject."""
+    counts = np.zeros(file.rows, np.int64)
+    row = 0
+    with _open(file.path) as parquet:
+        for batch in _undamaged(parquet.iter_batches(batch_size=65536, columns=[column]), file.path):
+            for value in batch.column(0).to_pylist():
+                with suppress(InputError):
+                    counts[row] = sample_count(value)
+                row += 1
+    return counts
+
+
+def _cut(
+    files: Sequence[InputFile],
+    images_per_row: int,
+    counts: Sequence[np.ndarray] | None,
+    duplicates: dict[tuple[int, int], str],
+) -> Iterator[Shard]:
+    """`counts` are the images of each row of each file; None: `images_per_row` for every one."""
+    # A row without images is read too, so that it counts as one.
+    costs = None if counts is None else [np.maximum(part, 1) for part in counts]
+    images = sum(file.rows for file in files) * images_per_row if costs is None else sum(part.sum() for part in costs)
     wanted = min(max(images / SHARDS_WANTED, SMALLEST_SHARD), IMAGES_PER_SHARD)
-    rows = max(1, round(wanted / images_per_row))
-    repeated: dict[tuple[int, int], dict[int, str]] = {}
+    repeated: list[dict[int, str]] = [{} for _ in files]
     for (number, row), where in duplicates.items():
-        repeated.setdefault((number, row // rows), {})[row] = where
+        repeated[number][row] = where
     index = 0
     for number, file in enumerate(files):
-        for start in range(0, file.rows, rows):
-            yield Shard(index, file, start, min(start + rows, file.rows), repeated.get((number, start // rows), {}))
+        starts = list(range(0, file.rows, max(1, round(wanted / images_per_row))))
+        if costs is not None:
+            before = np.cumsum(costs[number]) - costs[number]
+            starts = np.unique(before // wanted, return_index=True)[1].tolist()
+        inside: list[dict[int, str]] = [{} for _ in starts]
+        for row, where in repeated[number].items():
+            inside[bisect_right(starts, row) - 1][row] = where
+        for start, stop, found in zip(starts, [*starts[1:], file.rows], inside, strict=True):
+            made = (stop - start) * images_per_row if counts is None else int(counts[number][start:stop].sum())
+            yield Shard(index, file, start, stop, found, made)
             index += 1
 
 
@@ -247,8 +322,9 @@ def _choose_columns(
     identity: str | None,
     instance: str | None,
     style: str | None,
+    samples: str | None,
 ) -> Columns:
-    named = [name for name in (label, identity, instance, style) if name is not None]
+    named = [name for name in (label, identity, instance, style, samples) if name is not None]
     for file, schema in zip(files, schemas, strict=True):
         check_names(file.path, schema)
         missing = [name for name in named if name not in schema.names]
@@ -262,6 +338,10 @@ def _choose_columns(
                     f"column {name} of {file.path} is {schema.field(name).type}; it must be binary, or a struct of "
                     f"bytes and path"
                 )
+        if samples and not (pa.types.is_integer(kind := schema.field(samples).type) or pa.types.is_floating(kind)):
+            raise InputError(
+                f"column {samples} of {file.path} is {kind}; it must hold whole numbers, the samples of each row"
+            )
     everywhere = set.intersection(*(set(schema.names) for schema in schemas))
     if identity is None and any("id" in schema.names for schema in schemas):
         identity = "id"
@@ -278,7 +358,7 @@ def _choose_columns(
             )
     if instance is None and "instance" in everywhere:
         instance = "instance"
-    return Columns(label, identity, instance, style)
+    return Columns(label, identity, instance, style, samples)
 
 
 def _id_type(kind: pa.DataType) -> bool:

@@ -38,7 +38,8 @@ class Summary:
     rejects: int
     checkpoint: str
     seed: int
-    samples: int
+    samples: int | None
+    """Of each label map; None where a column says how many."""
     workers: int
     images_this_run: int
     seconds: float
@@ -89,12 +90,14 @@ class Job:
 
     def _run(self, folder: JobFolder, token: str) -> Summary:
         folder.claim(self.description)
-        full = {shard.name: shard.rows * self.order.samples for shard in self.plan.shards}
+        full = {shard.name: shard.images for shard in self.plan.shards}
         folder.reopen(full, quiet=self.quiet)
         done = folder.records()
         folder.check_input(done, self.plan.shards, self.plan.columns, quiet=self.quiet)
         todo = [shard for shard in self.plan.shards if shard.name not in done]
-        with JobProgress(self.plan.rows, self.order.samples, list(done.values()), quiet=self.quiet) as progress:
+        finished = self.plan.rows - sum(shard.rows for shard in todo)
+        rejects = [reject for record in done.values() for reject in record.rejects]
+        with JobProgress(self.plan.rows, finished, rejects, quiet=self.quiet) as progress:
             return self._make(folder, token, todo, progress)
 
     def _make(self, folder: JobFolder, token: str, todo: list[Shard], progress: JobProgress) -> Summary:
@@ -144,7 +147,7 @@ class Job:
             rejects=sum(len(record.rejects) for record in records),
             checkpoint=self.order.checkpoint_sha256,
             seed=self.order.seed,
-            samples=self.order.samples,
+            samples=None if self.plan.columns.samples else self.order.samples,
             workers=workers,
             images_this_run=progress.images,
             seconds=round(now - self.started, 3),
@@ -160,7 +163,7 @@ class Job:
                 folder.folder.put("contact_sheet.png", sheet)
             folder.folder.put("summary.json", (json.dumps(asdict(summary), indent=1) + "\n").encode())
         for kind in self.exports:
-            export(folder, records, kind, samples=self.order.samples, picture_format=self.order.picture_format)
+            export(folder, records, kind, several=self.plan.most_samples > 1, picture_format=self.order.picture_format)
         if not folder.finished:
             folder.succeed()
         return summary

@@ -10,7 +10,7 @@ import logging
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -47,6 +47,7 @@ def synthesize(
     output: str | Path,
     *,
     samples: int = 1,
+    samples_by: str | None = None,
     seed: int = 0,
     label_column: str = "label",
     id_column: str | None = None,
@@ -72,8 +73,9 @@ def synthesize(
     """Make pictures of all label maps of `input` in the folder `output`.
 
     `input` is a Parquet file, folder, pattern or URI; `checkpoint` a run directory, a `.safetensors` file, or
-    `untrained:` and a recipe. `samples` pictures a label map differ by style. `max_rejects` bad rows are left out
-    (a number, or a share such as `1%`) before the job gives up. `workers` processes with `threads` each do the work
+    `untrained:` and a recipe. `samples` pictures a label map differ by style; the column `samples_by` says how many
+    each one has, 0 for none (a null, a negative number or a fraction makes a bad row). `max_rejects` bad rows are left
+    out (a number, or a share such as `1%`) before the job gives up. `workers` processes with `threads` do the work
     (None: as many as the cores or GPUs allow; 0: this process, without Ray). `export` writes the result once more as
     files. `engine` is what `compile` made of the checkpoint; it has a precision, a size and a device of its own.
     Without one, `precision` is fp32 unless given.
@@ -83,6 +85,8 @@ def synthesize(
     started = time.monotonic()
     samples = style_interpolate[2] if style_interpolate else samples
     _check_options(samples, threads, gpus_per_worker, picture_format)
+    if samples_by is not None and (samples != 1 or style_interpolate):
+        raise InputError("give only one of --samples-by, --samples and --style-interpolate")
     _refuse_output_in_input(input, output)
     parse_max_rejects(max_rejects, 1)  # A mistake in it should not wait for the plan.
     choice = choose_style(
@@ -100,8 +104,9 @@ def synthesize(
         id_column=id_column,
         instance_column=instance_column,
         style_column=style_column,
+        samples_column=samples_by,
     )
-    _check(plan, loaded, choice, samples=samples, keep_size=keep_size)
+    _check(plan, loaded, choice, keep_size=keep_size)
     compiled = _find_engine(engine, loaded, precision, keep_size) if engine else None
     if compiled:
         device, precision = compiled.manifest.spec.device["type"], compiled.manifest.spec.precision
@@ -114,7 +119,7 @@ def synthesize(
         "checkpoint": loaded.sha256,
         "recipe": loaded.recipe.name,
         "seed": seed,
-        "samples": samples,
+        "samples": None if plan.columns.samples else samples,
         "palette": None if colours is None else sorted([*colour, number] for colour, number in colours.items()),
         "size": "as the label maps" if keep_size else f"{size[1]}x{size[0]}",
         "format": picture_format,
@@ -248,7 +253,7 @@ def _palette_for(path: Path, space: LabelSpace) -> Palette:
     return {colour: numbers[number] for colour, number in read.ids.items()}
 
 
-def _check(plan: Plan, checkpoint: Checkpoint, choice: StyleChoice, *, samples: int, keep_size: bool) -> None:
+def _check(plan: Plan, checkpoint: Checkpoint, choice: StyleChoice, *, keep_size: bool) -> None:
     """Refuse what cannot work before anything is written."""
     recipe = checkpoint.recipe
     space, style = recipe.labels, recipe.generator.style_dim
@@ -262,12 +267,12 @@ def _check(plan: Plan, checkpoint: Checkpoint, choice: StyleChoice, *, samples: 
         raise InputError(
             "the checkpoint wants instance maps, and the input has no column for them; name it with --instance-column"
         )
-    if choice.kind == "interpolation" and samples < 2:
+    if choice.kind == "interpolation" and plan.most_samples < 2:
         raise InputError("--style-interpolate needs 2 steps or more")
-    if not style and (samples > 1 or choice.kind != "noise" or choice.truncation != 1):
+    if not style and (plan.most_samples > 1 or choice.kind != "noise" or choice.truncation != 1):
         raise InputError(
             "the checkpoint's generator takes no style (generator.style_dim is 0), so each label map has one picture; "
-            "leave out --samples, --style... and --truncation"
+            "leave out --samples, --style... and --truncation, and let --samples-by ask for 0 or 1"
         )
     if choice.kind != "noise" and checkpoint.encoder is None:
         raise InputError("the checkpoint has no style encoder, so photographs cannot give the style")
@@ -313,7 +318,8 @@ def _find_engine(engine: Path, checkpoint: Checkpoint, precision: Precision | No
 def _describe(plan: Plan) -> dict[str, Any]:
     """The input, as far as the bytes of the output depend on it, for `job.json`."""
     return {
-        "columns": asdict(plan.columns),
+        "columns": plan.columns.describe(),
         "files": [{"name": file.name, "rows": file.rows, "sha256": file.fingerprint} for file in plan.files],
         "shards": len(plan.shards),
+        **({"images": plan.images} if plan.columns.samples else {}),
     }

@@ -42,8 +42,13 @@ class Synthesizer:
         threads: int | None = None,
         precision: Precision = "fp32",
         engine: str | Path | None = None,
+        one_by_one: bool = False,
     ) -> None:
-        """`threads` of this process for torch; None leaves them as they are. An `engine` has a precision of its own."""
+        """`threads` of this process for torch; None leaves them as they are. An `engine` has a precision of its own.
+
+        With `one_by_one` the samples of a label map share no batch on a GPU either: where their number is different
+        from row to row, its size would show in the pictures.
+        """
         if threads is not None:
             torch.set_num_threads(threads)
         self.device = torch.device(device)
@@ -61,7 +66,8 @@ class Synthesizer:
         self._generator: FoldedGenerator | Engine
         if engine is None:
             self._generator = FoldedGenerator(checkpoint.generator, DTYPES[precision])
-            self._batch = GPU_BATCH if self.device.type == "cuda" and self.style_dim else 1
+            batches = self.device.type == "cuda" and self.style_dim and not one_by_one
+            self._batch = GPU_BATCH if batches else 1
         else:
             from pipeline.engines.engine import load_engine
 

@@ -43,10 +43,11 @@ def load_photographs(path: Path, recipe: Recipe, *, scratch: Path, what: str) ->
     """Decode every record of a Parquet data set at the recipe's size; `what` names it in the progress bar.
 
     `scratch` is an existing folder for a temporary file, should the pictures exceed `MEMORY_LIMIT`. Raises
-    `InputError` for records without photographs and for classes other than the recipe's.
+    `InputError` for records without photographs and for classes other than the recipe's. Don't-care pixels teach
+    nothing, whatever their id in the file: the recipe need not have one (`filter --regions` adds one).
     """
     space = check_dataset(path, ("id", "label", "image")).space
-    if space.classes != recipe.labels.classes or space.dont_care != recipe.labels.dont_care:
+    if space.classes != recipe.labels.classes:
         raise InputError(
             f"{path} has the classes {_listed(space.classes)}, the recipe {_listed(recipe.labels.classes)}; "
             "use the recipe that the data set was prepared for"
@@ -58,7 +59,7 @@ def load_photographs(path: Path, recipe: Recipe, *, scratch: Path, what: str) ->
     def decode(item: tuple[int, dict[str, Any]]) -> None:
         index, row = item
         record = resize_record(decode_record(row, need_image=True), height, width)
-        known = class_channels(record.label, recipe.labels)
+        known = class_channels(record.label, space)
         images[index] = record.image
         labels[index] = np.where(known < len(space.classes), known, VOID)
 

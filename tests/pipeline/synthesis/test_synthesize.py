@@ -470,7 +470,7 @@ class TestStyles:
         from pipeline.synthesis.synthesizer import Synthesizer
 
         synthesizer = Synthesizer(styled)
-        z = StyleSource(StyleChoice(truncation=0.25), synthesizer, seed=1, samples=1).styles("a", None)[0]
+        z = StyleSource(StyleChoice(truncation=0.25), synthesizer, seed=1).styles("a", None, 1)[0]
         torch.testing.assert_close(z, 0.25 * style_noise(1, "a", 0, 4))
 
 
