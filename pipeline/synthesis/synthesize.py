@@ -75,7 +75,7 @@ def synthesize(
     `input` is a Parquet file, folder, pattern or URI; `checkpoint` a run directory, a `.safetensors` file, or
     `untrained:` and a recipe. `samples` pictures a label map differ by style; the column `samples_by` says how many
     each one has, 0 for none (a null, a negative number or a fraction makes a bad row). `max_rejects` bad rows are left
-    out (a number, or a share such as `1%`) before the job gives up. `workers` processes with `threads` each do the work
+    out (a number, or a share such as `1%`) before the job gives up. `workers` processes with `threads` do the work
     (None: as many as the cores or GPUs allow; 0: this process, without Ray). `export` writes the result once more as
     files. `engine` is what `compile` made of the checkpoint; it has a precision, a size and a device of its own.
     Without one, `precision` is fp32 unless given.
@@ -119,7 +119,7 @@ def synthesize(
         "checkpoint": loaded.sha256,
         "recipe": loaded.recipe.name,
         "seed": seed,
-        "samples": None if samples_by else samples,
+        "samples": None if plan.columns.samples else samples,
         "palette": None if colours is None else sorted([*colour, number] for colour, number in colours.items()),
         "size": "as the label maps" if keep_size else f"{size[1]}x{size[0]}",
         "format": picture_format,

@@ -31,7 +31,9 @@ from pipeline.networks.label_input import LabelInput
 from pipeline.precision import Precision
 from pipeline.runtime.memory import keep_freed_memory
 from pipeline.runtime.stages import StageClock, in_order
-from pipeline.synthesis.job_folder import JobFolder, Reject, ShardRecord
+from pipeline.synthesis.job_folder import JobFolder
+from pipeline.synthesis.job_lock import worker_lock
+from pipeline.synthesis.job_records import Reject, ShardRecord
 from pipeline.synthesis.styles import StyleChoice, StyleSource
 from pipeline.synthesis.synthesizer import Synthesizer
 
@@ -138,7 +140,7 @@ class ShardWorker:
     """Holds a generator and turns shards into parts; several shards one after another, one at a time."""
 
     def __init__(self, order: WorkOrder, token: str = "") -> None:
-        """`token` is that of the driver's lock (`JobFolder.driver_lock`), under which parts are written."""
+        """`token` is that of the driver's lock (`driver_lock`), under which parts are written."""
         keep_freed_memory()
         self._order, self._token = order, token
         self._folder = JobFolder(order.output)
@@ -169,7 +171,7 @@ class ShardWorker:
         rows = images = 0
         rejects: list[Reject] = []
         reported = told = 0
-        with self._folder.worker_lock(self._token), self._folder.scratch(shard) as part:
+        with worker_lock(self._folder, self._token), self._folder.scratch(shard) as part:
             with (
                 ExitStack() as threads,
                 RecordWriter(part, self._order.info, self._fields, key=("id", "sample")) as writer,

@@ -207,7 +207,7 @@ class TestRepair:
 
                 patch.setattr(Folder, "put", dying(put))
                 patch.setattr(Folder, "delete", dying(delete))
-                patch.setattr(JobFolder, "abandon", lambda job: None)
+                patch.setattr("pipeline.synthesis.job.abandon", lambda job: None)
                 with pytest.raises(KeyboardInterrupt):
                     synthesize(maps, checkpoint, out, max_rejects=1)
             assert (out / "_SUCCESS").exists()
