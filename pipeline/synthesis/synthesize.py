@@ -253,10 +253,15 @@ def _check(plan: Plan, weights: Weights, choice: StyleChoice, *, samples: int, k
         )
     if choice.kind == "interpolation" and samples < 2:
         raise InputError("--style-interpolate needs 2 steps or more")
-    if not style and (samples > 1 or choice.kind != "noise" or choice.truncation != 1):
+    if not style and (choice.kind != "noise" or choice.truncation != 1):
         raise InputError(
-            "the checkpoint's generator takes no style (generator.style_dim is 0), so each label map has one picture; "
-            "leave out --samples, --style... and --truncation"
+            "the checkpoint's generator takes no style (generator.style_dim is 0); "
+            "leave out --style... and --truncation"
+        )
+    if samples > 1 and not style and not recipe.generator.noise:
+        raise InputError(
+            "the checkpoint's generator takes no style (generator.style_dim is 0) and adds no noise (generator.noise), "
+            "so each label map has one picture; leave out --samples"
         )
     if choice.kind != "noise" and weights.encoder is None:
         raise InputError("the checkpoint has no style encoder, so photographs cannot give the style")
