@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import torch
 
 from pipeline.data.encoders import ENCODERS, PictureFormat
 from pipeline.data.images import Palette, encode_png, is_plain
@@ -34,7 +33,7 @@ from pipeline.runtime.stages import StageClock, in_order
 from pipeline.synthesis.job_folder import JobFolder
 from pipeline.synthesis.job_lock import worker_lock
 from pipeline.synthesis.job_records import Reject, ShardRecord
-from pipeline.synthesis.styles import StyleChoice, StyleSource
+from pipeline.synthesis.styles import Sample, StyleChoice, StyleSource
 from pipeline.synthesis.synthesizer import Synthesizer
 
 OUTPUT_FIELDS = (
@@ -115,7 +114,7 @@ class DecodedRow:
 
     id: str
     label_input: LabelInput
-    styles: list[torch.Tensor | None]
+    samples: list[Sample]
     height: int
     width: int
     label: bytes
@@ -268,7 +267,7 @@ class ShardWorker:
             return DecodedRow(
                 id=name,
                 label_input=self._synthesizer.prepare(codes),
-                styles=self._styles.styles(name, photograph, samples),
+                samples=self._styles.samples(name, photograph, samples),
                 height=height,
                 width=width,
                 label=_cell(record.label, cells["label"], changed or self._order.palette is not None),
@@ -283,7 +282,7 @@ class ShardWorker:
     ) -> Iterator[Synthesized | Reject | None]:
         for row in decoded:
             if isinstance(row, DecodedRow):
-                pictures = self._synthesizer.synthesize(row.label_input, row.styles, (row.height, row.width))
+                pictures = self._synthesizer.synthesize(row.label_input, row.samples, (row.height, row.width))
                 for sample, pixels in enumerate(clock.waiting("synthesize", pictures)):
                     yield Synthesized(row, sample, pixels)
             yield row if isinstance(row, Reject) else None
