@@ -239,7 +239,7 @@ def _cut(
         inside: list[dict[int, str]] = [{} for _ in starts]
         for row, where in repeated[number].items():
             inside[bisect_right(starts, row) - 1][row] = where
-        for start, stop, found in zip(starts, [*starts[1:], file.rows], inside, strict=True):
+        for start, stop, found in zip(starts, [*starts, file.rows][1:], inside, strict=True):
             made = (stop - start) * images_per_row if counts is None else int(counts[number][start:stop].sum())
             yield Shard(index, file, start, stop, found, made)
             index += 1
