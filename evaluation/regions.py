@@ -103,7 +103,7 @@ class RegionSummary:
 
     def __str__(self) -> str:
         width = max(map(len, self.classes))
-        lines = [f"{'class':{width}}  {'of pixels':>9}  {'blanked':>7}  photographs'  mean loss"]
+        lines = [f"{'class':{width}}  {'of pixels':>9}  {'blanked':>7}  in photographs  mean loss"]
         whole = []
         for index in np.flatnonzero(self.pixels):
             name, pixels = self.classes[index], self.pixels[index]
@@ -111,7 +111,7 @@ class RegionSummary:
                 whole.append(name)
             else:
                 figures = f"{pixels / self.pixels.sum():>9.2%}  {self.blanked[index] / pixels:>7.1%}"
-                figures += f"  {self.photographs[index]:>12.1%}  {self.mean_loss[index]:>9.3f}"
+                figures += f"  {self.photographs[index]:>14.1%}  {self.mean_loss[index]:>9.3f}"
                 lines.append(f"{name:{width}}  {figures}")
         lines.append(f"{self.share:.1%} of the pixels became don't-care in {COLUMN}")
         if whole:

@@ -106,7 +106,7 @@ def test_pixels_beyond_the_limit_of_their_class_become_dont_care(
     # Half of the photograph's ground is beyond the limit as well.
     np.testing.assert_allclose(found.photographs, [0.5, 0, np.nan])
     text = str(found)
-    assert "ground     46.67%    28.6%         50.0%      0.669" in text
+    assert "ground     46.67%    28.6%           50.0%      0.669" in text
     assert "33.3% of the pixels became don't-care in label_trusted" in text
     assert text.endswith("kept whole, since the photographs have none: lamp")
 
