@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from pipeline.config import Recipe
+from pipeline.config import Recipe, Source
+from pipeline.data.sources import open_sources
 from pipeline.data.storage import first_line
 from pipeline.errors import InputError
-from training.data.dataset import check_shares, open_dataset
+from training.data.dataset import check_shares
 from training.data.fingerprint import fingerprint_data
 from training.job import TrainingJob
 from training.run_folder import RunFolder
@@ -60,7 +61,10 @@ def train(
     leading worker. Raises `InputError` before any work where the data, the folder or the batch size do not fit, and
     where a loss is no longer a number.
     """
-    data = {path: open_dataset(path, recipe) for path in (recipe.data.train, recipe.data.validation)}
+    data = [
+        *open_sources(recipe.data.sources, recipe.labels, seed=recipe.training.seed),
+        *open_sources([Source(path=recipe.data.validation)], recipe.labels, seed=recipe.training.seed),
+    ]
     if vgg_weights and not vgg_weights.exists():
         raise InputError(f"VGG weights {vgg_weights} do not exist")
     check_shares(recipe, max(1, workers))
@@ -75,7 +79,7 @@ def train(
     )
     folder = job.folder
     new = folder.claim(recipe)
-    folder.check_data({path: fingerprint_data(dataset) for path, dataset in data.items()})
+    folder.check_data({source.source.path: fingerprint_data(source.dataset) for source in data})
     begin = time.monotonic()
 
     def should_stop() -> bool:
