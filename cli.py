@@ -71,7 +71,7 @@ def train(
       spadework train configs/landscape.yaml --out runs/landscape --set training.steps=3000
     """
     settings = read_recipe(recipe, overrides)
-    for data in (settings.data.train, settings.data.validation):
+    for data in (*(source.path for source in settings.data.sources), settings.data.validation):
         check_there("data set", data, "give a Parquet file or a folder of them (the verb prepare makes one)")
 
     from training.train import train as run

@@ -9,10 +9,12 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
+    Tag,
     field_validator,
     model_validator,
 )
@@ -46,12 +48,36 @@ Location = Annotated[str, BeforeValidator(_read_location)]
 """A local path, or a URI (`s3://`, `gs://`, ...) as `pipeline.data.storage` takes them."""
 
 
+class Source(Settings):
+    """One of several data sets to train on."""
+
+    path: Location
+    """As `data.train` takes a single one; also a folder that `synthesize` or `filter` wrote."""
+    name: Annotated[str, Field(pattern=r"^[\w.-]*$", max_length=100)] = ""
+    """Its own, which several sources need: a record is known by the source's name, its id and its sample."""
+    weight: PositiveFloat | None = None
+    """Its share of the records that are drawn, relative to the other sources' weights. None for all of them: in
+    proportion to their records, so that an epoch has every record once."""
+    count: PositiveInt | None = None
+    """How many of its records are taken, chosen uniformly by the seed and each record's key, wherever that is stored; a
+    larger count takes the same ones and more. None: all."""
+    label_column: Annotated[str, Field(min_length=1)] = "label"
+    """The column of label maps."""
+
+
+def _kind_of_data(value: Any) -> str:
+    return "sources" if isinstance(value, list | tuple) else "location"
+
+
 class DataSettings(Settings):
     """Where the records are and the size at which networks see them."""
 
-    train: Location
+    train: Annotated[
+        Annotated[Location, Tag("location")] | Annotated[tuple[Source, ...], Tag("sources")],
+        Discriminator(_kind_of_data),
+    ]
     """Parquet file, folder of them or pattern with `*`, local or at a URI, with label maps and photographs (see
-    `prepare`)."""
+    `prepare`); or a list of them, each with `path`, `name` and the other fields of `Source`."""
     validation: Location
     """The same, for samples and scores; never trained on."""
     height: PositiveInt
@@ -86,7 +112,21 @@ class DataSettings(Settings):
                 raise ValueError(
                     f"load_size is {self.load_size}, but crops are {self.width}x{self.height}; make it {least} or more"
                 )
+        names = [source.name for source in self.sources]
+        if not names:
+            raise ValueError("train is an empty list; name a source, or a single file")
+        if len(names) > 1 and not all(names):
+            raise ValueError("train has several sources, one of them without a name; give each a name of its own")
+        if repeated := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"train has two sources named '{repeated}'; give each a name of its own")
+        if len({source.weight is None for source in self.sources}) > 1:
+            raise ValueError("train has sources with a weight and without; give all of them one, or none")
         return self
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """What `train` names, also where it is a single location."""
+        return (Source(path=self.train),) if isinstance(self.train, str) else self.train
 
 
 class GeneratorSettings(Settings):

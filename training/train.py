@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from pipeline.config import Recipe
+from pipeline.config import Recipe, Source
+from pipeline.data.sources import open_sources
 from pipeline.data.storage import first_line
 from pipeline.errors import InputError
 from pipeline.pretrained.registry import find_or_fetched
-from training.data.dataset import check_shares, open_dataset
+from training.data.dataset import check_shares
 from training.data.fingerprint import fingerprint_data
 from training.job import TrainingJob
 from training.run_folder import RunFolder
@@ -61,7 +62,10 @@ def train(
     leading worker. Raises `InputError` before any work where the data, the folder or the batch size do not fit, and
     where a loss is no longer a number.
     """
-    data = {path: open_dataset(path, recipe) for path in (recipe.data.train, recipe.data.validation)}
+    data = [
+        *open_sources(recipe.data.sources, recipe.labels, seed=recipe.training.seed),
+        *open_sources([Source(path=recipe.data.validation)], recipe.labels, seed=recipe.training.seed),
+    ]
     vgg_weights = find_or_fetched(vgg_weights, "VGG")
     check_shares(recipe, max(1, workers))
     if decoders and not workers:
@@ -75,7 +79,7 @@ def train(
     )
     folder = job.folder
     new = folder.claim(recipe)
-    folder.check_data({path: fingerprint_data(dataset) for path, dataset in data.items()})
+    folder.check_data({source.source.path: fingerprint_data(source.dataset) for source in data})
     folder.read_stats()  # A damaged line is told before any work.
     begin = time.monotonic()
 

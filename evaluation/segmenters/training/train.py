@@ -19,7 +19,7 @@ from evaluation.metrics.confusion import ConfusionMatrix
 from evaluation.segmenters.base import class_map
 from evaluation.segmenters.deeplab import FILE_NAME, DeepLab, DeepLabSettings, load_deeplab, save_deeplab
 from evaluation.segmenters.training.augment import augment
-from evaluation.segmenters.training.photographs import VOID, Photographs, load_photographs, shuffled_batches
+from evaluation.segmenters.training.photographs import VOID, Photographs, load_photographs
 from pipeline.config import Recipe
 from pipeline.data.atomic import atomic_path
 from pipeline.data.parquet import ParquetDataset
@@ -119,8 +119,8 @@ def _optimise(
 ) -> None:
     """AdamW with a cosine learning rate; `save` is called with the number of steps done."""
     settings = recipe.segmenter
-    batches = shuffled_batches(len(photographs), settings.batch_size, seed=settings.seed, start=start)
-    weights = class_weights(photographs.labels, len(segmenter.classes)).to(segmenter.mean.device)
+    batches = photographs.batches(settings.batch_size, seed=settings.seed, start=start)
+    weights = class_weights(photographs.class_pixels(len(segmenter.classes))).to(segmenter.mean.device)
     segmenter.train()
     with tqdm(total=settings.steps, initial=start, desc="segmenter", unit="step") as bar:
         for step in range(start, settings.steps):
@@ -155,15 +155,14 @@ def _loss(
     return total / torch.where(labels == VOID, 0, weights[labels.clamp(min=0)]).sum().clamp(min=1)
 
 
-def class_weights(labels: np.ndarray, classes: int) -> torch.Tensor:
+def class_weights(pixels: np.ndarray) -> torch.Tensor:
     """float32 `[classes]`: rarer classes weigh more, by the root of their frequency against the median one.
 
     The root is between no balancing, which gives small classes up, and SegNet's full balancing, which sees them
-    everywhere. `labels` are integers, `VOID` or classes.
+    everywhere. `pixels` are those of each class, `[classes]`.
     """
-    counts = np.bincount(labels[labels >= 0].ravel(), minlength=classes).astype(np.float64)
-    median = np.median(counts[counts > 0]) if counts.any() else 1.0
-    weights = np.sqrt(median / np.maximum(counts, 1))
+    median = np.median(pixels[pixels > 0]) if pixels.any() else 1.0
+    weights = np.sqrt(median / np.maximum(pixels, 1))
     return torch.from_numpy(weights.clip(*WEIGHT_RANGE)).float()
 
 
@@ -194,10 +193,21 @@ def _plan(recipe: Recipe, weights: Path | None) -> dict[str, Any]:
         "recipe": recipe.name,
         **recipe.segmenter.model_dump(mode="json"),
         "size": [recipe.data.height, recipe.data.width],
-        "data": [[file.name, file.size] for file in ParquetDataset.open(recipe.data.train).files],
+        "data": _data(recipe),
         "pretrained": None if weights is None else sha256_of(weights),
     }
     return json.loads(json.dumps(plan))
+
+
+def _data(recipe: Recipe) -> list[Any]:
+    """Names and sizes of the files to train on; of each source, where there are several, with what is taken of it."""
+    sources = [
+        (source, [[file.name, file.size] for file in ParquetDataset.open(source.path).files])
+        for source in recipe.data.sources
+    ]
+    if isinstance(recipe.data.train, str):  # As plans of earlier versions have it.
+        return sources[0][1]
+    return [{**source.model_dump(exclude={"path"}), "files": files} for source, files in sources]
 
 
 def _finished(out: Path, plan: dict[str, Any]) -> DeepLab | None:
