@@ -15,7 +15,7 @@ from pipeline.command_line import EXISTING, MINUTES, Program, check_there, read_
 from pipeline.commands.bench import bench
 from pipeline.commands.engines import compile_, engines
 from pipeline.commands.prepare import prepare
-from pipeline.commands.synthesize import synthesize, verify
+from pipeline.commands.synthesize import plan_samples, synthesize, verify
 from pipeline.commands.weights import import_weights, weights
 from training import commands as training
 
@@ -48,7 +48,7 @@ def main() -> None:
     help="Ray Data actors that read, decode and augment for each worker, on any machine; "
     "0: threads of the worker itself.",
 )
-@click.option("--vgg-weights", type=EXISTING, help="Local file of torchvision's vgg19, for the perceptual loss.")
+@click.option("--vgg-weights", type=EXISTING, help="VGG19 of the perceptual loss: file, or name of weights list.")
 @click.option("--segmenter", default="deeplab", show_default=True, help="Network that validates every few epochs ...")
 @click.option("--segmenter-weights", type=EXISTING, help="... and its weights  [default: no validation]")
 @click.option("--max-time", "max_minutes", type=MINUTES, metavar="MINUTES", help="Stop then, with a checkpoint.")
@@ -122,6 +122,7 @@ for verb in (
     train,
     compile_,
     engines,
+    plan_samples,
     synthesize,
     verify,
     import_weights,
@@ -131,7 +132,9 @@ for verb in (
     evaluation.evaluate,
     evaluation.evaluate_style,
     evaluation.filter_,
+    evaluation.memorisation,
     evaluation.compare,
+    evaluation.usefulness,
     weights,
 ):
     main.add_command(verb)

@@ -125,12 +125,12 @@ class Synthesizer:
         threads: int = 1,
     ) -> None:
         """The arguments and errors of `load`, which fills in the checkpoint."""
-        from pipeline.checkpoints.source import resolve_source
+        from pipeline.checkpoints.file import resolve_checkpoint
         from pipeline.synthesis.synthesizer import Synthesizer as BatchSynthesizer
 
         _at_least(1, threads=threads)
         self._threads = threads
-        source = resolve_source(os.fspath(checkpoint))
+        source = resolve_checkpoint(os.fspath(checkpoint))
         folder: Path | None = None
         if engine is None:
             _check_device(device, precision)
@@ -266,7 +266,7 @@ class Synthesizer:
 
             return torch.from_numpy(vector)
         choice = StyleChoice() if style is None else StyleChoice("photograph", (_read_photograph(style),), 0.0)
-        return StyleSource(choice, self._inner, seed=seed, samples=1).styles(name, None)[0]
+        return StyleSource(choice, self._inner, seed=seed).styles(name, None, 1)[0]
 
     def _refuse_unknown(self, label: np.ndarray) -> None:
         """Raise `InputError` for an id that is neither a class nor don't-care."""
@@ -578,6 +578,7 @@ def synthesize_dataset(
     checkpoint: PathLike | None = None,
     out: PathLike = "images",
     samples: int = 1,
+    samples_by: str | None = None,
     seed: int = 0,
     label_column: str = "label",
     id_column: str | None = None,
@@ -626,6 +627,7 @@ def synthesize_dataset(
         _landscape() if checkpoint is None else os.fspath(checkpoint),
         os.fspath(out),
         samples=samples,
+        samples_by=samples_by,
         seed=_read_seed(seed),
         label_column=label_column,
         id_column=id_column,
@@ -686,15 +688,15 @@ def evaluate(
     if not chosen:
         raise InputError("protocols is empty; name one, such as native")
     scores = run(
-        Path(images),
-        Path(reference),
+        os.fspath(images),
+        os.fspath(reference),
         Path(out),
         segmenter=segmenter,
         segmenter_weights=_path(segmenter_weights),
-        baselines={name: Path(path) for name, path in (baselines or {}).items()},
+        baselines={name: os.fspath(path) for name, path in (baselines or {}).items()},
         inception_weights=_path(inception_weights),
         lpips_weights=_path(lpips_weights),
-        fid_reference=_path(fid_reference),
+        fid_reference=None if fid_reference is None else os.fspath(fid_reference),
         protocols=chosen,
         workers=workers,
         batch_size=batch_size,
@@ -713,7 +715,7 @@ def compare(reports: Sequence[PathLike], *, out: PathLike) -> Comparison:
     """
     from evaluation.compare import compare as run
 
-    return Comparison(Path(out), run([Path(report) for report in _several(reports)], Path(out)))
+    return Comparison(Path(out), run([os.fspath(report) for report in _several(reports)], Path(out)))
 
 
 def _set_rows(scores: Scores) -> Iterator[dict[str, Any]]:

@@ -17,7 +17,7 @@ from pipeline.checkpoints.file import LANDSCAPE
 from pipeline.datasets.landscape.dataset import SPACE
 from pipeline.errors import InputError
 from pipeline.labels import distinct_colours
-from pipeline.pretrained.registry import FILES, find_weights
+from pipeline.pretrained.registry import find_or_fetched, find_weights
 
 PHOTOGRAPHS = "real photographs"
 
@@ -56,18 +56,18 @@ class Inputs:
 
 
 def open_inputs(
-    images: Path,
-    reference: Path,
+    images: str | Path,
+    reference: str | Path,
     *,
-    baselines: Mapping[str, Path],
-    fid_reference: Path | None,
+    baselines: Mapping[str, str | Path],
+    fid_reference: str | Path | None,
     protocols: Sequence[str | Protocol],
     segmenter: str,
     segmenter_weights: Path | None,
     inception_weights: Path | None,
     lpips_weights: Path | None,
 ) -> Inputs:
-    """Open what the paths name; see `evaluate`.
+    """Open what the locations name; see `evaluate`.
 
     Raises `InputError` where files are missing, classes or the label maps of pairs differ, or nothing pairs.
     """
@@ -87,7 +87,7 @@ def open_inputs(
     others = {name: PictureSet.open(path, what=f"the baseline '{name}'") for name, path in baselines.items()}
     fid_photographs = None if fid_reference is None else PictureSet.open(fid_reference, what="the FID reference")
     for other in (photographs, *others.values(), *([fid_photographs] if fid_photographs else [])):
-        _refuse_other_classes(synthesized, other)
+        refuse_other_classes(synthesized, other)
     unpaired, ids = _pair(synthesized, photographs)
     for name, pictures in others.items():
         if missing := sorted(ids - pictures.ids):
@@ -96,9 +96,9 @@ def open_inputs(
                 f"'{missing[0]}'), so its scores would not compare; synthesize the same maps"
             )
 
-    weights = _segmenter_weights(segmenter, segmenter_weights, synthesized.space.classes)
+    weights = find_segmenter_weights(segmenter, segmenter_weights, synthesized.space.classes)
     network = load_segmenter(segmenter, weights)
-    inception, lpips = _named_weights(inception_weights, "Inception"), _named_weights(lpips_weights, "LPIPS")
+    inception, lpips = find_or_fetched(inception_weights, "Inception"), find_or_fetched(lpips_weights, "LPIPS")
     if inception is not None:
         Inception.load(inception)  # read once here, so that a bad file is found before any work
     return Inputs(
@@ -120,8 +120,11 @@ def open_inputs(
     )
 
 
-def _segmenter_weights(segmenter: str, weights: Path | None, classes: Sequence[str]) -> Path:
-    """The weights that were given, those that come with spadework, or the fetched ones of a public segmenter."""
+def find_segmenter_weights(segmenter: str, weights: Path | None, classes: Sequence[str]) -> Path:
+    """The weights that were given, those that come with spadework, or the fetched ones of a public segmenter.
+
+    `classes` are those of the pictures. Raises `InputError` where there are none, or no such segmenter.
+    """
     if weights is not None:
         return weights
     if segmenter == "deeplab" and tuple(classes) == SPACE.classes:
@@ -138,19 +141,13 @@ def _segmenter_weights(segmenter: str, weights: Path | None, classes: Sequence[s
     return find_weights(segmenter)
 
 
-def _named_weights(path: Path | None, what: str) -> Path | None:
-    """A file, or the fetched one of this name."""
-    if path is None or path.is_file():
-        return path
-    names = [part.name for part in FILES if part.name.startswith(what.lower())]
-    if str(path) in names:
-        return find_weights(str(path))
-    raise InputError(f"{what} weights {path} do not exist; give a file, or a name: {', '.join(names)}")
+def refuse_other_classes(one: PictureSet, other: PictureSet) -> None:
+    """Raise `InputError` where the label maps of `other` cannot be read by the label space of `one`.
 
-
-def _refuse_other_classes(one: PictureSet, other: PictureSet) -> None:
+    `other` may lack a don't-care id: that of `one` then never occurs in it (`filter --regions` adds one).
+    """
     ours, theirs = one.space.classes, other.space.classes
-    if ours == theirs and one.space.dont_care == other.space.dont_care:
+    if ours == theirs and other.space.dont_care in (None, one.space.dont_care):
         return
     if len(ours) != len(theirs):
         difference = f"{len(ours)} classes there, {len(theirs)} here"
@@ -159,7 +156,7 @@ def _refuse_other_classes(one: PictureSet, other: PictureSet) -> None:
         difference = f"class {index} is '{ours[index]}' there, '{theirs[index]}' here"
     else:
         difference = f"don't-care is {one.space.dont_care} there, {other.space.dont_care} here"
-    raise InputError(f"{other.path} is of other classes than {one.path}: {difference}; both must be of one data set")
+    raise InputError(f"{other} is of other classes than {one}: {difference}; both must be of one data set")
 
 
 def _pair(synthesized: PictureSet, photographs: PictureSet) -> tuple[dict[str, list[str]], frozenset[str]]:
@@ -168,7 +165,7 @@ def _pair(synthesized: PictureSet, photographs: PictureSet) -> tuple[dict[str, l
     paired = generated & real
     if not paired:
         raise InputError(
-            f"no picture in {synthesized.path} has the id of a photograph in {photographs.path} "
+            f"no picture in {synthesized} has the id of a photograph in {photographs} "
             f"(for example '{min(generated)}' and '{min(real)}'); give the data set whose label maps were synthesized"
         )
     return {"synthesized": sorted(generated - real), PHOTOGRAPHS: sorted(real - generated)}, paired

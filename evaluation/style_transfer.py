@@ -24,7 +24,6 @@ from pipeline.data.records import (
     decode_record,
     encode_png,
     iter_rows,
-    read_info,
     resize_record,
 )
 from pipeline.errors import InputError
@@ -128,7 +127,14 @@ class StyleTransfer:
 
 
 def evaluate_style(
-    checkpoint: str | Path, reference: Path, out: Path, *, learn_from: Path, column: str, maps: int, seed: int
+    checkpoint: str | Path,
+    reference: str | Path,
+    out: Path,
+    *,
+    learn_from: str | Path,
+    column: str,
+    maps: int,
+    seed: int,
 ) -> StyleTransfer:
     """Paint `maps` label maps of `reference` in the style of a photograph of each mood, and see which moods come out.
 
@@ -141,8 +147,7 @@ def evaluate_style(
     synthesizer = Synthesizer(checkpoint)
     space = synthesizer.recipe.labels
     for path in (reference, learn_from):
-        check_dataset(path, ("id", "label", "image", column))
-        if read_info(path).space.classes != space.classes:
+        if check_dataset(path, ("id", "label", "image", column)).space.classes != space.classes:
             raise InputError(f"{path} has other classes than the checkpoint; take the data set that it was trained on")
     resample = synthesizer.recipe.data.resample
     records = load_styled(reference, column, synthesizer.size, resample=resample)
@@ -165,7 +170,7 @@ def evaluate_style(
 
 
 def load_styled(
-    path: Path, column: str, size: tuple[int, int], *, resample: Resample = "lanczos"
+    path: str | Path, column: str, size: tuple[int, int], *, resample: Resample = "lanczos"
 ) -> list[StyledRecord]:
     """All records of a data set at a size, with their moods; `InputError` names one that is broken or has no mood."""
     loaded = []

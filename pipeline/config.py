@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     NonNegativeFloat,
@@ -32,12 +33,24 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
+def _read_location(value: Any) -> Any:
+    """A URI as it is, a local path in its shortest form."""
+    if isinstance(value, PurePath):
+        return str(value)
+    return str(PurePath(value)) if isinstance(value, str) and "://" not in value else value
+
+
+Location = Annotated[str, BeforeValidator(_read_location)]
+"""A local path, or a URI (`s3://`, `gs://`, ...) as `pipeline.data.storage` takes them."""
+
+
 class DataSettings(Settings):
     """Where the records are and the size at which networks see them."""
 
-    train: Path
-    """Parquet file, or folder of them, with label maps and photographs (see `prepare`)."""
-    validation: Path
+    train: Location
+    """Parquet file, folder of them or pattern with `*`, local or at a URI, with label maps and photographs (see
+    `prepare`)."""
+    validation: Location
     """The same, for samples and scores; never trained on."""
     height: PositiveInt
     """Rows of the pictures that the generator makes."""

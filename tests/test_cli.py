@@ -42,16 +42,20 @@ OPTIONS = {
     "compile": "--checkpoint --backend --precision --batch-size --size --modulation --input --maps --out",
     "engines list": "",
     "engines clean": "--all",
-    "synthesize": "--input --checkpoint --out --samples --seed --label-column --id-column --instance-column "
-    "--palette --keep-size --style --style-column --style-rows --style-interpolate --truncation --format --precision "
-    "--engine --max-rejects --workers --threads --gpus-per-worker --export",
+    "plan-samples": "--out --target-pixels --scores --mean-samples --max-samples --label-column",
+    "synthesize": "--input --checkpoint --out --samples --samples-by --seed --label-column --id-column "
+    "--instance-column --palette --keep-size --style --style-column --style-rows --style-interpolate --truncation "
+    "--format --precision --engine --max-rejects --workers --threads --gpus-per-worker --export",
     "verify": "--input",
     "import-weights": "--recipe --encoder --dont-care-first --out",
     "train-segmenter": "--out --weights --set",
     "evaluate": "--images --reference --segmenter --segmenter-weights --out --baseline --inception-weights "
     "--lpips-weights --fid-reference --protocol --set --workers --batch-size --examples --cache --title",
     "evaluate-style": "--checkpoint --reference --learn-from --out --column --maps --seed",
-    "filter": "--scores --out --min-accuracy --min-mean-iou --max-feature-distance",
+    "filter": "--scores --out --min-accuracy --min-mean-iou --max-feature-distance --regions --reference --loss-factor "
+    "--segmenter --segmenter-weights",
+    "memorisation": "--images --training --held-out --segmenter --segmenter-weights --inception-weights --out "
+    "--workers --batch-size --pairs --cache",
     "compare": "--out",
     "weights list": "",
     "weights fetch": "",
@@ -187,9 +191,14 @@ def test_bytes_that_are_not_utf8_from_a_shell() -> None:
         ("evaluate --images nope", "synthesized pictures nope does not exist"),
         ("evaluate --images tests --reference nope", "reference data set nope does not exist"),
         ("evaluate-style --checkpoint x --reference tests --learn-from nope --out x", "data set nope does not exist"),
-        ("filter tests", "give a limit: --min-accuracy, --min-mean-iou or --max-feature-distance"),
+        ("filter tests", "give a limit (--min-accuracy, --min-mean-iou, --max-feature-distance) or --regions"),
+        ("filter tests --regions", "--regions measures losses against real photographs; give them with --reference"),
+        ("filter tests --regions --reference nope", "reference data set nope does not exist"),
+        ("filter tests --min-accuracy 0.5 --loss-factor 2", "--loss-factor is for regions; add --regions, or leave"),
         ("filter nope --min-accuracy 0.5", "synthesized pictures nope does not exist"),
         ("filter tests --min-accuracy 0.5 --scores nope", "scores nope does not exist; `spadework evaluate` writes"),
+        ("memorisation --images nope", "synthesized pictures nope does not exist"),
+        ("memorisation --images tests --training nope", "training photographs nope does not exist"),
         ("compare tests nope --out x", "report nope does not exist; `spadework evaluate` writes one"),
     ],
 )

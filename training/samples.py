@@ -26,8 +26,8 @@ COUNT = 6
 class SampleGrid:
     """The first records of the validation set, and how to draw what a generator makes of them."""
 
-    def __init__(self, path: Path, recipe: Recipe, device: torch.device) -> None:
-        every = RecordDataset(path, recipe)
+    def __init__(self, location: str | Path, recipe: Recipe, device: torch.device) -> None:
+        every = RecordDataset(location, recipe)
         examples = [every[index] for index in range(min(COUNT, len(every)))]
         self.batch = collate(examples).to(device)
         noise = [style_noise(recipe.training.seed, example.id, 0, recipe.generator.style_dim) for example in examples]

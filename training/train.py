@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from pipeline.config import Recipe
+from pipeline.data.fingerprint import fingerprint_data
 from pipeline.data.storage import first_line
 from pipeline.errors import InputError
-from training.data.dataset import check_fits, check_shares
-from training.data.fingerprint import fingerprint_data
+from pipeline.pretrained.registry import find_or_fetched
+from training.data.dataset import check_shares, open_dataset
 from training.job import TrainingJob
 from training.run_folder import RunFolder
 from training.summary import write_summary
@@ -60,14 +61,11 @@ def train(
     leading worker. Raises `InputError` before any work where the data, the folder or the batch size do not fit, and
     where a loss is no longer a number.
     """
-    for path in (recipe.data.train, recipe.data.validation):
-        check_fits(path, recipe)
-    if vgg_weights and not vgg_weights.exists():
-        raise InputError(f"VGG weights {vgg_weights} do not exist")
+    data = {path: open_dataset(path, recipe) for path in (recipe.data.train, recipe.data.validation)}
+    vgg_weights = find_or_fetched(vgg_weights, "VGG")
     check_shares(recipe, max(1, workers))
     if decoders and not workers:
         raise InputError("--decoders are actors on Ray, and --workers 0 trains without it; give --workers 1 or more")
-    data = {str(path): fingerprint_data(path) for path in (recipe.data.train, recipe.data.validation)}
     job = TrainingJob(
         recipe,
         Path(out).absolute(),
@@ -77,7 +75,8 @@ def train(
     )
     folder = job.folder
     new = folder.claim(recipe)
-    folder.check_data(data)
+    folder.check_data({path: fingerprint_data(dataset) for path, dataset in data.items()})
+    folder.read_stats()  # A damaged line is told before any work.
     begin = time.monotonic()
 
     def should_stop() -> bool:

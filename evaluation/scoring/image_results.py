@@ -135,14 +135,18 @@ class ImageResults:
     @classmethod
     def load(cls, path: Path) -> ImageResults:
         """What `save` wrote; `InputError` where the file is damaged (its arrays have checksums), OSError if missing."""
-        content = io.BytesIO(path.read_bytes())
+        return cls.parse(path.read_bytes(), path)
+
+    @classmethod
+    def parse(cls, content: bytes, name: object) -> ImageResults:
+        """The content of such a file; `name` is what `InputError` calls it."""
         try:
-            with np.load(content, allow_pickle=False) as file:
+            with np.load(io.BytesIO(content), allow_pickle=False) as file:
                 arrays = dict(file)
             return cls._of_arrays(arrays)
         except Exception as error:  # noqa: BLE001 (whatever a damaged archive makes its readers raise)
             reason = " ".join(str(error).split()) or type(error).__name__
-            raise InputError(f"{path} is damaged ({reason})") from None
+            raise InputError(f"{name} is damaged ({reason})") from None
 
     @classmethod
     def _of_arrays(cls, arrays: Mapping[str, np.ndarray]) -> ImageResults:

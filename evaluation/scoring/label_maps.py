@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from evaluation.scoring.picture_sets import PictureSet
+from evaluation.scoring.picture_sets import KEY_COLUMNS, PictureSet
 from pipeline.data.images import resize_ids
 from pipeline.data.records import decode_label, picture_bytes
 from pipeline.data.shards import iter_shard
@@ -120,8 +120,8 @@ def compare_label_maps(
         what = f"baseline '{name}'" if name else "the synthesized pictures"
         if others:
             raise InputError(
-                f"{len(others)} of {len(ids)} label maps of {what} ({pictures.path}) are others than those of the same "
-                f"ids in {photographs.path} ({_named(others)}); give the data set whose label maps were synthesized"
+                f"{len(others)} of {len(ids)} label maps of {what} ({pictures}) are others than those of the same "
+                f"ids in {photographs} ({_named(others)}); give the data set whose label maps were synthesized"
             )
         if unknown:
             warnings.append(
@@ -153,7 +153,7 @@ def _named(names: list[str]) -> str:
 
 def read_label_maps(pictures: PictureSet, ids: frozenset[str]) -> Iterator[tuple[str, int, bytes, np.ndarray]]:
     """Id, sample, bytes and pixels of the label maps of some ids, in order."""
-    columns = ["id", *(["sample"] if pictures.has_samples else []), "label"]
+    columns = (*KEY_COLUMNS, "label")
     rows = (row for shard in pictures.plan.shards for _, row in iter_shard(shard, columns) if row["id"] in ids)
     threads = min(8, os.cpu_count() or 1)
     with ThreadPoolExecutor(threads) as decoders:

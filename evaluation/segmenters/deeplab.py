@@ -21,10 +21,9 @@ from torchvision.models.segmentation.deeplabv3 import ASPP, ASPPConv, DeepLabHea
 
 from evaluation.segmenters.base import Prediction, Scales, TrainableSegmenter
 from pipeline.data.safetensors_file import write_tensors
-from pipeline.data.tensors import refuse_nonfinite
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
-from pipeline.pretrained.state_dicts import fill, is_torch_file, read_state_dict, sha256_of
+from pipeline.pretrained.state_dicts import fill, is_torch_file, read_state_dict, refuse_nonfinite, sha256_of
 
 FILE_NAME = "segmenter.safetensors"
 """Of the weights in a run directory of `train-segmenter`."""

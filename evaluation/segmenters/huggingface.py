@@ -13,9 +13,8 @@ from typing import Any
 import torch
 
 from evaluation.segmenters.base import Prediction, Scales, TrainableSegmenter
-from pipeline.data.tensors import refuse_nonfinite
 from pipeline.errors import InputError
-from pipeline.pretrained.state_dicts import sha256_of
+from pipeline.pretrained.state_dicts import refuse_nonfinite, sha256_of
 
 PREFIX = "hf:"
 """`--segmenter hf:PATH` or `hf:OWNER/NAME`."""
@@ -79,7 +78,9 @@ class HuggingFaceSegmenter(TrainableSegmenter):
                 source, id2label=names, label2id={name: number for number, name in names.items()}
             )
             if config.model_type in MASK_MODELS:
-                raise InputError(f"segmenter {PREFIX}{source} gives masks; only models of class scores are trained here")
+                raise InputError(
+                    f"segmenter {PREFIX}{source} gives masks; only models of class scores are trained here"
+                )
             stored = any(Path(source).glob("*.safetensors")) or not Path(source).is_dir()
             model = (
                 AutoModelForSemanticSegmentation.from_pretrained(

@@ -58,7 +58,7 @@ class Cell:
         parts = {
             "version": VERSION,
             "labels": self.recipe.labels.model_dump(mode="json"),
-            "sources": [{**source.model_dump(mode="json"), "path": None, "name": None} for source in data.sources],
+            "sources": [{**source.model_dump(mode="json"), "path": None, "name": None} for source in data.train],
             "contents": self.contents,
             "size": [data.height, data.width],
             "settings": self.recipe.segmenter.model_dump(mode="json"),

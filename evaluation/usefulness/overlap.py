@@ -42,7 +42,7 @@ def refuse_overlap(test: PictureSet, training: Mapping[str, PictureSet]) -> None
             if shared:
                 named = ", ".join(f"'{each}'" for each in shared[:3]) + (", ..." if shared[3:] else "")
                 raise InputError(
-                    f"{len(shared)} {what} of {name} ({pictures.path}) are in the test set {test.path} too ({named}); "
+                    f"{len(shared)} {what} of {name} ({pictures}) are in the test set {test} too ({named}); "
                     "a test set shares none with training, or with the maps that pictures were made of"
                 )
 

@@ -180,7 +180,9 @@ def _figure(found: Usefulness) -> dict[str, Any]:
         "right": WIDTH - RIGHT,
         "bottom": HEIGHT - BOTTOM,
         "series": series,
-        "alone": [{"y": y(arm.mean_iou.value), "name": arm.synthetic, "colour": colour[arm.synthetic]} for arm in alone],
+        "alone": [
+            {"y": y(arm.mean_iou.value), "name": arm.synthetic, "colour": colour[arm.synthetic]} for arm in alone
+        ],
         "x_ticks": [{"x": x(count), "text": str(count)} for count in numbers],
         "y_ticks": [
             {"y": y(low + index * step), "text": f"{100 * (low + index * step):.0f}%"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +20,8 @@ from evaluation.usefulness.cells import Cell
 from evaluation.usefulness.overlap import refuse_overlap
 from evaluation.usefulness.statistics import ArmScores, Estimate, Exchange, draw_maps, exchange, gain
 from pipeline.config import Recipe, Source
-from pipeline.data.records import parquet_files
+from pipeline.data.fingerprint import fingerprint_data
+from pipeline.data.parquet import ParquetDataset
 from pipeline.errors import InputError
 from pipeline.pretrained.state_dicts import sha256_of
 from pipeline.recipe_file import override_recipe
@@ -77,9 +80,9 @@ def measure_usefulness(
     recipe: Recipe,
     out: Path,
     *,
-    real: Path,
+    real: str | Path,
     synthetic: Mapping[str, SyntheticSet],
-    test: Path,
+    test: str | Path,
     fractions: Sequence[Fraction] = FRACTIONS,
     mixed_at: Sequence[Fraction] = FRACTIONS,
     seeds: int = CLAIM_SEEDS,
@@ -110,19 +113,18 @@ def measure_usefulness(
         raise InputError("give one synthetic set or more (--synthetic images/)")
     check_names(synthetic)
     sets = {"the real data": PictureSet.open(real, what="the real data set")}
-    sets |= {f"'{name}'": PictureSet.open(Path(each.path), what=f"set '{name}'") for name, each in synthetic.items()}
+    sets |= {f"'{name}'": PictureSet.open(each.path, what=f"set '{name}'") for name, each in synthetic.items()}
     tested = PictureSet.open(test, what="the test set")
     for name, pictures in (*sets.items(), ("the test set", tested)):
         if pictures.space.classes != recipe.labels.classes:
             raise InputError(
-                f"{name} ({pictures.path}) has the classes {', '.join(pictures.space.classes)}, the others "
+                f"{name} ({pictures}) has the classes {', '.join(pictures.space.classes)}, the others "
                 f"{', '.join(recipe.labels.classes)}; they must be the same in the same order"
             )
     refuse_overlap(tested, sets)
     photographs = len(sets["the real data"].keys)
     arms = list_arms(photographs, list(synthetic), fractions=fractions, mixed_at=mixed_at)
-    contents = {str(path): sha256_of(*parquet_files(Path(path))) for path in (real, test)}
-    contents |= {each.path: sha256_of(*parquet_files(Path(each.path))) for each in synthetic.values()}
+    contents = {str(path): _checksum(path) for path in (real, test, *(each.path for each in synthetic.values()))}
     plain = Cell(
         recipe=recipe,
         contents=(),
@@ -137,7 +139,7 @@ def measure_usefulness(
 
     def cell(arm: Arm, seed: int) -> Cell:
         sources = list_sources(arm, str(real), synthetic, synthetic_share)
-        data = recipe.data.model_copy(update={"train": sources, "validation": test})
+        data = recipe.data.model_copy(update={"train": sources, "validation": str(test)})
         settings = recipe.segmenter.model_copy(update={"seed": recipe.segmenter.seed + seed})
         return replace(
             plain,
@@ -172,13 +174,13 @@ def measure_usefulness(
     )
 
 
-def default_recipe(real: Path, synthetic: Mapping[str, SyntheticSet], overrides: Sequence[str] = ()) -> Recipe:
+def default_recipe(real: str | Path, synthetic: Mapping[str, SyntheticSet], overrides: Sequence[str] = ()) -> Recipe:
     """The segmenter's default settings for the classes of the real data, at the size of the synthetic pictures.
 
     `overrides` are `segmenter.steps=500` and the like. Raises `InputError` where a set cannot be read.
     """
     space = PictureSet.open(real, what="the real data set").space
-    pictures = PictureSet.open(Path(next(iter(synthetic.values())).path), what="the synthetic set")
+    pictures = PictureSet.open(next(iter(synthetic.values())).path, what="the synthetic set")
     height, width = pictures.pictures(pictures.keys[:1], Selection())[0].image.shape[:2]
     fields = {
         "name": "usefulness",
@@ -281,6 +283,12 @@ def _warnings(seeds: int, segmenter: str, sets: Mapping[str, PictureSet]) -> Ite
                 f"{name} was filtered by a segmenter of the kind that is trained here ({segmenter}): it keeps what "
                 "such a network sees already; filter by another kind to be sure"
             )
+
+
+def _checksum(location: str | Path) -> str:
+    """Of the records of a data set, wherever they are stored."""
+    files = fingerprint_data(ParquetDataset.open(location))
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
 
 
 def _default_device() -> str:

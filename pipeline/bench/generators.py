@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pipeline.checkpoints.source import load_weights
+from pipeline.checkpoints.file import load_checkpoint
 from pipeline.engines import aot_inductor
 from pipeline.engines.engine import Engine
 from pipeline.engines.graph import GeneratorGraph
@@ -204,7 +204,7 @@ class Workload:
         torch.set_num_threads(threads)
         keep_freed_memory()
         self.device = torch.device(device)
-        self.generator = load_weights(weights).generator
+        self.generator = load_checkpoint(weights).generator
         if rescale:
             rescale_untrained(self.generator)
         height, width = codes.shape[1:]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.bench.runner import Entry, run_benchmark, table, write_json
-from pipeline.checkpoints.source import UNTRAINED, load_weights, resolve_source
+from pipeline.checkpoints.file import UNTRAINED, load_checkpoint, resolve_checkpoint
 from pipeline.config import Recipe
 from pipeline.datasets.sample_maps import sample_codes
 from pipeline.errors import InputError
@@ -66,8 +66,8 @@ def bench_synthesize(
         raise InputError(f"unknown candidate '{unknown[0]}'; there are {', '.join(CANDIDATES)}")
     if load.maps % load.batch:
         raise InputError(f"{load.maps} label maps do not make whole batches of {load.batch}; take a multiple")
-    source = resolve_source(checkpoint)
-    recipe = load_weights(source).recipe
+    source = resolve_checkpoint(checkpoint)
+    recipe = load_checkpoint(source).recipe
     common = {
         "weights": source,
         "codes": load.codes(recipe),

@@ -1,4 +1,7 @@
-"""Checkpoints: one safetensors file with the generator's weights and, in its metadata, the whole recipe."""
+"""Checkpoints: one safetensors file with the generator's weights and, in its metadata, the whole recipe.
+
+Whatever `--checkpoint` names, a file, a run directory or a recipe with fresh weights, becomes a `Checkpoint`.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,15 @@ from pipeline.data.storage import first_line
 from pipeline.errors import InputError
 from pipeline.networks.encoder import StyleEncoder
 from pipeline.networks.generator import Generator
-from pipeline.recipe_file import parse_recipe
+from pipeline.recipe_file import dump_recipe, load_recipe, parse_recipe
 
 FILE_NAME = "generator.safetensors"
 """Of the newest weights in a run directory."""
 LANDSCAPE = Path(__file__).resolve().parents[2] / "weights" / "landscape.safetensors"
 """The generator that comes with spadework: procedural landscapes at 128x128. How it was made: `weights/README.md`."""
+UNTRAINED = "untrained:"
+"""Before a recipe's path: its generator with fresh weights, as a baseline. Before a checkpoint's: of its recipe."""
+_RECIPES = (".yaml", ".yml")
 _METADATA_KEY = "spadework"
 
 
@@ -30,12 +36,11 @@ _METADATA_KEY = "spadework"
 class Checkpoint:
     """A generator that is ready to use, and what it was made from."""
 
-    path: Path
     recipe: Recipe
     step: int
     """Optimiser steps that the weights have seen."""
     sha256: str
-    """Of the file: what outputs carry to say which weights made them."""
+    """Of the file; for fresh weights `untrained-` and that of the recipe. Outputs carry it to say what made them."""
     generator: Generator
     encoder: StyleEncoder | None
     """For generators with style: a photograph to its style."""
@@ -87,12 +92,23 @@ def find_checkpoint(path: Path) -> Path:
     raise InputError(f"run directory {path} has no {FILE_NAME} yet; `train` writes it with the first checkpoint")
 
 
-def load_checkpoint(path: Path, *, device: torch.device | str = "cpu") -> Checkpoint:
-    """Load a weights file or the newest of a run directory; networks come in evaluation mode, on `device`.
+def resolve_checkpoint(source: str | Path) -> str:
+    """`--checkpoint` with an absolute path, which means the same in every process; `InputError` if there is none."""
+    prefix, path = _split(source)
+    if not (prefix and path.suffix in _RECIPES):
+        path = find_checkpoint(path)
+    return prefix + str(path.absolute())
 
-    Raises `InputError` where the file is missing, is not a checkpoint of ours, does not fit its own recipe, or has
-    weights that are no finite numbers.
+
+def load_checkpoint(source: str | Path, *, device: torch.device | str = "cpu") -> Checkpoint:
+    """What `--checkpoint` names: a weights file, the newest of a run directory, or `untrained:` and a recipe.
+
+    Networks come in evaluation mode, on `device`. Raises `InputError` where a file is missing, is not a checkpoint of
+    ours, does not fit its own recipe, or has weights that are NaN or infinite.
     """
+    prefix, path = _split(source)
+    if prefix:
+        return _untrained(load_recipe(path) if path.suffix in _RECIPES else _read(find_checkpoint(path))[0], device)
     path = find_checkpoint(path)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     recipe, step, tensors = _read(path)
@@ -105,10 +121,25 @@ def load_checkpoint(path: Path, *, device: torch.device | str = "cpu") -> Checkp
     _fill(generator, "generator.", tensors, path)
     if encoder is not None and any(key.startswith("encoder.") for key in tensors):
         _fill(encoder, "encoder.", tensors, path)
-        encoder = encoder.eval().to(device)
     else:
         encoder = None
-    return Checkpoint(path, recipe, step, sha256, generator.eval().to(device), encoder)
+    return Checkpoint(recipe, step, sha256, generator.eval().to(device), encoder.eval().to(device) if encoder else None)
+
+
+def _split(source: str | Path) -> tuple[str, Path]:
+    """`untrained:` or nothing, and the path."""
+    text = str(source)
+    prefix = UNTRAINED if text.startswith(UNTRAINED) else ""
+    return prefix, Path(text.removeprefix(prefix))
+
+
+def _untrained(recipe: Recipe, device: torch.device | str) -> Checkpoint:
+    """Fresh weights, of the recipe's own seed."""
+    sha256 = hashlib.sha256(dump_recipe(recipe).encode()).hexdigest()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.training.seed)
+        generator, encoder = build_generator(recipe).eval().to(device), build_encoder(recipe)
+    return Checkpoint(recipe, 0, f"untrained-{sha256}", generator, encoder.eval().to(device) if encoder else None)
 
 
 def _read(path: Path) -> tuple[Recipe, int, dict[str, torch.Tensor]]:

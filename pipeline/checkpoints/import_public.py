@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -9,11 +10,11 @@ import torch
 from pipeline.checkpoints.file import build_encoder, build_generator, save_generator
 from pipeline.checkpoints.public_names import ENCODER, GENERATOR, from_public
 from pipeline.config import Recipe
-from pipeline.data.tensors import refuse_nonfinite
 from pipeline.datasets.ade20k import SPACE as ADE20K
 from pipeline.datasets.coco_stuff import SPACE as COCO_STUFF
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
+from pipeline.pretrained.state_dicts import fill, read_state_dict, refuse_nonfinite
 
 
 def import_weights(
@@ -35,11 +36,11 @@ def import_weights(
     """
     first, assumed = _place_of_dont_care(recipe, dont_care_first)
     generator, encoder = build_generator(recipe), build_encoder(recipe)
-    state = from_public(_read(generator_file), GENERATOR)
+    state = _read(generator_file, GENERATOR)
     _refuse_other_generator(state, generator_file, recipe)
     if first:
         state = dont_care_last(state, recipe.labels)
-    _fill(generator, state, generator_file, recipe)
+    fill(generator, state, source=f"{generator_file}, by recipe '{recipe.name}',")
     if encoder_file is not None:
         if encoder is None:
             field = "style_encoder false" if recipe.generator.style_dim else "style_dim 0"
@@ -47,9 +48,9 @@ def import_weights(
                 f"recipe '{recipe.name}' has generator.{field}, so there is no encoder to fill; leave out --encoder, "
                 "or take the recipe of a network with style"
             )
-        encoded = from_public(_read(encoder_file), ENCODER)
+        encoded = _read(encoder_file, ENCODER)
         _refuse_other_encoder(encoded, encoder_file, recipe)
-        _fill(encoder, encoded, encoder_file, recipe)
+        fill(encoder, encoded, source=f"{encoder_file}, by recipe '{recipe.name}',")
     save_generator(out, generator, recipe, step=0, encoder=encoder if encoder_file else None)
     if recipe.generator.upsampling != "most":
         assumed += f"; upsampling is '{recipe.generator.upsampling}', as the recipe says (files do not)"
@@ -158,22 +159,8 @@ def dont_care_last(state: dict[str, torch.Tensor], space: LabelSpace) -> dict[st
     return state | {key: state[key][:, order] for key in seen}
 
 
-def _read(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InputError(f"weights file {path} does not exist") from None
-    except Exception as error:  # noqa: BLE001 (whatever a file that is none makes the reader raise)
-        raise InputError(f"weights file {path} cannot be read: {' '.join(str(error).split())[:200]}") from None
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise InputError(f"weights file {path} is not a state dict (names to tensors)")
+def _read(path: Path, names: Mapping[str, str]) -> dict[str, torch.Tensor]:
+    """A public state dict under our keys; NaN is refused under the public one."""
+    state = read_state_dict(path)
     refuse_nonfinite(state, source=f"weights file {path}")
-    return state
-
-
-def _fill(network: torch.nn.Module, state: dict[str, torch.Tensor], path: Path, recipe: Recipe) -> None:
-    try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:300]
-        raise InputError(f"{path} is not of the network in recipe '{recipe.name}': {reason}") from None
+    return from_public(state, names)

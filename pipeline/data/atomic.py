@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,12 +28,16 @@ def atomic_path(target: Path, *, tidy: bool = True) -> Iterator[Path]:
 
 
 def temporary_name(target: Path, *, tidy: bool = True) -> Path:
-    """Where this process writes what is to become `target`; with `tidy`, what killed processes left is removed."""
+    """Where this process writes what is to become `target`, a file or a folder; with `tidy`, what killed processes
+    left of it is removed."""
     pattern = re.compile(rf"\.{re.escape(target.name)}\.(\d+)\.tmp")
     for path in target.parent.iterdir() if tidy else ():
         found = pattern.fullmatch(path.name)
         if found and not _is_alive(int(found[1])):
-            path.unlink(missing_ok=True)
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
     return target.with_name(f".{target.name}.{os.getpid()}.tmp")
 
 

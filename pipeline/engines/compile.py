@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from pipeline.checkpoints.source import load_weights, resolve_source
+from pipeline.checkpoints.file import load_checkpoint, resolve_checkpoint
 from pipeline.config import Recipe
 from pipeline.data.storage import first_line
 from pipeline.datasets.sample_maps import sample_codes
@@ -138,8 +138,8 @@ def _prepare(
     source: Path | None,
     maps: int,
 ) -> Subject:
-    weights = load_weights(resolve_source(checkpoint))
-    recipe = weights.recipe
+    loaded = load_checkpoint(resolve_checkpoint(checkpoint))
+    recipe = loaded.recipe
     if size:
         recipe = recipe.model_copy(
             update={"data": recipe.data.model_copy(update={"height": size[0], "width": size[1]})}
@@ -147,7 +147,7 @@ def _prepare(
     if modulation:
         recipe = recipe.model_copy(update={"generator": recipe.generator.model_copy(update={"modulation": modulation})})
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    generator = adapted(weights.generator, recipe).to(device)
+    generator = adapted(loaded.generator, recipe).to(device)
     maps_to_check = sample_codes(recipe, source, count=maps, size=generator.size, share_classes=True)
     codes = torch.from_numpy(maps_to_check).to(device)
     dim = recipe.generator.style_dim
@@ -156,7 +156,7 @@ def _prepare(
     if (contrast := float(reference.std())) < 0.02:
         log.warning("pictures of these weights are flat (deviation %.2g), so the comparison says little", contrast)
     return Subject(
-        weights=weights.name,
+        weights=loaded.sha256,
         recipe=recipe,
         generator=generator,
         signature=make_signature(recipe, batch),

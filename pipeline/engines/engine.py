@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from pipeline.checkpoints.source import Weights
+from pipeline.checkpoints.file import Checkpoint
 from pipeline.config import Recipe
 from pipeline.engines.cuda_graphs import GraphedFunction
 from pipeline.engines.environment import COMPILERS
@@ -110,18 +110,18 @@ class Engine:
         return [min(factor * typical, most) for typical, most in zip(self._lengths, longest, strict=True)]
 
 
-def load_engine(folder: Path, weights: Weights) -> tuple[Engine | FoldedGenerator, Manifest]:
-    """The engine in a folder; of the weights, an eager engine needs the generator, and any other only the name.
+def load_engine(folder: Path, checkpoint: Checkpoint) -> tuple[Engine | FoldedGenerator, Manifest]:
+    """The engine in a folder; of the checkpoint, an eager engine needs the generator, and any other only the sha256.
 
     Raises `InputError` where there is none, it was refused, was made from other weights, of other library versions or
     for another device, or where its file is damaged.
     """
     manifest = Manifest.read(folder)
-    check_usable(folder, manifest, weights.name)
+    check_usable(folder, manifest, checkpoint.sha256)
     spec = manifest.spec
     device = torch.device(spec.device["type"])
     if spec.backend == "eager":
-        generator = adapted(weights.generator, spec.parsed_recipe)
+        generator = adapted(checkpoint.generator, spec.parsed_recipe)
         return FoldedGenerator(generator.to(device), DTYPES[spec.precision]), manifest
     assert manifest.file
     return make_engine(spec, folder / manifest.file, cuda_graphs=manifest.cuda_graphs), manifest
@@ -150,12 +150,12 @@ def adapted(generator: Generator, recipe: Recipe) -> Generator:
     return other
 
 
-def check_usable(folder: Path, manifest: Manifest, weights: str) -> None:
-    """Raise `InputError`, with the reason, where an engine cannot be used here for the weights of that name."""
-    if manifest.spec.weights != weights:
+def check_usable(folder: Path, manifest: Manifest, checkpoint_sha256: str) -> None:
+    """Raise `InputError`, with the reason, where an engine cannot be used here for the checkpoint of that sha256."""
+    if manifest.spec.weights != checkpoint_sha256:
         raise InputError(
             f"engine {folder} was made from other weights ({manifest.spec.weights[:22]}) than the checkpoint's "
-            f"({weights[:22]}); compile it again"
+            f"({checkpoint_sha256[:22]}); compile it again"
         )
     if reason := unusable(manifest):
         raise InputError(f"engine {folder} cannot be used: {reason}; compile it again")

@@ -163,6 +163,19 @@ def find_weights(name: str, files: Sequence[WeightsFile] = FILES) -> Path:
     return path.parent if len(parts) > 1 else path
 
 
+def find_or_fetched(path: Path | None, what: str) -> Path | None:
+    """A file or, where it is a name in the registry that begins with `what` (such as "VGG"), the fetched one.
+
+    Raises `InputError` where it is neither, or not fetched yet.
+    """
+    if path is None or path.is_file():
+        return path
+    names = [part.name for part in FILES if part.name.startswith(what.lower())]
+    if str(path) in names:
+        return find_weights(str(path))
+    raise InputError(f"{what} weights {path} do not exist; give a file, or a name: {', '.join(names)}")
+
+
 def list_weights(files: Sequence[WeightsFile] = FILES) -> str:
     """A table of all files, with what is fetched."""
     folder = cache_folder() / "weights"

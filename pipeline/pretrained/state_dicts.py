@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from pipeline.data.tensors import refuse_nonfinite
 from pipeline.errors import InputError
 
 
@@ -41,7 +38,7 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
         raise InputError(f"weights file {path} does not exist")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True) if is_torch_file(path) else load_file(path)
-    except (SafetensorError, OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
+    except Exception as error:  # noqa: BLE001 - whatever a broken file makes the readers raise, it is the file
         reason = str(error).strip().split("\n")[0][:200] or type(error).__name__
         raise InputError(f"weights file {path} cannot be read as safetensors or as torch weights ({reason})") from None
     for name in ("state_dict", "model"):
@@ -52,11 +49,18 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     return {key.removeprefix("module."): value for key, value in state.items()}
 
 
+def refuse_nonfinite(state: Mapping[str, torch.Tensor], *, source: str) -> None:
+    """Raise `InputError` where weights are NaN or infinite: what networks make of them looks like any other result."""
+    for key, value in state.items():
+        if not value.isfinite().all():
+            raise InputError(f"{source} holds NaN or infinite weights in {key}; copy or make the file again")
+
+
 def fill(network: nn.Module, state: Mapping[str, torch.Tensor], *, source: str, ignore: Iterable[str] = ()) -> None:
     """Load `state` into `network`, every key and shape of which must fit; `source` names the file in errors.
 
     Keys that end in one of `ignore` may be there or not. `num_batches_tracked`, which old files lack, always may.
-    Raises `InputError` where they do not fit, and for weights that are no finite numbers.
+    Raises `InputError` where they do not fit, and for weights that are NaN or infinite.
     """
     optional = (*ignore, "num_batches_tracked")
     own = network.state_dict()

@@ -17,7 +17,7 @@ STANDSTILL_SECONDS = 900
 
 
 def run_in_pool(
-    order: WorkOrder, shards: Sequence[Shard], workers: int, *, gpus_per_worker: float = 1.0
+    order: WorkOrder, token: str, shards: Sequence[Shard], workers: int, *, gpus_per_worker: float = 1.0
 ) -> Generator[Report, None, None]:
     """The shards through a pool of actors; reports come as they are made. A user's mistake or a full disk ends it."""
     with ray_session(num_cpus=max(4, workers + 2)):
@@ -35,7 +35,7 @@ def run_in_pool(
             )
             messages = shard_items.map_batches(
                 _Actor,
-                fn_constructor_args=(order,),
+                fn_constructor_args=(order, token),
                 batch_size=1,
                 batch_format="pyarrow",
                 # One shard ahead: without it an actor idles for a quarter of a second at the end of each.
@@ -53,13 +53,13 @@ def run_in_pool(
             context.execution_no_progress_timeout_s = saved[2]
 
 
-def run_here(order: WorkOrder, shards: Sequence[Shard]) -> Generator[Report, None, None]:
+def run_here(order: WorkOrder, token: str, shards: Sequence[Shard]) -> Generator[Report, None, None]:
     """The shards one after another in this process, without Ray."""
     import torch
 
     threads = torch.get_num_threads()
     try:
-        worker = ShardWorker(order)
+        worker = ShardWorker(order, token)
         for shard in shards:
             yield from worker.run(shard)
     finally:
@@ -105,8 +105,8 @@ def joins_cluster() -> bool:
 class _Actor:
     """A shard worker as Ray Data wants one: tables in, tables out."""
 
-    def __init__(self, order: WorkOrder) -> None:
-        self._worker = ShardWorker(order)
+    def __init__(self, order: WorkOrder, token: str) -> None:
+        self._worker = ShardWorker(order, token)
 
     def __call__(self, batch: Any) -> Iterator[dict[str, list[bytes]]]:
         for shard in batch["shard"].to_pylist():

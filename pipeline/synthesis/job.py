@@ -38,7 +38,8 @@ class Summary:
     rejects: int
     checkpoint: str
     seed: int
-    samples: int
+    samples: int | None
+    """Of each label map; None where a column says how many."""
     workers: int
     images_this_run: int
     seconds: float
@@ -59,7 +60,6 @@ class Job:
     plan: Plan
     order: WorkOrder
     description: dict[str, Any]
-    limit: int
     workers: int | None
     gpus_per_worker: float
     exports: Sequence[ExportKind]
@@ -76,7 +76,7 @@ class Job:
             with folder.driver_lock() as token:
                 folder.refuse_another(self.description)
                 try:
-                    return self._run(folder, replace(self.order, token=token))
+                    return self._run(folder, token)
                 except BaseException:
                     folder.abandon()
                     raise
@@ -88,17 +88,19 @@ class Job:
                 "again, finished parts are kept"
             ) from None
 
-    def _run(self, folder: JobFolder, order: WorkOrder) -> Summary:
+    def _run(self, folder: JobFolder, token: str) -> Summary:
         folder.claim(self.description)
-        full = {shard.name: shard.rows * order.samples for shard in self.plan.shards}
+        full = {shard.name: shard.images for shard in self.plan.shards}
         folder.reopen(full, quiet=self.quiet)
         done = folder.records()
         folder.check_input(done, self.plan.shards, self.plan.columns, quiet=self.quiet)
         todo = [shard for shard in self.plan.shards if shard.name not in done]
-        with JobProgress(self.plan.rows, order.samples, list(done.values()), quiet=self.quiet) as progress:
-            return self._make(folder, order, todo, progress)
+        finished = self.plan.rows - sum(shard.rows for shard in todo)
+        rejects = [reject for record in done.values() for reject in record.rejects]
+        with JobProgress(self.plan.rows, finished, rejects, quiet=self.quiet) as progress:
+            return self._make(folder, token, todo, progress)
 
-    def _make(self, folder: JobFolder, order: WorkOrder, todo: list[Shard], progress: JobProgress) -> Summary:
+    def _make(self, folder: JobFolder, token: str, todo: list[Shard], progress: JobProgress) -> Summary:
         workers = self._workers(len(todo)) if todo else 0
         first: tuple[float, int] | None = None
         if not folder.finished:
@@ -109,9 +111,9 @@ class Job:
             if attempt:
                 log.warning("%d shards were not finished; trying them again", len(todo))
             run = (
-                run_in_pool(order, todo, workers, gpus_per_worker=self.gpus_per_worker)
+                run_in_pool(self.order, token, todo, workers, gpus_per_worker=self.gpus_per_worker)
                 if workers
-                else run_here(order, todo)
+                else run_here(self.order, token, todo)
             )
             with closing(run) as reports:
                 for report in reports:
@@ -143,9 +145,9 @@ class Job:
             label_maps=self.plan.rows,
             images=sum(record.rows for record in records),
             rejects=sum(len(record.rejects) for record in records),
-            checkpoint=self.order.checkpoint,
+            checkpoint=self.order.checkpoint_sha256,
             seed=self.order.seed,
-            samples=self.order.samples,
+            samples=None if self.plan.columns.samples else self.order.samples,
             workers=workers,
             images_this_run=progress.images,
             seconds=round(now - self.started, 3),
@@ -162,7 +164,7 @@ class Job:
             folder.folder.put("summary.json", (json.dumps(asdict(summary), indent=1) + "\n").encode())
         for kind in self.exports:
             export(
-                folder, records, kind, samples=self.order.samples, picture_format=self.order.picture_format
+                folder, records, kind, several=self.plan.most_samples > 1, picture_format=self.order.picture_format
             )  # fmt: skip
         if not folder.finished:
             folder.succeed()
@@ -171,7 +173,7 @@ class Job:
     def _check_duplicates(self) -> None:
         """Rows with an id that was used before are known from the plan, and need no painting to be too many."""
         rows = [(shard, row) for shard in self.plan.shards for row in sorted(shard.duplicates)]
-        if len(rows) <= self.limit:
+        if len(rows) <= self.order.max_rejects:
             return
         shard, row = rows[0]
         column = self.order.columns.id
@@ -179,7 +181,7 @@ class Job:
         [(_, cells)] = iter_shard(replace(shard, start=row, stop=row + 1), [column])
         where = f"row {row} of {shard.file.name} (id '{cells[column]}')"
         reason = f"has the id of {shard.duplicates[row]}; ids must be unique"
-        if self.limit:
+        if self.order.max_rejects:
             raise InputError(
                 f"{len(rows)} rows have an id that was used before, more than --max-rejects allows; "
                 f"the first is {where}: {reason}"
@@ -188,11 +190,11 @@ class Job:
 
     def _check_rejects(self, progress: JobProgress) -> None:
         rejects = list(progress.rejects.values())
-        if len(rejects) <= self.limit:
+        if len(rejects) <= self.order.max_rejects:
             return
         first = rejects[0]
         where = f"row {first.row} of {first.source}" + (f" (id '{first.id}')" if first.id else "")
-        if self.limit:
+        if self.order.max_rejects:
             raise InputError(
                 f"{len(rejects)} rows are bad, more than --max-rejects allows; the first is {where}: {first.reason}"
             )

@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 JOB, MANIFEST, SUCCESS, REJECTS = "_job/job.json", "manifest.json", "_SUCCESS", "_job/rejects.parquet"
 RECORDS = "_job/shards"
-COLUMNS = ("label", "id", "instance", "style")
+COLUMNS = ("label", "id", "instance", "style", "samples")
 ORPHANS_SECONDS = 90.0
 """How long to wait for the workers of a job whose driver died; Ray ends them within seconds."""
 
@@ -58,12 +58,19 @@ class Reject:
     source: str
     row: int
     reason: str
+    samples: int | None = None
+    """How many images it should have had, in a job where a column says so."""
+
+    def to_json(self) -> dict[str, Any]:
+        """For a record, and as a row of the table of rejects."""
+        return {name: value for name, value in asdict(self).items() if name != "samples" or value is not None}
 
     @classmethod
     def from_json(cls, fields: Any) -> Reject:
         """One of a record; `ValueError` where it is none."""
         texts = {name: _field(fields, name, str) for name in ("source", "reason")}
-        return cls(id=_field(fields, "id", (str, type(None))), row=_field(fields, "row", int), **texts)
+        samples = _count(fields, "samples") if "samples" in fields else None
+        return cls(id=_field(fields, "id", (str, type(None))), row=_field(fields, "row", int), samples=samples, **texts)
 
 
 @dataclass(frozen=True)
@@ -81,7 +88,7 @@ class ShardRecord:
 
     def to_json(self) -> dict[str, Any]:
         """For the record's file."""
-        return asdict(self)
+        return {**asdict(self), "rejects": [reject.to_json() for reject in self.rejects]}
 
     @classmethod
     def from_json(cls, fields: Any) -> ShardRecord:
@@ -119,7 +126,9 @@ class Planned:
     """What `job.json` says that a job must come to."""
 
     label_maps: int
-    samples: int
+    samples: int | None
+    """Of every label map; None where `columns.samples` says how many."""
+    images: int
     shards: int
     seed: int
     checkpoint: str
@@ -130,10 +139,12 @@ class Planned:
         """Of a job's description; `ValueError` where it is none."""
         settings, source = _field(fields, "settings", dict), _field(fields, "input", dict)
         maps = sum(_count(file, "rows") for file in _field(source, "files", list))
-        samples, shards = _count(settings, "samples"), _count(source, "shards")
-        names = {name: _field(_field(source, "columns", dict), name, (str, type(None))) for name in COLUMNS}
-        columns = Columns(**names)
-        return cls(maps, samples, shards, _field(settings, "seed", int), _field(settings, "checkpoint", str), columns)
+        given = {"samples": None, **_field(source, "columns", dict)}
+        columns = Columns(**{name: _field(given, name, (str, type(None))) for name in COLUMNS})
+        samples = _count(settings, "samples") if columns.samples is None else None
+        images = _count(source, "images") if samples is None else maps * samples
+        seed, checkpoint = _field(settings, "seed", int), _field(settings, "checkpoint", str)
+        return cls(maps, samples, images, _count(source, "shards"), seed, checkpoint, columns)
 
 
 class JobFolder:
@@ -207,7 +218,7 @@ class JobFolder:
                 listed = pq.read_table(file).to_pylist()
         except (pa.ArrowException, OSError, ValueError) as error:
             return f"{where} is damaged ({first_line(error)})"
-        if listed != [asdict(reject) for reject in rejects]:
+        if listed != [reject.to_json() for reject in rejects]:
             return f"{where} is damaged ({len(listed)} rows, which are not the manifest's {len(rejects)} rejects)"
         return None
 
@@ -497,7 +508,9 @@ def _short(value: Any) -> str:
 
 
 def _rejects_table(rejects: list[Reject]) -> bytes:
-    schema = pa.schema([("id", pa.string()), ("source", pa.string()), ("row", pa.int64()), ("reason", pa.string())])
+    fields = [("id", pa.string()), ("source", pa.string()), ("row", pa.int64()), ("reason", pa.string())]
+    if rejects[0].samples is not None:  # Then all of them have it.
+        fields.append(("samples", pa.int64()))
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist([asdict(reject) for reject in rejects], schema=schema), sink)
+    pq.write_table(pa.Table.from_pylist([reject.to_json() for reject in rejects], schema=pa.schema(fields)), sink)
     return sink.getvalue().to_pybytes()

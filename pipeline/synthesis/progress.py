@@ -9,7 +9,7 @@ from types import TracebackType
 
 from tqdm import tqdm
 
-from pipeline.synthesis.job_folder import Reject, ShardRecord
+from pipeline.synthesis.job_folder import Reject
 from pipeline.synthesis.worker import Report
 
 SHOWN_STAGES = ("decode", "synthesize", "encode", "wait")
@@ -18,17 +18,14 @@ SHOWN_STAGES = ("decode", "synthesize", "encode", "wait")
 class JobProgress:
     """Counts what workers report and draws one line on stderr. A context manager."""
 
-    def __init__(self, rows: int, samples: int, done: Sequence[ShardRecord], *, quiet: bool) -> None:
-        """`done` are the shards of earlier runs."""
-        self._samples = samples
-        self._started: float | None = None
+    def __init__(self, rows: int, finished: int, rejects: Sequence[Reject], *, quiet: bool) -> None:
+        """Of `rows` in all, `finished` are of earlier runs, as are the `rejects` among them."""
+        self._started: tuple[float, int] | None = None
         self._rows: dict[int, int] = {}
         self._images: dict[int, int] = {}
         self._seconds: dict[int, dict[str, float]] = {}
         self.rejects: dict[tuple[str, int], Reject] = {}
-        for record in done:
-            self._note(record.rejects)
-        finished = sum(record.rows // samples + len(record.rejects) for record in done)
+        self._note(rejects)
         # On a terminal the line is redrawn; a log file gets one now and then.
         interval = 0.2 if sys.stderr.isatty() else 15.0
         self._bar = tqdm(
@@ -67,20 +64,20 @@ class JobProgress:
             self._bar.n += step
             self._bar.initial = self._bar.n
             self._bar.unpause()
-            self._started = time.monotonic()
+            self._started = time.monotonic(), self.images
             step = 0
-        self._bar.set_postfix_str(self._state(self._bar.n + step - self._bar.initial), refresh=False)
+        self._bar.set_postfix_str(self._state(), refresh=False)
         self._bar.update(step)
 
     def _note(self, rejects: Sequence[Reject]) -> None:
         for reject in rejects:
             self.rejects[reject.source, reject.row] = reject
 
-    def _state(self, rows: float) -> str:
+    def _state(self) -> str:
         seconds = self.stage_seconds
         total = sum(seconds.get(stage, 0.0) for stage in SHOWN_STAGES) or 1.0
         shares = " ".join(f"{stage} {100 * seconds.get(stage, 0.0) / total:.0f}%" for stage in SHOWN_STAGES)
         assert self._started is not None
-        passed = time.monotonic() - self._started
-        speed = f"{rows * self._samples / passed:.3g} images/s, " if rows and passed else ""
+        passed, images = time.monotonic() - self._started[0], self.images - self._started[1]
+        speed = f"{images / passed:.3g} images/s, " if images and passed else ""
         return f"{speed}{len(self.rejects)} rejected, {shares}"

@@ -78,31 +78,30 @@ def _read(path: Path) -> bytes:
 class StyleSource:
     """Style vectors by (record, sample), for one generator."""
 
-    def __init__(self, choice: StyleChoice, synthesizer: Synthesizer, *, seed: int, samples: int) -> None:
+    def __init__(self, choice: StyleChoice, synthesizer: Synthesizer, *, seed: int) -> None:
         self._choice = choice
         self._synthesizer = synthesizer
         self._seed = seed
-        self._samples = samples
         self._given = [synthesizer.style_of(photograph) for photograph in choice.photographs]
 
-    def styles(self, record: str, photograph: bytes | None) -> list[torch.Tensor | None]:
-        """z of each sample of a record, float32 `[style_dim]`; None for a generator that takes none.
+    def styles(self, record: str, photograph: bytes | None, samples: int) -> list[torch.Tensor | None]:
+        """z of each of the `samples` of a record, float32 `[style_dim]`; None for a generator that takes none.
 
         With a mean mu and deviation sigma: z = mu + truncation * sigma * noise(seed, record, sample).
         """
         dim = self._synthesizer.style_dim
         if not dim:
-            return [None] * self._samples
+            return [None] * samples
         given = self._given
         if self._choice.per_row:
             if photograph is None:
                 raise InputError("has no photograph to take the style from")
             given = [self._synthesizer.style_of(photograph)]
         styles: list[torch.Tensor | None] = []
-        for sample in range(self._samples):
+        for sample in range(samples):
             z = self._choice.truncation * style_noise(self._seed, record, sample, dim)
             if given:
-                way = sample / max(self._samples - 1, 1)
+                way = sample / max(samples - 1, 1)
                 (mu, sigma), (to_mu, to_sigma) = given[0], given[-1]
                 z = z * ((1 - way) * sigma + way * to_sigma) + (1 - way) * mu + way * to_mu
             styles.append(z)

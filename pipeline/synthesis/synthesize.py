@@ -10,12 +10,12 @@ import logging
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pipeline.checkpoints.source import Weights, load_weights, resolve_source
+from pipeline.checkpoints.file import Checkpoint, load_checkpoint, resolve_checkpoint
 from pipeline.data.encoders import PictureFormat
 from pipeline.data.images import Palette
 from pipeline.data.records import DatasetInfo
@@ -47,6 +47,7 @@ def synthesize(
     output: str | Path,
     *,
     samples: int = 1,
+    samples_by: str | None = None,
     seed: int = 0,
     label_column: str = "label",
     id_column: str | None = None,
@@ -72,8 +73,9 @@ def synthesize(
     """Make pictures of all label maps of `input` in the folder `output`.
 
     `input` is a Parquet file, folder, pattern or URI; `checkpoint` a run directory, a `.safetensors` file, or
-    `untrained:` and a recipe. `samples` pictures a label map differ by style. `max_rejects` bad rows are left out
-    (a number, or a share such as `1%`) before the job gives up. `actors` processes with `threads` each do the work
+    `untrained:` and a recipe. `samples` pictures a label map differ by style; the column `samples_by` says how many
+    each one has, 0 for none (a null, a negative number or a fraction makes a bad row). `max_rejects` bad rows are left
+    out (a number, or a share such as `1%`) before the job gives up. `workers` processes with `threads` each do the work
     (None: as many as the cores or GPUs allow; 0: this process, without Ray). `export` writes the result once more as
     files. `engine` is what `compile` made of the checkpoint; it has a precision, a size and a device of its own.
     Without one, `precision` is fp32 unless given.
@@ -83,6 +85,8 @@ def synthesize(
     started = time.monotonic()
     samples = style_interpolate[2] if style_interpolate else samples
     _check_options(samples, threads, gpus_per_worker, picture_format)
+    if samples_by is not None and (samples != 1 or style_interpolate):
+        raise InputError("give only one of --samples-by, --samples and --style-interpolate")
     _refuse_output_in_input(input, output)
     parse_max_rejects(max_rejects, 1)  # A mistake in it should not wait for the plan.
     choice = choose_style(
@@ -91,8 +95,8 @@ def synthesize(
         interpolate=style_interpolate[:2] if style_interpolate else None,
         truncation=truncation,
     )
-    source = resolve_source(checkpoint)
-    weights = load_weights(source)
+    source = resolve_checkpoint(checkpoint)
+    loaded = load_checkpoint(source)
     plan = plan_shards(
         input,
         images_per_row=samples,
@@ -100,26 +104,43 @@ def synthesize(
         id_column=id_column,
         instance_column=instance_column,
         style_column=style_column,
+        samples_column=samples_by,
     )
-    _check(plan, weights, choice, samples=samples, keep_size=keep_size)
-    limit = parse_max_rejects(max_rejects, plan.rows)
-    compiled = _find_engine(engine, weights, precision, keep_size) if engine else None
+    _check(plan, loaded, choice, keep_size=keep_size)
+    compiled = _find_engine(engine, loaded, precision, keep_size) if engine else None
     if compiled:
         device, precision = compiled.manifest.spec.device["type"], compiled.manifest.spec.precision
     device, precision = device or choose_device(workers), precision or "fp32"
     if precision == "fp16" and not device.startswith("cuda"):
         raise InputError("--precision fp16 needs a GPU, and the workers will find none; take bf16 or fp32")
+    size = compiled.manifest.spec.signature.size if compiled else loaded.generator.size
+    colours = None if palette is None else _palette_for(palette, loaded.recipe.labels)
+    settings = {
+        "checkpoint": loaded.sha256,
+        "recipe": loaded.recipe.name,
+        "seed": seed,
+        "samples": None if samples_by else samples,
+        "palette": None if colours is None else sorted([*colour, number] for colour, number in colours.items()),
+        "size": "as the label maps" if keep_size else f"{size[1]}x{size[0]}",
+        "format": picture_format,
+        "style": choice.describe(),
+        "precision": precision,
+        # Only where there is one, so that jobs from before there were engines can be resumed.
+        **({"engine": compiled.manifest.name} if compiled else {}),
+        "device": device.split(":")[0],
+        "threads": threads,
+    }
+    source_info = plan.info.preprocessing if plan.info else {}
     order = WorkOrder(
         output=JobFolder(output).folder.location,
-        weights=source,
-        checkpoint=weights.name,
-        token="",  # From the lock, later.
+        checkpoint=source,
+        checkpoint_sha256=loaded.sha256,
         columns=plan.columns,
-        info=DatasetInfo(weights.recipe.labels),
+        info=DatasetInfo(loaded.recipe.labels, {"input": source_info, "synthesis": settings}),
         seed=seed,
         samples=samples,
-        max_rejects=limit,
-        palette=None if palette is None else _palette_for(palette, weights.recipe.labels),
+        max_rejects=parse_max_rejects(max_rejects, plan.rows),
+        palette=colours,
         keep_size=keep_size,
         picture_format=picture_format,
         style=choice,
@@ -130,16 +151,11 @@ def synthesize(
         threads=threads,
         codec_threads=codec_threads(device, gpus_per_worker),
     )
-    size = compiled.manifest.spec.signature.size if compiled else weights.generator.size
-    description = _describe(plan, order, weights, size)
-    source_info = plan.info.preprocessing if plan.info else {}
-    info = DatasetInfo(weights.recipe.labels, {"input": source_info, "synthesis": description["settings"]})
-    del weights  # The workers load their own, and this process would hold them to the end.
+    del loaded  # The workers load their own, and this process would hold it to the end.
     job = Job(
         plan=plan,
-        order=replace(order, info=info),
-        description=description,
-        limit=limit,
+        order=order,
+        description={"version": 1, "settings": settings, "input": _describe(plan)},
         workers=workers,
         gpus_per_worker=gpus_per_worker,
         exports=export,
@@ -237,9 +253,9 @@ def _palette_for(path: Path, space: LabelSpace) -> Palette:
     return {colour: numbers[number] for colour, number in read.ids.items()}
 
 
-def _check(plan: Plan, weights: Weights, choice: StyleChoice, *, samples: int, keep_size: bool) -> None:
+def _check(plan: Plan, checkpoint: Checkpoint, choice: StyleChoice, *, keep_size: bool) -> None:
     """Refuse what cannot work before anything is written."""
-    recipe = weights.recipe
+    recipe = checkpoint.recipe
     space, style = recipe.labels, recipe.generator.style_dim
     theirs = plan.info.space if plan.info else space
     if theirs.classes != space.classes or theirs.dont_care not in (None, space.dont_care):
@@ -251,14 +267,14 @@ def _check(plan: Plan, weights: Weights, choice: StyleChoice, *, samples: int, k
         raise InputError(
             "the checkpoint wants instance maps, and the input has no column for them; name it with --instance-column"
         )
-    if choice.kind == "interpolation" and samples < 2:
+    if choice.kind == "interpolation" and plan.most_samples < 2:
         raise InputError("--style-interpolate needs 2 steps or more")
-    if not style and (samples > 1 or choice.kind != "noise" or choice.truncation != 1):
+    if not style and (plan.most_samples > 1 or choice.kind != "noise" or choice.truncation != 1):
         raise InputError(
             "the checkpoint's generator takes no style (generator.style_dim is 0), so each label map has one picture; "
-            "leave out --samples, --style... and --truncation"
+            "leave out --samples, --style... and --truncation, and let --samples-by ask for 0 or 1"
         )
-    if choice.kind != "noise" and weights.encoder is None:
+    if choice.kind != "noise" and checkpoint.encoder is None:
         raise InputError("the checkpoint has no style encoder, so photographs cannot give the style")
     if style and keep_size and not recipe.generator.style_channels:
         raise InputError(
@@ -280,7 +296,7 @@ class _Compiled:
     manifest: Manifest
 
 
-def _find_engine(engine: Path, weights: Weights, precision: Precision | None, keep_size: bool) -> _Compiled:
+def _find_engine(engine: Path, checkpoint: Checkpoint, precision: Precision | None, keep_size: bool) -> _Compiled:
     """Refuse now what every worker would refuse later."""
     from pipeline.engines.cache import find_engine
     from pipeline.engines.engine import check_usable
@@ -288,7 +304,7 @@ def _find_engine(engine: Path, weights: Weights, precision: Precision | None, ke
 
     folder = find_engine(engine)
     manifest = Manifest.read(folder)
-    check_usable(folder, manifest, weights.name)
+    check_usable(folder, manifest, checkpoint.sha256)
     if precision not in (None, manifest.spec.precision):
         raise InputError(f"engine {folder} is {manifest.spec.precision}; leave out --precision {precision}")
     if keep_size:
@@ -299,31 +315,11 @@ def _find_engine(engine: Path, weights: Weights, precision: Precision | None, ke
     return _Compiled(folder, manifest)
 
 
-def _describe(plan: Plan, order: WorkOrder, weights: Weights, size: tuple[int, int]) -> dict[str, Any]:
-    """All that the bytes of the output depend on, for `job.json`."""
-    height, width = size
+def _describe(plan: Plan) -> dict[str, Any]:
+    """The input, as far as the bytes of the output depend on it, for `job.json`."""
     return {
-        "version": 1,
-        "settings": {
-            "checkpoint": order.checkpoint,
-            "recipe": weights.recipe.name,
-            "seed": order.seed,
-            "samples": order.samples,
-            "palette": None
-            if order.palette is None
-            else sorted([*colour, number] for colour, number in order.palette.items()),
-            "size": "as the label maps" if order.keep_size else f"{width}x{height}",
-            "format": order.picture_format,
-            "style": order.style.describe(),
-            "precision": order.precision,
-            # Only where there is one, so that jobs from before there were engines can be continued.
-            **({"engine": order.engine_name} if order.engine_name else {}),
-            "device": order.device.split(":")[0],
-            "threads": order.threads,
-        },
-        "input": {
-            "columns": asdict(plan.columns),
-            "files": [{"name": file.name, "rows": file.rows, "sha256": file.fingerprint} for file in plan.files],
-            "shards": len(plan.shards),
-        },
+        "columns": plan.columns.describe(),
+        "files": [{"name": file.name, "rows": file.rows, "sha256": file.fingerprint} for file in plan.files],
+        "shards": len(plan.shards),
+        **({"images": plan.images} if plan.columns.samples else {}),
     }

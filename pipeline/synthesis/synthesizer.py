@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from pipeline.checkpoints.source import load_weights
+from pipeline.checkpoints.file import load_checkpoint
 from pipeline.data.images import decode_image
 from pipeline.errors import InputError
 from pipeline.networks.encoder import prepare_photograph
@@ -42,8 +42,13 @@ class Synthesizer:
         threads: int | None = None,
         precision: Precision = "fp32",
         engine: str | Path | None = None,
+        one_by_one: bool = False,
     ) -> None:
-        """`threads` of this process for torch; None leaves them as they are. An `engine` has a precision of its own."""
+        """`threads` of this process for torch; None leaves them as they are. An `engine` has a precision of its own.
+
+        With `one_by_one` the samples of a label map share no batch on a GPU either: where their number is different
+        from row to row, its size would show in the pictures.
+        """
         if threads is not None:
             torch.set_num_threads(threads)
         self.device = torch.device(device)
@@ -51,21 +56,22 @@ class Synthesizer:
         if self.device.type == "cuda":
             torch.backends.cudnn.benchmark = False  # It would choose algorithms by stopwatch.
             torch.backends.cudnn.deterministic = True
-        weights = load_weights(source, self.device if engine is None else "cpu")
-        self.recipe, self.name = weights.recipe, weights.name
-        self._encoder = weights.encoder.to(self.device) if weights.encoder else None
-        self._settings = weights.recipe.generator
+        checkpoint = load_checkpoint(source, device=self.device if engine is None else "cpu")
+        self.recipe, self.checkpoint_sha256 = checkpoint.recipe, checkpoint.sha256
+        self._encoder = checkpoint.encoder.to(self.device) if checkpoint.encoder else None
+        self._settings = checkpoint.recipe.generator
         self._multiple = 2**self._settings.doublings
         self.style_dim = self._settings.style_dim
         self.engine: str | None = None
         self._generator: FoldedGenerator | Engine
         if engine is None:
-            self._generator = FoldedGenerator(weights.generator, DTYPES[precision])
-            self._batch = GPU_BATCH if self.device.type == "cuda" and self.style_dim else 1
+            self._generator = FoldedGenerator(checkpoint.generator, DTYPES[precision])
+            batches = self.device.type == "cuda" and self.style_dim and not one_by_one
+            self._batch = GPU_BATCH if batches else 1
         else:
             from pipeline.engines.engine import load_engine
 
-            self._generator, manifest = load_engine(Path(engine), weights)
+            self._generator, manifest = load_engine(Path(engine), checkpoint)
             self._batch, self.engine = manifest.spec.batch, manifest.name
         self.size = self._generator.size
 

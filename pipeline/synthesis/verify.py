@@ -16,7 +16,7 @@ from pipeline.data.records import picture_bytes
 from pipeline.data.shards import plan_shards
 from pipeline.data.storage import Folder, first_line
 from pipeline.errors import InputError
-from pipeline.synthesis.job_folder import JOB, MANIFEST, SUCCESS, JobFolder, Manifest, Planned, ShardRecord
+from pipeline.synthesis.job_folder import JOB, MANIFEST, SUCCESS, JobFolder, Manifest, Planned, Reject, ShardRecord
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def verify(location: str, *, source: str | None = None, quiet: bool = False) -> 
             if record.rows:
                 _check_part(folder, record, planned, seen, bar)
     rejects = [reject for record in manifest.parts for reject in record.rejects]
-    _check_counts(folder, manifest, planned, len(rejects))
+    _check_counts(folder, manifest, planned, rejects)
     if damage := job.rejects_damage(rejects):
         raise InputError(f"{damage}; run the same synthesize command again")
     if source is not None:
@@ -61,17 +61,17 @@ def _check_input(job: JobFolder, manifest: Manifest, planned: Planned, source: s
     columns = planned.columns
     plan = plan_shards(
         source,
-        images_per_row=planned.samples,
+        images_per_row=planned.samples or 1,
         label_column=columns.label,
         id_column=columns.id,
         instance_column=columns.instance,
         style_column=columns.style,
+        samples_column=columns.samples,
     )
-    if plan.rows != planned.label_maps or len(plan.shards) != planned.shards:
-        raise InputError(
-            f"{source} has {plan.rows} label maps in {len(plan.shards)} shards, the job {planned.label_maps} in "
-            f"{planned.shards}; give the input that it was made of"
-        )
+    theirs = f"{plan.rows} label maps for {plan.images} images in {len(plan.shards)} shards"
+    ours = f"{planned.label_maps} for {planned.images} in {planned.shards}"
+    if (plan.rows, plan.images, len(plan.shards)) != (planned.label_maps, planned.images, planned.shards):
+        raise InputError(f"{source} has {theirs}, the job {ours}; give the input that it was made of")
     if not all(record.input_sha256 for record in manifest.parts):
         raise InputError(f"{job.folder} was made by a version that kept no checksums of the input; leave out --input")
     job.check_input({record.name: record for record in manifest.parts}, plan.shards, columns, quiet=quiet)
@@ -148,13 +148,14 @@ def _rows(folder: Folder, record: ShardRecord) -> Iterator[dict[str, Any]]:
         raise InputError(f"{folder}/{record.name} cannot be read: {first_line(error)}") from None
 
 
-def _check_counts(folder: Folder, manifest: Manifest, planned: Planned, rejects: int) -> None:
+def _check_counts(folder: Folder, manifest: Manifest, planned: Planned, rejects: Sequence[Reject]) -> None:
     """Every label map of the plan is there as pictures or as a reject."""
     images = sum(record.rows for record in manifest.parts)
-    if len(manifest.parts) != planned.shards or images != (planned.label_maps - rejects) * planned.samples:
+    lost = sum(reject.samples or 0 if planned.samples is None else planned.samples for reject in rejects)
+    if len(manifest.parts) != planned.shards or images + lost != planned.images:
         raise InputError(
-            f"{folder} has {images} images and {rejects} rejects of {planned.label_maps} label maps, "
-            f"{planned.samples} each"
+            f"{folder} has {images} images and {len(rejects)} rejects of {planned.label_maps} label maps, which "
+            f"should have {planned.images} images"
         )
-    if (images, rejects) != (manifest.images, manifest.rejects):
+    if (images, len(rejects)) != (manifest.images, manifest.rejects):
         raise InputError(f"{folder}/{MANIFEST} counts {manifest.images} images and {manifest.rejects} rejects")

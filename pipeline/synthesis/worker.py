@@ -24,7 +24,7 @@ import torch
 from pipeline.data.encoders import ENCODERS, PictureFormat
 from pipeline.data.images import Palette, encode_png, is_plain
 from pipeline.data.records import PICTURE, DatasetInfo, RecordWriter, decode_record, picture_bytes, resize_record
-from pipeline.data.shards import Columns, InputDigest, Shard, generated_id, iter_shard
+from pipeline.data.shards import Columns, InputDigest, Shard, generated_id, iter_shard, sample_count
 from pipeline.errors import InputError
 from pipeline.labels import encode
 from pipeline.networks.label_input import LabelInput
@@ -63,16 +63,16 @@ class WorkOrder:
     """All that a worker needs to know; it pickles."""
 
     output: str
-    weights: str
-    """As `--checkpoint` names them."""
     checkpoint: str
-    """The weights' name, to notice when they change under the job."""
-    token: str
+    """As `--checkpoint` names it, with an absolute path."""
+    checkpoint_sha256: str
+    """Written into every row, and compared, to notice when the checkpoint changes under the job."""
     columns: Columns
     info: DatasetInfo
     """Written into every part."""
     seed: int = 0
     samples: int = 1
+    """Of each label map, unless `columns.samples` says how many."""
     max_rejects: int = 0
     """In one shard: with more of them the job is lost, and the shard is not finished."""
     palette: Palette | None = None
@@ -137,19 +137,25 @@ class TooManyRejects(Exception):
 class ShardWorker:
     """Holds a generator and turns shards into parts; several shards one after another, one at a time."""
 
-    def __init__(self, order: WorkOrder) -> None:
+    def __init__(self, order: WorkOrder, token: str = "") -> None:
+        """`token` is that of the driver's lock (`JobFolder.driver_lock`), under which parts are written."""
         keep_freed_memory()
-        self._order = order
+        self._order, self._token = order, token
         self._folder = JobFolder(order.output)
         self._synthesizer = Synthesizer(
-            order.weights, device=order.device, threads=order.threads, precision=order.precision, engine=order.engine
+            order.checkpoint,
+            device=order.device,
+            threads=order.threads,
+            precision=order.precision,
+            engine=order.engine,
+            one_by_one=order.columns.samples is not None,
         )
-        if self._synthesizer.name != order.checkpoint:
-            raise InputError(f"checkpoint {order.weights} changed after the job began; start it again")
+        if self._synthesizer.checkpoint_sha256 != order.checkpoint_sha256:
+            raise InputError(f"checkpoint {order.checkpoint} changed after the job began; start it again")
         if self._synthesizer.engine != order.engine_name:
             raise InputError(f"engine {order.engine} changed after the job began; start it again")
         self._space = self._synthesizer.recipe.labels
-        self._styles = StyleSource(order.style, self._synthesizer, seed=order.seed, samples=order.samples)
+        self._styles = StyleSource(order.style, self._synthesizer, seed=order.seed)
         self._fields = [column for column in OUTPUT_FIELDS if column.name != "instance" or order.columns.instance]
         self._encode_picture = ENCODERS[order.picture_format]
 
@@ -162,24 +168,25 @@ class ShardWorker:
         digest = InputDigest(self._order.columns)
         rows = images = 0
         rejects: list[Reject] = []
-        told = 0
-        with self._folder.worker_lock(self._order.token), self._folder.scratch(shard) as part:
+        reported = told = 0
+        with self._folder.worker_lock(self._token), self._folder.scratch(shard) as part:
             with (
                 ExitStack() as threads,
                 RecordWriter(part, self._order.info, self._fields, key=("id", "sample")) as writer,
             ):
                 for result in self._pipeline(shard, digest, clock, threads):
-                    if isinstance(result, Reject):
+                    if result is None:
+                        rows += 1
+                    elif isinstance(result, Reject):
                         rejects.append(result)
                         rows += 1
                     else:
                         with clock("write"):
                             writer.write(result)
                         images += 1
-                        rows += result["sample"] == self._order.samples - 1
-                    if images % REPORT_IMAGES == 0 or len(rejects) > told:
+                    if images - reported >= REPORT_IMAGES or len(rejects) > told:
                         yield Report(shard.index, rows, images, tuple(rejects[told:]), dict(clock.seconds))
-                        told = len(rejects)
+                        reported, told = images, len(rejects)
                     if len(rejects) > self._order.max_rejects:
                         raise TooManyRejects
             assert rows == shard.rows, f"{rows} of {shard.rows} rows came out of {shard.name}"
@@ -189,8 +196,11 @@ class ShardWorker:
 
     def _pipeline(
         self, shard: Shard, digest: InputDigest, clock: StageClock, threads: ExitStack
-    ) -> Iterator[dict[str, Any] | Reject]:
-        """Rows of the part, and rejects, in the order of the input. Each stage pulls on the one before it."""
+    ) -> Iterator[dict[str, Any] | Reject | None]:
+        """Rows of the part, None after the last one of each label map, and rejects, in the order of the input.
+
+        Each stage pulls on the one before it.
+        """
         count = self._order.codec_threads
         reader, decoders, encoders = (threads.enter_context(ThreadPoolExecutor(size)) for size in (1, count, count))
 
@@ -221,17 +231,25 @@ class ShardWorker:
             for _, cells in iter_shard(part, [column], batch_rows=READ_ROWS):
                 yield cells[column]
 
-    def _decode(self, shard: Shard, stored: StoredRow) -> DecodedRow | Reject:
-        """One row to codes, styles and the cells that are passed through; runs in a decoder thread."""
+    def _decode(self, shard: Shard, stored: StoredRow) -> DecodedRow | Reject | None:
+        """One row to codes, styles and the cells that are passed through; None for one that gets no samples.
+
+        Runs in a decoder thread.
+        """
         row, cells, other = stored
         columns = self._order.columns
+        samples = self._order.samples if columns.samples is None else 0
         name = generated_id(shard.file, row) if columns.id is None else cells[columns.id]
         name = None if name is None else str(name)
         try:
+            if columns.samples is not None:
+                samples = sample_count(cells[columns.samples])
             if not name:
                 raise InputError("has no id")
             if row in shard.duplicates:
                 raise InputError(f"has the id of {shard.duplicates[row]}; ids must be unique")
+            if not samples:
+                return None
             instance = None if columns.instance is None else cells[columns.instance]
             cells = {**cells, "id": name, "label": cells[columns.label], "instance": instance}
             record = decode_record(cells, palette=self._order.palette)
@@ -248,27 +266,29 @@ class ShardWorker:
             return DecodedRow(
                 id=name,
                 label_input=self._synthesizer.prepare(codes),
-                styles=self._styles.styles(name, photograph),
+                styles=self._styles.styles(name, photograph, samples),
                 height=height,
                 width=width,
                 label=_cell(record.label, cells["label"], changed or self._order.palette is not None),
                 instance=None if record.instance is None else _cell(record.instance, cells["instance"], changed),
             )
         except InputError as error:
-            return Reject(name, shard.file.name, row, str(error).removeprefix(f"record '{name}': "))
+            reason = str(error).removeprefix(f"record '{name}': ")
+            return Reject(name, shard.file.name, row, reason, None if columns.samples is None else samples)
 
-    def _synthesize(self, decoded: Iterable[DecodedRow | Reject], clock: StageClock) -> Iterator[Synthesized | Reject]:
+    def _synthesize(
+        self, decoded: Iterable[DecodedRow | Reject | None], clock: StageClock
+    ) -> Iterator[Synthesized | Reject | None]:
         for row in decoded:
-            if isinstance(row, Reject):
-                yield row
-                continue
-            pictures = self._synthesizer.synthesize(row.label_input, row.styles, (row.height, row.width))
-            for sample, pixels in enumerate(clock.waiting("synthesize", pictures)):
-                yield Synthesized(row, sample, pixels)
+            if isinstance(row, DecodedRow):
+                pictures = self._synthesizer.synthesize(row.label_input, row.styles, (row.height, row.width))
+                for sample, pixels in enumerate(clock.waiting("synthesize", pictures)):
+                    yield Synthesized(row, sample, pixels)
+            yield row if isinstance(row, Reject) else None
 
-    def _encode(self, synthesized: Synthesized | Reject) -> dict[str, Any] | Reject:
+    def _encode(self, synthesized: Synthesized | Reject | None) -> dict[str, Any] | Reject | None:
         """A picture to a row of the part; runs in an encoder thread."""
-        if isinstance(synthesized, Reject):
+        if not isinstance(synthesized, Synthesized):
             return synthesized
         row = {
             "id": synthesized.row.id,
@@ -276,7 +296,7 @@ class ShardWorker:
             "image": self._encode_picture(synthesized.pixels),
             "label": synthesized.row.label,
             "seed": self._order.seed,
-            "checkpoint": self._order.checkpoint,
+            "checkpoint": self._order.checkpoint_sha256,
         }
         return {**row, "instance": synthesized.row.instance} if self._order.columns.instance else row
 

@@ -29,8 +29,8 @@ def test_a_recipe_names_its_label_set(name: str, classes: int, dont_care: int | 
     assert (len(space.classes), space.dont_care) == (classes, dont_care)
     assert {number: space.classes[number] for number in some} == some
     assert all(" ".join(label.split()) == label for label in space.classes)
-    assert recipe.data.train == Path("data", name, "train.parquet")
-    assert recipe.data.validation == Path("data", name, "validation.parquet")
+    assert recipe.data.train == f"data/{name}/train.parquet"
+    assert recipe.data.validation == f"data/{name}/validation.parquet"
 
 
 def test_names_with_runs_of_blanks_of_earlier_files_are_read() -> None:

@@ -23,6 +23,7 @@ import pyarrow as pa
 import torch
 
 from pipeline.config import Recipe
+from pipeline.data.parquet import ParquetDataset
 from pipeline.data.records import check_dataset, decode_record, resize_record
 from pipeline.data.schema import Record
 from pipeline.errors import InputError
@@ -51,14 +52,16 @@ class Example:
     """uint8 `[H, W, 3]`."""
 
 
-def check_fits(path: Path, recipe: Recipe) -> None:
-    """Refuse a data set that is not one of label maps with photographs of the recipe's classes (`InputError`)."""
-    info = check_dataset(path, ("id", "label", "image"))
+def open_dataset(location: str | Path, recipe: Recipe) -> ParquetDataset:
+    """A data set of label maps with photographs of the recipe's classes; `InputError` for any other."""
+    dataset = ParquetDataset.open(location)
+    info = check_dataset(dataset, ("id", "label", "image"))
     if info.space.classes != recipe.labels.classes:
         raise InputError(
-            f"{path} has the classes {', '.join(info.space.classes)}, but the recipe's are "
+            f"{location} has the classes {', '.join(info.space.classes)}, but the recipe's are "
             f"{', '.join(recipe.labels.classes)}; they must be the same in the same order"
         )
+    return dataset
 
 
 def check_shares(recipe: Recipe, workers: int) -> None:
@@ -75,12 +78,11 @@ def check_shares(recipe: Recipe, workers: int) -> None:
 class RecordDataset:
     """The records of a data set by number, read a row group at a time; safe to use from several threads."""
 
-    def __init__(self, path: Path, recipe: Recipe) -> None:
+    def __init__(self, location: str | Path, recipe: Recipe) -> None:
         """Looks at the footers and ids; raises `InputError` where they do not fit the recipe."""
-        check_fits(path, recipe)
-        self.path = path
+        self.location = location
         self.recipe = recipe
-        self.groups = find_row_groups(path)
+        self.groups = find_row_groups(open_dataset(location, recipe))
         self._firsts = [group.first for group in self.groups]
         self._tables: dict[int, Future[pa.Table]] = {}
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="read")

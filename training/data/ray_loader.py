@@ -39,15 +39,15 @@ JOB = 1 << 15
 class Decoder:
     """An actor that makes a worker's batches, each from the number of its step."""
 
-    def __init__(self, path: Path, recipe: Recipe, rank: int, workers: int, decoders: int) -> None:
+    def __init__(self, location: str | Path, recipe: Recipe, rank: int, workers: int, decoders: int) -> None:
         torch.set_num_threads(1)
-        self.path, self.recipe = path, recipe
+        self.location, self.recipe = location, recipe
         self.part = {"rank": rank, "workers": workers, "cache_bytes": CACHE_BYTES // decoders}
 
     @cached_property
     def data(self) -> BatchLoader:
         try:
-            return BatchLoader(RecordDataset(self.path, self.recipe), **self.part)
+            return BatchLoader(RecordDataset(self.location, self.recipe), **self.part)
         except InputError as error:
             raise InputError(f"a decoder on {socket.gethostname()} cannot read the data: {error}") from None
 
@@ -108,7 +108,7 @@ def _run_job(data: BatchLoader, start: int, stop: int, pin: bool, decoders: int)
         spans = ray.data.from_items(list(range(start, stop, SPAN)))
         decoded = spans.map_batches(list_steps, batch_size=1, num_cpus=0, concurrency=1).map_batches(
             Decoder,
-            fn_constructor_args=(data.examples.path, data.recipe, data.rank, data.workers, decoders),
+            fn_constructor_args=(data.examples.location, data.recipe, data.rank, data.workers, decoders),
             batch_size=1,
             num_cpus=1,
             compute=ray.data.ActorPoolStrategy(size=decoders, max_tasks_in_flight_per_actor=2),

@@ -10,23 +10,20 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from pipeline.data.records import parquet_files
-from pipeline.errors import InputError
+from pipeline.data.parquet import ParquetDataset, ParquetFile
 
 COLUMNS = ("id", "sample", "label", "instance", "image")
 
 
 @dataclass(frozen=True)
-class RowGroup:
+class RecordGroup:
     """Some neighbouring records of a Parquet file, which are read together."""
 
-    file: Path
+    file: ParquetFile
     index: int
     """Its number in the file."""
     first: int
@@ -37,27 +34,18 @@ class RowGroup:
 
     def read(self) -> pa.Table:
         """Its records, pictures still encoded; `InputError` where the file is damaged."""
-        try:
-            with pq.ParquetFile(self.file, memory_map=True) as parquet:
-                names = [name for name in COLUMNS if name in parquet.schema_arrow.names]
-                return parquet.read_row_group(self.index, columns=names)
-        except (pa.ArrowException, OSError) as error:
-            reason = str(error).split("\n")[0].rstrip(". ")
-            raise InputError(f"{self.file} is damaged ({reason}); make or copy it again") from None
+        return self.file.read(COLUMNS, group=self.index)
 
 
-def find_row_groups(path: Path) -> list[RowGroup]:
-    """The row groups of a data set, in order, from the footers of its files."""
-    found: list[RowGroup] = []
+def find_row_groups(dataset: ParquetDataset) -> list[RecordGroup]:
+    """The row groups of a data set, in order."""
+    found: list[RecordGroup] = []
     first = 0
-    for file in parquet_files(path):
-        with pq.ParquetFile(file) as parquet:
-            for index in range(parquet.num_row_groups):
-                group = parquet.metadata.row_group(index)
-                columns = [group.column(number) for number in range(group.num_columns)]
-                size = sum(c.total_uncompressed_size for c in columns if c.path_in_schema.split(".")[0] in COLUMNS)
-                found.append(RowGroup(file, index, first, group.num_rows, size))
-                first += group.num_rows
+    for file in dataset.files:
+        for group in file.row_groups:
+            size = sum(group.sizes.get(name, 0) for name in COLUMNS)
+            found.append(RecordGroup(file, group.index, first, group.rows, size))
+            first += group.rows
     return found
 
 
@@ -73,7 +61,7 @@ class ShuffleWindow:
 class Sampler:
     """The endless sequence of records: epoch after epoch, each with every record once."""
 
-    def __init__(self, groups: Sequence[RowGroup], *, seed: int, window_bytes: int) -> None:
+    def __init__(self, groups: Sequence[RecordGroup], *, seed: int, window_bytes: int) -> None:
         self.groups = list(groups)
         self.seed = seed
         self.window_bytes = window_bytes

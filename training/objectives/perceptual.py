@@ -10,9 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.data.tensors import refuse_nonfinite
-from pipeline.errors import InputError
-
 log = logging.getLogger(__name__)
 
 # (layers of torchvision's vgg19().features up to and with this ReLU, weight): relu1_1, 2_1, 3_1, 4_1, 5_1.
@@ -56,35 +53,20 @@ class PerceptualLoss(nn.Module):
 def load_perceptual_loss(weights: Path | None) -> PerceptualLoss | None:
     """The loss with the weights of torchvision's `vgg19` from a local file (.pth or .safetensors), or None without one.
 
-    Raises `InputError` where the file is missing, unreadable, or holds another network.
+    Raises `InputError` where the file is missing, unreadable, or holds another network or NaN or infinite weights.
     """
     if weights is None:
         log.info("perceptual loss: off, as no VGG19 weights file is given (--vgg-weights)")
         return None
     from torchvision.models import vgg19
 
-    state = {key: value for key, value in _read(weights).items() if key.startswith("features.")}
+    from pipeline.pretrained.state_dicts import fill, read_state_dict
+
     with torch.device("meta"):  # its 500 MB classifier is never allocated
         network = vgg19(weights=None)
-    refuse_nonfinite(state, source=f"VGG weights {weights}")
     features = network.features.to_empty(device="cpu")
-    try:
-        features.load_state_dict({key.removeprefix("features."): value for key, value in state.items()})
-    except RuntimeError as error:
-        problem = str(error).splitlines()[-1].strip()
-        raise InputError(f"VGG weights {weights} are not those of torchvision's vgg19: {problem}") from None
+    own = "features."
+    state = {key.removeprefix(own): value for key, value in read_state_dict(weights).items() if key.startswith(own)}
+    fill(features, state, source=f"VGG19 weights {weights}")
     log.info("perceptual loss: VGG19 from %s", weights)
     return PerceptualLoss(features)
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InputError(f"VGG weights {path} do not exist") from None
-    except Exception as error:  # noqa: BLE001 - whatever a broken file makes the readers raise, it is the file
-        raise InputError(f"VGG weights {path} cannot be read: {' '.join(str(error).split())[:200]}") from None

@@ -15,7 +15,8 @@ import numpy as np
 from tqdm import tqdm
 
 from pipeline.config import Recipe
-from pipeline.data.records import check_dataset, count_rows, decode_record, iter_rows, resize_record
+from pipeline.data.parquet import ParquetDataset
+from pipeline.data.records import check_dataset, decode_record, resize_record
 from pipeline.errors import InputError
 from pipeline.labels import class_channels
 
@@ -39,30 +40,32 @@ class Photographs:
         return len(self.images)
 
 
-def load_photographs(path: Path, recipe: Recipe, *, scratch: Path, what: str) -> Photographs:
+def load_photographs(location: str | Path, recipe: Recipe, *, scratch: Path, what: str) -> Photographs:
     """Decode every record of a Parquet data set at the recipe's size; `what` names it in the progress bar.
 
     `scratch` is an existing folder for a temporary file, should the pictures exceed `MEMORY_LIMIT`. Raises
-    `InputError` for records without photographs and for classes other than the recipe's.
+    `InputError` for records without photographs and for classes other than the recipe's. Don't-care pixels teach
+    nothing, whatever their id in the file: the recipe need not have one (`filter --regions` adds one).
     """
-    space = check_dataset(path, ("id", "label", "image")).space
-    if space.classes != recipe.labels.classes or space.dont_care != recipe.labels.dont_care:
+    dataset = ParquetDataset.open(location)
+    space = check_dataset(dataset, ("id", "label", "image")).space
+    if space.classes != recipe.labels.classes:
         raise InputError(
-            f"{path} has the classes {_listed(space.classes)}, the recipe {_listed(recipe.labels.classes)}; "
+            f"{location} has the classes {_listed(space.classes)}, the recipe {_listed(recipe.labels.classes)}; "
             "use the recipe that the data set was prepared for"
         )
-    count, height, width = count_rows(path), recipe.data.height, recipe.data.width
+    count, height, width = dataset.rows, recipe.data.height, recipe.data.width
     images = _allocate((count, height, width, 3), np.uint8, scratch)
     labels = _allocate((count, height, width), np.int16, scratch)
 
     def decode(item: tuple[int, dict[str, Any]]) -> None:
         index, row = item
         record = resize_record(decode_record(row, need_image=True), height, width)
-        known = class_channels(record.label, recipe.labels)
+        known = class_channels(record.label, space)
         images[index] = record.image
         labels[index] = np.where(known < len(space.classes), known, VOID)
 
-    rows = enumerate(iter_rows(path, columns=["id", "sample", "label", "image"]))
+    rows = enumerate(dataset.iter_rows(["id", "sample", "label", "image"]))
     with ThreadPoolExecutor(os.cpu_count()) as pool, tqdm(total=count, desc=what, unit="image", leave=False) as bar:
         while chunk := list(islice(rows, 64)):
             for _ in pool.map(decode, chunk):

@@ -22,7 +22,7 @@ from evaluation.segmenters.training.augment import augment
 from evaluation.segmenters.training.photographs import VOID, Photographs, load_photographs, shuffled_batches
 from pipeline.config import Recipe
 from pipeline.data.atomic import atomic_path
-from pipeline.data.records import parquet_files
+from pipeline.data.parquet import ParquetDataset
 from pipeline.errors import InputError
 from pipeline.pretrained.state_dicts import sha256_of
 
@@ -227,7 +227,7 @@ def _plan(recipe: Recipe, weights: Path | None) -> dict[str, Any]:
         "recipe": recipe.name,
         **recipe.segmenter.model_dump(mode="json"),
         "size": [recipe.data.height, recipe.data.width],
-        "data": [[file.name, file.stat().st_size] for file in parquet_files(recipe.data.train)],
+        "data": [[file.name, file.size] for file in ParquetDataset.open(recipe.data.train).files],
         "pretrained": None if weights is None else sha256_of(weights),
     }
     return json.loads(json.dumps(plan))

@@ -70,7 +70,7 @@ def test_what_cannot_be_imported(tmp_path: Path) -> None:
     for name, message in {
         "missing.pth": "does not exist",
         "text.pth": "cannot be read",
-        "list.pth": "not a state dict",
+        "list.pth": "does not hold a state dict",
         "other.pth": "not of the network in recipe 'small'",
     }.items():
         with pytest.raises(InputError, match=re.escape(message)):

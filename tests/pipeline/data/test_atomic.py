@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.data.atomic import atomic_path, write_atomic
+from pipeline.data.atomic import atomic_path, temporary_name, write_atomic
 
 
 def test_the_new_content_takes_the_place_of_the_old(tmp_path: Path) -> None:
@@ -38,8 +38,11 @@ def test_what_a_killed_process_left_is_removed_and_that_of_a_living_one_stays(tm
     dead = subprocess.Popen(["true"])
     dead.wait()
     (tmp_path / f".a.txt.{dead.pid}.tmp").write_text("half")
+    (tmp_path / f".images.{dead.pid}.tmp").mkdir()
+    (tmp_path / f".images.{dead.pid}.tmp" / "part-00000.parquet").write_text("half")
     living = tmp_path / f".a.txt.{os.getppid()}.tmp"
     living.write_text("being written")
     (tmp_path / ".b.txt.1234567.tmp").write_text("of another file")
     write_atomic(tmp_path / "a.txt", "new")
+    assert temporary_name(tmp_path / "images") == tmp_path / f".images.{os.getpid()}.tmp"
     assert {path.name for path in tmp_path.iterdir()} == {"a.txt", living.name, ".b.txt.1234567.tmp"}

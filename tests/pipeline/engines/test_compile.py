@@ -16,7 +16,7 @@ import torch
 from click.testing import CliRunner
 
 from cli import main
-from pipeline.checkpoints.source import load_weights
+from pipeline.checkpoints.file import load_checkpoint
 from pipeline.engines import aot_inductor, compile, parity
 from pipeline.engines.cache import LOCK, build_lock, clean_engines, find_engine, list_engines
 from pipeline.engines.compile import compile_generator
@@ -72,7 +72,7 @@ def test_auto_steps_down_and_remembers_what_was_refused(trained, tmp_path, monke
     assert "eager in bf16 refused: max error" in caplog.text
     (refused,) = (other for other in tmp_path.glob("[!.]*") if other != folder)
     with pytest.raises(InputError, match=r"cannot be used: it was refused: max error .* beyond the tolerance of bf16"):
-        load_engine(refused, load_weights(trained))
+        load_engine(refused, load_checkpoint(trained))
     assert "unusable: it was refused" in list_engines(tmp_path)
     monkeypatch.setattr(compile, "_build", None)  # nothing is built again, the refused one either
     assert eager(trained, tmp_path, precision="auto")[0] == folder
@@ -203,8 +203,10 @@ def test_a_cache_builds_one_at_a_time_and_the_second_finds_it(trained, tmp_path,
 def test_damage_is_built_again(trained, tmp_path) -> None:
     folder, manifest = eager(trained, tmp_path)
     (folder / "manifest.json").write_text("{")
+    (tmp_path / ".0123456789abcdef.99.tmp").mkdir()  # of a killed build
     assert eager(trained, tmp_path)[1].key == manifest.key
-    assert isinstance(load_engine(folder, load_weights(trained))[0], FoldedGenerator)
+    assert not list(tmp_path.glob("*.tmp"))
+    assert isinstance(load_engine(folder, load_checkpoint(trained))[0], FoldedGenerator)
 
 
 def test_clean_removes_the_unusable(trained, tmp_path, monkeypatch) -> None:

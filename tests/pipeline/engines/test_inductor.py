@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.checkpoints.source import load_weights
+from pipeline.checkpoints.file import load_checkpoint
 from pipeline.data.images import decode_image
 from pipeline.engines.engine import Engine, load_engine
 from pipeline.engines.manifest import Manifest
@@ -66,7 +66,7 @@ def test_in_a_new_process_it_draws_the_same_and_survives_a_wrong_batch(compiled,
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["error"] == "RuntimeError"
     assert found["seconds"] < 10
-    generator = load_weights(trained).generator
+    generator = load_checkpoint(trained).generator
     with torch.no_grad():
         expected = generator(LabelInput(codes, generator.space, "dense"), z)
     assert expected.std() > 0.1
@@ -77,7 +77,7 @@ def test_manifest_says_what_it_is_and_how_far_from_float32(compiled, trained) ->
     manifest = Manifest.read(compiled)
     spec = manifest.spec
     assert (spec.backend, spec.precision, spec.batch, spec.signature.form) == ("inductor", "fp32", 2, "pattern")
-    assert spec.weights == load_weights(trained).name
+    assert spec.weights == load_checkpoint(trained).sha256
     assert spec.versions["torch"] == torch.__version__
     assert manifest.key == compiled.name
     assert manifest.parity.pictures == 3
@@ -154,7 +154,7 @@ def copied(compiled: Path, tmp_path: Path, **changes) -> Path:
 
 
 def test_an_engine_of_another_machine_or_library_is_refused(compiled, trained, tmp_path) -> None:
-    weights = load_weights(trained)
+    weights = load_checkpoint(trained)
     assert isinstance(load_engine(copied(compiled, tmp_path), weights)[0], Engine)
     shutil.rmtree(tmp_path / "copy")
     spec = Manifest.read(compiled).spec
@@ -166,7 +166,7 @@ def test_an_engine_of_another_machine_or_library_is_refused(compiled, trained, t
 
 
 def test_damage_is_noticed(compiled, trained, tmp_path) -> None:
-    weights = load_weights(trained)
+    weights = load_checkpoint(trained)
     folder = copied(compiled, tmp_path)
     with (folder / "generator.pt2").open("r+b") as file:
         file.seek(1000)

@@ -19,6 +19,7 @@ from pipeline.pretrained.registry import (
     WeightsFile,
     check_weights,
     fetch_weights,
+    find_or_fetched,
     find_weights,
     list_weights,
 )
@@ -268,3 +269,16 @@ def test_command_line() -> None:
     assert by_hand.exit_code == 2
     assert "get drn-d-105_ms_cityscapes.pth by hand" in by_hand.stderr
     assert "nothing is fetched" in CliRunner().invoke(main, ["weights", "check"]).stdout
+
+
+def test_a_file_or_the_fetched_one_of_a_name(cache: Path, tmp_path: Path) -> None:
+    assert find_or_fetched(None, "VGG") is None
+    (tmp_path / "mine.pth").touch()
+    assert find_or_fetched(tmp_path / "mine.pth", "VGG") == tmp_path / "mine.pth"
+    with pytest.raises(InputError, match="fetch them: spadework weights fetch vgg19"):
+        find_or_fetched(Path("vgg19"), "VGG")
+    cache.mkdir(parents=True)
+    (cache / "vgg19-dcbb9e9d.pth").touch()
+    assert find_or_fetched(Path("vgg19"), "VGG") == cache / "vgg19-dcbb9e9d.pth"
+    with pytest.raises(InputError, match=r"^VGG weights lpips-vgg do not exist; give a file, or a name: vgg19$"):
+        find_or_fetched(Path("lpips-vgg"), "VGG")

@@ -537,9 +537,9 @@ def test_an_actor_passes_a_full_disk_on_as_a_message(monkeypatch):
             raise OSError(errno.ENOSPC, "No space left on device")
             yield
 
-    monkeypatch.setattr(actor_pool, "ShardWorker", lambda order: Full())
+    monkeypatch.setattr(actor_pool, "ShardWorker", lambda *_: Full())
     batch = pa.table({"shard": [pickle.dumps(None)]})
-    [message] = actor_pool._Actor(None)(batch)
+    [message] = actor_pool._Actor(None, "")(batch)
     error = pickle.loads(message["message"][0])
     assert isinstance(error, OSError)
     assert error.errno == errno.ENOSPC

@@ -8,13 +8,14 @@ import threading
 
 import pytest
 
-from pipeline.data.shards import InputFile, Shard
+from pipeline.data.parquet import ParquetFile
+from pipeline.data.shards import Shard
 from pipeline.errors import InputError
 from pipeline.synthesis import job_folder
 from pipeline.synthesis.job_folder import JobFolder, Reject, ShardRecord
 
 JOB = {"version": 1, "settings": {"seed": 1, "checkpoint": "abc"}, "input": {"files": [{"name": "a", "rows": 3}]}}
-SHARD = Shard(0, InputFile("a.parquet", "a.parquet", 3, ""), 0, 3)
+SHARD = Shard(0, ParquetFile("a.parquet", "a.parquet", 3, ""), 0, 3)
 
 
 def publish(job, shard=SHARD, data=b"part", rows=3, rejects=()):

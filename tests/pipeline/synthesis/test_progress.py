@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from pipeline.synthesis.job_folder import Reject, ShardRecord
+from pipeline.synthesis.job_folder import Reject
 from pipeline.synthesis.progress import JobProgress
 from pipeline.synthesis.worker import Report
 
@@ -14,10 +14,9 @@ def shown(capsys):
 
 
 def test_it_shows_rows_rate_time_left_rejects_and_stages(capsys, monkeypatch):
-    done = [ShardRecord("part-00000.parquet", 10, "", 0, (Reject("x", "a", 3, "bad"),))]
     clock = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    with JobProgress(26, 2, done, quiet=False) as progress:
+    with JobProgress(26, 6, [Reject("x", "a", 3, "bad")], quiet=False) as progress:
         clock[0] += 60.0  # Ray starts.
         progress.update(Report(1, 4, 8, (), {"decode": 1.0, "synthesize": 8.0, "encode": 1.0}))
         clock[0] += 2.0
@@ -35,7 +34,7 @@ def test_it_shows_rows_rate_time_left_rejects_and_stages(capsys, monkeypatch):
 
 
 def test_a_shard_that_starts_again_is_not_counted_twice(capsys):
-    with JobProgress(8, 1, [], quiet=True) as progress:
+    with JobProgress(8, 0, [], quiet=True) as progress:
         progress.update(Report(0, 6, 6, (Reject("x", "a", 3, "bad"),)))
         progress.update(Report(0, 2, 2, (Reject("x", "a", 3, "bad"),)))
         assert (progress.images, len(progress.rejects)) == (2, 1)

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.checkpoints.source import load_weights
+from pipeline.checkpoints.file import load_checkpoint
 from pipeline.data import shards as shard_plan
 from pipeline.data.images import decode_image, decode_label, encode_png
 from pipeline.data.storage import Folder
@@ -47,7 +47,7 @@ def test_every_map_becomes_one_picture_beside_its_label_map(maps, checkpoint, tm
 
 def test_a_picture_is_what_the_generator_makes_of_its_map_alone(maps, checkpoint, tmp_path):
     synthesize(maps, checkpoint, tmp_path / "out")
-    weights = load_weights(checkpoint)
+    weights = load_checkpoint(checkpoint)
     for index, row in enumerate(cases.output_rows(tmp_path / "out")):
         codes = torch.from_numpy(encode(cases.label_map(index), None, cases.SPACE))
         with torch.inference_mode():
@@ -387,15 +387,14 @@ def test_a_changed_checkpoint_is_noticed_by_the_workers(checkpoint, maps, tmp_pa
     order = WorkOrder(
         str(tmp_path),
         str(checkpoint),
-        load_weights(checkpoint).name,
-        "",
+        load_checkpoint(checkpoint).sha256,
         Columns(),
         DatasetInfo(cases.SPACE),
         threads=None,
     )
     ShardWorker(order)
     with pytest.raises(InputError, match="changed after the job began"):
-        ShardWorker(replace(order, checkpoint="another"))
+        ShardWorker(replace(order, checkpoint_sha256="another"))
 
 
 class TestStyles:
@@ -471,7 +470,7 @@ class TestStyles:
         from pipeline.synthesis.synthesizer import Synthesizer
 
         synthesizer = Synthesizer(styled)
-        z = StyleSource(StyleChoice(truncation=0.25), synthesizer, seed=1, samples=1).styles("a", None)[0]
+        z = StyleSource(StyleChoice(truncation=0.25), synthesizer, seed=1).styles("a", None, 1)[0]
         torch.testing.assert_close(z, 0.25 * style_noise(1, "a", 0, 4))
 
 
