@@ -79,7 +79,7 @@ class HuggingFaceSegmenter(TrainableSegmenter):
             )
             if config.model_type in MASK_MODELS:
                 raise InputError(
-                    f"segmenter {PREFIX}{source} gives masks; only models of class scores are trained here"
+                    f"segmenter {PREFIX}{source} gives masks; models of class scores can be trained"
                 )
             stored = any(Path(source).glob("*.safetensors")) or not Path(source).is_dir()
             model = (
