@@ -18,7 +18,7 @@ import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, TypeAlias, overload
@@ -32,7 +32,6 @@ from pipeline.errors import InputError
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    import torch
 
     from evaluation.compare import Comparison as Compared
     from evaluation.scoring.scores import Scores, SetScores
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
     from pipeline.precision import Precision
     from pipeline.synthesis.export import ExportKind
     from pipeline.synthesis.job import Summary
+    from pipeline.synthesis.styles import Sample
     from pipeline.synthesis.synthesizer import Synthesizer as BatchSynthesizer
 
 __all__ = [
@@ -167,7 +167,7 @@ class Synthesizer:
 
     @property
     def style_dim(self) -> int:
-        """The length of a style vector; 0 for a generator without style, which has one picture for a label map."""
+        """The length of a style vector; 0 for a generator without style."""
         return self._inner.style_dim
 
     @property
@@ -247,26 +247,27 @@ class Synthesizer:
         label = resize_ids(label, *self.size)
         instance = None if instance is None else resize_ids(instance, *self.size)
         with self._computing():
-            z = self._style_vector(style, seed, name)
+            sample = self._sample(style, seed, name)
             label_input = self._inner.prepare(encode(label, instance, self._space))
-            (pixels,) = self._inner.synthesize(label_input, [z], self.size)
+            (pixels,) = self._inner.synthesize(label_input, [sample], self.size)
         return pixels
 
-    def _style_vector(self, style: Style | None, seed: int, name: str) -> torch.Tensor | None:
-        """z, float32 `[style_dim]`; None for a generator without style."""
+    def _sample(self, style: Style | None, seed: int, name: str) -> Sample:
+        """The style and the seed of the noise, as in the first sample of a record of that name."""
         from pipeline.synthesis.styles import StyleChoice, StyleSource
 
         if style is not None and not self.style_dim:
-            raise InputError(
-                "the generator takes no style (style_dim is 0), so each label map has one picture; leave out style"
-            )
+            raise InputError("the generator takes no style (style_dim is 0); leave out style")
         vector = None if style is None else _read_vector(style, self.style_dim)
-        if vector is not None:
-            import torch
+        choice = StyleChoice()
+        if style is not None and vector is None:
+            choice = StyleChoice("photograph", (_read_photograph(style),), 0.0)
+        (sample,) = StyleSource(choice, self._inner, seed=seed).samples(name, None, 1)
+        if vector is None:
+            return sample
+        import torch
 
-            return torch.from_numpy(vector)
-        choice = StyleChoice() if style is None else StyleChoice("photograph", (_read_photograph(style),), 0.0)
-        return StyleSource(choice, self._inner, seed=seed).styles(name, None, 1)[0]
+        return replace(sample, z=torch.from_numpy(vector))
 
     def _refuse_unknown(self, label: np.ndarray) -> None:
         """Raise `InputError` for an id that is neither a class nor don't-care."""
@@ -376,7 +377,7 @@ class Evaluation:
     """What `evaluate` found; as text, the result in a sentence or two."""
 
     folder: Path
-    """Of report.html, report.md, report.json and scores.parquet."""
+    """Of report.html, report.md, report.json, scores.parquet and texture.csv."""
     scores: Scores
 
     def __str__(self) -> str:
@@ -384,12 +385,13 @@ class Evaluation:
 
         return summary(self.scores)
 
-    def to_table(self, rows: Literal["sets", "classes", "pictures"] = "sets") -> pa.Table:
+    def to_table(self, rows: Literal["sets", "classes", "texture", "pictures"] = "sets") -> pa.Table:
         """The scores; shares of 1, null where they are undefined.
 
         "sets": a row for each set of pictures (the synthesized ones first, the photographs, which are the ceiling,
         last) and protocol, with a column for each score and `..._low` and `..._high` for its 95 % interval.
         "classes": a row for each set, protocol and class, with `iou` and the `share` of known pixels.
+        "texture": a row for each set, class and period in pixels, as in texture.csv.
         "pictures": a row for each synthesized picture, as in scores.parquet.
         """
         import pyarrow as pa
@@ -399,8 +401,12 @@ class Evaluation:
             from evaluation.scoring.image_scores import FILE_NAME
 
             return pq.read_table(self.folder / FILE_NAME)
+        if rows == "texture":
+            from evaluation.scoring.textures import texture_rows
+
+            return pa.Table.from_pylist(list(texture_rows((part.name, part.texture) for part in self.scores.sets)))
         if rows not in ("sets", "classes"):
-            raise InputError(f"rows is '{rows}'; take sets, classes or pictures")
+            raise InputError(f"rows is '{rows}'; take sets, classes, texture or pictures")
         return pa.Table.from_pylist(
             _aligned(list(_set_rows(self.scores) if rows == "sets" else _class_rows(self.scores)))
         )
@@ -739,9 +745,12 @@ def _set_rows(scores: Scores) -> Iterator[dict[str, Any]]:
                 "boundary_f": labels.boundary_f,
                 **{name: found.frechet if found else None for name, found in distances.items()},
                 "lpips_diversity": part.lpips.mean if part.lpips else None,
+                "power_factor": part.texture.power_factor if part.texture else None,
+                "lattice_factor": part.texture.lattice_factor if part.texture else None,
                 **_ends(labels.intervals),
                 **_ends({name: found.intervals.get("frechet") for name, found in distances.items() if found}),
                 **_ends({"lpips_diversity": part.lpips.interval} if part.lpips else {}),
+                **_ends(part.texture.intervals if part.texture else {}),
             }
 
 

@@ -25,6 +25,9 @@ from evaluation.scoring.image_scores import PICTURES, picture_scores, write_tabl
 from evaluation.scoring.picture_sets import PictureSet, Selection
 from evaluation.scoring.protocols import Protocol
 from evaluation.scoring.scores import Diversity, LabelScores, Role, Scores, SetScores
+from evaluation.scoring.textures import FILE_NAME as TEXTURE
+from evaluation.scoring.textures import TextureScores, texture_rows, to_csv
+from pipeline.data.atomic import write_atomic
 from pipeline.data.storage import base_name
 from pipeline.errors import InputError
 from pipeline.pretrained.state_dicts import sha256_of
@@ -65,8 +68,8 @@ def evaluate(
     examples: int = 8,
     title: str | None = None,
 ) -> Scores:
-    """Score the pictures in `images` and write `report.json`, `report.md`, `report.html`, `scores.parquet` and
-    `results.npz` to the folder `out`.
+    """Score the pictures in `images` and write `report.json`, `report.md`, `report.html`, `scores.parquet`,
+    `texture.csv` and `judgements.npz` to the folder `out`.
 
     `images` and each of `baselines` is what `synthesize` wrote, `reference` a data set with photographs, each local or
     at a URI; they are paired by id, and must be of the same label maps there, perhaps resized. Every set is scored by
@@ -134,6 +137,7 @@ def evaluate(
             photographs_as=_same_sizes(generated, given.ids),
         )
     write_report(out, scores, shown)
+    write_atomic(out / TEXTURE, to_csv(texture_rows((part.name, part.texture) for part in scores.sets)))
     table = picture_scores(generated, real, given.protocols[0], given.segmenter.classes)
     fingerprints = json.dumps([file.fingerprint for file in given.synthesized.plan.files])
     write_table(out / PICTURE_SCORES, table.replace_schema_metadata({PICTURES: fingerprints}))
@@ -218,6 +222,7 @@ def _score(item: _Scored, real: ImageResults, fid_results: ImageResults, given: 
         segmenter=segmenter,
         inception=inception,
         lpips=Diversity.of(generated),
+        texture=TextureScores.of(generated, real, given.synthesized.space.classes),
         source=_source(item.pictures),
     )
 

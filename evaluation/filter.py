@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from evaluation.scoring.image_scores import PICTURES, SCHEMA
+from evaluation.scoring.image_scores import PICTURES
 from pipeline.data.atomic import sync, write_atomic
 from pipeline.data.parquet import ParquetDataset, ParquetFile
 from pipeline.data.storage import Folder
@@ -20,6 +20,9 @@ from pipeline.errors import InputError
 
 if TYPE_CHECKING:
     from evaluation.regions import RegionFilter, RegionSettings, RegionSummary
+
+SCORED = ("id", "sample", "accuracy", "mean_iou", "feature_distance")
+"""The columns of scores that are read; those of earlier versions have them too."""
 
 
 @dataclass(frozen=True)
@@ -113,8 +116,8 @@ def _limits(
 
 def _passing(scores: ParquetDataset, limits: list[pc.Expression]) -> set[tuple[str, int]]:
     """Id and sample of the pictures within every limit."""
-    scores.check_columns(SCHEMA.names)
-    table = pa.concat_tables(file.read(SCHEMA.names) for file in scores.files)
+    scores.check_columns(SCORED)
+    table = pa.concat_tables(file.read(SCORED) for file in scores.files)
     for limit in limits:
         table = table.filter(limit)
     return set(zip(table["id"].to_pylist(), table["sample"].to_pylist(), strict=True))

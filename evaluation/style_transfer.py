@@ -28,6 +28,7 @@ from pipeline.data.records import (
 )
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace, class_channels, colourise, encode
+from pipeline.runtime.seeding import record_seed
 
 SKY = ("sky", "cloud")
 """Classes that take the light's colour most directly; their statistics are kept apart from the rest's."""
@@ -142,6 +143,7 @@ def evaluate_style(
     style.json and a grid, style.png, into `out`. Raises `InputError` for a checkpoint without a style encoder and data
     that do not fit.
     """
+    from pipeline.synthesis.styles import Sample
     from pipeline.synthesis.synthesizer import Synthesizer
 
     synthesizer = Synthesizer(checkpoint)
@@ -160,7 +162,8 @@ def evaluate_style(
         assert style.image is not None
         codes = synthesizer.prepare(encode(place.label, place.instance, space))
         mean, _ = synthesizer.style_of(encode_png(style.image))
-        return next(iter(synthesizer.synthesize(codes, [mean], synthesizer.size)))
+        sample = Sample(mean, record_seed(seed, place.id, 0))
+        return next(iter(synthesizer.synthesize(codes, [sample], synthesizer.size)))
 
     found = measure(synthesize, classifier, records, space, maps=maps, seed=seed)
     out.mkdir(parents=True, exist_ok=True)

@@ -25,6 +25,8 @@ UPSAMPLINGS = {"normal": 5, "more": 6, "most": 7}
 
 NonNegativeInt = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Enlargement = Literal["nearest", "bilinear", "blur"]
+"""How feature maps are doubled (`pipeline.networks.resampling.enlarge`)."""
 
 
 class Settings(BaseModel):
@@ -107,6 +109,14 @@ class GeneratorSettings(Settings):
     map at every pixel, for the first convolution and every SPADE layer (the 3D noise of OASIS, a vector a picture)."""
     style_encoder: bool = True
     """Styles are those of photographs, which an encoder learns to find (VAE); false: noise only, as in OASIS."""
+    noise: bool = False
+    """Add Gaussian noise, one number a pixel times a learned scale per channel that begins at 0, before each SPADE
+    normalisation (SEAN, Zhu et al. 2020, the ACE layer; Karras et al. 2019, Sec. 3.2): texture that the label map does
+    not determine. Samples of a label map then differ without a style too."""
+    enlargement: Enlargement = "nearest"
+    """How the resolution doubles: by nearest neighbour as in the paper, whose blocks of equal pixels leave a grid of
+    period 2; bilinear, which is nearest neighbour and then the filter [1, 2, 1]; or blur, nearest neighbour and then
+    [1, 4, 6, 4, 1] (Triangle-3 and Binomial-5 of Zhang 2019, Sec. 4)."""
     modulation: Literal["auto", "pattern", "dense"] = "auto"
     """How gamma and beta are computed: once per distinct window of labels (exact, faster), at every pixel, or the
     faster of the two for each label map and resolution."""
@@ -141,6 +151,11 @@ class DiscriminatorSettings(Settings):
     layers: Annotated[int, Field(ge=2)] = 4
     """Convolutions before the last one (the public `n_layers_D`); with `segmentation` the halvings of the resolution,
     6 in OASIS."""
+    downsampling: Literal["stride", "blur"] = "stride"
+    """Blur: the filter [1, 2, 1] before each halving (the strides of `patchgan`, the means of 2x2 pixels of
+    `segmentation`), so that finer detail does not alias (Zhang 2019; before the stride as in Karras et al. 2020)."""
+    enlargement: Enlargement = "nearest"
+    """How the resolution doubles in the U-Net (`segmentation` only), as `generator.enlargement`."""
     augment: tuple[Literal["colour", "translation", "cutout"], ...] = ()
     """DiffAugment (Zhao et al. 2020): changes to every picture, real or fake, that the discriminator sees; for sets of
     a few hundred photographs."""
@@ -312,6 +327,11 @@ class Recipe(Settings):
                     "of a pixel; take fewer"
                 )
             return
+        if self.discriminator.enlargement != "nearest":
+            raise ValueError(
+                f"discriminator.enlargement is '{self.discriminator.enlargement}', but a patch discriminator enlarges "
+                "nothing; leave it out"
+            )
         for _ in range(self.discriminator.scales - 1):
             height, width = (height + 1) // 2, (width + 1) // 2
         for _ in range(self.discriminator.layers - 1):

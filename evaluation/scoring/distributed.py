@@ -25,7 +25,7 @@ from pipeline.labels import LabelSpace
 
 log = logging.getLogger(__name__)
 
-VERSION = 3
+VERSION = 4
 """Of the scoring; raise it when the same inputs give other image results, so that kept ones are not used."""
 
 

@@ -61,9 +61,9 @@ def plan_samples(source: str, out: Path, scores: Path | None, **options: Any) ->
     show_default=True,
     help="Folder for the pictures, or a URI; the same command continues a job there.",
 )
-@click.option("--samples", default=1, show_default=True, help="Pictures of each label map, in different styles.")
+@click.option("--samples", default=1, show_default=True, help="Pictures of each label map: other styles, other noise.")
 @click.option("--samples-by", metavar="COLUMN", help="Column with each map's number of pictures (see plan-samples).")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1), help="Of the styles.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1), help="Of styles and noise.")
 @click.option("--label-column", default="label", show_default=True, help="Column of the label maps.")
 @click.option("--id-column", help="Column of the ids  [default: id; file and row where there is none]")
 @click.option("--instance-column", help="Column of the instance maps  [default: instance, where there is one]")

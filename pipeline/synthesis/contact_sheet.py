@@ -10,7 +10,8 @@ from PIL import Image
 
 from pipeline.data.images import decode_image, decode_label, encode_png, resize_image
 from pipeline.labels import LabelSpace, colourise
-from pipeline.synthesis.job_folder import JobFolder, ShardRecord
+from pipeline.synthesis.job_folder import JobFolder
+from pipeline.synthesis.job_records import ShardRecord
 
 PAIRS = 24
 COLUMNS = 4

@@ -16,7 +16,8 @@ from typing import Any, Literal
 import pyarrow.parquet as pq
 
 from pipeline.data.encoders import EXTENSIONS, PictureFormat
-from pipeline.synthesis.job_folder import JobFolder, ShardRecord
+from pipeline.synthesis.job_folder import JobFolder
+from pipeline.synthesis.job_records import ShardRecord
 
 ExportKind = Literal["folder", "webdataset"]
 NAME_LENGTH = 120

@@ -18,7 +18,10 @@ from pipeline.errors import InputError
 from pipeline.synthesis.actor_pool import pool_size, run_here, run_in_pool
 from pipeline.synthesis.contact_sheet import contact_sheet
 from pipeline.synthesis.export import ExportKind, export
-from pipeline.synthesis.job_folder import JobFolder, ShardRecord
+from pipeline.synthesis.job_folder import JobFolder
+from pipeline.synthesis.job_lock import abandon, driver_lock
+from pipeline.synthesis.job_records import ShardRecord
+from pipeline.synthesis.job_repair import check_input, reopen
 from pipeline.synthesis.progress import JobProgress
 from pipeline.synthesis.worker import WorkOrder
 
@@ -73,12 +76,12 @@ class Job:
         if not folder.finished:
             self._check_duplicates()
         try:
-            with folder.driver_lock() as token:
+            with driver_lock(folder) as token:
                 folder.refuse_another(self.description)
                 try:
                     return self._run(folder, token)
                 except BaseException:
-                    folder.abandon()
+                    abandon(folder)
                     raise
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
@@ -91,9 +94,9 @@ class Job:
     def _run(self, folder: JobFolder, token: str) -> Summary:
         folder.claim(self.description)
         full = {shard.name: shard.images for shard in self.plan.shards}
-        folder.reopen(full, quiet=self.quiet)
+        reopen(folder, full, quiet=self.quiet)
         done = folder.records()
-        folder.check_input(done, self.plan.shards, self.plan.columns, quiet=self.quiet)
+        check_input(folder, done, self.plan.shards, self.plan.columns, quiet=self.quiet)
         todo = [shard for shard in self.plan.shards if shard.name not in done]
         finished = self.plan.rows - sum(shard.rows for shard in todo)
         rejects = [reject for record in done.values() for reject in record.rejects]
@@ -163,9 +166,7 @@ class Job:
                 folder.folder.put("contact_sheet.png", sheet)
             folder.folder.put("summary.json", (json.dumps(asdict(summary), indent=1) + "\n").encode())
         for kind in self.exports:
-            export(
-                folder, records, kind, several=self.plan.most_samples > 1, picture_format=self.order.picture_format
-            )  # fmt: skip
+            export(folder, records, kind, several=self.plan.most_samples > 1, picture_format=self.order.picture_format)
         if not folder.finished:
             folder.succeed()
         return summary

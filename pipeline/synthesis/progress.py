@@ -9,7 +9,7 @@ from types import TracebackType
 
 from tqdm import tqdm
 
-from pipeline.synthesis.job_folder import Reject
+from pipeline.synthesis.job_records import Reject
 from pipeline.synthesis.worker import Report
 
 SHOWN_STAGES = ("decode", "synthesize", "encode", "wait")

@@ -75,7 +75,7 @@ def synthesize(
     `input` is a Parquet file, folder, pattern or URI; `checkpoint` a run directory, a `.safetensors` file, or
     `untrained:` and a recipe. `samples` pictures a label map differ by style; the column `samples_by` says how many
     each one has, 0 for none (a null, a negative number or a fraction makes a bad row). `max_rejects` bad rows are left
-    out (a number, or a share such as `1%`) before the job gives up. `workers` processes with `threads` each do the work
+    out (a number, or a share such as `1%`) before the job gives up. `workers` processes with `threads` do the work
     (None: as many as the cores or GPUs allow; 0: this process, without Ray). `export` writes the result once more as
     files. `engine` is what `compile` made of the checkpoint; it has a precision, a size and a device of its own.
     Without one, `precision` is fp32 unless given.
@@ -119,7 +119,7 @@ def synthesize(
         "checkpoint": loaded.sha256,
         "recipe": loaded.recipe.name,
         "seed": seed,
-        "samples": None if samples_by else samples,
+        "samples": None if plan.columns.samples else samples,
         "palette": None if colours is None else sorted([*colour, number] for colour, number in colours.items()),
         "size": "as the label maps" if keep_size else f"{size[1]}x{size[0]}",
         "format": picture_format,
@@ -269,10 +269,15 @@ def _check(plan: Plan, checkpoint: Checkpoint, choice: StyleChoice, *, keep_size
         )
     if choice.kind == "interpolation" and plan.most_samples < 2:
         raise InputError("--style-interpolate needs 2 steps or more")
-    if not style and (plan.most_samples > 1 or choice.kind != "noise" or choice.truncation != 1):
+    if not style and (choice.kind != "noise" or choice.truncation != 1):
         raise InputError(
-            "the checkpoint's generator takes no style (generator.style_dim is 0), so each label map has one picture; "
-            "leave out --samples, --style... and --truncation, and let --samples-by ask for 0 or 1"
+            "the checkpoint's generator takes no style (generator.style_dim is 0); "
+            "leave out --style... and --truncation"
+        )
+    if plan.most_samples > 1 and not style and not recipe.generator.noise:
+        raise InputError(
+            "the checkpoint's generator takes no style (generator.style_dim is 0) and adds no noise (generator.noise), "
+            "so each label map has one picture; leave out --samples, and let --samples-by ask for 0 or 1"
         )
     if choice.kind != "noise" and checkpoint.encoder is None:
         raise InputError("the checkpoint has no style encoder, so photographs cannot give the style")

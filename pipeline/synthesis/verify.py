@@ -16,7 +16,9 @@ from pipeline.data.records import picture_bytes
 from pipeline.data.shards import plan_shards
 from pipeline.data.storage import Folder, first_line
 from pipeline.errors import InputError
-from pipeline.synthesis.job_folder import JOB, MANIFEST, SUCCESS, JobFolder, Manifest, Planned, Reject, ShardRecord
+from pipeline.synthesis.job_folder import JOB, MANIFEST, SUCCESS, JobFolder
+from pipeline.synthesis.job_records import Manifest, Planned, Reject, ShardRecord
+from pipeline.synthesis.job_repair import check_input, rejects_damage, seal_damage
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def verify(location: str, *, source: str | None = None, quiet: bool = False) -> 
                 _check_part(folder, record, planned, seen, bar)
     rejects = [reject for record in manifest.parts for reject in record.rejects]
     _check_counts(folder, manifest, planned, rejects)
-    if damage := job.rejects_damage(rejects):
+    if damage := rejects_damage(job, rejects):
         raise InputError(f"{damage}; run the same synthesize command again")
     if source is not None:
         _check_input(job, manifest, planned, source, quiet=quiet)
@@ -74,7 +76,7 @@ def _check_input(job: JobFolder, manifest: Manifest, planned: Planned, source: s
         raise InputError(f"{source} has {theirs}, the job {ours}; give the input that it was made of")
     if not all(record.input_sha256 for record in manifest.parts):
         raise InputError(f"{job.folder} was made by a version that kept no checksums of the input; leave out --input")
-    job.check_input({record.name: record for record in manifest.parts}, plan.shards, columns, quiet=quiet)
+    check_input(job, {record.name: record for record in manifest.parts}, plan.shards, columns, quiet=quiet)
 
 
 def _manifest(job: JobFolder) -> Manifest:
@@ -83,7 +85,7 @@ def _manifest(job: JobFolder) -> Manifest:
         if job.folder.size(JOB) is not None:
             hint = "the job is not finished; run the same synthesize command again"
         raise InputError(f"{job.folder} has no {SUCCESS}: {hint}")
-    if damage := job.seal_damage():
+    if damage := seal_damage(job):
         raise InputError(f"{damage}; run the same synthesize command again")
     return job.manifest()
 

@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import torch
 
 from pipeline.data.encoders import ENCODERS, PictureFormat
 from pipeline.data.images import Palette, encode_png, is_plain
@@ -31,8 +30,10 @@ from pipeline.networks.label_input import LabelInput
 from pipeline.precision import Precision
 from pipeline.runtime.memory import keep_freed_memory
 from pipeline.runtime.stages import StageClock, in_order
-from pipeline.synthesis.job_folder import JobFolder, Reject, ShardRecord
-from pipeline.synthesis.styles import StyleChoice, StyleSource
+from pipeline.synthesis.job_folder import JobFolder
+from pipeline.synthesis.job_lock import worker_lock
+from pipeline.synthesis.job_records import Reject, ShardRecord
+from pipeline.synthesis.styles import Sample, StyleChoice, StyleSource
 from pipeline.synthesis.synthesizer import Synthesizer
 
 OUTPUT_FIELDS = (
@@ -113,7 +114,7 @@ class DecodedRow:
 
     id: str
     label_input: LabelInput
-    styles: list[torch.Tensor | None]
+    samples: list[Sample]
     height: int
     width: int
     label: bytes
@@ -138,7 +139,7 @@ class ShardWorker:
     """Holds a generator and turns shards into parts; several shards one after another, one at a time."""
 
     def __init__(self, order: WorkOrder, token: str = "") -> None:
-        """`token` is that of the driver's lock (`JobFolder.driver_lock`), under which parts are written."""
+        """`token` is that of the driver's lock (`driver_lock`), under which parts are written."""
         keep_freed_memory()
         self._order, self._token = order, token
         self._folder = JobFolder(order.output)
@@ -169,7 +170,7 @@ class ShardWorker:
         rows = images = 0
         rejects: list[Reject] = []
         reported = told = 0
-        with self._folder.worker_lock(self._token), self._folder.scratch(shard) as part:
+        with worker_lock(self._folder, self._token), self._folder.scratch(shard) as part:
             with (
                 ExitStack() as threads,
                 RecordWriter(part, self._order.info, self._fields, key=("id", "sample")) as writer,
@@ -266,7 +267,7 @@ class ShardWorker:
             return DecodedRow(
                 id=name,
                 label_input=self._synthesizer.prepare(codes),
-                styles=self._styles.styles(name, photograph, samples),
+                samples=self._styles.samples(name, photograph, samples),
                 height=height,
                 width=width,
                 label=_cell(record.label, cells["label"], changed or self._order.palette is not None),
@@ -281,7 +282,7 @@ class ShardWorker:
     ) -> Iterator[Synthesized | Reject | None]:
         for row in decoded:
             if isinstance(row, DecodedRow):
-                pictures = self._synthesizer.synthesize(row.label_input, row.styles, (row.height, row.width))
+                pictures = self._synthesizer.synthesize(row.label_input, row.samples, (row.height, row.width))
                 for sample, pixels in enumerate(clock.waiting("synthesize", pictures)):
                     yield Synthesized(row, sample, pixels)
             yield row if isinstance(row, Reject) else None

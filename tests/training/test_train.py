@@ -94,9 +94,9 @@ def test_a_run_leaves_a_usable_checkpoint_and_its_records(tiny_recipe: Make, tmp
         {"losses": {"lecam": 0.1, "r1": 1, "r1_every": 3}, "discriminator": {"augment": ["colour", "cutout"]}},
         {
             "style_dim": 3,
-            "generator": {"style_input": "everywhere", "style_encoder": False},
+            "generator": {"style_input": "everywhere", "style_encoder": False, "noise": True, "enlargement": "blur"},
             "losses": {"lecam": 0.1, "feature_matching": 0},
-            "discriminator": {"kind": "segmentation"},
+            "discriminator": {"kind": "segmentation", "downsampling": "blur", "enlargement": "bilinear"},
         },
     ],
     ids=["plain", "with style", "regularised", "segmentation with noise"],

@@ -11,8 +11,10 @@ import pytest
 from pipeline.data.parquet import ParquetFile
 from pipeline.data.shards import Shard
 from pipeline.errors import InputError
-from pipeline.synthesis import job_folder
-from pipeline.synthesis.job_folder import JobFolder, Reject, ShardRecord
+from pipeline.synthesis import job_lock
+from pipeline.synthesis.job_folder import JobFolder
+from pipeline.synthesis.job_lock import abandon, driver_lock, worker_lock
+from pipeline.synthesis.job_records import Reject, ShardRecord
 
 JOB = {"version": 1, "settings": {"seed": 1, "checkpoint": "abc"}, "input": {"files": [{"name": "a", "rows": 3}]}}
 SHARD = Shard(0, ParquetFile("a.parquet", "a.parquet", 3, ""), 0, 3)
@@ -88,11 +90,11 @@ def test_what_a_killed_worker_left_is_removed(tmp_path):
 def test_a_failed_job_leaves_no_folder_unless_shards_are_done(tmp_path):
     empty, begun = JobFolder(tmp_path / "empty"), JobFolder(tmp_path / "begun")
     for job in (empty, begun):
-        with job.driver_lock():
+        with driver_lock(job):
             job.claim(JOB)
             if job is begun:
                 publish(job)
-            job.abandon()
+            abandon(job)
     assert not (tmp_path / "empty").exists()
     assert len(begun.records()) == 1
     begun.refuse_another(JOB)
@@ -100,25 +102,25 @@ def test_a_failed_job_leaves_no_folder_unless_shards_are_done(tmp_path):
 
 def test_only_one_driver(tmp_path):
     with (
-        JobFolder(tmp_path).driver_lock(),
+        driver_lock(JobFolder(tmp_path)),
         pytest.raises(InputError, match="another job is writing into"),
-        JobFolder(tmp_path).driver_lock(),
+        driver_lock(JobFolder(tmp_path)),
     ):
         pass
-    with JobFolder(tmp_path).driver_lock():
+    with driver_lock(JobFolder(tmp_path)):
         pass
 
 
 def test_a_worker_of_another_driver_may_not_write(tmp_path):
     job = JobFolder(tmp_path)
-    with job.driver_lock() as old, job.worker_lock(old):
+    with driver_lock(job) as old, worker_lock(job, old):
         pass
-    with job.driver_lock(), pytest.raises(RuntimeError, match="a job that has ended"), job.worker_lock(old):
+    with driver_lock(job), pytest.raises(RuntimeError, match="a job that has ended"), worker_lock(job, old):
         pass
 
 
 def _orphan(location, token, held, let_go):
-    with JobFolder(location).worker_lock(token):
+    with worker_lock(JobFolder(location), token):
         held.set()
         let_go.wait(120)
 
@@ -130,10 +132,10 @@ def test_a_new_driver_waits_for_orphaned_workers(tmp_path):
 
     def drive():
         entered.set()
-        with job.driver_lock():
+        with driver_lock(job):
             claimed.set()
 
-    with job.driver_lock() as token:
+    with driver_lock(job) as token:
         orphan = context.Process(target=_orphan, args=(str(tmp_path), token, held, let_go))
         orphan.start()
         assert held.wait(120)
@@ -149,20 +151,20 @@ def test_a_new_driver_waits_for_orphaned_workers(tmp_path):
 
 
 def test_orphans_that_do_not_end_are_reported(tmp_path, monkeypatch):
-    monkeypatch.setattr(job_folder, "ORPHANS_SECONDS", 0.2)
+    monkeypatch.setattr(job_lock, "ORPHANS_SECONDS", 0.2)
     job, held, done = JobFolder(tmp_path), threading.Event(), threading.Event()
 
     def orphan(token):
-        with job.worker_lock(token):
+        with worker_lock(job, token):
             held.set()
             done.wait(120)
 
-    with job.driver_lock() as token:
+    with driver_lock(job) as token:
         thread = threading.Thread(target=orphan, args=(token,))
         thread.start()
         assert held.wait(120)
     try:
-        with pytest.raises(InputError, match="workers of an earlier job still write"), job.driver_lock():
+        with pytest.raises(InputError, match="workers of an earlier job still write"), driver_lock(job):
             pass
     finally:
         done.set()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from pipeline.synthesis.job_folder import Reject
+from pipeline.synthesis.job_records import Reject
 from pipeline.synthesis.progress import JobProgress
 from pipeline.synthesis.worker import Report
 
