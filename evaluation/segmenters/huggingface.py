@@ -78,9 +78,7 @@ class HuggingFaceSegmenter(TrainableSegmenter):
                 source, id2label=names, label2id={name: number for number, name in names.items()}
             )
             if config.model_type in MASK_MODELS:
-                raise InputError(
-                    f"segmenter {PREFIX}{source} gives masks; models of class scores can be trained"
-                )
+                raise InputError(f"segmenter {PREFIX}{source} gives masks; models of class scores can be trained")
             stored = any(Path(source).glob("*.safetensors")) or not Path(source).is_dir()
             model = (
                 AutoModelForSemanticSegmentation.from_pretrained(

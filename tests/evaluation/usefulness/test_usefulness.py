@@ -142,9 +142,7 @@ def test_what_is_read_off_known_scores(folder: Path, tmp_path: Path, monkeypatch
     assert by_name["synthetic"].gain.value < 0  # against all real ones
 
 
-def test_the_command_writes_a_page_json_and_csv(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_command_writes_a_page_json_and_csv(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Cell, "run", lambda cell: scored(0.7 + 0.01 * len(cell.recipe.data.train)))
     command = ["usefulness", "--real", folder / "train.parquet", "--synthetic", folder / "images.parquet"]
     command += ["--test", folder / "validation.parquet", "--fractions", "1/2,1", "--seeds", 2, "--out", tmp_path / "u"]
