@@ -134,6 +134,7 @@ for verb in (
     evaluation.filter_,
     evaluation.memorisation,
     evaluation.compare,
+    evaluation.usefulness,
     weights,
 ):
     main.add_command(verb)

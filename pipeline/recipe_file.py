@@ -97,9 +97,14 @@ def load_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
     fields = read_yaml(text, source=f"recipe {path}")
     if not isinstance(fields, dict):
         raise InputError(f"recipe {path} must be a mapping of sections: {', '.join(Recipe.model_fields)}")
+    return override_recipe(fields, overrides, source=str(path))
+
+
+def override_recipe(fields: dict[str, Any], overrides: Iterable[str], *, source: str) -> Recipe:
+    """`parse_recipe` of fields that `section.field=value` overrides have changed."""
     for override in overrides:
         _apply(fields, override)
-    return parse_recipe(fields, source=str(path))
+    return parse_recipe(fields, source=source)
 
 
 def parse_recipe(fields: dict[str, Any], *, source: str) -> Recipe:

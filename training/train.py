@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from pipeline.config import Recipe, Source
+from pipeline.data.fingerprint import fingerprint_data
 from pipeline.data.sources import open_sources
 from pipeline.data.storage import first_line
 from pipeline.errors import InputError
 from pipeline.pretrained.registry import find_or_fetched
 from training.data.dataset import check_shares
-from training.data.fingerprint import fingerprint_data
 from training.job import TrainingJob
 from training.run_folder import RunFolder
 from training.summary import write_summary

@@ -19,7 +19,7 @@ from torchvision.models.segmentation import (
 )
 from torchvision.models.segmentation.deeplabv3 import ASPP, ASPPConv, DeepLabHead, DeepLabV3
 
-from evaluation.segmenters.base import Prediction, Scales, Segmenter
+from evaluation.segmenters.base import Prediction, Scales, TrainableSegmenter
 from pipeline.data.safetensors_file import write_tensors
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
@@ -60,7 +60,7 @@ class DeepLabSettings(BaseModel):
     """How it was trained and how well it does on the validation photographs; for reports."""
 
 
-class DeepLab(Segmenter):
+class DeepLab(TrainableSegmenter):
     """DeepLabV3; its features are the mean over the picture of what its pyramid of atrous convolutions puts out."""
 
     kind = "deeplab"

@@ -154,7 +154,7 @@ def test_other_data_under_the_same_path_are_refused(
     tiny_recipe: Make, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: bool
 ) -> None:
     if not whole:
-        monkeypatch.setattr("training.data.fingerprint.WHOLE_BYTES", 0)
+        monkeypatch.setattr("pipeline.data.fingerprint.WHOLE_BYTES", 0)
     data = tmp_path / "mine.parquet"
     shutil.copy(tiny_data, data)
     recipe = tiny_recipe(data={"train": str(data)})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch import nn
 from tqdm import tqdm
 
 from evaluation.metrics.confusion import ConfusionMatrix
-from evaluation.segmenters.base import class_map
+from evaluation.segmenters.base import Segmenter, TrainableSegmenter, class_map
 from evaluation.segmenters.deeplab import FILE_NAME, DeepLab, DeepLabSettings, load_deeplab, save_deeplab
 from evaluation.segmenters.training.augment import augment
 from evaluation.segmenters.training.photographs import VOID, Photographs, load_photographs
@@ -41,7 +41,11 @@ WEIGHT_RANGE = (0.25, 4.0)
 
 
 def train_segmenter(
-    recipe: Recipe, out: Path, *, weights: Path | None = None, device: torch.device | str | None = None
+    recipe: Recipe,
+    out: Path,
+    *,
+    weights: Path | None = None,
+    device: torch.device | str | None = None,
 ) -> DeepLab:
     """Train DeepLabV3 on `recipe.data.train`, score it on `recipe.data.validation`, write `out/segmenter.safetensors`.
 
@@ -54,32 +58,12 @@ def train_segmenter(
     if (done := _finished(out, plan)) is not None:
         log.info("%s is trained already", out / FILE_NAME)
         return done.to(device)
-    state = _interrupted(out, plan)
+    state = find_state(out, plan)
     out.mkdir(parents=True, exist_ok=True)
     training = load_photographs(recipe.data.train, recipe, scratch=out, what="photographs")
     validation = load_photographs(recipe.data.validation, recipe, scratch=out, what="validation")
-
-    torch.manual_seed(recipe.segmenter.seed)
-    segmenter = DeepLab(_settings(recipe))
-    if weights is not None:
-        log.info("segmenter starts from %s", segmenter.load_pretrained(weights))
-    for module in segmenter.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            # MobileNet's 0.01 is for days of training: after a few hundred steps its averages still remember the start.
-            module.momentum = BATCH_NORM_MOMENTUM
-    segmenter.to(device).to(memory_format=torch.channels_last)
-    optimiser = torch.optim.AdamW(segmenter.parameters(), recipe.segmenter.learning_rate, weight_decay=WEIGHT_DECAY)
-    start = 0
-    if state is not None:
-        segmenter.network.load_state_dict(state["network"])
-        optimiser.load_state_dict(state["optimiser"])
-        start = state["step"]
-        log.info("segmenter continues at step %d of %d", start, recipe.segmenter.steps)
-
-    def save(step: int) -> None:
-        _save_state(out, plan=plan, step=step, network=segmenter.network, optimiser=optimiser)
-
-    _optimise(segmenter, optimiser, training, recipe, start=start, save=save)
+    segmenter = new_deeplab(recipe, weights)
+    fit(segmenter.to(device), training, recipe, out=out, plan=plan, state=state)
 
     matrix = score_photographs(segmenter.eval(), validation, batch_size=recipe.segmenter.batch_size)
     scores = {
@@ -96,20 +80,69 @@ def train_segmenter(
     return segmenter
 
 
-def score_photographs(segmenter: DeepLab, photographs: Photographs, *, batch_size: int) -> ConfusionMatrix:
+def new_deeplab(recipe: Recipe, weights: Path | None) -> DeepLab:
+    """A network for the recipe's classes and size, initialised by the recipe's seed, or in part from `weights`."""
+    torch.manual_seed(recipe.segmenter.seed)
+    segmenter = DeepLab(_settings(recipe))
+    if weights is not None:
+        log.info("segmenter starts from %s", segmenter.load_pretrained(weights))
+    return segmenter
+
+
+def score_photographs(segmenter: Segmenter, photographs: Photographs, *, batch_size: int) -> ConfusionMatrix:
     """The confusion matrix of a segmenter (in evaluation mode) over photographs, at their size."""
     matrix = ConfusionMatrix(len(segmenter.classes))
-    device = segmenter.mean.device
-    for start in range(0, len(photographs), batch_size):
-        images = torch.from_numpy(photographs.images[start : start + batch_size]).to(device).permute(0, 3, 1, 2).float()
-        with torch.inference_mode():
-            predicted = class_map(segmenter(images).scores, *images.shape[-2:])
-        matrix.update(photographs.labels[start : start + batch_size], predicted.cpu().numpy())
+    for target, predicted in predict(segmenter, photographs, batch_size=batch_size):
+        matrix.update(target, predicted)
     return matrix
 
 
+def predict(
+    segmenter: Segmenter, photographs: Photographs, *, batch_size: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """What a segmenter (in evaluation mode) sees in each photograph, in order: true and predicted classes `[H, W]`."""
+    for start in range(0, len(photographs), batch_size):
+        images = torch.from_numpy(photographs.images[start : start + batch_size]).to(segmenter.device)
+        images = images.permute(0, 3, 1, 2).float()
+        with torch.inference_mode():
+            predicted = class_map(segmenter(images).scores, *images.shape[-2:])
+        yield from zip(photographs.labels[start : start + batch_size], predicted.cpu().numpy(), strict=True)
+
+
+def fit(
+    segmenter: TrainableSegmenter,
+    photographs: Photographs,
+    recipe: Recipe,
+    *,
+    out: Path,
+    plan: dict[str, Any],
+    state: dict[str, Any] | None,
+) -> None:
+    """Train a segmenter on photographs, on its own device; `state` (of `find_state`) continues an interrupted training.
+
+    States go to `out` every so often, with the `plan` by which they are known again.
+    """
+    for module in segmenter.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            # MobileNet's 0.01 is for days of training: after a few hundred steps its averages still remember the start.
+            module.momentum = BATCH_NORM_MOMENTUM
+    segmenter.to(memory_format=torch.channels_last)
+    optimiser = torch.optim.AdamW(segmenter.parameters(), recipe.segmenter.learning_rate, weight_decay=WEIGHT_DECAY)
+    start = 0
+    if state is not None:
+        segmenter.network.load_state_dict(state["network"])
+        optimiser.load_state_dict(state["optimiser"])
+        start = state["step"]
+        log.info("segmenter resumes at step %d of %d", start, recipe.segmenter.steps)
+
+    def save(step: int) -> None:
+        _save_state(out, plan=plan, step=step, network=segmenter.network, optimiser=optimiser)
+
+    _optimise(segmenter, optimiser, photographs, recipe, start=start, save=save)
+
+
 def _optimise(
-    segmenter: DeepLab,
+    segmenter: Segmenter,
     optimiser: torch.optim.Optimizer,
     photographs: Photographs,
     recipe: Recipe,
@@ -120,7 +153,7 @@ def _optimise(
     """AdamW with a cosine learning rate; `save` is called with the number of steps done."""
     settings = recipe.segmenter
     batches = photographs.batches(settings.batch_size, seed=settings.seed, start=start)
-    weights = class_weights(photographs.class_pixels(len(segmenter.classes))).to(segmenter.mean.device)
+    weights = class_weights(photographs.class_pixels(len(segmenter.classes))).to(segmenter.device)
     segmenter.train()
     with tqdm(total=settings.steps, initial=start, desc="segmenter", unit="step") as bar:
         for step in range(start, settings.steps):
@@ -138,10 +171,10 @@ def _optimise(
 
 
 def _loss(
-    segmenter: DeepLab, photographs: Photographs, batch: np.ndarray, weights: torch.Tensor, *, seed: int
+    segmenter: Segmenter, photographs: Photographs, batch: np.ndarray, weights: torch.Tensor, *, seed: int
 ) -> torch.Tensor:
     """Cross entropy over the pixels of known class, on a random view of each picture of the batch."""
-    device = segmenter.mean.device
+    device = segmenter.device
     images = torch.from_numpy(photographs.images[batch]).to(device).permute(0, 3, 1, 2).float()
     labels = torch.from_numpy(photographs.labels[batch]).to(device).long()
     # All randomness of a step follows from its number, so an interrupted training continues as if it had not been.
@@ -220,7 +253,7 @@ def _finished(out: Path, plan: dict[str, Any]) -> DeepLab | None:
     return segmenter
 
 
-def _interrupted(out: Path, plan: dict[str, Any]) -> dict[str, Any] | None:
+def find_state(out: Path, plan: dict[str, Any]) -> dict[str, Any] | None:
     """The state of an unfinished training in `out`, if there is one; `InputError` if it is of another plan."""
     if not (out / STATE_NAME).is_file():
         return None
