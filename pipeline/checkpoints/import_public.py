@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ from pipeline.datasets.ade20k import SPACE as ADE20K
 from pipeline.datasets.coco_stuff import SPACE as COCO_STUFF
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
+from pipeline.pretrained.state_dicts import read_state_dict
 
 
 def import_weights(
@@ -35,7 +37,7 @@ def import_weights(
     """
     first, assumed = _place_of_dont_care(recipe, dont_care_first)
     generator, encoder = build_generator(recipe), build_encoder(recipe)
-    state = from_public(_read(generator_file), GENERATOR)
+    state = _read(generator_file, GENERATOR)
     _refuse_other_generator(state, generator_file, recipe)
     if first:
         state = dont_care_last(state, recipe.labels)
@@ -47,7 +49,7 @@ def import_weights(
                 f"recipe '{recipe.name}' has generator.{field}, so there is no encoder to fill; leave out --encoder, "
                 "or take the recipe of a network with style"
             )
-        encoded = from_public(_read(encoder_file), ENCODER)
+        encoded = _read(encoder_file, ENCODER)
         _refuse_other_encoder(encoded, encoder_file, recipe)
         _fill(encoder, encoded, encoder_file, recipe)
     save_generator(out, generator, recipe, step=0, encoder=encoder if encoder_file else None)
@@ -158,17 +160,11 @@ def dont_care_last(state: dict[str, torch.Tensor], space: LabelSpace) -> dict[st
     return state | {key: state[key][:, order] for key in seen}
 
 
-def _read(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InputError(f"weights file {path} does not exist") from None
-    except Exception as error:  # noqa: BLE001 (whatever a file that is none makes the reader raise)
-        raise InputError(f"weights file {path} cannot be read: {' '.join(str(error).split())[:200]}") from None
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise InputError(f"weights file {path} is not a state dict (names to tensors)")
+def _read(path: Path, names: Mapping[str, str]) -> dict[str, torch.Tensor]:
+    """The tensors of a public file under our keys."""
+    state = read_state_dict(path)
     refuse_nonfinite(state, source=f"weights file {path}")
-    return state
+    return from_public(state, names)
 
 
 def _fill(network: torch.nn.Module, state: dict[str, torch.Tensor], path: Path, recipe: Recipe) -> None:

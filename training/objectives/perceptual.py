@@ -10,8 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.data.tensors import refuse_nonfinite
-from pipeline.errors import InputError
+from pipeline.pretrained.state_dicts import fill, read_state_dict
 
 log = logging.getLogger(__name__)
 
@@ -63,28 +62,15 @@ def load_perceptual_loss(weights: Path | None) -> PerceptualLoss | None:
         return None
     from torchvision.models import vgg19
 
-    state = {key: value for key, value in _read(weights).items() if key.startswith("features.")}
+    state = read_state_dict(weights)
+    state = {key.removeprefix("features."): state[key] for key in state if key.startswith("features.")}
     with torch.device("meta"):  # its 500 MB classifier is never allocated
-        network = vgg19(weights=None)
-    refuse_nonfinite(state, source=f"VGG weights {weights}")
-    features = network.features.to_empty(device="cpu")
-    try:
-        features.load_state_dict({key.removeprefix("features."): value for key, value in state.items()})
-    except RuntimeError as error:
-        problem = str(error).splitlines()[-1].strip()
-        raise InputError(f"VGG weights {weights} are not those of torchvision's vgg19: {problem}") from None
+        features = vgg19(weights=None).features
+    features = features.to_empty(device="cpu")
+    fill(
+        features,
+        {key.removeprefix("features."): value for key, value in state.items()},
+        source=f"VGG19 weights {weights}",
+    )
     log.info("perceptual loss: VGG19 from %s", weights)
     return PerceptualLoss(features)
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InputError(f"VGG weights {path} do not exist") from None
-    except Exception as error:  # noqa: BLE001 - whatever a broken file makes the readers raise, it is the file
-        raise InputError(f"VGG weights {path} cannot be read: {' '.join(str(error).split())[:200]}") from None

@@ -72,11 +72,14 @@ def test_weights_are_read_from_a_local_file(tmp_path: Path) -> None:
 
 
 def test_wrong_files_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="do not exist"):
+    with pytest.raises(InputError, match="does not exist"):
         load_perceptual_loss(tmp_path / "none.pth")
     (tmp_path / "text.pth").write_text("no weights")
     with pytest.raises(InputError, match="cannot be read"):
         load_perceptual_loss(tmp_path / "text.pth")
+    torch.save({0: torch.zeros(1)}, tmp_path / "numbered.pth")
+    with pytest.raises(InputError, match="does not hold a state dict"):
+        load_perceptual_loss(tmp_path / "numbered.pth")
     save_file({"features.0.weight": torch.zeros(1)}, tmp_path / "other.safetensors")
-    with pytest.raises(InputError, match="not those of torchvision's vgg19"):
+    with pytest.raises(InputError, match=r"VGG19 weights \S+ is of another network: it lacks"):
         load_perceptual_loss(tmp_path / "other.safetensors")
