@@ -25,6 +25,11 @@ from pipeline.labels import LabelSpace
 UPSAMPLINGS = {"normal": 5, "more": 6, "most": 7}
 """How often each variant of the generator doubles the resolution (the public `num_upsampling_layers`)."""
 
+LARGEST_PIXELS = 16 * 2**20
+"""Of a picture that is synthesized: beyond, its feature maps take tens of gigabytes."""
+
+Width = Annotated[int, Field(gt=0, le=1024)]
+"""Channels; the bound is wider than anything that was ever trained, and tells a mistake before it takes memory."""
 NonNegativeInt = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Enlargement = Literal["nearest", "bilinear", "blur"]
@@ -101,6 +106,8 @@ class DataSettings(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> DataSettings:
+        if self.height * self.width > LARGEST_PIXELS:
+            raise ValueError(f"{self.width}x{self.height} pictures have more than {LARGEST_PIXELS} pixels; take fewer")
         takes_size = self.preprocess not in ("fixed", "none")
         if takes_size != (self.load_size is not None):
             fix = "give it" if takes_size else "leave it out, or take another preprocess"
@@ -132,17 +139,17 @@ class DataSettings(Settings):
 class GeneratorSettings(Settings):
     """The SPADE generator (Sec. 3 and Appendix A of the paper)."""
 
-    channels: PositiveInt = 64
+    channels: Width = 64
     """Width of the last block; earlier ones have up to 16 times as many (the public `ngf`)."""
     upsampling: Literal["normal", "more", "most"] = "normal"
     """5, 6 or 7 doublings from the first feature map to the picture."""
     kernel_size: Literal[1, 3, 5, 7] = 3
     """Kernel of the convolutions that compute gamma and beta."""
-    hidden: PositiveInt = 128
+    hidden: Width = 128
     """Channels between the label map and gamma and beta."""
     statistics: Literal["batch", "sync_batch", "instance"] = "sync_batch"
     """What SPADE normalises by: the worker's batch, the whole batch over all workers, or each image."""
-    style_dim: NonNegativeInt = 0
+    style_dim: Annotated[int, Field(ge=0, le=65536)] = 0
     """Length of the style vector z; 0: none, the label map itself is the first feature map. The paper's VAE: 256."""
     style_input: Literal["first", "everywhere"] = "first"
     """Where z enters: a linear layer makes the first feature map of it (the paper's VAE), or it stands beside the label
@@ -184,11 +191,11 @@ class DiscriminatorSettings(Settings):
     kind: Literal["patchgan", "segmentation"] = "patchgan"
     """The multi-scale patch discriminator (Appendix A), or the segmentation U-Net of OASIS (Sushko et al. 2021), which
     names the class of every pixel, or calls it fake."""
-    channels: PositiveInt = 64
+    channels: Width = 64
     """Width of the first layer (the public `ndf`)."""
-    scales: PositiveInt = 2
+    scales: Annotated[int, Field(gt=0, le=16)] = 2
     """How many copies look at the picture, each at half the resolution of the one before (`patchgan` only)."""
-    layers: Annotated[int, Field(ge=2)] = 4
+    layers: Annotated[int, Field(ge=2, le=16)] = 4
     """Convolutions before the last one (the public `n_layers_D`); with `segmentation` the halvings of the resolution,
     6 in OASIS."""
     downsampling: Literal["stride", "blur"] = "stride"

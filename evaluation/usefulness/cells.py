@@ -36,7 +36,7 @@ class Cell:
     """A segmenter to be trained on one mixture with one seed, and tested; it pickles."""
 
     recipe: Recipe
-    """`data.train` is the mixture (a list of sources), `data.validation` the test set, `segmenter` the schedule and seed."""
+    """`data.train` is the mixture, a list; `data.validation` the test set; `segmenter` the schedule and seed."""
     contents: tuple[str, ...]
     """Checksums of the training sources in their order, and of the test set."""
     segmenter: str

@@ -136,6 +136,20 @@ def layer_sizes(settings: GeneratorSettings, size: tuple[int, int]) -> list[tupl
     return sizes
 
 
+def least_weights(settings: GeneratorSettings, space: LabelSpace, *, height: int, width: int) -> int:
+    """A lower bound of how many weights such a generator has, without building it: those of its large layers."""
+    pixels = (height * width) // 4**settings.doublings
+    widths, taps = _block_widths(settings), settings.kernel_size**2
+    if settings.style_dim and not settings.style_channels:
+        first = settings.style_dim * widths[0] * pixels
+    else:
+        first = (space.channels + settings.style_channels) * widths[0] * 9
+    return first + sum(
+        9 * min(inputs, outputs) * (inputs + outputs) + 2 * inputs * settings.hidden * taps
+        for inputs, outputs in pairwise(widths)
+    )
+
+
 def _block_widths(settings: GeneratorSettings) -> list[int]:
     """Channels before the first block, and after each one."""
     widths = [16, 16, 16, 16, 8, 4, 2, 1]

@@ -23,6 +23,7 @@ from evaluation.segmenters.training.photographs import VOID, Photographs, load_p
 from pipeline.config import Recipe
 from pipeline.data.atomic import atomic_path
 from pipeline.data.parquet import ParquetDataset
+from pipeline.data.storage import first_line
 from pipeline.errors import InputError
 from pipeline.pretrained.state_dicts import sha256_of
 
@@ -257,8 +258,12 @@ def find_state(out: Path, plan: dict[str, Any]) -> dict[str, Any] | None:
     """The state of an unfinished training in `out`, if there is one; `InputError` if it is of another plan."""
     if not (out / STATE_NAME).is_file():
         return None
-    state = torch.load(out / STATE_NAME, map_location="cpu", weights_only=True)
-    _refuse_other(state["plan"], plan, out)
+    try:
+        state = torch.load(out / STATE_NAME, map_location="cpu", weights_only=True)
+        made, *_ = (state[name] for name in ("plan", "step", "network", "optimiser"))
+    except Exception as error:  # noqa: BLE001 - whatever a broken file makes the reader raise, it is the file
+        raise InputError(f"{out / STATE_NAME} is damaged ({first_line(error)}); remove it to begin anew") from None
+    _refuse_other(made, plan, out)
     return state
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -59,6 +60,18 @@ def test_an_interrupted_training_continues_to_the_same_weights(
     assert (tmp_path / "whole" / FILE_NAME).stat().st_mtime_ns == before
     with pytest.raises(InputError, match=r"other settings \(steps is 4 there, 5 now"):
         train_segmenter(make_recipe(data, steps=5), tmp_path / "whole")
+
+
+@pytest.mark.parametrize("content", [b"PK\x03\x04 cut short", {"plan": {}}, [1, 2]])
+def test_a_damaged_state_is_told(data: Path, tmp_path: Path, content: Any) -> None:
+    file = tmp_path / training.STATE_NAME
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    else:
+        torch.save(content, file)
+    with pytest.raises(InputError, match=rf"{file.name} is damaged \(.*\); remove it to begin anew"):
+        train_segmenter(make_recipe(data), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
 
 
 def test_views_keep_pictures_and_labels_together() -> None:
