@@ -70,6 +70,19 @@ class Summary:
     space: LabelSpace
     splits: list[SplitSummary]
 
+    def rows(self) -> list[dict[str, Any]]:
+        """A row for each class of each split: `split`, `id`, `class`, `pixels`, `records` (in which it occurs).
+
+        Where there is a don't-care id, its row comes last and has no class.
+        """
+        names: list[tuple[int | None, str | None]] = [*enumerate(self.space.classes)]
+        names += [] if self.space.dont_care is None else [(self.space.dont_care, None)]
+        return [
+            {"split": split.path.stem, "id": number, "class": name, "pixels": int(pixels), "records": int(occurs)}
+            for split in self.splits
+            for (number, name), pixels, occurs in zip(names, split.pixels, split.occurs, strict=True)
+        ]
+
     def __str__(self) -> str:
         lines = []
         for split in self.splits:
