@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
@@ -27,16 +26,15 @@ from pipeline.synthesis.single import Synthesizer
 
 if TYPE_CHECKING:
     import click
-    import pyarrow as pa
 
-    from evaluation.compare import Comparison as Compared
-    from evaluation.scoring.scores import Scores
+    from evaluation.frames import Comparison, Evaluation
     from pipeline.config import Recipe
     from pipeline.data.encoders import PictureFormat
-    from pipeline.datasets.convert import Summary as Converted
+    from pipeline.datasets.convert import Preparation
     from pipeline.precision import Precision
     from pipeline.synthesis.export import ExportKind
-    from pipeline.synthesis.job import Summary
+    from pipeline.synthesis.job import Synthesis
+    from training.train import Training
 
 __all__ = [
     "Comparison",
@@ -58,6 +56,23 @@ Size: TypeAlias = "str | tuple[int, int]"
 """Of pictures: "WIDTHxHEIGHT" as on the command line, or (height, width) as of arrays."""
 Texts: TypeAlias = "str | Sequence[str]"
 """One, or several."""
+
+
+_RESULTS = {
+    "Comparison": "evaluation.frames",
+    "Evaluation": "evaluation.frames",
+    "Preparation": "pipeline.datasets.convert",
+    "Synthesis": "pipeline.synthesis.job",
+    "Training": "training.train",
+}
+"""Types of results and their modules, which import torch or pyarrow."""
+
+
+def __getattr__(name: str) -> Any:
+    """A type of results, imported when it is asked for."""
+    if name not in _RESULTS:
+        raise AttributeError(f"module 'spadework' has no attribute '{name}'")
+    return getattr(import_module(_RESULTS[name]), name)
 
 
 def load(
@@ -87,121 +102,6 @@ def load(
         engine=engine,
         threads=threads,
     )
-
-
-@dataclass(frozen=True)
-class Preparation:
-    """What `prepare` wrote; as text, what the command line says."""
-
-    folder: Path
-    summary: Converted
-    """Files, records, pixels and what was left out, by split."""
-
-    def __str__(self) -> str:
-        return str(self.summary)
-
-    def to_table(self) -> pa.Table:
-        """A row for each class of each split: `split`, `id`, `class`, `pixels`, `records` (in which it occurs).
-
-        Where there is a don't-care id, its row comes last and has no class.
-        """
-        from pipeline.data.frames import to_table
-
-        return to_table(self.summary.rows())
-
-
-@dataclass(frozen=True)
-class Training:
-    """What a call of `train` came to."""
-
-    folder: Path
-    """A checkpoint for `load` and `synthesize_dataset`."""
-    step: int
-    """Steps done in all, those of earlier calls included."""
-    finished: bool
-    """Whether these are all steps of the recipe; if not, the same call resumes it."""
-
-    def to_table(self) -> pa.Table:
-        """A row for each entry of `stats.jsonl`: `step`, losses, scores of the discriminator, speed, and where the run
-        was validated `validation.mean_iou` and its like. Numbers that an entry lacks are null."""
-        from pipeline.data.frames import to_table
-        from training.run_folder import RunFolder
-
-        return to_table(RunFolder(self.folder).read_stats())
-
-
-@dataclass(frozen=True)
-class Synthesis:
-    """What `synthesize_dataset` made."""
-
-    summary: Summary
-    """Counts, speed and versions."""
-
-    def to_table(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """The pictures: a row each with `id`, `sample`, `image`, `label` (structs of `bytes` and `path`), `instance`
-        where the input has one, `seed` and `checkpoint`.
-
-        All of them come into memory; `columns` leaves out what is not wanted.
-        """
-        from pipeline.synthesis.job_folder import JobFolder
-
-        return JobFolder(self.summary.output).read_parts(columns)
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What `evaluate` found; as text, the result in a sentence or two."""
-
-    folder: Path
-    """Of report.html, report.md, report.json and scores.parquet."""
-    scores: Scores
-
-    def __str__(self) -> str:
-        from evaluation.report.tables import summary
-
-        return summary(self.scores)
-
-    def to_table(self, rows: Literal["sets", "classes", "pictures"] = "sets") -> pa.Table:
-        """The scores; shares of 1, null where they are undefined.
-
-        "sets": a row for each set of pictures (the synthesized ones first, the photographs, which are the ceiling,
-        last) and protocol, with a column for each score and `..._low` and `..._high` for its 95 % interval.
-        "classes": a row for each set, protocol and class, with `iou` and the `share` of known pixels.
-        "pictures": a row for each synthesized picture, as in scores.parquet.
-        """
-        import pyarrow.parquet as pq
-
-        from evaluation.frames import class_rows, set_rows
-        from evaluation.scoring.image_scores import FILE_NAME
-        from pipeline.data.frames import to_table
-
-        if rows == "pictures":
-            return pq.read_table(self.folder / FILE_NAME)
-        if rows not in ("sets", "classes"):
-            raise InputError(f"rows is '{rows}'; take sets, classes or pictures")
-        return to_table(set_rows(self.scores) if rows == "sets" else class_rows(self.scores))
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What `compare` found; as text, a line for each run after the first."""
-
-    folder: Path
-    """Of compare.html, compare.md and compare.json."""
-    found: Compared
-
-    def __str__(self) -> str:
-        from evaluation.compare import verdict
-
-        return "\n".join(verdict(item, self.found.rows[0]["name"]) for item in self.found.differences)
-
-    def to_table(self) -> pa.Table:
-        """A row for each run: its scores, shares of 1, with `..._low` and `..._high` for the 95 % interval, and their
-        differences from the first run, `..._change` with interval and `..._change_p`; null for the first."""
-        from evaluation.frames import comparison_rows
-        from pipeline.data.frames import to_table
-
-        return to_table(comparison_rows(self.found))
 
 
 @overload
@@ -264,6 +164,7 @@ def prepare(dataset: str, source: PathLike | None = None, *, out: PathLike, **op
     Raises `InputError` for files that are missing or bad, and options that are out of range.
     """
     from pipeline.commands.prepare import prepare as verbs
+    from pipeline.datasets.convert import Preparation
 
     if dataset not in verbs.commands:
         raise InputError(f"there is no data set '{dataset}' to prepare; take {', '.join(verbs.commands)}")
@@ -320,8 +221,7 @@ def train(
         from evaluation.validation import Validation
 
         validate = Validation(settings, network, weights)
-    result = run(settings, folder or Path("runs", settings.name), validate=validate, **given)
-    return Training(result.folder, result.step, result.finished)
+    return run(settings, folder or Path("runs", settings.name), validate=validate, **given)
 
 
 def synthesize_dataset(
@@ -369,6 +269,7 @@ def synthesize_dataset(
 
     given = _as_the_verb_takes(verb, options)
 
+    from pipeline.synthesis.job import Synthesis
     from pipeline.synthesis.synthesize import synthesize as run
 
     labels, weights, folder = (given.pop(name) for name in ("source", "checkpoint", "out"))
@@ -410,6 +311,7 @@ def evaluate(
     given = _as_the_verb_takes(verb, options)
 
     from evaluation.evaluate import evaluate as run
+    from evaluation.frames import Evaluation
     from evaluation.scoring.protocols import find_protocol, parse_overrides
 
     changes = parse_overrides(given.pop("overrides"))
@@ -426,6 +328,7 @@ def compare(reports: Sequence[PathLike], *, out: PathLike) -> Comparison:
     protocols or segmenters differ, or no label map is shared.
     """
     from evaluation.compare import compare as run
+    from evaluation.frames import Comparison
 
     return Comparison(Path(out), run([Path(report) for report in _several(reports)], Path(out)))
 

@@ -1,12 +1,64 @@
-"""Scores as rows of tables, for programs: what `import spadework` gives as pyarrow tables."""
+"""What `evaluate` and `compare` of `import spadework` give: scores, and the same as pyarrow tables."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
 
-from evaluation.compare import Comparison
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from evaluation import compare
+from evaluation.report.tables import summary
+from evaluation.scoring.image_scores import FILE_NAME
 from evaluation.scoring.scores import Scores, SetScores, ratio
+from pipeline.data.frames import to_table
+from pipeline.errors import InputError
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate` found; as text, the result in a sentence or two."""
+
+    folder: Path
+    """Of report.html, report.md, report.json and scores.parquet."""
+    scores: Scores
+
+    def __str__(self) -> str:
+        return summary(self.scores)
+
+    def to_table(self, rows: Literal["sets", "classes", "pictures"] = "sets") -> pa.Table:
+        """The scores; shares of 1, null where they are undefined.
+
+        "sets": a row for each set of pictures (the synthesized ones first, the photographs, which are the ceiling,
+        last) and protocol, with a column for each score and `..._low` and `..._high` for its 95 % interval.
+        "classes": a row for each set, protocol and class, with `iou` and the `share` of known pixels.
+        "pictures": a row for each synthesized picture, as in scores.parquet.
+        """
+        if rows == "pictures":
+            return pq.read_table(self.folder / FILE_NAME)
+        if rows not in ("sets", "classes"):
+            raise InputError(f"rows is '{rows}'; take sets, classes or pictures")
+        return to_table(set_rows(self.scores) if rows == "sets" else class_rows(self.scores))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare` found; as text, a line for each run after the first."""
+
+    folder: Path
+    """Of compare.html, compare.md and compare.json."""
+    found: compare.Comparison
+
+    def __str__(self) -> str:
+        return "\n".join(compare.verdict(item, self.found.rows[0]["name"]) for item in self.found.differences)
+
+    def to_table(self) -> pa.Table:
+        """A row for each run: its scores, shares of 1, with `..._low` and `..._high` for the 95 % interval, and their
+        differences from the first run, `..._change` with interval and `..._change_p`; null for the first."""
+        return to_table(comparison_rows(self.found))
 
 
 def set_rows(scores: Scores) -> list[dict[str, Any]]:
@@ -49,7 +101,7 @@ def class_rows(scores: Scores) -> list[dict[str, Any]]:
     ]
 
 
-def comparison_rows(found: Comparison) -> list[dict[str, Any]]:
+def comparison_rows(found: compare.Comparison) -> list[dict[str, Any]]:
     """A row for each run: its scores, and with `..._change` and `..._change_p` how they differ from the first run's."""
     changes = {item.name: item.changes for item in found.differences}
     rows = []
