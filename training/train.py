@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 from tqdm import tqdm
 
 from pipeline.config import Recipe, Source
 from pipeline.data.fingerprint import fingerprint_data
+from pipeline.data.frames import to_table
 from pipeline.data.sources import open_sources
 from pipeline.data.storage import first_line
 from pipeline.errors import InputError
@@ -33,14 +35,20 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class TrainingResult:
+class Training:
     """What a call of `train` came to."""
 
     folder: Path
+    """Of the run; also a checkpoint."""
     step: int
     """Steps done in all, those of earlier calls included."""
     finished: bool
-    """Whether these are all steps of the recipe; if not, the same call goes on."""
+    """Whether these are all steps of the recipe; if not, the same call resumes it."""
+
+    def to_table(self) -> pa.Table:
+        """A row for each entry of `stats.jsonl`: `step`, losses, scores of the discriminator, speed, and where the run
+        was validated `validation.mean_iou` and its like. Numbers that an entry lacks are null."""
+        return to_table(RunFolder(self.folder).read_stats())
 
 
 def train(
@@ -52,7 +60,7 @@ def train(
     vgg_weights: Path | None = None,
     validate: Validate | None = None,
     max_minutes: float | None = None,
-) -> TrainingResult:
+) -> Training:
     """Train until the recipe's steps are done, `max_minutes` are over, or Ctrl-C; in each case a checkpoint is left.
 
     A folder in which the same recipe was trained is gone on with. `workers` processes train on Ray, each on a GPU if
@@ -105,7 +113,7 @@ def train(
     latest = folder.latest_stats()
     if latest:
         log.info("%d steps, lately %s; summary: %s", step, describe_speed(latest), folder.summary)
-    return TrainingResult(folder.path, step, step == recipe.training.steps)
+    return Training(folder.path, step, step == recipe.training.steps)
 
 
 def _sum_up(folder: RunFolder, recipe: Recipe, failure: Exception) -> None:
