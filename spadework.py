@@ -529,6 +529,7 @@ def train(
     workers: int = 1,
     decoders: int = 0,
     vgg_weights: PathLike | None = None,
+    trunk_weights: PathLike | None = None,
     segmenter: str = "deeplab",
     segmenter_weights: PathLike | None = None,
     max_time: float | None = None,
@@ -537,7 +538,8 @@ def train(
     """Train the generator of a recipe; without one, of configs/landscape.yaml. The same call goes on with a run.
 
     `out` is the run's folder (None: runs/NAME), `workers` processes on Ray (0: this process, without Ray), `max_time`
-    minutes after which to stop with a checkpoint, `overrides` "section.field=value" each, as `--set` takes them. With
+    minutes after which to stop with a checkpoint, `overrides` "section.field=value" each, as `--set` takes them.
+    `vgg_weights` and `trunk_weights` are local files of frozen networks, as the options of these names take them. With
     `segmenter_weights` the run is validated every few epochs and keeps its best weights.
 
     Raises `InputError` before any work where the recipe, the data or the folder do not fit.
@@ -567,6 +569,7 @@ def train(
         workers=workers,
         decoders=decoders,
         vgg_weights=_path(vgg_weights),
+        trunk_weights=_path(trunk_weights),
         validate=validate,
         max_minutes=max_time,
     )
