@@ -49,6 +49,12 @@ def main() -> None:
     "0: threads of the worker itself.",
 )
 @click.option("--vgg-weights", type=EXISTING, help="VGG19 of the perceptual loss: file, or name of weights list.")
+@click.option(
+    "--trunk-weights",
+    type=EXISTING,
+    help="A frozen backbone for the perceptual loss or discriminator.kind=projected: what train-segmenter wrote, or a "
+    "local file of torchvision's resnet50 or mobilenet_v3_large.",
+)
 @click.option("--segmenter", default="deeplab", show_default=True, help="Network that validates every few epochs ...")
 @click.option("--segmenter-weights", type=EXISTING, help="... and its weights  [default: no validation]")
 @click.option("--max-time", "max_minutes", type=MINUTES, metavar="MINUTES", help="Stop then, with a checkpoint.")

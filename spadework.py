@@ -191,6 +191,7 @@ def train(
     workers: int = 1,
     decoders: int = 0,
     vgg_weights: PathLike | None = None,
+    trunk_weights: PathLike | None = None,
     segmenter: str = "deeplab",
     segmenter_weights: PathLike | None = None,
     max_time: float | None = None,
@@ -199,7 +200,8 @@ def train(
     """Train the generator of a recipe; without one, of configs/landscape.yaml. The same call resumes a run.
 
     `out` is the run's folder (None: runs/NAME), `workers` processes on Ray (0: this process, without Ray), `max_time`
-    minutes after which to stop with a checkpoint, `overrides` "section.field=value" each, as `--set` takes them. With
+    minutes after which to stop with a checkpoint, `overrides` "section.field=value" each, as `--set` takes them.
+    `vgg_weights` and `trunk_weights` are local files of frozen networks, as the options of these names take them. With
     `segmenter_weights` the run is validated every few epochs and keeps its best weights.
 
     Raises `InputError` before any work where the recipe, the data or the folder do not fit.

@@ -188,21 +188,22 @@ class GeneratorSettings(Settings):
 class DiscriminatorSettings(Settings):
     """The generator's opponent, and what is done to pictures before it sees them."""
 
-    kind: Literal["patchgan", "segmentation"] = "patchgan"
-    """The multi-scale patch discriminator (Appendix A), or the segmentation U-Net of OASIS (Sushko et al. 2021), which
-    names the class of every pixel, or calls it fake."""
+    kind: Literal["patchgan", "segmentation", "projected"] = "patchgan"
+    """The multi-scale patch discriminator (Appendix A); the segmentation U-Net of OASIS (Sushko et al. 2021), which
+    names the class of every pixel, or calls it fake; or a decoder to the same classes on a frozen backbone
+    (`--trunk-weights`), after DP-SIMS (Berrada et al. 2024)."""
     channels: Width = 64
     """Width of the first layer (the public `ndf`)."""
     scales: Annotated[int, Field(gt=0, le=16)] = 2
     """How many copies look at the picture, each at half the resolution of the one before (`patchgan` only)."""
     layers: Annotated[int, Field(ge=2, le=16)] = 4
     """Convolutions before the last one (the public `n_layers_D`); with `segmentation` the halvings of the resolution,
-    6 in OASIS."""
+    6 in OASIS. Not of `projected`."""
     downsampling: Literal["stride", "blur"] = "stride"
     """Blur: the filter [1, 2, 1] before each halving (the strides of `patchgan`, the means of 2x2 pixels of
     `segmentation`), so that finer detail does not alias (Zhang 2019; before the stride as in Karras et al. 2020)."""
     enlargement: Enlargement = "nearest"
-    """How the resolution doubles in the U-Net (`segmentation` only), as `generator.enlargement`."""
+    """How the resolution doubles in a discriminator that names classes, as `generator.enlargement`."""
     augment: tuple[Literal["colour", "translation", "cutout"], ...] = ()
     """DiffAugment (Zhao et al. 2020): changes to every picture, real or fake, that the discriminator sees; for sets of
     a few hundred photographs."""
@@ -225,7 +226,8 @@ class LossSettings(Settings):
     r1_every: PositiveInt = 16
     """Steps from one R1 term to the next, each weighted by their number (lazily; Karras et al. 2020)."""
     perceptual: NonNegativeFloat = 10.0
-    """Weight of the VGG19 loss; without a weights file for it the term is off, and the log says so."""
+    """Weight of the L1 distance between features of VGG19 (`--vgg-weights`, as in the paper) or else of a trunk
+    (`--trunk-weights`); without either the term is off, and the log says so."""
     pixel: NonNegativeFloat = 0.0
     """Weight of the L1 distance between the synthesized picture and the photograph (pix2pix; not in the paper): it
     finds colours within a few hundred steps, where there is neither time nor a VGG19."""
@@ -362,12 +364,20 @@ class Recipe(Settings):
         if self.losses.r1 and self.training.precision == "fp16":
             raise ValueError("losses.r1 takes gradients of gradients, too small for fp16; take training.precision bf16")
         height, width = self.data.height, self.data.width
-        if self.discriminator.kind == "segmentation":
-            if self.losses.feature_matching:
+        kind = self.discriminator.kind
+        if kind != "patchgan" and self.losses.feature_matching:
+            raise ValueError(
+                f"losses.feature_matching is {self.losses.feature_matching:g}, but a {kind} discriminator "
+                "has no patch features to match; set it to 0"
+            )
+        if kind == "projected":
+            if self.discriminator.downsampling != "stride":
                 raise ValueError(
-                    f"losses.feature_matching is {self.losses.feature_matching:g}, but a segmentation discriminator "
-                    "has no patch features to match; set it to 0"
+                    f"discriminator.downsampling is '{self.discriminator.downsampling}', but the frozen encoder of a "
+                    "projected discriminator stays as it is; leave it out"
                 )
+            return
+        if kind == "segmentation":
             if height % 2**self.discriminator.layers or width % 2**self.discriminator.layers:
                 raise ValueError(
                     f"discriminator.layers {self.discriminator.layers} halve {width}x{height} pictures to a fraction "

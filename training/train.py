@@ -58,6 +58,7 @@ def train(
     workers: int = 1,
     decoders: int = 0,
     vgg_weights: Path | None = None,
+    trunk_weights: Path | None = None,
     validate: Validate | None = None,
     max_minutes: float | None = None,
 ) -> Training:
@@ -66,15 +67,18 @@ def train(
     A folder in which the same recipe was trained is gone on with. `workers` processes train on Ray, each on a GPU if
     the machine has any; 0 trains in this process, without Ray. The batches, and up to rounding the weights, are
     the same for any number. With `decoders` so many Ray Data actors make the batches of each worker, on any machine of
-    the cluster, instead of threads of its own. `validate` scores the generator every few epochs, in the process of the
-    leading worker. Raises `InputError` before any work where the data, the folder or the batch size do not fit, and
-    where a loss is no longer a number.
+    the cluster, instead of threads of its own. `vgg_weights` are a file for the perceptual loss; `trunk_weights` one
+    of a frozen backbone, for the perceptual loss where there is no VGG and for `discriminator.kind: projected`.
+    `validate` scores the generator every few epochs, in the process of the leading worker. Raises `InputError` before
+    any work where the data, the folder or the batch size do not fit, and where a loss is no longer a number.
     """
     data = [
         *open_sources(recipe.data.sources, recipe.labels, seed=recipe.training.seed),
         *open_sources([Source(path=recipe.data.validation)], recipe.labels, seed=recipe.training.seed),
     ]
     vgg_weights = find_or_fetched(vgg_weights, "VGG")
+    if trunk_weights and not trunk_weights.exists():
+        raise InputError(f"trunk weights {trunk_weights} do not exist")
     check_shares(recipe, max(1, workers))
     if decoders and not workers:
         raise InputError("--decoders are actors on Ray, and --workers 0 trains without it; give --workers 1 or more")
@@ -83,6 +87,7 @@ def train(
         Path(out).absolute(),
         decoders=decoders,
         vgg_weights=vgg_weights.absolute() if vgg_weights else None,
+        trunk_weights=trunk_weights.absolute() if trunk_weights else None,
         validate=validate,
     )
     folder = job.folder
