@@ -49,6 +49,12 @@ def main() -> None:
     "0: threads of the worker itself.",
 )
 @click.option("--vgg-weights", type=EXISTING, help="VGG19 of the perceptual loss: file, or name of weights list.")
+@click.option(
+    "--trunk-weights",
+    type=EXISTING,
+    help="A frozen backbone for the perceptual loss or discriminator.kind=projected: what train-segmenter wrote, or a "
+    "local file of torchvision's resnet50 or mobilenet_v3_large.",
+)
 @click.option("--segmenter", default="deeplab", show_default=True, help="Network that validates every few epochs ...")
 @click.option("--segmenter-weights", type=EXISTING, help="... and its weights  [default: no validation]")
 @click.option("--max-time", "max_minutes", type=MINUTES, metavar="MINUTES", help="Stop then, with a checkpoint.")
@@ -71,7 +77,7 @@ def train(
       spadework train configs/landscape.yaml --out runs/landscape --set training.steps=3000
     """
     settings = read_recipe(recipe, overrides)
-    for data in (settings.data.train, settings.data.validation):
+    for data in (*(source.path for source in settings.data.sources), settings.data.validation):
         check_there("data set", data, "give a Parquet file or a folder of them (the verb prepare makes one)")
 
     from training.train import train as run
@@ -134,6 +140,7 @@ for verb in (
     evaluation.filter_,
     evaluation.memorisation,
     evaluation.compare,
+    evaluation.usefulness,
     weights,
 ):
     main.add_command(verb)

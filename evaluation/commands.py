@@ -1,4 +1,4 @@
-"""The verbs of scoring: train-segmenter, evaluate, evaluate-style, filter, memorisation, compare."""
+"""The verbs of scoring: train-segmenter, evaluate, evaluate-style, filter, memorisation, compare, usefulness."""
 
 from __future__ import annotations
 
@@ -253,3 +253,77 @@ def compare(reports: tuple[str, ...], out: Path) -> None:
     for item in found.differences:
         click.echo(verdict(item, found.rows[0]["name"]))
     click.echo(f"Comparison: {out / 'compare.html'}")
+
+
+@click.command()
+@click.option("--real", required=True, type=LOCATION, help="Parquet of real photographs with label maps.")
+@click.option(
+    "--synthetic",
+    required=True,
+    multiple=True,
+    metavar="[NAME=]PATH",
+    help="Pictures of synthesize or filter; again for more sets, each by a name.",
+)
+@click.option("--test", required=True, type=LOCATION, help="Parquet of other real photographs, to test on.")
+@click.option("--out", type=EXISTING, default=Path("usefulness"), show_default=True, help="Folder for the page.")
+@click.option("--recipe", type=EXISTING, help="For its segmenter section and size  [default: the synthetic pictures']")
+@click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Override a field of the recipe.")
+@click.option("--label-column", "label_columns", multiple=True, metavar="NAME=COLUMN", help="Of a set's label maps.")
+@click.option("--fractions", default="1/8,1/4,1/2,1", show_default=True, help="Of the real photographs: the curve.")
+@click.option("--mixed-at", help="Fractions that are mixed with synthetic pictures too  [default: all of them]")
+@click.option("--seeds", default=3, show_default=True, type=click.IntRange(1), help="Trainings of each mixture.")
+@click.option("--synthetic-share", default=0.5, show_default=True, type=float, help="Of what a mixed training sees.")
+@click.option("--segmenter", default="deeplab", show_default=True, help="deeplab, or hf:FOLDER of transformers.")
+@click.option("--weights", "pretrained", type=EXISTING, help="Local file that deeplab starts from.")
+@click.option("--workers", default=0, show_default=True, type=click.IntRange(0), help="Trainings at a time, on Ray.")
+@click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 1024), help="Of each training.")
+@click.option("--keep-segmenters", is_flag=True, help="Keep the trained networks in OUT/cells.")
+def usefulness(
+    real: str,
+    synthetic: tuple[str, ...],
+    test: str,
+    out: Path,
+    recipe: Path | None,
+    overrides: tuple[str, ...],
+    label_columns: tuple[str, ...],
+    fractions: str,
+    mixed_at: str | None,
+    **options: Any,
+) -> None:
+    """Train segmenters with and without synthetic pictures, and see which are better on real photographs.
+
+    \b
+    Example:
+      spadework usefulness --real data/train.parquet --synthetic images/ --test data/validation.parquet
+    """
+    from evaluation.usefulness.arms import parse_fractions, parse_sets
+
+    sets = parse_sets(synthetic, label_columns)
+    curve = parse_fractions(fractions)
+    mixed = curve if mixed_at is None else parse_fractions(mixed_at)
+    check_there("real data set", real)
+    check_there("test set", test)
+    for name, each in sets.items():
+        check_there(f"synthetic set '{name}'", each.path)
+    check_there("weights file", options["pretrained"])
+    settings = None if recipe is None else read_recipe(recipe, overrides)
+
+    from evaluation.usefulness.page import summary, write_usefulness
+    from evaluation.usefulness.usefulness import default_recipe, measure_usefulness
+
+    found = measure_usefulness(
+        settings or default_recipe(real, sets, overrides),
+        out,
+        real=real,
+        synthetic=sets,
+        test=test,
+        fractions=curve,
+        mixed_at=mixed,
+        **options,
+    )
+    write_usefulness(out, found)
+    for arm in found.arms:
+        gained = "" if arm.gain is None else f", {100 * arm.gain.value:+.1f} points (p = {arm.gain.p:.2g})"
+        click.echo(f"{arm.name}: mean IoU {arm.mean_iou.value:.1%}{gained}")
+    click.echo(summary(found))
+    click.echo(f"Page: {out / 'usefulness.html'}")

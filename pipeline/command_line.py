@@ -122,6 +122,10 @@ class Size(click.ParamType):
         width, _, height = value.lower().partition("x")
         if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
             self.fail(f"'{value}' is not WIDTHxHEIGHT, such as 256x256", param, ctx)
+        from pipeline.config import LARGEST_PIXELS
+
+        if len(value) > 20 or int(height) * int(width) > LARGEST_PIXELS:
+            self.fail(f"'{value[:40]}' has more than {LARGEST_PIXELS} pixels", param, ctx)
         return int(height), int(width)
 
 

@@ -9,10 +9,12 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
+    Tag,
     field_validator,
     model_validator,
 )
@@ -23,6 +25,11 @@ from pipeline.labels import LabelSpace
 UPSAMPLINGS = {"normal": 5, "more": 6, "most": 7}
 """How often each variant of the generator doubles the resolution (the public `num_upsampling_layers`)."""
 
+LARGEST_PIXELS = 16 * 2**20
+"""Of a picture that is synthesized: beyond, its feature maps take tens of gigabytes."""
+
+Width = Annotated[int, Field(gt=0, le=1024)]
+"""Channels; the bound is wider than anything that was ever trained, and tells a mistake before it takes memory."""
 NonNegativeInt = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Enlargement = Literal["nearest", "bilinear", "blur"]
@@ -46,12 +53,36 @@ Location = Annotated[str, BeforeValidator(_read_location)]
 """A local path, or a URI (`s3://`, `gs://`, ...) as `pipeline.data.storage` takes them."""
 
 
+class Source(Settings):
+    """One of several data sets to train on."""
+
+    path: Location
+    """As `data.train` takes a single one; also a folder that `synthesize` or `filter` wrote."""
+    name: Annotated[str, Field(pattern=r"^[\w.-]*$", max_length=100)] = ""
+    """Its own, which several sources need: a record is known by the source's name, its id and its sample."""
+    weight: PositiveFloat | None = None
+    """Its share of the records that are drawn, relative to the other sources' weights. None for all of them: in
+    proportion to their records, so that an epoch has every record once."""
+    count: PositiveInt | None = None
+    """How many of its records are taken, chosen uniformly by the seed and each record's key, wherever that is stored; a
+    larger count takes the same ones and more. None: all."""
+    label_column: Annotated[str, Field(min_length=1)] = "label"
+    """The column of label maps."""
+
+
+def _kind_of_data(value: Any) -> str:
+    return "sources" if isinstance(value, list | tuple) else "location"
+
+
 class DataSettings(Settings):
     """Where the records are and the size at which networks see them."""
 
-    train: Location
+    train: Annotated[
+        Annotated[Location, Tag("location")] | Annotated[tuple[Source, ...], Tag("sources")],
+        Discriminator(_kind_of_data),
+    ]
     """Parquet file, folder of them or pattern with `*`, local or at a URI, with label maps and photographs (see
-    `prepare`)."""
+    `prepare`); or a list of them, each with `path`, `name` and the other fields of `Source`."""
     validation: Location
     """The same, for samples and scores; never trained on."""
     height: PositiveInt
@@ -75,6 +106,8 @@ class DataSettings(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> DataSettings:
+        if self.height * self.width > LARGEST_PIXELS:
+            raise ValueError(f"{self.width}x{self.height} pictures have more than {LARGEST_PIXELS} pixels; take fewer")
         takes_size = self.preprocess not in ("fixed", "none")
         if takes_size != (self.load_size is not None):
             fix = "give it" if takes_size else "leave it out, or take another preprocess"
@@ -86,23 +119,37 @@ class DataSettings(Settings):
                 raise ValueError(
                     f"load_size is {self.load_size}, but crops are {self.width}x{self.height}; make it {least} or more"
                 )
+        names = [source.name for source in self.sources]
+        if not names:
+            raise ValueError("train is an empty list; name a source, or a single file")
+        if len(names) > 1 and not all(names):
+            raise ValueError("train has several sources, one of them without a name; give each a name of its own")
+        if repeated := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"train has two sources named '{repeated}'; give each a name of its own")
+        if len({source.weight is None for source in self.sources}) > 1:
+            raise ValueError("train has sources with a weight and without; give all of them one, or none")
         return self
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """What `train` names, also where it is a single location."""
+        return (Source(path=self.train),) if isinstance(self.train, str) else self.train
 
 
 class GeneratorSettings(Settings):
     """The SPADE generator (Sec. 3 and Appendix A of the paper)."""
 
-    channels: PositiveInt = 64
+    channels: Width = 64
     """Width of the last block; earlier ones have up to 16 times as many (the public `ngf`)."""
     upsampling: Literal["normal", "more", "most"] = "normal"
     """5, 6 or 7 doublings from the first feature map to the picture."""
     kernel_size: Literal[1, 3, 5, 7] = 3
     """Kernel of the convolutions that compute gamma and beta."""
-    hidden: PositiveInt = 128
+    hidden: Width = 128
     """Channels between the label map and gamma and beta."""
     statistics: Literal["batch", "sync_batch", "instance"] = "sync_batch"
     """What SPADE normalises by: the worker's batch, the whole batch over all workers, or each image."""
-    style_dim: NonNegativeInt = 0
+    style_dim: Annotated[int, Field(ge=0, le=65536)] = 0
     """Length of the style vector z; 0: none, the label map itself is the first feature map. The paper's VAE: 256."""
     style_input: Literal["first", "everywhere"] = "first"
     """Where z enters: a linear layer makes the first feature map of it (the paper's VAE), or it stands beside the label
@@ -141,21 +188,22 @@ class GeneratorSettings(Settings):
 class DiscriminatorSettings(Settings):
     """The generator's opponent, and what is done to pictures before it sees them."""
 
-    kind: Literal["patchgan", "segmentation"] = "patchgan"
-    """The multi-scale patch discriminator (Appendix A), or the segmentation U-Net of OASIS (Sushko et al. 2021), which
-    names the class of every pixel, or calls it fake."""
-    channels: PositiveInt = 64
+    kind: Literal["patchgan", "segmentation", "projected"] = "patchgan"
+    """The multi-scale patch discriminator (Appendix A); the segmentation U-Net of OASIS (Sushko et al. 2021), which
+    names the class of every pixel, or calls it fake; or a decoder to the same classes on a frozen backbone
+    (`--trunk-weights`), after DP-SIMS (Berrada et al. 2024)."""
+    channels: Width = 64
     """Width of the first layer (the public `ndf`)."""
-    scales: PositiveInt = 2
+    scales: Annotated[int, Field(gt=0, le=16)] = 2
     """How many copies look at the picture, each at half the resolution of the one before (`patchgan` only)."""
-    layers: Annotated[int, Field(ge=2)] = 4
+    layers: Annotated[int, Field(ge=2, le=16)] = 4
     """Convolutions before the last one (the public `n_layers_D`); with `segmentation` the halvings of the resolution,
-    6 in OASIS."""
+    6 in OASIS. Not of `projected`."""
     downsampling: Literal["stride", "blur"] = "stride"
     """Blur: the filter [1, 2, 1] before each halving (the strides of `patchgan`, the means of 2x2 pixels of
     `segmentation`), so that finer detail does not alias (Zhang 2019; before the stride as in Karras et al. 2020)."""
     enlargement: Enlargement = "nearest"
-    """How the resolution doubles in the U-Net (`segmentation` only), as `generator.enlargement`."""
+    """How the resolution doubles in a discriminator that names classes, as `generator.enlargement`."""
     augment: tuple[Literal["colour", "translation", "cutout"], ...] = ()
     """DiffAugment (Zhao et al. 2020): changes to every picture, real or fake, that the discriminator sees; for sets of
     a few hundred photographs."""
@@ -178,7 +226,8 @@ class LossSettings(Settings):
     r1_every: PositiveInt = 16
     """Steps from one R1 term to the next, each weighted by their number (lazily; Karras et al. 2020)."""
     perceptual: NonNegativeFloat = 10.0
-    """Weight of the VGG19 loss; without a weights file for it the term is off, and the log says so."""
+    """Weight of the L1 distance between features of VGG19 (`--vgg-weights`, as in the paper) or else of a trunk
+    (`--trunk-weights`); without either the term is off, and the log says so."""
     pixel: NonNegativeFloat = 0.0
     """Weight of the L1 distance between the synthesized picture and the photograph (pix2pix; not in the paper): it
     finds colours within a few hundred steps, where there is neither time nor a VGG19."""
@@ -315,12 +364,20 @@ class Recipe(Settings):
         if self.losses.r1 and self.training.precision == "fp16":
             raise ValueError("losses.r1 takes gradients of gradients, too small for fp16; take training.precision bf16")
         height, width = self.data.height, self.data.width
-        if self.discriminator.kind == "segmentation":
-            if self.losses.feature_matching:
+        kind = self.discriminator.kind
+        if kind != "patchgan" and self.losses.feature_matching:
+            raise ValueError(
+                f"losses.feature_matching is {self.losses.feature_matching:g}, but a {kind} discriminator "
+                "has no patch features to match; set it to 0"
+            )
+        if kind == "projected":
+            if self.discriminator.downsampling != "stride":
                 raise ValueError(
-                    f"losses.feature_matching is {self.losses.feature_matching:g}, but a segmentation discriminator "
-                    "has no patch features to match; set it to 0"
+                    f"discriminator.downsampling is '{self.discriminator.downsampling}', but the frozen encoder of a "
+                    "projected discriminator stays as it is; leave it out"
                 )
+            return
+        if kind == "segmentation":
             if height % 2**self.discriminator.layers or width % 2**self.discriminator.layers:
                 raise ValueError(
                     f"discriminator.layers {self.discriminator.layers} halve {width}x{height} pictures to a fraction "

@@ -39,7 +39,8 @@ OPTIONS = {
     "prepare coco-stuff": "--out --size --resample --workers --skip-bad",
     "prepare ade20k": "--out --size --resample --workers --skip-bad",
     "prepare cityscapes": "--out --size --resample --workers --skip-bad",
-    "train": "--out --workers --decoders --vgg-weights --segmenter --segmenter-weights --max-time --set",
+    "train": "--out --workers --decoders --vgg-weights --trunk-weights --segmenter --segmenter-weights --max-time "
+    "--set",
     "compile": "--checkpoint --backend --precision --batch-size --size --modulation --input --maps --out",
     "engines list": "",
     "engines clean": "--all",

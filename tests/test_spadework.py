@@ -359,14 +359,22 @@ def test_prepare_converts_folders(tmp_path: Path) -> None:
         (lambda out: spadework.prepare("voc", "x", out=out), "no data set 'voc' to prepare; take landscape, folder"),  # type: ignore[call-overload]
         (lambda out: spadework.prepare("camvid", out=out), "name the folder of its files"),  # type: ignore[call-overload]
         (lambda out: spadework.prepare("camvid", "nowhere", out=out), "nowhere"),
-        (lambda out: spadework.prepare("landscape", out=out, size="64"), "size is '64'; give 'WIDTHxHEIGHT'"),
-        (lambda out: spadework.prepare("landscape", out=out, train=0), "train is 0; give 1 or more"),
+        (
+            lambda out: spadework.prepare("landscape", out=out, size="64"),
+            "size: '64' is not WIDTHxHEIGHT, such as 256x256",
+        ),
+        (lambda out: spadework.prepare("landscape", out=out, train=0), "train: 0 is not in the range x>=1"),
         (lambda out: spadework.train("nowhere.yaml", out=out), "recipe nowhere.yaml does not exist"),
-        (lambda out: spadework.train(out=out, workers=-1), "workers is -1; give 0 or more"),
+        (lambda out: spadework.train(out=out, workers=-1), "workers: -1 is not in the range x>=0"),
         (lambda out: spadework.train(out=out, overrides="training.stepz=1"), "did you mean 'steps'"),
         (lambda out: spadework.synthesize_dataset("nowhere", out=out), "nowhere"),
-        (lambda out: spadework.synthesize_dataset("x", out=out, format="gif"), "format is 'gif'; take png"),
-        (lambda out: spadework.synthesize_dataset("x", out=out, seed=-1), "seed is -1"),
+        (
+            lambda out: spadework.synthesize_dataset("x", out=out, format="gif"),
+            "format: 'gif' is not one of 'png', 'webp', 'jpeg'",
+        ),
+        (lambda out: spadework.synthesize_dataset("x", out=out, seed=-1), "seed: -1 is not in the range 0<=x<="),
+        (lambda out: spadework.synthesize_dataset("x", out=out, samples=1.5), "samples is 1.5; give a whole"),  # type: ignore[arg-type]
+        (lambda out: spadework.synthesize_dataset("x", out=out, export="zip"), "export: 'zip' is not one of"),  # type: ignore[arg-type]
         (lambda out: spadework.evaluate("nowhere", out=out), "nowhere"),
         (lambda out: spadework.evaluate(out=out, protocols="best"), "there is no protocol 'best'"),
         (lambda out: spadework.compare([out], out=out), "give two reports or more"),
@@ -398,3 +406,8 @@ def test_the_number_of_threads_stays_the_programs_own(synthesizer: spadework.Syn
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_options_that_a_verb_does_not_have_are_refused() -> None:
+    with pytest.raises(TypeError, match="there is no option 'siez'; the --help of camvid lists them"):
+        spadework.prepare("camvid", "x", out="y", siez="64x64")  # type: ignore[call-overload]

@@ -25,7 +25,9 @@ class TrainingJob:
     decoders: int = 0
     """Ray Data actors that make the batches of each worker; 0: threads of its own."""
     vgg_weights: Path | None = None
-    """Of the perceptual loss; None: it is off."""
+    """Of the perceptual loss; None: it goes by the trunk, or is off without one."""
+    trunk_weights: Path | None = None
+    """A frozen backbone, for the perceptual loss or the discriminator."""
     validate: Validate | None = None
     """Scores the generator every few epochs, in the process of the leading worker."""
 

@@ -6,13 +6,14 @@ import logging
 from collections.abc import Callable
 from contextlib import nullcontext
 
-from pipeline.data.storage import absolute
+from pipeline.data.sources import as_sources
 from pipeline.errors import InputError
 from pipeline.runtime.memory import keep_freed_memory
 from training.data.dataset import BatchLoader, BatchSource, RecordDataset
 from training.job import TrainingJob
 from training.metrics import Entry, MetricLogger, NotFinite, Reporter
 from training.objectives.perceptual import load_perceptual_loss
+from training.objectives.trunk import load_trunk
 from training.run_folder import RunFolder
 from training.samples import sample_images
 from training.state import TrainingState
@@ -43,10 +44,11 @@ def train_worker(
     keep_freed_memory()
     with folder.locked() if worker.leads else nullcontext():
         # Build: the same initial weights on every worker, because they have the same seed.
-        examples = RecordDataset(absolute(recipe.data.train, job.base), recipe)
+        examples = RecordDataset(as_sources(recipe.data.train, job.base), recipe)
         data = BatchLoader(examples, rank=worker.rank, workers=worker.count)
-        perceptual = load_perceptual_loss(job.vgg_weights) if recipe.losses.perceptual else None
-        state = TrainingState(recipe, worker, perceptual.to(worker.device) if perceptual else None)
+        trunk = load_trunk(job.trunk_weights).to(worker.device) if job.trunk_weights else None
+        perceptual = load_perceptual_loss(job.vgg_weights, trunk) if recipe.losses.perceptual else None
+        state = TrainingState(recipe, worker, perceptual.to(worker.device) if perceptual else None, trunk)
         pin = worker.device.type == "cuda"
 
         # Resume, with what is written for people cut back to the same step.

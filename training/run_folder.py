@@ -229,11 +229,11 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, prefix: str, tensors: Ma
             state.setdefault(int(index), {})[key] = value
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     # torch takes any state, and would begin anew, or stop, at a step where some of it is missing.
-    for place, parameter in enumerate(parameters if state else ()):
+    for number, parameter in enumerate(parameters if state else ()):
         for key in ("step", "exp_avg", "exp_avg_sq"):
-            found = state.get(place, {}).get(key)
+            found = state.get(number, {}).get(key)
             if found is None or found.shape != (() if key == "step" else parameter.shape):
-                raise ValueError(f"{prefix}{place}.{key} is {'missing' if found is None else 'of another shape'}")
+                raise ValueError(f"{prefix}{number}.{key} is {'missing' if found is None else 'of another shape'}")
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipeline.config import Recipe
+from pipeline.config import Recipe, Source
 from pipeline.data.atomic import atomic_path
 from pipeline.runtime.seeding import record_seeds, style_noise
 from training.data.dataset import RecordDataset, collate
@@ -26,8 +26,8 @@ COUNT = 6
 class SampleGrid:
     """The first records of the validation set, and how to draw what a generator makes of them."""
 
-    def __init__(self, location: str | Path, recipe: Recipe, device: torch.device) -> None:
-        every = RecordDataset(location, recipe)
+    def __init__(self, data: str | Path | Sequence[Source], recipe: Recipe, device: torch.device) -> None:
+        every = RecordDataset(data, recipe)
         examples = [every[index] for index in range(min(COUNT, len(every)))]
         self.batch = collate(examples).to(device)
         noise = [style_noise(recipe.training.seed, example.id, 0, recipe.generator.style_dim) for example in examples]

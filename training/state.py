@@ -14,6 +14,7 @@ from pipeline.config import Recipe
 from training.ema import MovingAverage
 from training.objectives.objectives import build_discriminator
 from training.objectives.perceptual import PerceptualLoss
+from training.objectives.trunk import Trunk
 from training.run_folder import RunFolder, damaged_snapshot, restore_optimiser, snapshot_optimiser
 from training.step import GanStep, Synthesis
 from training.worker import Worker
@@ -22,12 +23,15 @@ from training.worker import Worker
 class TrainingState:
     """Everything that changes during training. There is no random state: all draws are functions of the step."""
 
-    def __init__(self, recipe: Recipe, worker: Worker, perceptual: PerceptualLoss | None) -> None:
+    def __init__(
+        self, recipe: Recipe, worker: Worker, perceptual: PerceptualLoss | None, trunk: Trunk | None = None
+    ) -> None:
+        """`trunk` for a discriminator with a frozen encoder; `InputError` where it is needed, or does not fit."""
         self.recipe = recipe
         self.worker = worker
         torch.manual_seed(recipe.training.seed)
         synthesis = Synthesis(build_generator(recipe), build_encoder(recipe)).to(worker.device)
-        discriminator = build_discriminator(recipe).to(worker.device)
+        discriminator = build_discriminator(recipe, trunk).to(worker.device)
         self.average = MovingAverage(synthesis, recipe.training.ema_decay)
         self.step = GanStep(
             worker.wrap(synthesis),

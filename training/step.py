@@ -94,6 +94,7 @@ class GanStep:
         self.synthesis, self.discriminator = synthesis, discriminator
         self.bare_synthesis = cast(Synthesis, getattr(synthesis, "module", synthesis))
         self.bare_discriminator = cast(AnyDiscriminator, getattr(discriminator, "module", discriminator))
+        self.learning = [each for each in discriminator.parameters() if each.requires_grad]
         self.weights = weights
         self.augment = augment
         self.perceptual = perceptual if weights.perceptual else None
@@ -106,9 +107,7 @@ class GanStep:
         rate, discriminator_rate, betas = two_time_scale(settings)
         fp16 = settings.precision == "fp16"
         self.optimiser = Optimiser(synthesis.parameters(), rate=rate, betas=betas, fp16=fp16)
-        self.discriminator_optimiser = Optimiser(
-            discriminator.parameters(), rate=discriminator_rate, betas=betas, fp16=fp16
-        )
+        self.discriminator_optimiser = Optimiser(self.learning, rate=discriminator_rate, betas=betas, fp16=fp16)
 
     def __call__(self, batch: Batch, step: int = 0) -> Terms:
         """Update both networks; returns detached scalars, of which those named `SCORE...` are only for people to watch.
@@ -120,7 +119,7 @@ class GanStep:
         terms: list[Terms] = []
         fakes: list[Tensor] = []
 
-        self.bare_discriminator.requires_grad_(False)  # it only judges
+        self._teach_discriminator(False)
         self.optimiser.clear()
         for index in self._turns(self.synthesis):
             found, fake = self.generator_terms(parts[index])
@@ -128,7 +127,7 @@ class GanStep:
             terms.append(found)
             fakes.append(fake.detach())
         self.optimiser.update()
-        self.bare_discriminator.requires_grad_(True)
+        self._teach_discriminator(True)
 
         self.discriminator_optimiser.clear()
         scores = []
@@ -147,6 +146,11 @@ class GanStep:
             self.lecam.update(fake_scores, real_scores, workers=self.workers)
         means = {name: torch.stack([part[name].detach() for part in terms]).mean() for name in terms[0]}
         return means | {f"{SCORE}fake": fake_scores.mean(), f"{SCORE}real": real_scores.mean()}
+
+    def _teach_discriminator(self, flag: bool) -> None:
+        """Whether it learns, or only scores; a frozen encoder never learns."""
+        for parameter in self.learning:
+            parameter.requires_grad_(flag)
 
     def _prepare(self, batch: Batch) -> list[Part]:
         """The batch in parts, with what does not depend on weights and is therefore found once for both steps."""

@@ -12,14 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 from tqdm import tqdm
 
-from pipeline.config import Recipe
+from pipeline.config import Recipe, Source
+from pipeline.data.fingerprint import fingerprint_data
+from pipeline.data.frames import to_table
+from pipeline.data.sources import open_sources
 from pipeline.data.storage import first_line
 from pipeline.errors import InputError
 from pipeline.pretrained.registry import find_or_fetched
-from training.data.dataset import check_shares, open_dataset
-from training.data.fingerprint import fingerprint_data
+from training.data.dataset import check_shares
 from training.job import TrainingJob
 from training.run_folder import RunFolder
 from training.summary import write_summary
@@ -32,14 +35,20 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class TrainingResult:
+class Training:
     """What a call of `train` came to."""
 
     folder: Path
+    """Of the run; also a checkpoint."""
     step: int
     """Steps done in all, those of earlier calls included."""
     finished: bool
-    """Whether these are all steps of the recipe; if not, the same call goes on."""
+    """Whether these are all steps of the recipe; if not, the same call resumes it."""
+
+    def to_table(self) -> pa.Table:
+        """A row for each entry of `stats.jsonl`: `step`, losses, scores of the discriminator, speed, and where the run
+        was validated `validation.mean_iou` and its like. Numbers that an entry lacks are null."""
+        return to_table(RunFolder(self.folder).read_stats())
 
 
 def train(
@@ -49,20 +58,27 @@ def train(
     workers: int = 1,
     decoders: int = 0,
     vgg_weights: Path | None = None,
+    trunk_weights: Path | None = None,
     validate: Validate | None = None,
     max_minutes: float | None = None,
-) -> TrainingResult:
+) -> Training:
     """Train until the recipe's steps are done, `max_minutes` are over, or Ctrl-C; in each case a checkpoint is left.
 
     A folder in which the same recipe was trained is gone on with. `workers` processes train on Ray, each on a GPU if
     the machine has any; 0 trains in this process, without Ray. The batches, and up to rounding the weights, are
     the same for any number. With `decoders` so many Ray Data actors make the batches of each worker, on any machine of
-    the cluster, instead of threads of its own. `validate` scores the generator every few epochs, in the process of the
-    leading worker. Raises `InputError` before any work where the data, the folder or the batch size do not fit, and
-    where a loss is no longer a number.
+    the cluster, instead of threads of its own. `vgg_weights` are a file for the perceptual loss; `trunk_weights` one
+    of a frozen backbone, for the perceptual loss where there is no VGG and for `discriminator.kind: projected`.
+    `validate` scores the generator every few epochs, in the process of the leading worker. Raises `InputError` before
+    any work where the data, the folder or the batch size do not fit, and where a loss is no longer a number.
     """
-    data = {path: open_dataset(path, recipe) for path in (recipe.data.train, recipe.data.validation)}
+    data = [
+        *open_sources(recipe.data.sources, recipe.labels, seed=recipe.training.seed),
+        *open_sources([Source(path=recipe.data.validation)], recipe.labels, seed=recipe.training.seed),
+    ]
     vgg_weights = find_or_fetched(vgg_weights, "VGG")
+    if trunk_weights and not trunk_weights.exists():
+        raise InputError(f"trunk weights {trunk_weights} do not exist")
     check_shares(recipe, max(1, workers))
     if decoders and not workers:
         raise InputError("--decoders are actors on Ray, and --workers 0 trains without it; give --workers 1 or more")
@@ -71,11 +87,12 @@ def train(
         Path(out).absolute(),
         decoders=decoders,
         vgg_weights=vgg_weights.absolute() if vgg_weights else None,
+        trunk_weights=trunk_weights.absolute() if trunk_weights else None,
         validate=validate,
     )
     folder = job.folder
     new = folder.claim(recipe)
-    folder.check_data({path: fingerprint_data(dataset) for path, dataset in data.items()})
+    folder.check_data({source.source.path: fingerprint_data(source.dataset) for source in data})
     folder.read_stats()  # A damaged line is told before any work.
     begin = time.monotonic()
 
@@ -101,7 +118,7 @@ def train(
     latest = folder.latest_stats()
     if latest:
         log.info("%d steps, lately %s; summary: %s", step, describe_speed(latest), folder.summary)
-    return TrainingResult(folder.path, step, step == recipe.training.steps)
+    return Training(folder.path, step, step == recipe.training.steps)
 
 
 def _sum_up(folder: RunFolder, recipe: Recipe, failure: Exception) -> None:

@@ -94,7 +94,7 @@ def compare_label_maps(
     """
     sets = {"": synthesized, **baselines}
     marks = {
-        name: {(key, sample): mark(label) for key, sample, _, label in _labels(pictures, ids)}
+        name: {(key, sample): mark(label) for key, sample, _, label in read_label_maps(pictures, ids)}
         for name, pictures in sets.items()
     }
     samples: dict[str, dict[str, set[str]]] = {name: {} for name in sets}
@@ -103,7 +103,7 @@ def compare_label_maps(
             samples[name].setdefault(key, set()).add(value)
     reference_marks: dict[str, str] = {}
     open_pairs: dict[str, dict[str, bytes]] = {name: {} for name in sets}
-    for key, _, data, label in _labels(photographs, ids):
+    for key, _, data, label in read_label_maps(photographs, ids):
         reference_marks[key] = mark(label)
         resized = {size_of(reference_marks[key]): reference_marks[key]}
         for name in sets:
@@ -138,7 +138,7 @@ def _settle(
     others: dict[str, None] = {}
     unknown: dict[str, None] = {}
     if references:
-        for key, _, _, label in _labels(pictures, frozenset(references)):
+        for key, _, _, label in read_label_maps(pictures, frozenset(references)):
             match likeness(label, decode_label(references[key]), dont_care):
                 case "other":
                     others[key] = None
@@ -151,7 +151,7 @@ def _named(names: list[str]) -> str:
     return ", ".join(f"'{name}'" for name in names[:3]) + (", ..." if names[3:] else "")
 
 
-def _labels(pictures: PictureSet, ids: frozenset[str]) -> Iterator[tuple[str, int, bytes, np.ndarray]]:
+def read_label_maps(pictures: PictureSet, ids: frozenset[str]) -> Iterator[tuple[str, int, bytes, np.ndarray]]:
     """Id, sample, bytes and pixels of the label maps of some ids, in order."""
     columns = (*KEY_COLUMNS, "label")
     rows = (row for shard in pictures.plan.shards for _, row in iter_shard(shard, columns) if row["id"] in ids)

@@ -21,7 +21,7 @@ from pipeline.labels import LabelSpace, one_hot
 from pipeline.networks.generator import Generator, layer_sizes
 from pipeline.networks.inference.folded import FoldedGenerator
 from pipeline.networks.label_input import LabelInput
-from pipeline.networks.noise import noise_map
+from pipeline.networks.noise import draw_noise, split_noise
 from pipeline.networks.spectral import fold_spectral_norm
 from pipeline.runtime.memory import keep_freed_memory
 
@@ -164,7 +164,7 @@ class DenseGenerator(nn.Module):
         self.noise = nn.ParameterList()
         if self.seeds is not None:
             sizes = layer_sizes(self.network.settings, self.network.size)
-            maps = (noise_map(self.seeds, number, *size) for number, size in enumerate(sizes))
+            maps = split_noise(draw_noise(self.seeds, sizes), sizes)
             self.noise = nn.ParameterList(nn.Parameter(each, requires_grad=False) for each in maps)
         if folded:
             fold_spectral_norm(self.network)
@@ -180,9 +180,9 @@ class _OneHot(LabelInput):
     """A `LabelInput` that knows nothing but the one-hot tensor and the noise of each layer."""
 
     def __init__(self, planes: torch.Tensor, noise: nn.ParameterList) -> None:
-        self.planes, self.noise = planes, noise
+        self.planes, self.constants, self.noise = planes, noise, None
         self.codes = planes[:, 0]
-        self.modulation, self.seeds = "dense", None
+        self.modulation = "dense"
 
     def one_hot_at(self, height: int, width: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
         """Nearest neighbours, as `F.interpolate` takes them."""
@@ -191,15 +191,11 @@ class _OneHot(LabelInput):
     def with_styles(self, z: torch.Tensor) -> _OneHot:
         """The style in channels of its own, beside the label map's."""
         styles = z[:, :, None, None].expand(-1, -1, *self.planes.shape[2:])
-        return _OneHot(torch.cat([self.planes, styles], dim=1), self.noise)
+        return _OneHot(torch.cat([self.planes, styles], dim=1), self.constants)
 
-    def with_seeds(self, seeds: torch.Tensor) -> _OneHot:
-        """The noise is known already."""
-        return self
-
-    def noise_at(self, layer: int, height: int, width: int) -> torch.Tensor:
-        """`[N, 1, height, width]`."""
-        return self.noise[layer]
+    def with_noise(self, noise: list[torch.Tensor]) -> LabelInput:
+        """With the constants instead, which are equal."""
+        return super().with_noise(list(self.constants))
 
     def patterns_at(self, height: int, width: int, kernel_size: int) -> None:
         """None: this path is dense."""

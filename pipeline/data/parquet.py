@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import weakref
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,6 +23,7 @@ from pipeline.errors import InputError
 
 OPEN_FILES = 256
 """That a process keeps open, of some 1000 that the system allows; the oldest are closed, and opened anew when read."""
+PICTURE_COLUMNS = ("label", "instance", "image")
 
 _opened: deque[weakref.ref[ParquetFile]] = deque()
 
@@ -134,10 +135,10 @@ class ParquetFile:
             reason = " ".join(str(error).split())
         raise InputError(f"{self} has unusable 'spadework' metadata ({reason}); make it again with the verb prepare")
 
-    def check_columns(self, required: Sequence[str]) -> None:
+    def check_columns(self, required: Sequence[str], *, pictures: Collection[str] = PICTURE_COLUMNS) -> None:
         """Refuse (`InputError`) a file without a column of `required`, or with other things there than records have.
 
-        Ids are strings; every other column of pictures is binary or a struct with `bytes`.
+        Ids are strings; the columns in `pictures` are binary, or a struct with `bytes`.
         """
         check_names(self, self.schema)
         if missing := [name for name in required if name not in self.schema.names]:
@@ -147,7 +148,7 @@ class ParquetFile:
             kind = self.schema.field(name).type
             if name == "id" and not is_text(kind):
                 raise InputError(f"column id of {self} is {kind}; ids must be strings")
-            if name in ("label", "instance", "image") and not holds_pictures(kind):
+            if name in pictures and not holds_pictures(kind):
                 raise InputError(f"column {name} of {self} is {kind}; it must be binary, or a struct of bytes and path")
 
     def read(self, columns: Sequence[str] | None = None, *, group: int | None = None) -> pa.Table:
@@ -246,10 +247,10 @@ class ParquetDataset:
         assert self.info
         return self.info
 
-    def check_columns(self, required: Sequence[str]) -> None:
+    def check_columns(self, required: Sequence[str], *, pictures: Collection[str] = PICTURE_COLUMNS) -> None:
         """`ParquetFile.check_columns` of every file."""
         for file in self.files:
-            file.check_columns(required)
+            file.check_columns(required, pictures=pictures)
 
     def iter_rows(self, columns: Sequence[str] | None = None, *, batch_rows: int = 64) -> Iterator[dict[str, Any]]:
         """The rows as stored, pictures still encoded, `batch_rows` in memory at a time; absent columns are None."""

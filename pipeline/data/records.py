@@ -74,9 +74,16 @@ def check_dataset(source: str | Path | ParquetDataset, required: Sequence[str] =
     dataset = source if isinstance(source, ParquetDataset) else ParquetDataset.open(source)
     dataset.check_columns(required)
     info = dataset.require_info()
+    read_keys(dataset)
+    return info
+
+
+def read_keys(dataset: ParquetDataset) -> list[str]:
+    """The `record_key` of every record, in order; `InputError` for ids that are null, keys that repeat, no records."""
     if not dataset.rows:
         raise InputError(f"{dataset.location} has no records; check what prepare reported as skipped")
     seen: set[tuple[str, int]] = set()
+    keys = []
     for row in dataset.iter_rows(["id", "sample"], batch_rows=4096):
         if row["id"] is None:
             raise InputError(f"{dataset.location} has a record without an id; give every record a string")
@@ -84,7 +91,8 @@ def check_dataset(source: str | Path | ParquetDataset, required: Sequence[str] =
         if key in seen:
             raise InputError(f"{dataset.location} has the id '{record_key(row)}' twice; ids must be unique")
         seen.add(key)
-    return info
+        keys.append(record_key(row))
+    return keys
 
 
 def record_key(row: Mapping[str, Any]) -> str:

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
+from pipeline.data.frames import to_table
 from pipeline.data.records import RECORD_FIELDS, DatasetInfo, RecordWriter, read_info
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace, class_channels
@@ -93,6 +94,32 @@ class Summary:
         lines += [f"  {entry.id}: {entry.reason}" for entry in skipped[:20]]
         lines += [f"  ... and {len(skipped) - 20} more"] if len(skipped) > 20 else []
         return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What `prepare` of `import spadework` wrote; as text, what the command line says."""
+
+    folder: Path
+    summary: Summary
+    """Files, records, pixels and what was left out, by split."""
+
+    def __str__(self) -> str:
+        return str(self.summary)
+
+    def to_table(self) -> pa.Table:
+        """A row for each class of each split: `split`, `id`, `class`, `pixels`, `records` (in which it occurs).
+
+        Where there is a don't-care id, its row comes last and has no class.
+        """
+        summary = self.summary
+        names: list[tuple[int | None, str | None]] = [*enumerate(summary.space.classes)]
+        names += [] if summary.space.dont_care is None else [(summary.space.dont_care, None)]
+        return to_table(
+            {"split": split.path.stem, "id": number, "class": name, "pixels": int(pixels), "records": int(occurs)}
+            for split in summary.splits
+            for (number, name), pixels, occurs in zip(names, split.pixels, split.occurs, strict=True)
+        )
 
 
 def write_dataset(

@@ -20,7 +20,7 @@ from pipeline.labels import one_hot
 from pipeline.networks.generator import Generator, doubled_before
 from pipeline.networks.inference.folded import FoldedTable
 from pipeline.networks.inference.winograd import is_wide, transform_kernels
-from pipeline.networks.noise import add_noise
+from pipeline.networks.noise import add_noise, split_noise
 from pipeline.networks.resampling import enlarge
 from pipeline.networks.spade import SLOPE, SPADE, SPADEBlock, tap_products
 from pipeline.networks.spectral import fold_spectral_norm
@@ -79,16 +79,10 @@ class GeneratorGraph(nn.Module):
         else:
             x = self.first(maps[first[0]][0] if self.signature.form == "dense" else self._one_hot(given["codes"]))
         x = x.contiguous(memory_format=torch.channels_last)  # [N, 16 channels, H / 2^d, W / 2^d]
-        noises = self._noises(given["noise"].to(self.dtype)) if "noise" in given else None
+        noises = split_noise(given["noise"], self.signature.noise_sizes) if "noise" in given else None
         for block in self.blocks:
             x = block(x, maps, noises)
         return torch.tanh(self.to_rgb(F.leaky_relu(x, SLOPE)).float())
-
-    def _noises(self, noise: torch.Tensor) -> Noises:
-        """`[N, pixels]`, cut up."""
-        sizes = self.signature.noise_sizes
-        parts = noise.split([height * width for height, width in sizes], dim=1)
-        return [part.view(-1, 1, *size) for part, size in zip(parts, sizes, strict=True)]
 
     def _one_hot(self, codes: torch.Tensor) -> torch.Tensor:
         """Codes `[N, H, W]` to the semantic input of the paper, `[N, channels, H, W]`: looked up, not scattered."""

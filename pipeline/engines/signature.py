@@ -20,7 +20,7 @@ from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
 from pipeline.networks.generator import layer_sizes
 from pipeline.networks.label_input import LabelInput
-from pipeline.networks.noise import noise_map
+from pipeline.networks.noise import draw_noise
 
 Form = Literal["pattern", "dense"]
 """How gamma and beta are computed: once for each distinct window of the label map, or at every pixel."""
@@ -151,8 +151,7 @@ class Signature:
             found.append(z.index_select(0, torch.tensor(images, device=z.device)))
         if seeds is not None:
             seeds = seeds.index_select(0, torch.tensor(images, device=seeds.device))
-            noise = [noise_map(seeds, layer, *size).flatten(1) for layer, size in enumerate(self.noise_sizes)]
-            found.append(torch.cat(noise, dim=1))
+            found.append(draw_noise(seeds, self.noise_sizes))
         return found
 
 

@@ -12,6 +12,7 @@ from pipeline.config import GeneratorSettings
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
 from pipeline.networks.label_input import LabelInput
+from pipeline.networks.noise import draw_noise, split_noise
 from pipeline.networks.resampling import enlarge
 from pipeline.networks.spade import SLOPE, SPADE, SPADEBlock, code_table, convolve_codes
 from pipeline.networks.spectral import settle_spectral_norm
@@ -74,7 +75,7 @@ class Generator(nn.Module):
 def with_draws(
     label_input: LabelInput, z: torch.Tensor | None, seeds: torch.Tensor | None, settings: GeneratorSettings
 ) -> LabelInput:
-    """The label maps as the layers see them: with the style where it enters everywhere, and the seeds of noise.
+    """The label maps as the layers see them: with the style where it enters everywhere, and with noise.
 
     Raises `InputError` where a generator that takes a style or seeds got none.
     """
@@ -86,7 +87,9 @@ def with_draws(
         return label_input
     if seeds is None:
         raise InputError("this generator adds noise and takes a seed for each picture, and got none")
-    return label_input.with_seeds(seeds)
+    height, width = label_input.codes.shape[1:]
+    sizes = layer_sizes(settings, (height, width))
+    return label_input.with_noise(split_noise(draw_noise(seeds, sizes), sizes))
 
 
 def first_map(
@@ -110,7 +113,7 @@ def first_map(
         else:
             table = code_table(layer.weight, label_input.space, label_input.styles) if table is None else table
             x = convolve_codes(label_input.numbers_at(*first), table, layer.bias, layer.kernel_size[0])
-        return x if label_input.seeds is None else x.expand(len(label_input.seeds), -1, -1, -1)
+        return x if label_input.noise is None else x.expand(len(label_input.noise[0]), -1, -1, -1)
     assert z is not None
     if (height, width) != size:
         raise InputError(
@@ -134,6 +137,20 @@ def layer_sizes(settings: GeneratorSettings, size: tuple[int, int]) -> list[tupl
         height, width = (2 * height, 2 * width) if double else (height, width)
         sizes += [(height, width)] * (2 if inputs == outputs else 3)
     return sizes
+
+
+def least_weights(settings: GeneratorSettings, space: LabelSpace, *, height: int, width: int) -> int:
+    """A lower bound of how many weights such a generator has, without building it: those of its large layers."""
+    pixels = (height * width) // 4**settings.doublings
+    widths, taps = _block_widths(settings), settings.kernel_size**2
+    if settings.style_dim and not settings.style_channels:
+        first = settings.style_dim * widths[0] * pixels
+    else:
+        first = (space.channels + settings.style_channels) * widths[0] * 9
+    return first + sum(
+        9 * min(inputs, outputs) * (inputs + outputs) + 2 * inputs * settings.hidden * taps
+        for inputs, outputs in pairwise(widths)
+    )
 
 
 def _block_widths(settings: GeneratorSettings) -> list[int]:

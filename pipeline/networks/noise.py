@@ -1,19 +1,30 @@
 """Noise before normalisation: a number for each pixel, times a learned scale for each channel.
 
 As in StyleGAN (Karras et al., CVPR 2019, Sec. 3.2) and the ACE layer of SEAN (Zhu et al., CVPR 2020). The noise of an
-image is a function of its seed and of the layer: nothing of it depends on the batch, the worker or the thread.
+image is a function of its seed and size: nothing of it depends on the batch, the worker or the thread.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 
 from pipeline.runtime.counter_based import normals
 
 
-def noise_map(seeds: torch.Tensor, layer: int, height: int, width: int) -> torch.Tensor:
-    """N(0, 1) for each pixel in a layer of a generator: float32 `[N, 1, height, width]`, of seeds int64 `[N]`."""
-    return normals(seeds, f"noise of layer {layer}", height * width).view(-1, 1, height, width)
+def draw_noise(seeds: torch.Tensor, sizes: Sequence[tuple[int, int]]) -> torch.Tensor:
+    """N(0, 1) for each pixel of all layers, whose (height, width) are `sizes`: float32 `[N, pixels]` of seeds `[N]`.
+
+    All in one go, for the smallest layers would cost as many calls of operators as the largest.
+    """
+    return normals(seeds, "noise", sum(height * width for height, width in sizes))
+
+
+def split_noise(noise: torch.Tensor, sizes: Sequence[tuple[int, int]]) -> list[torch.Tensor]:
+    """What `draw_noise` gave, `[N, pixels]`, by layer: `[N, 1, height, width]` each."""
+    parts = noise.split([height * width for height, width in sizes], dim=1)
+    return [part.unflatten(1, (1, *size)) for part, size in zip(parts, sizes, strict=True)]
 
 
 def add_noise(x: torch.Tensor, noise: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:

@@ -30,7 +30,7 @@ class SPADE(nn.Module):
     """
 
     number = 0
-    """Tells the layers of a generator apart, so that each adds noise of its own."""
+    """Of the layer among those of its generator: each adds noise of its own."""
     noise_scale: nn.Parameter | None
 
     def __init__(self, channels: int, settings: GeneratorSettings, space: LabelSpace) -> None:
@@ -47,8 +47,8 @@ class SPADE(nn.Module):
     def forward(self, x: torch.Tensor, label_input: LabelInput, slope: float = 1.0) -> torch.Tensor:
         """`x` `[N, C, H, W]` to the same shape; then a leaky ReLU of that slope (1: none)."""
         height, width = x.shape[2:]
-        if self.noise_scale is not None:
-            x = add_noise(x, label_input.noise_at(self.number, height, width), self.noise_scale)
+        if self.noise_scale is not None and label_input.noise is not None:
+            x = add_noise(x, label_input.noise[self.number], self.noise_scale)
         normalised = self.norm(x)
         patterns = label_input.patterns_at(height, width, self.kernel_size)
         if patterns is None:

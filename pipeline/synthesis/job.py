@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
+import pyarrow as pa
+
 from pipeline.data.shards import Plan, Shard, iter_shard
 from pipeline.errors import InputError
 from pipeline.synthesis.actor_pool import pool_size, run_here, run_in_pool
@@ -54,6 +56,22 @@ class Summary:
     stage_seconds: dict[str, float]
     """Summed over workers and threads; `wait` is painting without anything to paint."""
     versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Synthesis:
+    """What `synthesize_dataset` of `import spadework` made."""
+
+    summary: Summary
+    """Counts, speed and versions."""
+
+    def to_table(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """The pictures: a row each with `id`, `sample`, `image`, `label` (structs of `bytes` and `path`), `instance`
+        where the input has one, `seed` and `checkpoint`.
+
+        All of them come into memory; `columns` leaves out what is not wanted.
+        """
+        return JobFolder(self.summary.output).read_parts(columns)
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,14 @@ import json
 import logging
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pipeline.data.shards import Shard
 from pipeline.data.storage import Folder
@@ -119,6 +122,14 @@ class JobFolder:
             if not record.rows or self.folder.size(record.name) == record.bytes:
                 found[record.name] = record
         return found
+
+    def read_parts(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """The rows of all parts that are done, in order; only some `columns` of them, where they are named."""
+        tables = []
+        for name in sorted(name for name, record in self.records().items() if record.rows):
+            with self.folder.open(name) as file:
+                tables.append(pq.ParquetFile(file).read(columns=None if columns is None else list(columns)))
+        return pa.concat_tables(tables) if tables else pa.table({})
 
     @contextmanager
     def scratch(self, shard: Shard) -> Iterator[Path]:

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from pipeline.config import LARGEST_PIXELS
 from pipeline.data.encoders import ENCODERS, PictureFormat
 from pipeline.data.images import Palette, encode_png, is_plain
 from pipeline.data.records import PICTURE, DatasetInfo, RecordWriter, decode_record, picture_bytes, resize_record
@@ -52,8 +53,6 @@ AHEAD = 8
 """Decoded rows waiting to be painted, and painted ones waiting to be written."""
 REPORT_IMAGES = 8
 """Images between two reports: often enough for a display, and the same at every repetition."""
-LARGEST_PIXELS = 16 * 2**20
-"""Of a label map that keeps its size: beyond, the feature maps of one picture take tens of gigabytes."""
 
 StoredRow = tuple[int, dict[str, Any], Any]
 """A row's position in its file, its cells, and the cell of another row's photograph where styles come from there."""

@@ -11,8 +11,8 @@ import torch
 from pipeline.checkpoints.public_names import GENERATOR, from_public, to_public
 from pipeline.config import DiscriminatorSettings, GeneratorSettings, LossSettings, Recipe, TrainingSettings
 from pipeline.labels import LabelSpace, encode
-from pipeline.networks.generator import Generator
-from pipeline.networks.noise import noise_map
+from pipeline.networks.generator import Generator, layer_sizes
+from pipeline.networks.noise import draw_noise, split_noise
 from pipeline.runtime.counter_based import derived_seeds
 from tests.golden import own
 from tests.golden.files import HERE, REFERENCE, needs_reference, read
@@ -169,7 +169,7 @@ def test_a_step_teaches_the_scales_of_noise_and_draws_anew_for_the_discriminator
     generator = state.step.bare_synthesis.generator
     seen: list[torch.Tensor] = []
     generator.blocks[3].norm_0.register_forward_pre_hook(
-        lambda layer, inputs: seen.append(inputs[1].noise_at(layer.number, 8, 8))
+        lambda layer, inputs: seen.append(inputs[1].noise[layer.number])
     )
     batch = next(BatchLoader(RecordDataset(state.recipe.data.train, state.recipe)).batches())
     state.step(batch)
@@ -178,7 +178,8 @@ def test_a_step_teaches_the_scales_of_noise_and_draws_anew_for_the_discriminator
     for name, scale in scales.items():
         assert scale.grad is not None and scale.grad.abs().max() > 0 and scale.abs().max() > 0, name
     first, second = torch.cat(seen[:accumulate]), torch.cat(seen[accumulate:])
-    assert first.shape == second.shape == (4, 1, 8, 8)
+    sizes = layer_sizes(generator.settings, (64, 64))
     for turn, noise in enumerate((first, second)):
-        assert torch.equal(noise, noise_map(derived_seeds(batch.seeds, f"fake {turn}"), 6, 8, 8))
+        drawn = draw_noise(derived_seeds(batch.seeds, f"fake {turn}"), sizes)
+        assert torch.equal(noise, split_noise(drawn, sizes)[6])
     assert not torch.equal(first, second)

@@ -29,14 +29,18 @@ from training.train import train
 Make = Callable[..., Recipe]
 
 
+TRUNK = Path(__file__).parents[2] / "weights" / "landscape-segmenter.safetensors"
+
+
 def run(recipe: Recipe, out: Path, stop_after: int | None = None) -> RunFolder:
     """Train in this process; `stop_after` steps as Ctrl-C would."""
     folder = RunFolder(out)
+    trunk = TRUNK if recipe.discriminator.kind == "projected" else None
     folder.claim(recipe)
     done: list[int] = []
     stop = (lambda: len(done) + 1 >= stop_after) if stop_after else (lambda: False)
     train_worker(
-        TrainingJob(recipe, folder.path, base=Path()),
+        TrainingJob(recipe, folder.path, base=Path(), trunk_weights=trunk),
         Worker(),
         should_stop=stop,
         progress=lambda step, rate: done.append(step),
@@ -98,8 +102,9 @@ def test_a_run_leaves_a_usable_checkpoint_and_its_records(tiny_recipe: Make, tmp
             "losses": {"lecam": 0.1, "feature_matching": 0},
             "discriminator": {"kind": "segmentation", "downsampling": "blur", "enlargement": "bilinear"},
         },
+        {"losses": {"feature_matching": 0}, "discriminator": {"kind": "projected"}},
     ],
-    ids=["plain", "with style", "regularised", "segmentation with noise"],
+    ids=["plain", "with style", "regularised", "segmentation with noise", "projected"],
 )
 def test_going_on_after_a_stop_equals_never_having_stopped(tiny_recipe: Make, tmp_path: Path, settings: dict) -> None:
     recipe = tiny_recipe(decay_steps=4, **settings)
@@ -154,7 +159,7 @@ def test_other_data_under_the_same_path_are_refused(
     tiny_recipe: Make, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: bool
 ) -> None:
     if not whole:
-        monkeypatch.setattr("training.data.fingerprint.WHOLE_BYTES", 0)
+        monkeypatch.setattr("pipeline.data.fingerprint.WHOLE_BYTES", 0)
     data = tmp_path / "mine.parquet"
     shutil.copy(tiny_data, data)
     recipe = tiny_recipe(data={"train": str(data)})
@@ -240,3 +245,15 @@ def test_a_run_that_is_ended_from_outside_goes_on(tiny_recipe: Make, tmp_path: P
     assert 0 < step < 100_000
     result = train(recipe, tmp_path / "run", workers=0, max_minutes=0)
     assert result.step == RunFolder(tmp_path / "run").step() > step
+
+
+def test_a_trunk_is_for_the_perceptual_loss_and_the_discriminator(tiny_recipe: Make, tmp_path: Path) -> None:
+    recipe = tiny_recipe(steps=1, losses={"feature_matching": 0}, discriminator={"kind": "projected"})
+    with pytest.raises(InputError, match="frozen backbone; give one with --trunk-weights"):
+        train(recipe, tmp_path / "run", workers=0)
+    assert not (tmp_path / "run").exists()
+    train(recipe, tmp_path / "run", workers=0, trunk_weights=TRUNK)
+    losses = stats(tmp_path / "run")[-1]["losses"]
+    assert losses["generator/perceptual"] > 0 and losses["discriminator/label_mix"] > 0
+    with pytest.raises(InputError, match=r"trunk weights .*none do not exist"):
+        train(recipe, tmp_path / "run", workers=0, trunk_weights=tmp_path / "none")

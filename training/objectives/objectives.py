@@ -11,8 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.config import LossSettings, Recipe
+from pipeline.errors import InputError
 from training.objectives import losses
 from training.objectives.patch_discriminator import Discriminator, Features
+from training.objectives.projected_discriminator import ProjectedDiscriminator
 from training.objectives.segmentation_discriminator import (
     SegmentationDiscriminator,
     Targets,
@@ -20,9 +22,10 @@ from training.objectives.segmentation_discriminator import (
     label_mix_mask,
     realness,
 )
+from training.objectives.trunk import Trunk
 
 Terms = dict[str, Tensor]
-AnyDiscriminator = Discriminator | SegmentationDiscriminator
+AnyDiscriminator = Discriminator | SegmentationDiscriminator | ProjectedDiscriminator
 
 
 @dataclass(frozen=True)
@@ -52,10 +55,28 @@ class Objective(Protocol):
         """What the discriminator pays, and its scores of the fakes and of the photographs."""
 
 
-def build_discriminator(recipe: Recipe) -> AnyDiscriminator:
-    """The discriminator that a recipe describes, with fresh weights from the global random state."""
-    kind = SegmentationDiscriminator if recipe.discriminator.kind == "segmentation" else Discriminator
-    return kind(recipe.discriminator, recipe.labels)
+def build_discriminator(recipe: Recipe, trunk: Trunk | None = None) -> AnyDiscriminator:
+    """The discriminator that a recipe describes, with fresh weights from the global random state.
+
+    Raises `InputError` where it needs a trunk and there is none, or one that does not fit the pictures.
+    """
+    settings, data = recipe.discriminator, recipe.data
+    if settings.kind == "patchgan":
+        return Discriminator(settings, recipe.labels)
+    if settings.kind == "segmentation":
+        return SegmentationDiscriminator(settings, recipe.labels)
+    if trunk is None:
+        raise InputError(
+            "discriminator.kind is 'projected', whose encoder is a frozen backbone; give one with --trunk-weights, "
+            "such as what train-segmenter wrote"
+        )
+    made = ProjectedDiscriminator(settings, recipe.labels, trunk)
+    if data.height % made.multiple or data.width % made.multiple:
+        raise InputError(
+            f"the trunk's smallest feature map is {made.multiple} times smaller than pictures, which {data.width}x"
+            f"{data.height} is no multiple of; take another --trunk-weights or size"
+        )
+    return made
 
 
 def build_objectives(
@@ -70,7 +91,7 @@ def build_objectives(
 
     All workers must begin them together.
     """
-    if isinstance(discriminator, SegmentationDiscriminator):
+    if not isinstance(discriminator, Discriminator):
         space = discriminator.space
         masks = [label_mix_mask(*part, space) for part in zip(codes, seeds, strict=True)]
         return [

@@ -1,72 +1,71 @@
-"""The perceptual loss: L1 between VGG19 features (Johnson et al. 2016, in the form of pix2pixHD and SPADE)."""
+"""The perceptual loss: L1 between the features of a frozen network (Johnson et al. 2016)."""
 
 from __future__ import annotations
 
 import itertools
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pipeline.pretrained.state_dicts import fill, read_state_dict
+from training.objectives.trunk import Trunk
+
 log = logging.getLogger(__name__)
 
 # (layers of torchvision's vgg19().features up to and with this ReLU, weight): relu1_1, 2_1, 3_1, 4_1, 5_1.
 TAPS = ((2, 1 / 32), (7, 1 / 16), (12, 1 / 8), (21, 1 / 4), (30, 1.0))
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
 
 class PerceptualLoss(nn.Module):
-    """Distance of two pictures in the features of a VGG19, frozen.
+    """Distance of two pictures in the feature maps of a trunk."""
 
-    `features` is torchvision's `vgg19().features`, or anything of the same length.
-    """
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, features: nn.Sequential) -> None:
+    def __init__(self, trunk: Trunk, weights: Sequence[float]) -> None:
+        """A weight for each stage of the trunk."""
         super().__init__()
-        edges = [0, *(end for end, _ in TAPS)]
-        self.stages = nn.ModuleList(features[a:b] for a, b in itertools.pairwise(edges))
-        for module in self.stages.modules():
-            if isinstance(module, nn.ReLU):
-                module.inplace = False  # in place it would overwrite the features that are compared
-        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
-        self.eval().requires_grad_(False)
+        self.trunk, self.weights = trunk, weights
 
     def forward(self, fake: Tensor, real: Tensor) -> Tensor:
         """The weighted sum of L1 distances; pictures `[N, 3, H, W]` in [-1, 1], gradients to `fake` only."""
-        fake, real = (((picture + 1) / 2 - self.mean) / self.std for picture in (fake, real.detach()))
-        loss = fake.new_zeros(())
-        for stage, (_, weight) in zip(self.stages, TAPS, strict=True):
-            fake = stage(fake)
-            with torch.no_grad():
-                real = stage(real)
-            loss = loss + weight * F.l1_loss(fake, real)
-        return loss
+        with torch.no_grad():
+            wanted = self.trunk(real)
+        pairs = zip(self.trunk(fake), wanted, self.weights, strict=True)
+        return torch.stack([weight * F.l1_loss(*maps) for *maps, weight in pairs]).sum()
 
 
-def load_perceptual_loss(weights: Path | None) -> PerceptualLoss | None:
-    """The loss with the weights of torchvision's `vgg19` from a local file (.pth or .safetensors), or None without one.
+def vgg_loss(features: nn.Sequential) -> PerceptualLoss:
+    """The loss in the form of pix2pixHD and SPADE, of torchvision's `vgg19().features` or any of the same length."""
+    edges = [0, *(end for end, _ in TAPS)]
+    return PerceptualLoss(Trunk([features[a:b] for a, b in itertools.pairwise(edges)]), [weight for _, weight in TAPS])
+
+
+def load_perceptual_loss(vgg_weights: Path | None, trunk: Trunk | None = None) -> PerceptualLoss | None:
+    """The loss on torchvision's `vgg19` from a local file (.pth or .safetensors), or else on a trunk: the mean over its
+    stages, whose features batch normalisation keeps at one scale. None where there is neither.
 
     Raises `InputError` where the file is missing, unreadable, or holds another network or NaN or infinite weights.
     """
-    if weights is None:
-        log.info("perceptual loss: off, as no VGG19 weights file is given (--vgg-weights)")
-        return None
+    if vgg_weights is not None:
+        return vgg_loss(_load_vgg(vgg_weights))
+    if trunk is not None:
+        count = len(trunk.stages)
+        log.info("perceptual loss: on the trunk")
+        return PerceptualLoss(trunk, [1 / count] * count)
+    log.info("perceptual loss: off, as no VGG19 weights file is given (--vgg-weights), nor a trunk (--trunk-weights)")
+    return None
+
+
+def _load_vgg(weights: Path) -> nn.Sequential:
     from torchvision.models import vgg19
 
-    from pipeline.pretrained.state_dicts import fill, read_state_dict
-
+    state = {key: value for key, value in read_state_dict(weights).items() if key.startswith("features.")}
     with torch.device("meta"):  # its 500 MB classifier is never allocated
         network = vgg19(weights=None)
     features = network.features.to_empty(device="cpu")
-    own = "features."
-    state = {key.removeprefix(own): value for key, value in read_state_dict(weights).items() if key.startswith(own)}
-    fill(features, state, source=f"VGG19 weights {weights}")
+    state = {key.removeprefix("features."): value for key, value in state.items()}
+    fill(features, state, source=f"VGG weights {weights} (torchvision's vgg19)")
     log.info("perceptual loss: VGG19 from %s", weights)
-    return PerceptualLoss(features)
+    return features

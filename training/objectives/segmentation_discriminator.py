@@ -53,12 +53,7 @@ class SegmentationDiscriminator(nn.Module):
             for before, skip, after in zip([widths[-1], *up[:-1]], beside, up, strict=True)
         )
         self.last = nn.Conv2d(up[-1], len(space.classes) + 1, 1)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.xavier_normal_(module.weight)
-                assert module.bias is not None
-                nn.init.zeros_(module.bias)
-        settle_spectral_norm(self)
+        initialise(self)
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Pictures `[N, 3, H, W]` in [-1, 1] to logits `[N, classes + 1, H, W]`, fake last."""
@@ -71,6 +66,16 @@ class SegmentationDiscriminator(nn.Module):
         for block in list(self.up)[1:]:
             x = block(torch.cat([x, maps.pop()], dim=1))
         return self.last(F.leaky_relu(x, 0.2))
+
+
+def initialise(network: nn.Module) -> None:
+    """Glorot's normal initialisation of all convolutions, biases 0."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.xavier_normal_(module.weight)
+            assert module.bias is not None
+            nn.init.zeros_(module.bias)
+    settle_spectral_norm(network)
 
 
 class ResidualBlock(nn.Module):

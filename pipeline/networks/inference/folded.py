@@ -193,9 +193,9 @@ class FoldedInput(nn.Module):
         """
         pixels, cells = laid_over(x, out)
         noise: Noise = None
-        if self.noise_scale is not None:
-            drawn = label_input.noise_at(self.number, *out.shape[2:]).to(out.dtype)
-            noise = drawn.view(*cells.shape[:-1], 1), self.noise_scale
+        if self.noise_scale is not None and label_input.noise is not None:
+            drawn = label_input.noise[self.number].to(out.dtype)
+            noise = drawn.reshape(*cells.shape[:-1], 1), self.noise_scale
         if not self.instance:
             return pixels, cells, noise
         if noise is not None:

@@ -68,10 +68,12 @@ def test_what_cannot_be_imported(tmp_path: Path) -> None:
     (tmp_path / "text.pth").write_text("no weights")
     torch.save({"fc.weight": torch.zeros(1)}, tmp_path / "other.pth")
     torch.save([1, 2], tmp_path / "list.pth")
+    torch.save({0: torch.zeros(1), 1: torch.zeros(1)}, tmp_path / "numbered.pth")
     for name, message in {
         "missing.pth": "does not exist",
         "text.pth": "cannot be read",
         "list.pth": "does not hold a state dict",
+        "numbered.pth": "does not hold a state dict",
         "other.pth": "not of the network in recipe 'small'",
     }.items():
         with pytest.raises(InputError, match=re.escape(message)):

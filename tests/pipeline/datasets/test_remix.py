@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,8 @@ from click.testing import CliRunner
 import cli
 from pipeline.data.records import DatasetInfo, Record, RecordWriter, check_dataset, decode_record, iter_rows
 from pipeline.datasets.instances import Instance
-from pipeline.datasets.remix import Scene, prepare
-from pipeline.datasets.things import Thing, learn
+from pipeline.datasets.remix import Scene, prepare, remix
+from pipeline.datasets.things import Shape, Thing, learn
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
 
@@ -304,6 +305,31 @@ def test_an_id_beyond_the_classes_is_named(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_a_thing_above_the_horizon_has_no_height() -> None:
-    thing = Thing(CAR, {ROAD: 1.0}, (), -0.15, 0.5, ())
-    assert thing.height(0.2) < 0 < thing.height(0.4)
+@pytest.mark.parametrize(
+    ("slope", "row", "scale"),
+    [
+        # The shape is 10 pixels high on row 35, where a line through row 15 is at 20 * slope.
+        (0.5, 25, 0.5),
+        (0.5, 24, None),  # 0.45 is less than 1/2
+        (0.5, 47, 1.6),
+        (0.5, 15, None),  # no height at all
+        (0.5, 12, None),  # above the horizon
+        (-0.5, 25, None),  # a line below zero on both rows
+    ],
+)
+def test_an_instance_is_scaled_by_the_line_and_within_limits(slope: float, row: int, scale: float | None) -> None:
+    shape = Shape("other", HEIGHT, box(35, 0, width=10, height=10))
+    places = [((row + 0.5) / HEIGHT, ROAD)]
+    thing = Thing(CAR, {ROAD: 1.0}, places, -slope * (15 + 0.5) / HEIGHT, slope, [shape])
+    base = Record("base", np.full((HEIGHT, WIDTH), ROAD, np.uint8))
+    scene, about = remix(base, [thing], SPACE, np.random.default_rng(0), instances=1)
+    assert [part["scale"] for part in about["instances"]] == ([] if scale is None else [scale])
+    if scale is not None:
+        (part,) = about["instances"]
+        side = int(10 * scale)
+        assert part["box"][1:] == [row - side + 1, side, side]
+        assert np.count_nonzero(scene.label == CAR) > side * side / 2
+    # An instance does not come back to its own map, and none is put that is too small to be seen.
+    for source, size in (("base", 10), ("other", 2)):
+        again = replace(thing, shapes=[Shape(source, HEIGHT, box(35, 0, width=size, height=10))])
+        assert remix(base, [again], SPACE, np.random.default_rng(0), instances=1)[1]["instances"] == []

@@ -10,7 +10,7 @@ from pipeline.config import GeneratorSettings
 from pipeline.errors import InputError
 from pipeline.networks.generator import Generator, layer_sizes
 from pipeline.networks.inference.folded import FoldedGenerator
-from pipeline.networks.noise import noise_map
+from pipeline.networks.noise import draw_noise, split_noise
 from pipeline.networks.spade import SPADE
 from tests.pipeline.engines.cases import SPACE, label_maps, lively_generator
 
@@ -21,27 +21,30 @@ def layers_of(generator: Generator) -> list[SPADE]:
 
 def test_a_layer_adds_a_number_a_pixel_times_a_scale_a_channel() -> None:
     generator = lively_generator(noise=True, statistics="instance")
-    layer = layers_of(generator)[5]
-    codes, seeds = label_maps(2), torch.tensor([7, 8])
-    x = torch.randn(2, len(layer.noise_scale), 32, 64)
-    label_input = generator.label_input(codes).with_seeds(seeds)
+    layer = layers_of(generator)[1]
+    x, noise = torch.randn(2, len(layer.noise_scale), 32, 64), torch.randn(2, 1, 32, 64)
+    label_input = generator.label_input(label_maps(2)).with_noise([torch.zeros_like(noise), noise])
     with torch.no_grad():
         gamma, beta = layer.dense(label_input.one_hot_at(32, 64))
-        noisy = x + layer.noise_scale.view(1, -1, 1, 1) * noise_map(seeds, 5, 32, 64)
+        noisy = x + layer.noise_scale.view(1, -1, 1, 1) * noise
         expected = F.instance_norm(noisy) * (1 + gamma) + beta
         torch.testing.assert_close(layer(x, label_input), expected, atol=1e-5, rtol=0)
 
 
 def test_noise_belongs_to_the_seed_and_the_layer_and_is_normal() -> None:
-    seeds = torch.tensor([1, 2, 3])
-    fields = noise_map(seeds, 4, 32, 48)
-    assert fields.shape == (3, 1, 32, 48) and fields.dtype == torch.float32
+    seeds, sizes = torch.tensor([1, 2, 3]), [(4, 6), (32, 48), (32, 48)]
+    drawn = draw_noise(seeds, sizes)
+    assert drawn.dtype == torch.float32
     for index in range(3):  # to the last bit, whatever is beside it
-        assert torch.equal(noise_map(seeds[index : index + 1], 4, 32, 48), fields[index : index + 1])
-    everything = torch.cat([fields, noise_map(seeds, 5, 32, 48)]).flatten(1)
+        assert torch.equal(draw_noise(seeds[index : index + 1], sizes), drawn[index : index + 1])
+    fields = split_noise(drawn, sizes)
+    assert [field.shape for field in fields] == [(3, 1, *size) for size in sizes]
+    assert torch.equal(torch.cat([field.flatten(1) for field in fields], dim=1), drawn)
+    everything = torch.cat(fields[1:]).flatten(1)
     assert everything.mean(1).abs().max() < 0.1 and (everything.std(1) - 1).abs().max() < 0.05
     assert (torch.corrcoef(everything) - torch.eye(6)).abs().max() < 0.1
-    neighbours = [(fields[..., 1:] * fields[..., :-1]).mean(), (fields[..., 1:, :] * fields[..., :-1, :]).mean()]
+    field = fields[1]
+    neighbours = [(field[..., 1:] * field[..., :-1]).mean(), (field[..., 1:, :] * field[..., :-1, :]).mean()]
     assert max(abs(float(product)) for product in neighbours) < 0.05
 
 

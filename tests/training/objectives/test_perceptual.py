@@ -12,7 +12,8 @@ from torch import nn
 from torchvision.models import vgg19
 
 from pipeline.errors import InputError
-from training.objectives.perceptual import PerceptualLoss, load_perceptual_loss
+from training.objectives.perceptual import load_perceptual_loss, vgg_loss
+from training.objectives.trunk import Trunk
 
 
 def narrow_vgg() -> nn.Sequential:
@@ -45,18 +46,31 @@ def test_it_is_the_weighted_sum_over_five_relus() -> None:
             if relus == 1:  # relu1_1, 2_1, ..., with weights 1/32, 1/16, 1/8, 1/4, 1
                 expected += (x - y).abs().mean() * [1 / 32, 1 / 16, 1 / 8, 1 / 4, 1][pools]
     fake.requires_grad_()
-    loss = PerceptualLoss(features)(fake, real)
+    loss = vgg_loss(features)(fake, real)
     torch.testing.assert_close(loss, expected)
     loss.backward()
     assert fake.grad.abs().sum() > 0
-    assert PerceptualLoss(features)(real, real) == 0
+    assert vgg_loss(features)(real, real) == 0
+
+
+def test_on_a_trunk_it_is_the_mean_over_the_stages() -> None:
+    torch.manual_seed(0)
+    trunk = Trunk([nn.Conv2d(3, 4, 3), nn.Sequential(nn.Conv2d(4, 5, 3, stride=2), nn.ReLU(inplace=True))])
+    fake, real = torch.rand(2, 2, 3, 16, 16) * 2 - 1
+    expected = sum((x - y).abs().mean() for x, y in zip(trunk(fake), trunk(real), strict=True)) / 2
+    fake.requires_grad_()
+    real.requires_grad_()
+    loss = load_perceptual_loss(None, trunk)(fake, real)
+    torch.testing.assert_close(loss, expected)
+    loss.backward()
+    assert fake.grad.abs().sum() > 0 and real.grad is None
 
 
 def test_without_a_file_it_is_off_and_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         assert load_perceptual_loss(None) is None
     assert [record.message for record in caplog.records] == [
-        "perceptual loss: off, as no VGG19 weights file is given (--vgg-weights)"
+        "perceptual loss: off, as no VGG19 weights file is given (--vgg-weights), nor a trunk (--trunk-weights)"
     ]
 
 
@@ -77,6 +91,9 @@ def test_wrong_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text.pth").write_text("no weights")
     with pytest.raises(InputError, match="cannot be read"):
         load_perceptual_loss(tmp_path / "text.pth")
+    torch.save({0: torch.zeros(1)}, tmp_path / "numbered.pth")
+    with pytest.raises(InputError, match="does not hold a state dict"):
+        load_perceptual_loss(tmp_path / "numbered.pth")
     save_file({"features.0.weight": torch.zeros(1)}, tmp_path / "other.safetensors")
-    with pytest.raises(InputError, match=r"VGG19 weights .* is of another network: it lacks 0\.bias"):
+    with pytest.raises(InputError, match=r"\(torchvision's vgg19\) is of another network: it lacks 0.bias"):
         load_perceptual_loss(tmp_path / "other.safetensors")
