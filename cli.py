@@ -15,7 +15,7 @@ from pipeline.command_line import EXISTING, MINUTES, Program, check_there, read_
 from pipeline.commands.bench import bench
 from pipeline.commands.engines import compile_, engines
 from pipeline.commands.prepare import prepare
-from pipeline.commands.synthesize import synthesize, verify
+from pipeline.commands.synthesize import plan_samples, synthesize, verify
 from pipeline.commands.weights import import_weights, weights
 from training import commands as training
 
@@ -71,7 +71,7 @@ def train(
       spadework train configs/landscape.yaml --out runs/landscape --set training.steps=3000
     """
     settings = read_recipe(recipe, overrides)
-    for data in (settings.data.train, settings.data.validation):
+    for data in (*(source.path for source in settings.data.sources), settings.data.validation):
         check_there("data set", data, "give a Parquet file or a folder of them (the verb prepare makes one)")
 
     from training.train import train as run
@@ -122,6 +122,7 @@ for verb in (
     train,
     compile_,
     engines,
+    plan_samples,
     synthesize,
     verify,
     import_weights,
@@ -131,7 +132,9 @@ for verb in (
     evaluation.evaluate,
     evaluation.evaluate_style,
     evaluation.filter_,
+    evaluation.memorisation,
     evaluation.compare,
+    evaluation.usefulness,
     weights,
 ):
     main.add_command(verb)

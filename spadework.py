@@ -330,7 +330,7 @@ def compare(reports: Sequence[PathLike], *, out: PathLike) -> Comparison:
     from evaluation.compare import compare as run
     from evaluation.frames import Comparison
 
-    return Comparison(Path(out), run([Path(report) for report in _several(reports)], Path(out)))
+    return Comparison(Path(out), run([os.fspath(report) for report in _several(reports)], Path(out)))
 
 
 def _as_the_verb_takes(verb: click.Command, options: Mapping[str, Any]) -> dict[str, Any]:

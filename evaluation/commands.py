@@ -1,4 +1,4 @@
-"""The verbs of scoring: train-segmenter, evaluate, evaluate-style, filter, compare."""
+"""The verbs of scoring: train-segmenter, evaluate, evaluate-style, filter, memorisation, compare, usefulness."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pipeline.command_line import EXISTING, check_there, read_recipe
+from pipeline.command_line import EXISTING, LOCATION, check_there, read_recipe
 from pipeline.errors import InputError
 
 
@@ -37,14 +37,14 @@ def train_segmenter(recipe: Path, out: Path, weights: Path | None, overrides: tu
 
 @click.command()
 @click.option(
-    "--images", type=EXISTING, default=Path("images"), show_default=True, help="Folder that synthesize wrote."
+    "--images", type=LOCATION, default="images", show_default=True, help="Folder that synthesize wrote, or its URI."
 )
 @click.option(
     "--reference",
-    type=EXISTING,
-    default=Path("data/landscape/validation.parquet"),
+    type=LOCATION,
+    default="data/landscape/validation.parquet",
     show_default=True,
-    help="Parquet with the photographs of the same label maps.",
+    help="Parquet with the photographs of the same label maps: a file, folder, 'pattern*' or URI.",
 )
 @click.option("--segmenter", default="deeplab", show_default=True, help="Network that looks for the classes.")
 @click.option(
@@ -60,7 +60,7 @@ def train_segmenter(recipe: Path, out: Path, weights: Path | None, overrides: tu
 @click.option("--baseline", "baselines", multiple=True, metavar="NAME=PATH", help="More pictures to compare with.")
 @click.option("--inception-weights", type=EXISTING, help="FID's Inception: file, or name of weights list.")
 @click.option("--lpips-weights", type=EXISTING, help="Trunk of LPIPS, for diversity: file, or name of weights list.")
-@click.option("--fid-reference", type=EXISTING, help="Photographs for --set fid_reference=training.")
+@click.option("--fid-reference", type=LOCATION, help="Photographs for --set fid_reference=training.")
 @click.option("--protocol", "protocols", multiple=True, default=("native",), show_default=True, help="How to score.")
 @click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Override a field of the protocols.")
 @click.option("--workers", default=0, show_default=True, type=click.IntRange(0), help="Ray actors; 0: this process.")
@@ -69,8 +69,8 @@ def train_segmenter(recipe: Path, out: Path, weights: Path | None, overrides: tu
 @click.option("--cache", type=EXISTING, help="Folder to keep image results in, for later evaluations too.")
 @click.option("--title", help="Of the report.")
 def evaluate(
-    images: Path,
-    reference: Path,
+    images: str,
+    reference: str,
     out: Path,
     baselines: tuple[str, ...],
     protocols: tuple[str, ...],
@@ -97,20 +97,20 @@ def evaluate(
         name, equals, path = text.partition("=")
         if not (name and equals and path):
             raise InputError(f"--baseline {text}: write NAME=PATH, such as untrained=images-untrained/")
-        named[name] = Path(path)
+        named[name] = path
     click.echo(summary(run(images, reference, out, baselines=named, protocols=chosen, **options)))
     click.echo(f"Report: {out / 'report.html'}")
 
 
 @click.command("evaluate-style")
 @click.option("--checkpoint", required=True, help="Run directory or .safetensors file, with a style encoder.")
-@click.option("--reference", required=True, type=EXISTING, help="Parquet of label maps and photographs with moods.")
-@click.option("--learn-from", required=True, type=EXISTING, help="Parquet of photographs that teach the moods.")
+@click.option("--reference", required=True, type=LOCATION, help="Parquet of label maps and photographs with moods.")
+@click.option("--learn-from", required=True, type=LOCATION, help="Parquet of photographs that teach the moods.")
 @click.option("--out", required=True, type=EXISTING, help="Folder for style.json and style.png.")
 @click.option("--column", default="mood", show_default=True, help="Column that names a photograph's mood.")
 @click.option("--maps", default=25, show_default=True, type=click.IntRange(1), help="Label maps to paint.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1), help="Of the photographs.")
-def evaluate_style(checkpoint: str, reference: Path, out: Path, **options: Any) -> None:
+def evaluate_style(checkpoint: str, reference: str, out: Path, **options: Any) -> None:
     """See whether pictures take the mood of the photograph that gives their style.
 
     \b
@@ -128,11 +128,11 @@ def evaluate_style(checkpoint: str, reference: Path, out: Path, **options: Any) 
 
 
 @click.command("filter")
-@click.argument("images", type=EXISTING)
+@click.argument("images", type=LOCATION)
 @click.option(
-    "--scores", default="report/scores.parquet", show_default=True, type=EXISTING, help="What evaluate wrote."
+    "--scores", default="report/scores.parquet", show_default=True, type=LOCATION, help="What evaluate wrote."
 )
-@click.option("--out", type=EXISTING, help="New folder for the pictures that pass  [default: IMAGES-filtered]")
+@click.option("--out", type=LOCATION, help="New folder, or URI, for the pictures that pass  [default: IMAGES-filtered]")
 @click.option("--min-accuracy", type=click.FloatRange(0, 1), help="Least share of pixels of the right class.")
 @click.option("--min-mean-iou", type=click.FloatRange(0, 1), help="Least mean IoU of the picture.")
 @click.option("--max-feature-distance", type=click.FloatRange(0), help="Largest distance to the photograph.")
@@ -141,18 +141,18 @@ def evaluate_style(checkpoint: str, reference: Path, out: Path, **options: Any) 
     is_flag=True,
     help="Add label_trusted, where pixels of too large a loss are don't-care.",
 )
-@click.option("--reference", type=EXISTING, help="Parquet of real photographs, whose losses say what is too large ...")
+@click.option("--reference", type=LOCATION, help="Parquet of real photographs, whose losses say what is too large ...")
 @click.option(
     "--loss-factor", type=click.FloatRange(0, min_open=True), help="... times the mean of the class.  [default: 1.25]"
 )
 @click.option("--segmenter", help="Network that looks for the classes.  [default: deeplab]")
 @click.option("--segmenter-weights", type=EXISTING, help="Its weights  [default: those that evaluate takes]")
 def filter_(
-    images: Path,
-    scores: Path,
-    out: Path | None,
+    images: str,
+    scores: str,
+    out: str | None,
     regions: bool,
-    reference: Path | None,
+    reference: str | None,
     loss_factor: float | None,
     segmenter: str | None,
     segmenter_weights: Path | None,
@@ -186,8 +186,9 @@ def filter_(
 
     from evaluation.filter import filter_pictures as run
     from evaluation.regions import RegionSettings
+    from pipeline.data.storage import beside
 
-    out = out or Path(f"{images.resolve()}-filtered")
+    out = out or beside(images, "-filtered")
     kept = run(images, scores, out, regions=RegionSettings(**options) if regions else None, **limits)
     if kept.regions is not None:
         click.echo(kept.regions)
@@ -195,9 +196,47 @@ def filter_(
 
 
 @click.command()
-@click.argument("reports", nargs=-1, required=True, type=EXISTING)
+@click.option("--images", type=LOCATION, default="images", show_default=True, help="Folder that synthesize wrote.")
+@click.option(
+    "--training",
+    type=LOCATION,
+    default="data/landscape/train.parquet",
+    show_default=True,
+    help="Parquet of the photographs that the generator was trained on.",
+)
+@click.option("--held-out", type=LOCATION, help="Photographs that it was not trained on, to compare with.")
+@click.option("--segmenter", default="deeplab", show_default=True, help="Network whose features are compared.")
+@click.option("--segmenter-weights", type=EXISTING, help="Its weights  [default: those that evaluate takes]")
+@click.option("--inception-weights", type=EXISTING, help="Compare Inception's features: file, or name of weights list.")
+@click.option(
+    "--out", type=EXISTING, default=Path("memorisation"), show_default=True, help="Folder for page, JSON and CSV."
+)
+@click.option("--workers", default=0, show_default=True, type=click.IntRange(0), help="Ray actors; 0: this process.")
+@click.option("--batch-size", default=16, show_default=True, type=click.IntRange(1), help="Pictures at a time.")
+@click.option("--pairs", default=8, show_default=True, type=click.IntRange(0), help="Closest pairs shown on the page.")
+@click.option("--cache", type=EXISTING, help="Folder to keep image results in, as in evaluate.")
+def memorisation(images: str, training: str, out: Path, **options: Any) -> None:
+    """See whether pictures are copies of the photographs that were trained on, or of each other.
+
+    \b
+    Example:
+      spadework memorisation --images images/ --training data/landscape/train.parquet \\
+        --held-out data/landscape/validation.parquet
+    """
+    check_there("synthesized pictures", images)
+    check_there("training photographs", training)
+    check_there("held-out photographs", options["held_out"])
+
+    from evaluation.memorisation import measure_memorisation as run
+
+    click.echo(run(images, training, out, **options))
+    click.echo(f"Page: {out / 'memorisation.html'}")
+
+
+@click.command()
+@click.argument("reports", nargs=-1, required=True, type=LOCATION)
 @click.option("--out", required=True, type=EXISTING, help="Folder for compare.html, compare.md and compare.json.")
-def compare(reports: tuple[Path, ...], out: Path) -> None:
+def compare(reports: tuple[str, ...], out: Path) -> None:
     """Put reports of evaluate side by side with the first, and say which differences are significant.
 
     \b
@@ -214,3 +253,77 @@ def compare(reports: tuple[Path, ...], out: Path) -> None:
     for item in found.differences:
         click.echo(verdict(item, found.rows[0]["name"]))
     click.echo(f"Comparison: {out / 'compare.html'}")
+
+
+@click.command()
+@click.option("--real", required=True, type=LOCATION, help="Parquet of real photographs with label maps.")
+@click.option(
+    "--synthetic",
+    required=True,
+    multiple=True,
+    metavar="[NAME=]PATH",
+    help="Pictures of synthesize or filter; again for more sets, each by a name.",
+)
+@click.option("--test", required=True, type=LOCATION, help="Parquet of other real photographs, to test on.")
+@click.option("--out", type=EXISTING, default=Path("usefulness"), show_default=True, help="Folder for the page.")
+@click.option("--recipe", type=EXISTING, help="For its segmenter section and size  [default: the synthetic pictures']")
+@click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Override a field of the recipe.")
+@click.option("--label-column", "label_columns", multiple=True, metavar="NAME=COLUMN", help="Of a set's label maps.")
+@click.option("--fractions", default="1/8,1/4,1/2,1", show_default=True, help="Of the real photographs: the curve.")
+@click.option("--mixed-at", help="Fractions that are mixed with synthetic pictures too  [default: all of them]")
+@click.option("--seeds", default=3, show_default=True, type=click.IntRange(1), help="Trainings of each mixture.")
+@click.option("--synthetic-share", default=0.5, show_default=True, type=float, help="Of what a mixed training sees.")
+@click.option("--segmenter", default="deeplab", show_default=True, help="deeplab, or hf:FOLDER of transformers.")
+@click.option("--weights", "pretrained", type=EXISTING, help="Local file that deeplab starts from.")
+@click.option("--workers", default=0, show_default=True, type=click.IntRange(0), help="Trainings at a time, on Ray.")
+@click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 1024), help="Of each training.")
+@click.option("--keep-segmenters", is_flag=True, help="Keep the trained networks in OUT/cells.")
+def usefulness(
+    real: str,
+    synthetic: tuple[str, ...],
+    test: str,
+    out: Path,
+    recipe: Path | None,
+    overrides: tuple[str, ...],
+    label_columns: tuple[str, ...],
+    fractions: str,
+    mixed_at: str | None,
+    **options: Any,
+) -> None:
+    """Train segmenters with and without synthetic pictures, and see which are better on real photographs.
+
+    \b
+    Example:
+      spadework usefulness --real data/train.parquet --synthetic images/ --test data/validation.parquet
+    """
+    from evaluation.usefulness.arms import parse_fractions, parse_sets
+
+    sets = parse_sets(synthetic, label_columns)
+    curve = parse_fractions(fractions)
+    mixed = curve if mixed_at is None else parse_fractions(mixed_at)
+    check_there("real data set", real)
+    check_there("test set", test)
+    for name, each in sets.items():
+        check_there(f"synthetic set '{name}'", each.path)
+    check_there("weights file", options["pretrained"])
+    settings = None if recipe is None else read_recipe(recipe, overrides)
+
+    from evaluation.usefulness.page import summary, write_usefulness
+    from evaluation.usefulness.usefulness import default_recipe, measure_usefulness
+
+    found = measure_usefulness(
+        settings or default_recipe(real, sets, overrides),
+        out,
+        real=real,
+        synthetic=sets,
+        test=test,
+        fractions=curve,
+        mixed_at=mixed,
+        **options,
+    )
+    write_usefulness(out, found)
+    for arm in found.arms:
+        gained = "" if arm.gain is None else f", {100 * arm.gain.value:+.1f} points (p = {arm.gain.p:.2g})"
+        click.echo(f"{arm.name}: mean IoU {arm.mean_iou.value:.1%}{gained}")
+    click.echo(summary(found))
+    click.echo(f"Page: {out / 'usefulness.html'}")

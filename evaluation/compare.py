@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from evaluation.scoring.label_maps import size_of
 from evaluation.scoring.protocols import Protocol
 from evaluation.scoring.scores import SCHEMA
 from pipeline.data.atomic import write_atomic
+from pipeline.data.storage import Folder, base_name, first_line
 from pipeline.errors import InputError
 
 REPLICATES = 2000
@@ -29,7 +30,7 @@ class Run:
     """A report, read back."""
 
     name: str
-    path: Path
+    path: str
     report: dict[str, Any]
     results: ImageResults
 
@@ -87,15 +88,16 @@ class Comparison:
     """Name and hash."""
 
 
-def compare(reports: Sequence[Path], out: Path) -> Comparison:
-    """Compare report folders with the first of them; write `compare.json`, `compare.md` and `compare.html` to `out`.
+def compare(reports: Sequence[str | Path], out: Path) -> Comparison:
+    """Compare report folders, local or at URIs, with the first of them; write `compare.json`, `compare.md` and
+    `compare.html` to `out`.
 
     Differences are tested by a paired bootstrap over the label maps that both runs have. Raises `InputError` where a
     folder is no report, protocols or segmenters differ, ids stand for other label maps, or no label map is shared.
     """
     if len(reports) < 2:
         raise InputError("give two reports or more to compare")
-    runs = _unique_names([_read(Path(path)) for path in reports])
+    runs = _unique_names([_read(report) for report in reports])
     unchecked = []
     for run in runs[1:]:
         _refuse_other_protocol(runs[0], run)
@@ -160,25 +162,34 @@ def verdict(item: Difference, first: str) -> str:
     return f"{item.name} against {first}, on {item.label_maps} label maps of both: " + ", ".join(parts)
 
 
-def _read(path: Path) -> Run:
-    folder = path.parent if path.is_file() else path
+def _read(location: str | Path) -> Run:
+    """The report in a folder, or beside a local file of one."""
+    folder = Folder(location)
+    if folder.local and folder.local.is_file():
+        folder = Folder(folder.local.parent)
+
+    def content(name: str) -> bytes:
+        found = folder.read(name)
+        if found is None:
+            raise FileNotFoundError(f"it has no {name}")
+        return found
+
     try:
-        report = json.loads((folder / "report.json").read_text())
+        report = json.loads(content("report.json"))
         current = report["schema"] == SCHEMA
-        results = ImageResults.load(folder / JUDGEMENTS) if current else None
+        results = ImageResults.parse(content(JUDGEMENTS), JUDGEMENTS) if current else None
     except (OSError, ValueError, KeyError, InputError) as error:
-        reason = str(error).split("\n")[0]
-        raise InputError(f"{path} is no whole report of `evaluate` ({reason}); run it again") from None
+        raise InputError(f"{location} is no whole report of `evaluate` ({first_line(error)}); run it again") from None
     if results is None:
-        raise InputError(f"{path} is of another version of spadework; run the same evaluate again")
-    return Run(folder.resolve().name, folder, report, results)
+        raise InputError(f"{location} is of another version of spadework; run the same evaluate again")
+    return Run(base_name(folder.local.resolve() if folder.local else folder.location), str(location), report, results)
 
 
 def _unique_names(runs: list[Run]) -> list[Run]:
     """Folder names where they differ, else paths."""
     if len({run.name for run in runs}) == len(runs):
         return runs
-    return [Run(str(run.path), run.path, run.report, run.results) for run in runs]
+    return [replace(run, name=run.path) for run in runs]
 
 
 def _refuse_other_protocol(one: Run, other: Run) -> None:

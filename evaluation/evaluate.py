@@ -25,6 +25,10 @@ from evaluation.scoring.image_scores import PICTURES, picture_scores, write_tabl
 from evaluation.scoring.picture_sets import PictureSet, Selection
 from evaluation.scoring.protocols import Protocol
 from evaluation.scoring.scores import Diversity, LabelScores, Role, Scores, SetScores
+from evaluation.scoring.textures import FILE_NAME as TEXTURE
+from evaluation.scoring.textures import TextureScores, texture_rows, to_csv
+from pipeline.data.atomic import write_atomic
+from pipeline.data.storage import base_name
 from pipeline.errors import InputError
 from pipeline.pretrained.state_dicts import sha256_of
 
@@ -45,16 +49,16 @@ class _Scored:
 
 
 def evaluate(
-    images: Path,
-    reference: Path,
+    images: str | Path,
+    reference: str | Path,
     out: Path,
     *,
     segmenter: str = "deeplab",
     segmenter_weights: Path | None = None,
-    baselines: Mapping[str, Path] | None = None,
+    baselines: Mapping[str, str | Path] | None = None,
     inception_weights: Path | None = None,
     lpips_weights: Path | None = None,
-    fid_reference: Path | None = None,
+    fid_reference: str | Path | None = None,
     protocols: Sequence[str | Protocol] = ("native",),
     workers: int = 0,
     batch_size: int = 16,
@@ -64,13 +68,13 @@ def evaluate(
     examples: int = 8,
     title: str | None = None,
 ) -> Scores:
-    """Score the pictures in `images` and write `report.json`, `report.md`, `report.html`, `scores.parquet` and
-    `results.npz` to the folder `out`.
+    """Score the pictures in `images` and write `report.json`, `report.md`, `report.html`, `scores.parquet`,
+    `texture.csv` and `judgements.npz` to the folder `out`.
 
-    `images` and each of `baselines` is what `synthesize` wrote, `reference` a data set with photographs; they are
-    paired by id, and must be of the same label maps there, perhaps resized. Every set is scored by its own label maps;
-    the photographs, resized to the synthesized pictures' size, give the ceiling. Weights that are not given are those
-    of `weights fetch`. `workers` actors do the work (0 or 1: this process, without Ray).
+    `images` and each of `baselines` is what `synthesize` wrote, `reference` a data set with photographs, each local or
+    at a URI; they are paired by id, and must be of the same label maps there, perhaps resized. Every set is scored by
+    its own label maps; the photographs, resized to the synthesized pictures' size, give the ceiling. Weights that are
+    not given are those of `weights fetch`. `workers` actors do the work (0 or 1: this process, without Ray).
 
     Results are kept in the folder `cache` by the content of what was scored, and used again. Without one they are
     kept beside `out` until the report is written, so that an evaluation that was stopped goes on.
@@ -133,6 +137,7 @@ def evaluate(
             photographs_as=_same_sizes(generated, given.ids),
         )
     write_report(out, scores, shown)
+    write_atomic(out / TEXTURE, to_csv(texture_rows((part.name, part.texture) for part in scores.sets)))
     table = picture_scores(generated, real, given.protocols[0], given.segmenter.classes)
     fingerprints = json.dumps([file.fingerprint for file in given.synthesized.plan.files])
     write_table(out / PICTURE_SCORES, table.replace_schema_metadata({PICTURES: fingerprints}))
@@ -217,25 +222,25 @@ def _score(item: _Scored, real: ImageResults, fid_results: ImageResults, given: 
         segmenter=segmenter,
         inception=inception,
         lpips=Diversity.of(generated),
+        texture=TextureScores.of(generated, real, given.synthesized.space.classes),
         source=_source(item.pictures),
     )
 
 
 def _source(pictures: PictureSet) -> dict[str, Any]:
     """Where a set came from, as its files say."""
-    assert pictures.plan.info is not None
-    preprocessing = pictures.plan.info.preprocessing
+    preprocessing = pictures.info.preprocessing
     files = [{"name": file.name, "rows": file.rows, "footer_sha256": file.fingerprint} for file in pictures.plan.files]
-    return {"path": str(pictures.path), "files": files, "made": preprocessing.get("synthesis", preprocessing)}
+    return {"path": pictures.location, "files": files, "made": preprocessing.get("synthesis", preprocessing)}
 
 
-def _title(pictures: PictureSet, reference: Path) -> str:
+def _title(pictures: PictureSet, reference: str | Path) -> str:
     recipe = _source(pictures)["made"].get("recipe")
-    what = f"{recipe.capitalize()}: synthesized pictures" if recipe else str(pictures.path.name)
-    return f"{what} against {'real photographs' if recipe else reference.name}"
+    what = f"{recipe.capitalize()}: synthesized pictures" if recipe else base_name(pictures.location)
+    return f"{what} against {'real photographs' if recipe else base_name(reference)}"
 
 
-def _settings(order: ScorerSpec, given: Inputs, reference: Path, fid_reference: Path | None) -> dict[str, Any]:
+def _settings(order: ScorerSpec, given: Inputs, reference: object, fid_reference: object) -> dict[str, Any]:
     network = given.segmenter
     return {
         "segmenter": {"name": order.segmenter, "weights_sha256": order.weights_sha256, **network.describe()},

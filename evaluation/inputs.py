@@ -56,18 +56,18 @@ class Inputs:
 
 
 def open_inputs(
-    images: Path,
-    reference: Path,
+    images: str | Path,
+    reference: str | Path,
     *,
-    baselines: Mapping[str, Path],
-    fid_reference: Path | None,
+    baselines: Mapping[str, str | Path],
+    fid_reference: str | Path | None,
     protocols: Sequence[str | Protocol],
     segmenter: str,
     segmenter_weights: Path | None,
     inception_weights: Path | None,
     lpips_weights: Path | None,
 ) -> Inputs:
-    """Open what the paths name; see `evaluate`.
+    """Open what the locations name; see `evaluate`.
 
     Raises `InputError` where files are missing, classes or the label maps of pairs differ, or nothing pairs.
     """
@@ -156,7 +156,7 @@ def refuse_other_classes(one: PictureSet, other: PictureSet) -> None:
         difference = f"class {index} is '{ours[index]}' there, '{theirs[index]}' here"
     else:
         difference = f"don't-care is {one.space.dont_care} there, {other.space.dont_care} here"
-    raise InputError(f"{other.path} is of other classes than {one.path}: {difference}; both must be of one data set")
+    raise InputError(f"{other} is of other classes than {one}: {difference}; both must be of one data set")
 
 
 def _pair(synthesized: PictureSet, photographs: PictureSet) -> tuple[dict[str, list[str]], frozenset[str]]:
@@ -165,7 +165,7 @@ def _pair(synthesized: PictureSet, photographs: PictureSet) -> tuple[dict[str, l
     paired = generated & real
     if not paired:
         raise InputError(
-            f"no picture in {synthesized.path} has the id of a photograph in {photographs.path} "
+            f"no picture in {synthesized} has the id of a photograph in {photographs} "
             f"(for example '{min(generated)}' and '{min(real)}'); give the data set whose label maps were synthesized"
         )
     return {"synthesized": sorted(generated - real), PHOTOGRAPHS: sorted(real - generated)}, paired

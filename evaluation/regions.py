@@ -42,7 +42,7 @@ REPORT = "regions.json"
 class RegionSettings:
     """How doubtful pixels are found."""
 
-    reference: Path
+    reference: str | Path
     """Real photographs with label maps: a Parquet file or a folder of them."""
     loss_factor: float = 1.25
     """Of the class's mean loss on the photographs; 1.25 in FreeMask's published code."""
@@ -122,7 +122,7 @@ class RegionSummary:
 class RegionFilter:
     """Adds `label_trusted` to rows of pictures; one picture at a time, so that each depends on nothing but itself."""
 
-    def __init__(self, images: Path, settings: RegionSettings) -> None:
+    def __init__(self, images: str | Path, settings: RegionSettings) -> None:
         """Load the segmenter and read the photographs for the mean losses.
 
         Raises `InputError` where pictures, photographs or weights are missing or unreadable, the photographs or the
@@ -220,7 +220,7 @@ class RegionFilter:
         found = ClassLosses(len(self.segmenter.classes))
         with tqdm(total=photographs.plan.rows, desc="photographs", unit="image") as bar:
             for shard in photographs.plan.shards:
-                for picture in read_shard(shard, Selection(size=size), has_samples=photographs.has_samples):
+                for picture in read_shard(shard, Selection(size=size)):
                     height, width, _ = picture.image.shape
                     target = self._target(picture, photographs.space, (height, width))
                     found.update(self.losses(picture.image, target), target)

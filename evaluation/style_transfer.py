@@ -24,11 +24,11 @@ from pipeline.data.records import (
     decode_record,
     encode_png,
     iter_rows,
-    read_info,
     resize_record,
 )
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace, class_channels, colourise, encode
+from pipeline.runtime.seeding import record_seed
 
 SKY = ("sky", "cloud")
 """Classes that take the light's colour most directly; their statistics are kept apart from the rest's."""
@@ -128,7 +128,14 @@ class StyleTransfer:
 
 
 def evaluate_style(
-    checkpoint: str | Path, reference: Path, out: Path, *, learn_from: Path, column: str, maps: int, seed: int
+    checkpoint: str | Path,
+    reference: str | Path,
+    out: Path,
+    *,
+    learn_from: str | Path,
+    column: str,
+    maps: int,
+    seed: int,
 ) -> StyleTransfer:
     """Paint `maps` label maps of `reference` in the style of a photograph of each mood, and see which moods come out.
 
@@ -136,13 +143,13 @@ def evaluate_style(
     style.json and a grid, style.png, into `out`. Raises `InputError` for a checkpoint without a style encoder and data
     that do not fit.
     """
+    from pipeline.synthesis.styles import Sample
     from pipeline.synthesis.synthesizer import Synthesizer
 
     synthesizer = Synthesizer(checkpoint)
     space = synthesizer.recipe.labels
     for path in (reference, learn_from):
-        check_dataset(path, ("id", "label", "image", column))
-        if read_info(path).space.classes != space.classes:
+        if check_dataset(path, ("id", "label", "image", column)).space.classes != space.classes:
             raise InputError(f"{path} has other classes than the checkpoint; take the data set that it was trained on")
     resample = synthesizer.recipe.data.resample
     records = load_styled(reference, column, synthesizer.size, resample=resample)
@@ -155,7 +162,8 @@ def evaluate_style(
         assert style.image is not None
         codes = synthesizer.prepare(encode(place.label, place.instance, space))
         mean, _ = synthesizer.style_of(encode_png(style.image))
-        return next(iter(synthesizer.synthesize(codes, [mean], synthesizer.size)))
+        sample = Sample(mean, record_seed(seed, place.id, 0))
+        return next(iter(synthesizer.synthesize(codes, [sample], synthesizer.size)))
 
     found = measure(synthesize, classifier, records, space, maps=maps, seed=seed)
     out.mkdir(parents=True, exist_ok=True)
@@ -165,7 +173,7 @@ def evaluate_style(
 
 
 def load_styled(
-    path: Path, column: str, size: tuple[int, int], *, resample: Resample = "lanczos"
+    path: str | Path, column: str, size: tuple[int, int], *, resample: Resample = "lanczos"
 ) -> list[StyledRecord]:
     """All records of a data set at a size, with their moods; `InputError` names one that is broken or has no mood."""
     loaded = []

@@ -18,6 +18,7 @@ from evaluation.segmenters import load_segmenter
 from pipeline.config import Recipe
 from pipeline.data.records import check_dataset, decode_record, iter_rows, resize_record
 from pipeline.data.schema import Record
+from pipeline.data.storage import absolute
 from pipeline.errors import InputError
 from pipeline.labels import encode
 
@@ -36,7 +37,7 @@ class Validation:
         """Raises `InputError` where the segmenter or the records do not exist, or the segmenter knows other classes."""
         self.recipe = recipe
         self.segmenter, self.weights = segmenter, weights.absolute()
-        self.records = recipe.data.validation.absolute()
+        self.records = absolute(recipe.data.validation)
         check_dataset(self.records, ("id", "label", "image"))
         ours, theirs = recipe.labels.classes, load_segmenter(segmenter, self.weights).classes
         if ours != theirs:

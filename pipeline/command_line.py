@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipeline.data.storage import is_uri, local_path
 from pipeline.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 
 EXISTING = click.Path(path_type=Path)
+LOCATION = click.Path(path_type=str)
+"""Data: a file, a folder or a pattern with `*`, on this machine or at a URI."""
 
 
 MINUTES = click.FloatRange(0)
@@ -119,6 +122,10 @@ class Size(click.ParamType):
         width, _, height = value.lower().partition("x")
         if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
             self.fail(f"'{value}' is not WIDTHxHEIGHT, such as 256x256", param, ctx)
+        from pipeline.config import LARGEST_PIXELS
+
+        if len(value) > 20 or int(height) * int(width) > LARGEST_PIXELS:
+            self.fail(f"'{value[:40]}' has more than {LARGEST_PIXELS} pixels", param, ctx)
         return int(height), int(width)
 
 
@@ -130,9 +137,14 @@ def show_log(package: str) -> None:
     logging.getLogger(package).setLevel(logging.INFO)
 
 
-def check_there(what: str, path: Path | None, fix: str = "") -> None:
-    """Refuse a file or folder that is not there, before what would read it is imported."""
-    if path is not None and not path.exists():
+def check_there(what: str, path: str | Path | None, fix: str = "") -> None:
+    """Refuse a file or folder that is not there, before what would read it is imported.
+
+    URIs and patterns pass: what they stand for is found later.
+    """
+    if path is None or is_uri(path) or "*" in str(path):
+        return
+    if not local_path(path).exists():
         raise InputError(f"{what} {path} does not exist{fix and '; '}{fix}")
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
+    Tag,
     field_validator,
     model_validator,
 )
@@ -22,8 +25,15 @@ from pipeline.labels import LabelSpace
 UPSAMPLINGS = {"normal": 5, "more": 6, "most": 7}
 """How often each variant of the generator doubles the resolution (the public `num_upsampling_layers`)."""
 
+LARGEST_PIXELS = 16 * 2**20
+"""Of a picture that is synthesized: beyond, its feature maps take tens of gigabytes."""
+
+Width = Annotated[int, Field(gt=0, le=1024)]
+"""Channels; the bound is wider than anything that was ever trained, and tells a mistake before it takes memory."""
 NonNegativeInt = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Enlargement = Literal["nearest", "bilinear", "blur"]
+"""How feature maps are doubled (`pipeline.networks.resampling.enlarge`)."""
 
 
 class Settings(BaseModel):
@@ -32,12 +42,48 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
+def _read_location(value: Any) -> Any:
+    """A URI as it is, a local path in its shortest form."""
+    if isinstance(value, PurePath):
+        return str(value)
+    return str(PurePath(value)) if isinstance(value, str) and "://" not in value else value
+
+
+Location = Annotated[str, BeforeValidator(_read_location)]
+"""A local path, or a URI (`s3://`, `gs://`, ...) as `pipeline.data.storage` takes them."""
+
+
+class Source(Settings):
+    """One of several data sets to train on."""
+
+    path: Location
+    """As `data.train` takes a single one; also a folder that `synthesize` or `filter` wrote."""
+    name: Annotated[str, Field(pattern=r"^[\w.-]*$", max_length=100)] = ""
+    """Its own, which several sources need: a record is known by the source's name, its id and its sample."""
+    weight: PositiveFloat | None = None
+    """Its share of the records that are drawn, relative to the other sources' weights. None for all of them: in
+    proportion to their records, so that an epoch has every record once."""
+    count: PositiveInt | None = None
+    """How many of its records are taken, chosen uniformly by the seed and each record's key, wherever that is stored; a
+    larger count takes the same ones and more. None: all."""
+    label_column: Annotated[str, Field(min_length=1)] = "label"
+    """The column of label maps."""
+
+
+def _kind_of_data(value: Any) -> str:
+    return "sources" if isinstance(value, list | tuple) else "location"
+
+
 class DataSettings(Settings):
     """Where the records are and the size at which networks see them."""
 
-    train: Path
-    """Parquet file, or folder of them, with label maps and photographs (see `prepare`)."""
-    validation: Path
+    train: Annotated[
+        Annotated[Location, Tag("location")] | Annotated[tuple[Source, ...], Tag("sources")],
+        Discriminator(_kind_of_data),
+    ]
+    """Parquet file, folder of them or pattern with `*`, local or at a URI, with label maps and photographs (see
+    `prepare`); or a list of them, each with `path`, `name` and the other fields of `Source`."""
+    validation: Location
     """The same, for samples and scores; never trained on."""
     height: PositiveInt
     """Rows of the pictures that the generator makes."""
@@ -60,6 +106,8 @@ class DataSettings(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> DataSettings:
+        if self.height * self.width > LARGEST_PIXELS:
+            raise ValueError(f"{self.width}x{self.height} pictures have more than {LARGEST_PIXELS} pixels; take fewer")
         takes_size = self.preprocess not in ("fixed", "none")
         if takes_size != (self.load_size is not None):
             fix = "give it" if takes_size else "leave it out, or take another preprocess"
@@ -71,29 +119,51 @@ class DataSettings(Settings):
                 raise ValueError(
                     f"load_size is {self.load_size}, but crops are {self.width}x{self.height}; make it {least} or more"
                 )
+        names = [source.name for source in self.sources]
+        if not names:
+            raise ValueError("train is an empty list; name a source, or a single file")
+        if len(names) > 1 and not all(names):
+            raise ValueError("train has several sources, one of them without a name; give each a name of its own")
+        if repeated := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"train has two sources named '{repeated}'; give each a name of its own")
+        if len({source.weight is None for source in self.sources}) > 1:
+            raise ValueError("train has sources with a weight and without; give all of them one, or none")
         return self
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """What `train` names, also where it is a single location."""
+        return (Source(path=self.train),) if isinstance(self.train, str) else self.train
 
 
 class GeneratorSettings(Settings):
     """The SPADE generator (Sec. 3 and Appendix A of the paper)."""
 
-    channels: PositiveInt = 64
+    channels: Width = 64
     """Width of the last block; earlier ones have up to 16 times as many (the public `ngf`)."""
     upsampling: Literal["normal", "more", "most"] = "normal"
     """5, 6 or 7 doublings from the first feature map to the picture."""
     kernel_size: Literal[1, 3, 5, 7] = 3
     """Kernel of the convolutions that compute gamma and beta."""
-    hidden: PositiveInt = 128
+    hidden: Width = 128
     """Channels between the label map and gamma and beta."""
     statistics: Literal["batch", "sync_batch", "instance"] = "sync_batch"
     """What SPADE normalises by: the worker's batch, the whole batch over all workers, or each image."""
-    style_dim: NonNegativeInt = 0
+    style_dim: Annotated[int, Field(ge=0, le=65536)] = 0
     """Length of the style vector z; 0: none, the label map itself is the first feature map. The paper's VAE: 256."""
     style_input: Literal["first", "everywhere"] = "first"
     """Where z enters: a linear layer makes the first feature map of it (the paper's VAE), or it stands beside the label
     map at every pixel, for the first convolution and every SPADE layer (the 3D noise of OASIS, a vector a picture)."""
     style_encoder: bool = True
     """Styles are those of photographs, which an encoder learns to find (VAE); false: noise only, as in OASIS."""
+    noise: bool = False
+    """Add Gaussian noise, one number a pixel times a learned scale per channel that begins at 0, before each SPADE
+    normalisation (SEAN, Zhu et al. 2020, the ACE layer; Karras et al. 2019, Sec. 3.2): texture that the label map does
+    not determine. Samples of a label map then differ without a style too."""
+    enlargement: Enlargement = "nearest"
+    """How the resolution doubles: by nearest neighbour as in the paper, whose blocks of equal pixels leave a grid of
+    period 2; bilinear, which is nearest neighbour and then the filter [1, 2, 1]; or blur, nearest neighbour and then
+    [1, 4, 6, 4, 1] (Triangle-3 and Binomial-5 of Zhang 2019, Sec. 4)."""
     modulation: Literal["auto", "pattern", "dense"] = "auto"
     """How gamma and beta are computed: once per distinct window of labels (exact, faster), at every pixel, or the
     faster of the two for each label map and resolution."""
@@ -121,13 +191,18 @@ class DiscriminatorSettings(Settings):
     kind: Literal["patchgan", "segmentation"] = "patchgan"
     """The multi-scale patch discriminator (Appendix A), or the segmentation U-Net of OASIS (Sushko et al. 2021), which
     names the class of every pixel, or calls it fake."""
-    channels: PositiveInt = 64
+    channels: Width = 64
     """Width of the first layer (the public `ndf`)."""
-    scales: PositiveInt = 2
+    scales: Annotated[int, Field(gt=0, le=16)] = 2
     """How many copies look at the picture, each at half the resolution of the one before (`patchgan` only)."""
-    layers: Annotated[int, Field(ge=2)] = 4
+    layers: Annotated[int, Field(ge=2, le=16)] = 4
     """Convolutions before the last one (the public `n_layers_D`); with `segmentation` the halvings of the resolution,
     6 in OASIS."""
+    downsampling: Literal["stride", "blur"] = "stride"
+    """Blur: the filter [1, 2, 1] before each halving (the strides of `patchgan`, the means of 2x2 pixels of
+    `segmentation`), so that finer detail does not alias (Zhang 2019; before the stride as in Karras et al. 2020)."""
+    enlargement: Enlargement = "nearest"
+    """How the resolution doubles in the U-Net (`segmentation` only), as `generator.enlargement`."""
     augment: tuple[Literal["colour", "translation", "cutout"], ...] = ()
     """DiffAugment (Zhao et al. 2020): changes to every picture, real or fake, that the discriminator sees; for sets of
     a few hundred photographs."""
@@ -299,6 +374,11 @@ class Recipe(Settings):
                     "of a pixel; take fewer"
                 )
             return
+        if self.discriminator.enlargement != "nearest":
+            raise ValueError(
+                f"discriminator.enlargement is '{self.discriminator.enlargement}', but a patch discriminator enlarges "
+                "nothing; leave it out"
+            )
         for _ in range(self.discriminator.scales - 1):
             height, width = (height + 1) // 2, (width + 1) // 2
         for _ in range(self.discriminator.layers - 1):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -25,6 +25,8 @@ MAX_SHOWN = 100
 """Characters of a value that an error shows."""
 MAX_PROBLEMS = 8
 """That an error lists."""
+UNION_MEMBERS = ("constrained", "tuple", "sources", "location")
+"""How the names begin that pydantic, or `DataSettings.train`, gives to the members of unions."""
 
 
 class _RefusedError(yaml.MarkedYAMLError):
@@ -95,9 +97,14 @@ def load_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
     fields = read_yaml(text, source=f"recipe {path}")
     if not isinstance(fields, dict):
         raise InputError(f"recipe {path} must be a mapping of sections: {', '.join(Recipe.model_fields)}")
+    return override_recipe(fields, overrides, source=str(path))
+
+
+def override_recipe(fields: dict[str, Any], overrides: Iterable[str], *, source: str) -> Recipe:
+    """`parse_recipe` of fields that `section.field=value` overrides have changed."""
     for override in overrides:
         _apply(fields, override)
-    return parse_recipe(fields, source=str(path))
+    return parse_recipe(fields, source=source)
 
 
 def parse_recipe(fields: dict[str, Any], *, source: str) -> Recipe:
@@ -153,7 +160,7 @@ def _apply(fields: dict[str, Any], override: str) -> None:
 def _explain(problem: Any) -> str:
     """One validation problem as `field: what is wrong, with the value and the valid choices`."""
     # Positions inside tuples stay; the names of union members that pydantic adds are of no use to a reader.
-    location = ".".join(str(part) for part in problem["loc"] if not str(part).startswith(("constrained", "tuple")))
+    location = ".".join(str(part) for part in problem["loc"] if not str(part).startswith(UNION_MEMBERS))
     value = problem["input"]
     if problem["type"] == "extra_forbidden":
         valid = _fields_at(problem["loc"][:-1])
@@ -176,9 +183,16 @@ def _shorten(text: str) -> str:
 
 def _fields_at(location: tuple[Any, ...]) -> list[str]:
     """The names of the valid fields of the section at `location`."""
-    model: Any = Recipe
+    model: type[BaseModel] = Recipe
     for part in location:
-        annotation = model.model_fields[part].annotation
-        options = get_args(annotation) if get_origin(annotation) is Union else (annotation,)
-        model = next(option for option in options if isinstance(option, type) and issubclass(option, BaseModel))
+        if part in model.model_fields:  # and no position in a tuple, or name of a union's member
+            model = next(_models(model.model_fields[part].annotation))
     return list(model.model_fields)
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The sections that a field may hold."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models(part)

@@ -34,6 +34,7 @@ OPTIONS = {
     "prepare landscape": "--out --train --validation --size --seed --workers",
     "prepare folder": "--out --images --instances --classes --palette --map-ids --dont-care "
     "--label-suffix --image-suffix --instance-suffix --validation --size --resample --workers --skip-bad",
+    "prepare remix": "--out --count --classes --instances --seed",
     "prepare camvid": "--out --size --resample --workers --skip-bad",
     "prepare coco-stuff": "--out --size --resample --workers --skip-bad",
     "prepare ade20k": "--out --size --resample --workers --skip-bad",
@@ -42,6 +43,7 @@ OPTIONS = {
     "compile": "--checkpoint --backend --precision --batch-size --size --modulation --input --maps --out",
     "engines list": "",
     "engines clean": "--all",
+    "plan-samples": "--out --target-pixels --scores --mean-samples --max-samples --label-column",
     "synthesize": "--input --checkpoint --out --samples --samples-by --seed --label-column --id-column "
     "--instance-column --palette --keep-size --style --style-column --style-rows --style-interpolate --truncation "
     "--format --precision --engine --max-rejects --workers --threads --gpus-per-worker --export",
@@ -53,6 +55,8 @@ OPTIONS = {
     "evaluate-style": "--checkpoint --reference --learn-from --out --column --maps --seed",
     "filter": "--scores --out --min-accuracy --min-mean-iou --max-feature-distance --regions --reference --loss-factor "
     "--segmenter --segmenter-weights",
+    "memorisation": "--images --training --held-out --segmenter --segmenter-weights --inception-weights --out "
+    "--workers --batch-size --pairs --cache",
     "compare": "--out",
     "weights list": "",
     "weights fetch": "",
@@ -194,6 +198,8 @@ def test_bytes_that_are_not_utf8_from_a_shell() -> None:
         ("filter tests --min-accuracy 0.5 --loss-factor 2", "--loss-factor is for regions; add --regions, or leave"),
         ("filter nope --min-accuracy 0.5", "synthesized pictures nope does not exist"),
         ("filter tests --min-accuracy 0.5 --scores nope", "scores nope does not exist; `spadework evaluate` writes"),
+        ("memorisation --images nope", "synthesized pictures nope does not exist"),
+        ("memorisation --images tests --training nope", "training photographs nope does not exist"),
         ("compare tests nope --out x", "report nope does not exist; `spadework evaluate` writes one"),
     ],
 )

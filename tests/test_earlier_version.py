@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -69,6 +70,21 @@ def test_a_finished_job_is_verified_and_has_nothing_to_do(files: Path) -> None:
 
 def test_pictures_are_filtered_by_the_scores_of_a_report(files: Path) -> None:
     assert "4 of 4 pictures pass" in call("filter", "images", "--min-accuracy", "0", "--out", "kept").output
+
+
+def test_pictures_are_trained_on_beside_photographs(files: Path) -> None:
+    """What `synthesize` and `filter` left, with the ids of each other."""
+    call("filter", "images", "--min-accuracy", "0", "--out", "kept")
+    sources = (
+        "[{path: data/validation.parquet, name: real}, {path: images, name: all}, {path: kept, name: kept, count: 2}]"
+    )
+    call("train", "run/recipe.yaml", "--out", "mixed", "--workers", "0", "--set", f"data.train={sources}")
+    known = json.loads((files / "mixed" / "data.json").read_text())
+    assert {path: list(found) for path, found in known.items()} == {
+        "data/validation.parquet": ["validation.parquet"],
+        "images": ["part-00000.parquet"],
+        "kept": ["part-00000.parquet"],
+    }
 
 
 def test_reports_are_compared(files: Path) -> None:

@@ -324,6 +324,10 @@ def test_the_whole_line(tmp_path: Path) -> None:
     assert sets[0]["of_ceiling"] > 0
     assert reports[1].to_table("classes").num_rows == 2 * 14
     assert reports[1].to_table("pictures").num_rows == 3
+    texture = reports[1].to_table("texture").to_pylist()
+    assert {row["set"] for row in texture} == {"synthesized", "real photographs"}
+    assert {row["period"] for row in texture} == {2, 4, 8, 16}
+    assert sets[0]["power_factor"] > sets[1]["power_factor"] == 1
     assert "mean IoU" in str(reports[1])
 
     compared = spadework.compare([report.folder for report in reports], out=tmp_path / "comparison")

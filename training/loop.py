@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from contextlib import nullcontext
 
+from pipeline.data.sources import as_sources
 from pipeline.errors import InputError
 from pipeline.runtime.memory import keep_freed_memory
 from training.data.dataset import BatchLoader, BatchSource, RecordDataset
@@ -42,7 +43,8 @@ def train_worker(
     keep_freed_memory()
     with folder.locked() if worker.leads else nullcontext():
         # Build: the same initial weights on every worker, because they have the same seed.
-        data = BatchLoader(RecordDataset(job.base / recipe.data.train, recipe), rank=worker.rank, workers=worker.count)
+        examples = RecordDataset(as_sources(recipe.data.train, job.base), recipe)
+        data = BatchLoader(examples, rank=worker.rank, workers=worker.count)
         perceptual = load_perceptual_loss(job.vgg_weights) if recipe.losses.perceptual else None
         state = TrainingState(recipe, worker, perceptual.to(worker.device) if perceptual else None)
         pin = worker.device.type == "cuda"

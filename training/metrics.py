@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.config import Recipe
+from pipeline.data.sources import as_sources
 from training.run_folder import RunFolder
 from training.samples import SampleGrid
 from training.state import TrainingState
@@ -105,7 +106,7 @@ class Reporter:
 
     def __init__(self, recipe: Recipe, folder: RunFolder, worker: Worker, base: Path) -> None:
         self.folder = folder
-        self.grid = SampleGrid(base / recipe.data.validation, recipe, worker.device)
+        self.grid = SampleGrid(as_sources(recipe.data.validation, base), recipe, worker.device)
 
     def begin(self, step: int) -> None:
         """Go on after a step: what was written of later ones is withdrawn."""

@@ -31,6 +31,8 @@ from pipeline.data.safetensors_file import write_tensors
 from pipeline.errors import InputError
 from pipeline.recipe_file import dump_recipe, load_recipe
 
+ENTRY_FIELDS = {"step", "losses", "seconds", "images_per_second", "data_wait", "failures"}
+"""What every entry of `stats.jsonl` has."""
 LOCK_SECONDS = 30.0
 """How long to wait for another process to let go of the folder: workers of a killed driver live on for seconds."""
 
@@ -124,7 +126,8 @@ class RunFolder:
 
     def snapshots(self) -> list[Path]:
         """The snapshots that there are, oldest first."""
-        return sorted((self.path / "checkpoints").glob("step-*.safetensors"))
+        found = (self.path / "checkpoints").glob("step-*.safetensors")
+        return sorted(path for path in found if path.stem.removeprefix("step-").isdecimal())  # And no copies by hand.
 
     def step(self) -> int:
         """Steps that the newest snapshot has seen; 0 without one."""
@@ -134,24 +137,28 @@ class RunFolder:
     def save_snapshot(self, step: int, tensors: Mapping[str, Tensor], values: Mapping[str, Any], *, keep: int) -> Path:
         """Write a snapshot (atomically), then remove those before the last `keep`. `values` is JSON."""
         path = self.path / "checkpoints" / f"step-{step:08d}.safetensors"
-        write_tensors(path, tensors, {"values": json.dumps({"step": step, **values})})
+        write_tensors(path, tensors, {"values": json.dumps({"step": step, "tensors": len(tensors), **values})})
         for old in self.snapshots()[:-keep]:
             old.unlink(missing_ok=True)
         return path
 
-    def load_snapshot(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """The newest snapshot's tensors and values, or None where training has not begun."""
+    def load_snapshot(self) -> tuple[Path, dict[str, Tensor], dict[str, Any]] | None:
+        """The newest snapshot: its file, tensors and values; None where training has not begun.
+
+        Raises `InputError` where the file cannot be read or lacks any of them.
+        """
         found = self.snapshots()
         if not found:
             return None
         try:
             with safe_open(found[-1], framework="pt") as file:
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (it is no mapping)
-                return tensors, json.loads(file.metadata()["values"])
-        except (SafetensorError, OSError) as error:
-            raise InputError(
-                f"snapshot {found[-1]} cannot be read ({error}); remove it to go on from the one before"
-            ) from None
+                values = json.loads((file.metadata() or {})["values"])
+            if len(tensors) != values.get("tensors", len(tensors)):  # Which snapshots of earlier versions do not say.
+                raise ValueError(f"{len(tensors)} tensors, where {values['tensors']} were written")
+            return found[-1], tensors, values
+        except (SafetensorError, OSError, ValueError, KeyError, AttributeError) as error:
+            raise damaged_snapshot(found[-1], error) from None
 
     def begin_stats(self, step: int) -> None:
         """Forget the entries of steps that will be done again."""
@@ -160,17 +167,29 @@ class RunFolder:
             write_atomic(self.stats, "".join(kept))
 
     def read_stats(self) -> list[dict[str, Any]]:
-        """The entries of `stats.jsonl`; one that a kill cut short is left out."""
+        """The entries of `stats.jsonl`; one that a kill cut short is left out. `InputError` names a damaged line."""
         if not self.stats.exists():
             return []
-        return [json.loads(line) for line in self.stats.read_text().rpartition("\n")[0].splitlines()]
+        lines = self.stats.read_bytes().rpartition(b"\n")[0].splitlines()
+        return [self._parse_stats(line, number) for number, line in enumerate(lines, start=1)]
 
     def latest_stats(self) -> dict[str, Any] | None:
-        """The last whole entry of `stats.jsonl`."""
+        """The last whole entry of `stats.jsonl`; `InputError` where it is damaged."""
         if not self.stats.exists():
             return None
-        lines = self.stats.read_text().rpartition("\n")[0].rpartition("\n")
-        return json.loads(lines[2]) if lines[2] else None
+        lines = self.stats.read_bytes().rpartition(b"\n")[0].splitlines()
+        return self._parse_stats(lines[-1], len(lines)) if lines else None
+
+    def _parse_stats(self, line: bytes, number: int) -> dict[str, Any]:
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            entry = None
+        if not isinstance(entry, dict) or not entry.keys() >= ENTRY_FIELDS:
+            raise InputError(
+                f"line {number} of {self.stats} is damaged; take that line out to go on without what it says"
+            )
+        return entry
 
     def add_stats(self, entry: Mapping[str, Any]) -> None:
         """Append an entry to `stats.jsonl`."""
@@ -202,10 +221,23 @@ def snapshot_optimiser(optimiser: torch.optim.Optimizer, prefix: str) -> dict[st
 
 
 def restore_optimiser(optimiser: torch.optim.Optimizer, prefix: str, tensors: Mapping[str, Tensor]) -> None:
-    """The inverse of `snapshot_optimiser`."""
+    """The inverse of `snapshot_optimiser`; `ValueError` names a tensor that is missing, or of another shape."""
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         if name.startswith(prefix):
-            index, key = name.removeprefix(prefix).split(".")
+            index, _, key = name.removeprefix(prefix).partition(".")
             state.setdefault(int(index), {})[key] = value
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    # torch takes any state, and would begin anew, or stop, at a step where some of it is missing.
+    for number, parameter in enumerate(parameters if state else ()):
+        for key in ("step", "exp_avg", "exp_avg_sq"):
+            found = state.get(number, {}).get(key)
+            if found is None or found.shape != (() if key == "step" else parameter.shape):
+                raise ValueError(f"{prefix}{number}.{key} is {'missing' if found is None else 'of another shape'}")
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+
+
+def damaged_snapshot(path: Path, reason: Exception) -> InputError:
+    """What is told of a snapshot from which training cannot go on."""
+    told = f"it lacks {reason}" if isinstance(reason, KeyError) else " ".join(str(reason).split())[:300]
+    return InputError(f"snapshot {path} is damaged ({told}); remove it to go on from the one before")

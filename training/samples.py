@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipeline.config import Recipe
+from pipeline.config import Recipe, Source
 from pipeline.data.atomic import atomic_path
-from pipeline.runtime.seeding import style_noise
+from pipeline.runtime.seeding import record_seeds, style_noise
 from training.data.dataset import RecordDataset, collate
 from training.step import Synthesis
 
@@ -26,12 +26,13 @@ COUNT = 6
 class SampleGrid:
     """The first records of the validation set, and how to draw what a generator makes of them."""
 
-    def __init__(self, path: Path, recipe: Recipe, device: torch.device) -> None:
-        every = RecordDataset(path, recipe)
+    def __init__(self, data: str | Path | Sequence[Source], recipe: Recipe, device: torch.device) -> None:
+        every = RecordDataset(data, recipe)
         examples = [every[index] for index in range(min(COUNT, len(every)))]
         self.batch = collate(examples).to(device)
         noise = [style_noise(recipe.training.seed, example.id, 0, recipe.generator.style_dim) for example in examples]
         self.noise = torch.stack(noise).to(device)
+        self.seeds = record_seeds(recipe.training.seed, [example.id for example in examples]).to(device)
         channels = np.stack([(example.codes - 1) // 2 for example in examples])
         self.rows = [
             recipe.labels.colour_table()[channels],
@@ -47,11 +48,10 @@ class SampleGrid:
         rows = list(self.rows)
         label_input = synthesis.generator.label_input(self.batch.codes)
         if synthesis.encoder is None:
-            rows.append(to_pixels(synthesis.generator(label_input, self.noise if self.noise.shape[1] else None)))
+            styles = [self.noise if self.noise.shape[1] else None]
         else:
-            rows.append(to_pixels(synthesis.generator(label_input, synthesis.encoder(self.batch.pictures)[0])))
-            rows.append(to_pixels(synthesis.generator(label_input, self.noise)))
-            rows.append(to_pixels(synthesis.generator(label_input, self.noise.roll(1, 0))))
+            styles = [synthesis.encoder(self.batch.pictures)[0], self.noise, self.noise.roll(1, 0)]
+        rows += [to_pixels(synthesis.generator(label_input, z, self.seeds)) for z in styles]
         return np.concatenate([np.concatenate(list(row), axis=1) for row in rows])
 
     @staticmethod
@@ -78,6 +78,6 @@ def sample_images(recipe: Recipe, synthesis: Synthesis) -> SampleImages:
     def sample_images(ids: Sequence[str], codes: np.ndarray) -> np.ndarray:
         label_input = synthesis.generator.label_input(torch.from_numpy(codes).to(device))
         z = torch.stack([style_noise(seed, name, 0, length) for name in ids]).to(device) if length else None
-        return to_pixels(synthesis.generator(label_input, z))
+        return to_pixels(synthesis.generator(label_input, z, record_seeds(seed, ids).to(device)))
 
     return sample_images

@@ -14,7 +14,7 @@ from pipeline.config import Recipe
 from training.ema import MovingAverage
 from training.objectives.objectives import build_discriminator
 from training.objectives.perceptual import PerceptualLoss
-from training.run_folder import RunFolder, restore_optimiser, snapshot_optimiser
+from training.run_folder import RunFolder, damaged_snapshot, restore_optimiser, snapshot_optimiser
 from training.step import GanStep, Synthesis
 from training.worker import Worker
 
@@ -98,20 +98,26 @@ class TrainingState:
             return False
 
     def resume(self, folder: RunFolder) -> int:
-        """Load the newest snapshot; returns the steps that it has seen, 0 where there is none."""
+        """Load the newest snapshot; returns the steps that it has seen, 0 where there is none.
+
+        Raises `InputError` where something of it is missing or does not fit.
+        """
         snapshot = folder.load_snapshot()
         if snapshot is None:
             return 0
-        tensors, values = snapshot
-        for prefix, network in self._networks.items():
-            network.load_state_dict(
-                {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-            )
-        for prefix, optimiser in self._optimisers.items():
-            restore_optimiser(optimiser.adam, prefix, tensors)
-            optimiser.scaler.load_state_dict(values["scalers"][prefix])
-        self.skipped, self.failures = values["skipped"], values["failures"]
-        return int(values["step"])
+        path, tensors, values = snapshot
+        try:
+            for prefix, network in self._networks.items():
+                network.load_state_dict(
+                    {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+                )
+            for prefix, optimiser in self._optimisers.items():
+                restore_optimiser(optimiser.adam, prefix, tensors)
+                optimiser.scaler.load_state_dict(values["scalers"][prefix])
+            self.skipped, self.failures = int(values["skipped"]), list(values["failures"])
+            return int(values["step"])
+        except (RuntimeError, KeyError, TypeError, ValueError) as error:
+            raise damaged_snapshot(path, error) from None
 
     def roll_back(self, folder: RunFolder, step: int, failure: str) -> int:
         """Return to the newest snapshot after `failure` at a step; returns the steps that it has seen.

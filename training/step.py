@@ -17,6 +17,7 @@ from pipeline.networks.encoder import StyleEncoder, sample_style
 from pipeline.networks.generator import Generator
 from pipeline.networks.label_input import LabelInput
 from pipeline.networks.spectral import still_spectral_norm
+from pipeline.runtime.counter_based import derived_seeds
 from training.data.batch import Batch
 from training.objectives import losses
 from training.objectives.diff_augment import Augmentation
@@ -53,12 +54,16 @@ class Synthesis(nn.Module):
         self.generator = generator
         self.encoder = encoder
 
-    def forward(self, label_input: LabelInput, pictures: Tensor, noise: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Fakes `[N, 3, H, W]`, and the KL divergence of their styles, summed (None without an encoder)."""
+    def forward(self, label_input: LabelInput, batch: Batch, turn: int) -> tuple[Tensor, Tensor | None]:
+        """Fakes `[N, 3, H, W]`, and the KL divergence of their styles, summed (None without an encoder).
+
+        `turn` 0 for the generator's step and 1 for the discriminator's, whose fakes are drawn independently.
+        """
+        noise, seeds = batch.noise[turn], derived_seeds(batch.seeds, f"fake {turn}")
         if self.encoder is None:
-            return self.generator(label_input, noise if noise.shape[1] else None), None
-        mu, logvar = (losses.at_least_float32(value) for value in self.encoder(pictures))
-        return self.generator(label_input, sample_style(mu, logvar, noise)), losses.kl_divergence(mu, logvar)
+            return self.generator(label_input, noise if noise.shape[1] else None, seeds), None
+        mu, logvar = (losses.at_least_float32(value) for value in self.encoder(batch.pictures))
+        return self.generator(label_input, sample_style(mu, logvar, noise), seeds), losses.kl_divergence(mu, logvar)
 
 
 class GanStep:
@@ -131,7 +136,7 @@ class GanStep:
             part = parts[index]
             if not self.reuse_fake:
                 with torch.no_grad(), self._autocast(batch):
-                    fakes[index], _ = self.bare_synthesis(part.label_input, part.batch.pictures, part.batch.noise[1])
+                    fakes[index], _ = self.bare_synthesis(part.label_input, part.batch, 1)
             found, part_scores = self.discriminator_terms(fakes[index], part, step)
             self.discriminator_optimiser.backward(_total(found) / self.accumulate)
             terms[index] |= found
@@ -170,7 +175,7 @@ class GanStep:
         """What the generator (and encoder) pays for its fakes, and the fakes."""
         weights, batch, shown = self.weights, part.batch, part.shown
         with self._autocast(batch):
-            fake, kl = self.synthesis(part.label_input, batch.pictures, batch.noise[0])
+            fake, kl = self.synthesis(part.label_input, batch, 0)
             fake = fake.to(batch.pictures.dtype)
             terms = part.objective.generator_terms(
                 self.bare_discriminator, shown.pictures(fake), shown.pictures(batch.pictures)

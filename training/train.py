@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from tqdm import tqdm
 
-from pipeline.config import Recipe
+from pipeline.config import Recipe, Source
+from pipeline.data.fingerprint import fingerprint_data
 from pipeline.data.frames import to_table
+from pipeline.data.sources import open_sources
 from pipeline.data.storage import first_line
 from pipeline.errors import InputError
 from pipeline.pretrained.registry import find_or_fetched
-from training.data.dataset import check_fits, check_shares
-from training.data.fingerprint import fingerprint_data
+from training.data.dataset import check_shares
 from training.job import TrainingJob
 from training.run_folder import RunFolder
 from training.summary import write_summary
@@ -69,13 +70,14 @@ def train(
     leading worker. Raises `InputError` before any work where the data, the folder or the batch size do not fit, and
     where a loss is no longer a number.
     """
-    for path in (recipe.data.train, recipe.data.validation):
-        check_fits(path, recipe)
+    data = [
+        *open_sources(recipe.data.sources, recipe.labels, seed=recipe.training.seed),
+        *open_sources([Source(path=recipe.data.validation)], recipe.labels, seed=recipe.training.seed),
+    ]
     vgg_weights = find_or_fetched(vgg_weights, "VGG")
     check_shares(recipe, max(1, workers))
     if decoders and not workers:
         raise InputError("--decoders are actors on Ray, and --workers 0 trains without it; give --workers 1 or more")
-    data = {str(path): fingerprint_data(path) for path in (recipe.data.train, recipe.data.validation)}
     job = TrainingJob(
         recipe,
         Path(out).absolute(),
@@ -85,7 +87,8 @@ def train(
     )
     folder = job.folder
     new = folder.claim(recipe)
-    folder.check_data(data)
+    folder.check_data({source.source.path: fingerprint_data(source.dataset) for source in data})
+    folder.read_stats()  # A damaged line is told before any work.
     begin = time.monotonic()
 
     def should_stop() -> bool:

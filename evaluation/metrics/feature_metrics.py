@@ -88,15 +88,17 @@ def resampled(groups: np.ndarray, replicates: int, *, seed: int = 0) -> np.ndarr
     return np.stack([np.bincount(random.integers(0, count, count), minlength=count)[index] for _ in range(replicates)])
 
 
-def interval_around(estimate: float | None, drawn: Sequence[float], *, most: float = np.inf) -> Interval:
-    """A 95% interval: the estimate and 1.96 standard deviations of bootstrap replicates to both sides, 0 to `most`.
+def interval_around(
+    estimate: float | None, drawn: Sequence[float], *, least: float = 0.0, most: float = np.inf
+) -> Interval:
+    """A 95% interval: the estimate and 1.96 standard deviations of replicates to both sides, within `least` and `most`.
 
     The replicates' own percentiles would not do: a resample repeats pictures, which adds to any Frechet distance and
     takes from recall and coverage, and that shift is no part of the uncertainty.
     """
     assert estimate is not None
     reach = 1.96 * float(np.std(drawn, ddof=1))
-    return max(0.0, estimate - reach), min(most, estimate + reach)
+    return max(least, estimate - reach), min(most, estimate + reach)
 
 
 def kernel_distance(

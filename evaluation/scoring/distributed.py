@@ -25,7 +25,7 @@ from pipeline.labels import LabelSpace
 
 log = logging.getLogger(__name__)
 
-VERSION = 3
+VERSION = 4
 """Of the scoring; raise it when the same inputs give other image results, so that kept ones are not used."""
 
 
@@ -87,7 +87,7 @@ class ScorerSpec:
             "lpips": self.lpips_sha256,
             "batch_size": self.batch_size,
             "device": self.device.split(":")[0],
-            "pictures": digest_shard(task.shard, task.selection, has_samples=task.has_samples),
+            "pictures": digest_shard(task.shard, task.selection),
         }
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
         return self.cache / digest[:2] / f"{digest}.npz"
@@ -100,7 +100,6 @@ class ShardTask:
     index: int
     shard: Shard
     selection: Selection
-    has_samples: bool
 
 
 class ShardScorer:
@@ -120,7 +119,7 @@ class ShardScorer:
                 log.warning("%s: scored again", error)
         if self._scorer is None:  # Not before it is needed: with kept results it never is.
             self._scorer = self.order.build()
-        generated = self._scorer.score(read_shard(task.shard, task.selection, has_samples=task.has_samples))
+        generated = self._scorer.score(read_shard(task.shard, task.selection))
         if place is not None and generated is not None:
             generated.save(place)
         return generated
@@ -154,9 +153,7 @@ class ScorerPool:
 
     def score(self, pictures: PictureSet, selection: Selection, *, what: str = "pictures") -> ImageResults:
         """Score the selected pictures of a set, in order; `what` names them in the progress bar."""
-        tasks = [
-            ShardTask(index, shard, selection, pictures.has_samples) for index, shard in enumerate(pictures.shards)
-        ]
+        tasks = [ShardTask(index, shard, selection) for index, shard in enumerate(pictures.shards)]
         total = sum(1 for name, _ in pictures.keys if selection.ids is None or name in selection.ids)
         results = self._spread(tasks) if self._actors else ((task.index, self._here.run(task)) for task in tasks)
         parts: dict[int, ImageResults] = {}

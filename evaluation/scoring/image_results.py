@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from evaluation.metrics.confusion import ConfusionMatrix
+from evaluation.scoring.textures import Textures
 from pipeline.data.atomic import atomic_path
 from pipeline.errors import InputError
 
@@ -93,6 +94,8 @@ class ImageResults:
     lpips: np.ndarray | None = None
     """float32 `[N]`: each picture's mean LPIPS distance to the others of its label map (NaN without any), where weights
     were given."""
+    texture: Textures | None = None
+    """By the classes of the data set; None in the results of earlier versions."""
     label_marks: np.ndarray | None = None
     """str `[N]`: size and checksum of the label map that each picture was made of; in reports only, not in those of
     before they were kept."""
@@ -115,6 +118,7 @@ class ImageResults:
             np.concatenate([part.features for part in parts]),
             {key: np.concatenate([part.inception[key] for part in parts]) for key in first.inception},
             None if first.lpips is None else np.concatenate([part.lpips for part in parts if part.lpips is not None]),
+            None if first.texture is None else Textures.joined([part.texture for part in parts if part.texture]),
         )
 
     def save(self, path: Path) -> None:
@@ -123,6 +127,9 @@ class ImageResults:
         arrays |= {f"inception/{key}": features for key, features in self.inception.items()}
         if self.lpips is not None:
             arrays["lpips"] = self.lpips
+        if self.texture is not None:
+            arrays |= {f"texture/{key}": getattr(self.texture, key) for key in ("offsets", "names", "sums")}
+            arrays["texture/classes"] = np.array(self.texture.classes)
         if self.label_marks is not None and self.reference_marks is not None:
             arrays |= {"label_marks": self.label_marks, "reference_marks": self.reference_marks}
         for name, part in self.confusions.items():
@@ -135,14 +142,18 @@ class ImageResults:
     @classmethod
     def load(cls, path: Path) -> ImageResults:
         """What `save` wrote; `InputError` where the file is damaged (its arrays have checksums), OSError if missing."""
-        content = io.BytesIO(path.read_bytes())
+        return cls.parse(path.read_bytes(), path)
+
+    @classmethod
+    def parse(cls, content: bytes, name: object) -> ImageResults:
+        """The content of such a file; `name` is what `InputError` calls it."""
         try:
-            with np.load(content, allow_pickle=False) as file:
+            with np.load(io.BytesIO(content), allow_pickle=False) as file:
                 arrays = dict(file)
             return cls._of_arrays(arrays)
         except Exception as error:  # noqa: BLE001 (whatever a damaged archive makes its readers raise)
             reason = " ".join(str(error).split()) or type(error).__name__
-            raise InputError(f"{path} is damaged ({reason})") from None
+            raise InputError(f"{name} is damaged ({reason})") from None
 
     @classmethod
     def _of_arrays(cls, arrays: Mapping[str, np.ndarray]) -> ImageResults:
@@ -154,6 +165,7 @@ class ImageResults:
             name: Confusions(int(classes), *(named[kind][name] for kind in ("offsets", "cells", "pixels")))
             for name, classes in named["classes"].items()
         }
+        texture = named.get("texture")
         return cls(
             ids=arrays["ids"],
             samples=arrays["samples"],
@@ -163,6 +175,7 @@ class ImageResults:
             features=arrays["features"],
             inception=named.get("inception", {}),
             lpips=arrays.get("lpips"),
+            texture=None if texture is None else Textures(int(texture.pop("classes")), **texture),
             label_marks=arrays.get("label_marks"),
             reference_marks=arrays.get("reference_marks"),
         )

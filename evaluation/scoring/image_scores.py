@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from evaluation.scoring.image_results import ImageResults
 from evaluation.scoring.protocols import Protocol
+from evaluation.scoring.textures import picture_distances
 from pipeline.data.atomic import atomic_path
 
 FILE_NAME = "scores.parquet"
@@ -26,17 +27,20 @@ SCHEMA = pa.schema(
         pa.field("worst_class", pa.string()),
         pa.field("worst_iou", pa.float64()),
         pa.field("feature_distance", pa.float64()),
+        pa.field("texture_distance", pa.float64()),
     ]
 )
 """`accuracy` is that of known pixels; `mean_iou` is the mean over the classes in the picture's label map, which is no
 part of the data set's mean IoU; `feature_distance` is Euclidean, on the segmenter's features, to the photograph of the
-same label map. Undefined figures are null."""
+same label map, and `texture_distance` (`picture_distances`) is from that photograph's texture. Undefined figures are
+null."""
 
 
 def picture_scores(generated: ImageResults, real: ImageResults, protocol: Protocol, classes: Sequence[str]) -> pa.Table:
     """One row a picture, in the order of the image results."""
     photographs = {name: real.features[row] for row, name in enumerate(real.ids.tolist())}
     confusions = generated.confusions[protocol.name]
+    textures = picture_distances(generated, real).tolist()
     rows = []
     for index, (name, sample) in enumerate(zip(generated.ids.tolist(), generated.samples.tolist(), strict=True)):
         matrix = confusions.matrix(index)
@@ -52,6 +56,7 @@ def picture_scores(generated: ImageResults, real: ImageResults, protocol: Protoc
                 "worst_class": None if worst is None else classes[worst],
                 "worst_iou": None if worst is None else float(iou[worst]),
                 "feature_distance": distance,
+                "texture_distance": _defined(textures[index]),
             }
         )
     return pa.Table.from_pylist(rows, schema=SCHEMA)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from evaluation.scoring.picture_sets import PictureSet
+from evaluation.scoring.picture_sets import KEY_COLUMNS, PictureSet
 from pipeline.data.images import resize_ids
 from pipeline.data.records import decode_label, picture_bytes
 from pipeline.data.shards import iter_shard
@@ -94,7 +94,7 @@ def compare_label_maps(
     """
     sets = {"": synthesized, **baselines}
     marks = {
-        name: {(key, sample): mark(label) for key, sample, _, label in _labels(pictures, ids)}
+        name: {(key, sample): mark(label) for key, sample, _, label in read_label_maps(pictures, ids)}
         for name, pictures in sets.items()
     }
     samples: dict[str, dict[str, set[str]]] = {name: {} for name in sets}
@@ -103,7 +103,7 @@ def compare_label_maps(
             samples[name].setdefault(key, set()).add(value)
     reference_marks: dict[str, str] = {}
     open_pairs: dict[str, dict[str, bytes]] = {name: {} for name in sets}
-    for key, _, data, label in _labels(photographs, ids):
+    for key, _, data, label in read_label_maps(photographs, ids):
         reference_marks[key] = mark(label)
         resized = {size_of(reference_marks[key]): reference_marks[key]}
         for name in sets:
@@ -120,8 +120,8 @@ def compare_label_maps(
         what = f"baseline '{name}'" if name else "the synthesized pictures"
         if others:
             raise InputError(
-                f"{len(others)} of {len(ids)} label maps of {what} ({pictures.path}) are others than those of the same "
-                f"ids in {photographs.path} ({_named(others)}); give the data set whose label maps were synthesized"
+                f"{len(others)} of {len(ids)} label maps of {what} ({pictures}) are others than those of the same "
+                f"ids in {photographs} ({_named(others)}); give the data set whose label maps were synthesized"
             )
         if unknown:
             warnings.append(
@@ -138,7 +138,7 @@ def _settle(
     others: dict[str, None] = {}
     unknown: dict[str, None] = {}
     if references:
-        for key, _, _, label in _labels(pictures, frozenset(references)):
+        for key, _, _, label in read_label_maps(pictures, frozenset(references)):
             match likeness(label, decode_label(references[key]), dont_care):
                 case "other":
                     others[key] = None
@@ -151,9 +151,9 @@ def _named(names: list[str]) -> str:
     return ", ".join(f"'{name}'" for name in names[:3]) + (", ..." if names[3:] else "")
 
 
-def _labels(pictures: PictureSet, ids: frozenset[str]) -> Iterator[tuple[str, int, bytes, np.ndarray]]:
+def read_label_maps(pictures: PictureSet, ids: frozenset[str]) -> Iterator[tuple[str, int, bytes, np.ndarray]]:
     """Id, sample, bytes and pixels of the label maps of some ids, in order."""
-    columns = ["id", *(["sample"] if pictures.has_samples else []), "label"]
+    columns = (*KEY_COLUMNS, "label")
     rows = (row for shard in pictures.plan.shards for _, row in iter_shard(shard, columns) if row["id"] in ids)
     threads = min(8, os.cpu_count() or 1)
     with ThreadPoolExecutor(threads) as decoders:

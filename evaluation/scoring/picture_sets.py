@@ -12,13 +12,18 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.data.records import check_columns, decode_image, decode_label, picture_bytes
+from pipeline.data.parquet import ParquetDataset
+from pipeline.data.records import decode_image, decode_label, picture_bytes
+from pipeline.data.schema import DatasetInfo
 from pipeline.data.shards import Plan, Shard, iter_shard, plan_shards
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
 
 Key = tuple[str, int]
 """A picture's id and sample."""
+KEY_COLUMNS = ("id", "sample")
+PICTURE_COLUMNS = (*KEY_COLUMNS, "image", "label")
+"""The columns that are read; `sample` may be absent."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,8 @@ class Selection:
     """Height and width to which pictures are resized first; None: as they are."""
     sizes: Mapping[str, tuple[int, int]] | None = None
     """The same by id, for sets of several sizes."""
+    mirrored: bool = False
+    """Left and right exchanged."""
 
     def size_of(self, name: str) -> tuple[int, int] | None:
         """Height and width to which a picture is resized."""
@@ -53,33 +60,39 @@ class Selection:
 
 @dataclass(frozen=True)
 class PictureSet:
-    """A Parquet file, or a folder of them, with columns id, image, label and perhaps sample."""
+    """Parquet files with columns id, image, label and perhaps sample; each is opened once, for all that is read."""
 
-    path: Path
+    location: str
+    """Of a file, a folder or a pattern, local or at a URI."""
     plan: Plan
-    space: LabelSpace
-    has_samples: bool
+    info: DatasetInfo
 
     @classmethod
-    def open(cls, path: Path, *, what: str) -> PictureSet:
-        """Look at columns, metadata and row counts; `InputError` names `what` where something is missing."""
-        path = Path(path)
-        if not path.exists():
-            raise InputError(f"{what} {path} does not exist")
-        check_columns(path, ("id", "label", "image"))
-        plan = plan_shards(path)
-        if plan.info is None:
-            raise InputError(f"{path} has no 'spadework' metadata (class names); make it with prepare or synthesize")
-        found = cls(path, plan, plan.info.space, _has_samples(path))
+    def open(cls, location: str | Path, *, what: str) -> PictureSet:
+        """Look at columns, metadata and ids; `InputError` names `what` where there is nothing."""
+        try:
+            dataset = ParquetDataset.open(location)
+        except InputError as error:
+            raise InputError(f"{what}: {error}") from None
+        dataset.check_columns(("id", "label", "image"))
+        found = cls(dataset.location, plan_shards(dataset), dataset.require_info())
         repeated = next((key for key, count in Counter(found.keys).items() if count > 1), None)
         if repeated is not None:
-            raise InputError(f"{path} has two pictures of id '{repeated[0]}' (sample {repeated[1]}); remove one")
+            raise InputError(f"{location} has two pictures of id '{repeated[0]}' (sample {repeated[1]}); remove one")
         return found
+
+    def __str__(self) -> str:
+        return self.location
+
+    @property
+    def space(self) -> LabelSpace:
+        """Of its label maps."""
+        return self.info.space
 
     @cached_property
     def keys(self) -> list[Key]:
         """Id and sample of every picture, in order."""
-        return [_key(row) for shard in self.plan.shards for _, row in iter_shard(shard, self._columns())]
+        return [_key(row) for shard in self.plan.shards for _, row in iter_shard(shard, KEY_COLUMNS, batch_rows=4096)]
 
     @cached_property
     def ids(self) -> frozenset[str]:
@@ -108,26 +121,23 @@ class PictureSet:
         wanted = list(keys)
         found: dict[Key, Picture] = {}
         for shard in self.plan.shards:
-            if any(_key(row) in wanted for _, row in iter_shard(shard, self._columns())):
-                rows = (row for _, row in iter_shard(shard, self._columns("image", "label")) if _key(row) in wanted)
+            if any(_key(row) in wanted for _, row in iter_shard(shard, KEY_COLUMNS)):
+                rows = (row for _, row in iter_shard(shard, PICTURE_COLUMNS) if _key(row) in wanted)
                 found |= {_key(row): decode_picture(row, selection) for row in rows}
         return [found[key] for key in wanted]
 
-    def _columns(self, *more: str) -> list[str]:
-        return ["id", *(["sample"] if self.has_samples else []), *more]
 
-
-def read_shard(shard: Shard, selection: Selection, *, has_samples: bool) -> Iterator[Picture]:
+def read_shard(shard: Shard, selection: Selection) -> Iterator[Picture]:
     """The selected pictures of a shard, decoded, one at a time."""
-    for _, row in iter_shard(shard, ["id", *(["sample"] if has_samples else []), "image", "label"]):
+    for _, row in iter_shard(shard, PICTURE_COLUMNS):
         if selection.ids is None or row["id"] in selection.ids:
             yield decode_picture(row, selection)
 
 
-def digest_shard(shard: Shard, selection: Selection, *, has_samples: bool) -> str:
+def digest_shard(shard: Shard, selection: Selection) -> str:
     """A hash of all that the results of a shard's selected pictures depend on: ids, pictures, label maps, sizes."""
     digest = hashlib.sha256()
-    for _, row in iter_shard(shard, ["id", *(["sample"] if has_samples else []), "image", "label"]):
+    for _, row in iter_shard(shard, PICTURE_COLUMNS):
         if selection.ids is None or row["id"] in selection.ids:
             for part in (
                 repr(_key(row)).encode(),
@@ -135,7 +145,7 @@ def digest_shard(shard: Shard, selection: Selection, *, has_samples: bool) -> st
                 picture_bytes(row["label"]) or b"",
             ):
                 digest.update(len(part).to_bytes(8, "big") + part)
-            digest.update(repr(selection.size_of(row["id"])).encode())
+            digest.update(repr(selection.size_of(row["id"])).encode() + b"mirrored" * selection.mirrored)
     return digest.hexdigest()
 
 
@@ -153,6 +163,8 @@ def decode_picture(row: Mapping, selection: Selection) -> Picture:
         except InputError as error:
             raise InputError(f"picture '{row['id']}': {column} {error}") from None
     size = selection.size_of(row["id"])
+    if selection.mirrored:
+        arrays = {column: np.ascontiguousarray(array[:, ::-1]) for column, array in arrays.items()}
     original = arrays["image"]
     image = original if size is None else resize_image(original, *size)
     return Picture(*_key(row), image, arrays["label"], None if image is original else original)
@@ -160,11 +172,3 @@ def decode_picture(row: Mapping, selection: Selection) -> Picture:
 
 def _key(row: Mapping) -> Key:
     return row["id"], int(row.get("sample") or 0)
-
-
-def _has_samples(path: Path) -> bool:
-    try:
-        check_columns(path, ("sample",))
-    except InputError:
-        return False
-    return True

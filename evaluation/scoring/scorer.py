@@ -13,12 +13,15 @@ from evaluation.metrics.boundaries import boundary_counts
 from evaluation.metrics.confusion import ConfusionMatrix
 from evaluation.metrics.inception import Inception
 from evaluation.metrics.lpips import LPIPS
+from evaluation.metrics.texture import TextureStatistics
 from evaluation.scoring.image_results import Confusions, ImageResults
 from evaluation.scoring.picture_sets import Picture
 from evaluation.scoring.protocols import Protocol
+from evaluation.scoring.textures import Textures
 from evaluation.segmenters.base import Segmenter
+from pipeline.data.images import resize_ids
 from pipeline.errors import InputError
-from pipeline.labels import LabelSpace
+from pipeline.labels import LabelSpace, class_channels
 
 
 class ImageScorer:
@@ -99,6 +102,7 @@ class ImageScorer:
             boundaries=boundaries,
             features=features,
             inception=self._inception_features(batch),
+            texture=Textures.of([self._texture(picture) for picture in batch], len(self.space.classes)),
         )
 
     def _inception_features(self, batch: list[Picture]) -> dict[str, np.ndarray]:
@@ -111,6 +115,18 @@ class ImageScorer:
             images = [p.original if own and p.original is not None else p.image for p in batch]
             features[protocol.fid_features] = self.inception(images, resizer=protocol.fid_resizer)
         return features
+
+    def data_classes(self, picture: Picture) -> np.ndarray:
+        """The data set's classes at the picture's own pixels, int32 `[H, W]`; don't-care is beyond them."""
+        try:
+            return class_channels(resize_ids(picture.label, *picture.image.shape[:2]), self.space)
+        except InputError as error:
+            raise InputError(f"picture '{picture.id}': {error}") from None
+
+    def _texture(self, picture: Picture) -> TextureStatistics:
+        found = TextureStatistics(len(self.space.classes))
+        found.update(picture.image, self.data_classes(picture))
+        return found
 
     @torch.inference_mode()
     def _predictions(self, batch: list[Picture]) -> tuple[dict[str, np.ndarray], np.ndarray]:

@@ -13,6 +13,7 @@ from evaluation.metrics.feature_metrics import FeatureScores, Interval, mean_int
 from evaluation.scoring.bootstrap import bootstrap_scores
 from evaluation.scoring.image_results import ImageResults
 from evaluation.scoring.protocols import Protocol
+from evaluation.scoring.textures import TextureScores
 
 Role = Literal["synthesized", "baseline", "photographs"]
 
@@ -80,6 +81,8 @@ class SetScores:
     """The same on FID's Inception features, by protocol, where their weights were given."""
     lpips: Diversity | None = None
     """Where the pictures have samples and LPIPS weights were given."""
+    texture: TextureScores | None = None
+    """Against the photographs of the same label maps, by the data set's classes."""
     source: dict[str, Any] = field(default_factory=dict)
     """Where the pictures came from: path, checkpoint, seed (JSON values)."""
 

@@ -48,6 +48,11 @@ class Segmenter(nn.Module, ABC):
     merging: Merging = "mean-softmax"
     """How it merges several scales."""
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
     @abstractmethod
     def forward(self, images: torch.Tensor, *, scales: Scales = "own") -> Prediction:
         """Pictures as float `[N, 3, H, W]`, RGB in 0 to 255 and not yet normalised, to a `Prediction`."""
@@ -59,6 +64,13 @@ class Segmenter(nn.Module, ABC):
     @abstractmethod
     def describe(self) -> dict[str, Any]:
         """Every setting that the scores depend on (JSON values), for reports: preprocessing, scales, merging."""
+
+
+class TrainableSegmenter(Segmenter):
+    """A segmenter whose weights are those of one network that can be trained."""
+
+    network: Any
+    """An `nn.Module`."""
 
 
 def predict_scales(

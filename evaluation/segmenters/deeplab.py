@@ -19,7 +19,7 @@ from torchvision.models.segmentation import (
 )
 from torchvision.models.segmentation.deeplabv3 import ASPP, ASPPConv, DeepLabHead, DeepLabV3
 
-from evaluation.segmenters.base import Prediction, Scales, Segmenter
+from evaluation.segmenters.base import Prediction, Scales, TrainableSegmenter
 from pipeline.data.safetensors_file import write_tensors
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
@@ -60,7 +60,7 @@ class DeepLabSettings(BaseModel):
     """How it was trained and how well it does on the validation photographs; for reports."""
 
 
-class DeepLab(Segmenter):
+class DeepLab(TrainableSegmenter):
     """DeepLabV3; its features are the mean over the picture of what its pyramid of atrous convolutions puts out."""
 
     kind = "deeplab"
@@ -174,10 +174,10 @@ def load_deeplab(path: Path, *, device: torch.device | str = "cpu") -> DeepLab:
             metadata = (weights.metadata() or {}).get(_METADATA_KEY)
     except (SafetensorError, OSError) as error:
         raise InputError(f"segmenter weights {file} are damaged ({error}); run train-segmenter again") from None
-    if metadata is None or json.loads(metadata).get("kind") != "deeplab":
+    if not _is_ours(metadata):
         raise InputError(f"{file} is no segmenter of ours; give the folder that train-segmenter wrote")
     try:
-        settings = DeepLabSettings.model_validate_json(metadata)
+        settings = DeepLabSettings.model_validate_json(str(metadata))
     except ValidationError as error:
         reason = "; ".join(problem["msg"] for problem in error.errors())
         raise InputError(f"{file} has unusable settings ({reason}); run train-segmenter again") from None
@@ -185,6 +185,15 @@ def load_deeplab(path: Path, *, device: torch.device | str = "cpu") -> DeepLab:
     fill(segmenter.network, read_state_dict(file), source=f"segmenter weights {file}")
     segmenter.sha256 = sha256_of(file)
     return segmenter.eval().to(device).to(memory_format=torch.channels_last)
+
+
+def _is_ours(metadata: str | None) -> bool:
+    """Whether a file's metadata are those of `save_deeplab`, as far as that they can be read."""
+    try:
+        fields = json.loads(metadata or "")
+    except ValueError:
+        return False
+    return isinstance(fields, dict) and fields.get("kind") == "deeplab"
 
 
 def _load_torchvision(file: Path) -> DeepLab:

@@ -18,9 +18,10 @@ from pipeline.engines.engine import Engine
 from pipeline.engines.graph import GeneratorGraph
 from pipeline.engines.signature import Signature
 from pipeline.labels import LabelSpace, one_hot
-from pipeline.networks.generator import Generator
+from pipeline.networks.generator import Generator, layer_sizes
 from pipeline.networks.inference.folded import FoldedGenerator
 from pipeline.networks.label_input import LabelInput
+from pipeline.networks.noise import noise_map
 from pipeline.networks.spectral import fold_spectral_norm
 from pipeline.runtime.memory import keep_freed_memory
 
@@ -36,7 +37,7 @@ class Ours:
 
     def repeat(self) -> np.ndarray:
         """Codes to pictures, with the discovery of patterns."""
-        return self.workload.pictures(lambda codes: self.generator.label_input(codes), self.generator)
+        return self.workload.pictures(self.generator.label_input, self.workload.seeded(self.generator))
 
 
 class Compiled:
@@ -48,7 +49,8 @@ class Compiled:
         generator, codes, z = workload.generator, workload.batches[0], workload.styles[0]
         signature = Signature(generator.settings, generator.space, generator.size, len(codes), "pattern")
         graph = GeneratorGraph(generator, signature, DTYPES[precision], on_cpu=workload.device.type == "cpu")
-        example = signature.tensors(signature.label_input(codes), z if z.shape[1] else None, range(len(codes)))
+        styles = z if z.shape[1] else None
+        example = signature.tensors(signature.label_input(codes), styles, range(len(codes)), seeds=workload.seeds)
         settings = aot_inductor.arguments(workload.device, DTYPES[precision])
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / aot_inductor.FILE
@@ -58,7 +60,7 @@ class Compiled:
 
     def repeat(self) -> np.ndarray:
         """Codes to pictures, with the discovery of patterns."""
-        return self.workload.pictures(self.engine.label_input, self.engine)
+        return self.workload.pictures(self.engine.label_input, self.workload.seeded(self.engine))
 
 
 class Eager:
@@ -66,7 +68,7 @@ class Eager:
 
     def __init__(self, workload: Workload, folded: bool) -> None:
         self.workload = workload
-        self.network = DenseGenerator(workload.generator, folded=folded).to(workload.device)
+        self.network = DenseGenerator(workload, folded=folded).to(workload.device)
 
     @torch.inference_mode()
     def repeat(self) -> np.ndarray:
@@ -83,7 +85,7 @@ class Inductor:
         inductor.freezing = True
         self.workload = workload
         self.dtype = DTYPES[precision]
-        network = DenseGenerator(workload.generator, folded=True).to(workload.device, self.dtype)
+        network = DenseGenerator(workload, folded=True).to(workload.device, self.dtype)
         network = network.to(memory_format=torch.channels_last).eval()
         mode = "max-autotune" if workload.device.type == "cuda" else None
         self.network = torch.compile(network, mode=mode)
@@ -151,11 +153,19 @@ class OpenVino:
 
 
 class DenseGenerator(nn.Module):
-    """The generator as a function of one tensor, the one-hot label map at full size, as the paper draws it."""
+    """The generator as a function of one tensor, the one-hot label map at full size, as the paper draws it.
 
-    def __init__(self, generator: Generator, *, folded: bool) -> None:
+    Noise, if layers add any, is a constant.
+    """
+
+    def __init__(self, workload: Workload, *, folded: bool) -> None:
         super().__init__()
-        self.network = copy.deepcopy(generator).eval()
+        self.network, self.seeds = copy.deepcopy(workload.generator).eval(), workload.seeds
+        self.noise = nn.ParameterList()
+        if self.seeds is not None:
+            sizes = layer_sizes(self.network.settings, self.network.size)
+            maps = (noise_map(self.seeds, number, *size) for number, size in enumerate(sizes))
+            self.noise = nn.ParameterList(nn.Parameter(each, requires_grad=False) for each in maps)
         if folded:
             fold_spectral_norm(self.network)
         else:
@@ -163,16 +173,16 @@ class DenseGenerator(nn.Module):
 
     def forward(self, label_input: torch.Tensor, z: torch.Tensor | None = None) -> torch.Tensor:
         """One-hot `[N, channels, H, W]` and style `[N, style_dim]` to pictures `[N, 3, H, W]`."""
-        return self.network(_OneHot(label_input), z)
+        return self.network(_OneHot(label_input, self.noise), z, self.seeds)
 
 
 class _OneHot(LabelInput):
-    """A `LabelInput` that knows nothing but the one-hot tensor."""
+    """A `LabelInput` that knows nothing but the one-hot tensor and the noise of each layer."""
 
-    def __init__(self, planes: torch.Tensor) -> None:
-        self.planes = planes
+    def __init__(self, planes: torch.Tensor, noise: nn.ParameterList) -> None:
+        self.planes, self.noise = planes, noise
         self.codes = planes[:, 0]
-        self.modulation = "dense"
+        self.modulation, self.seeds = "dense", None
 
     def one_hot_at(self, height: int, width: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
         """Nearest neighbours, as `F.interpolate` takes them."""
@@ -180,7 +190,16 @@ class _OneHot(LabelInput):
 
     def with_styles(self, z: torch.Tensor) -> _OneHot:
         """The style in channels of its own, beside the label map's."""
-        return _OneHot(torch.cat([self.planes, z[:, :, None, None].expand(-1, -1, *self.planes.shape[2:])], dim=1))
+        styles = z[:, :, None, None].expand(-1, -1, *self.planes.shape[2:])
+        return _OneHot(torch.cat([self.planes, styles], dim=1), self.noise)
+
+    def with_seeds(self, seeds: torch.Tensor) -> _OneHot:
+        """The noise is known already."""
+        return self
+
+    def noise_at(self, layer: int, height: int, width: int) -> torch.Tensor:
+        """`[N, 1, height, width]`."""
+        return self.noise[layer]
 
     def patterns_at(self, height: int, width: int, kernel_size: int) -> None:
         """None: this path is dense."""
@@ -219,10 +238,16 @@ class Workload:
         random = torch.Generator().manual_seed(0)
         size = (samples, batch, self.generator.settings.style_dim)
         self.styles = torch.randn(size, generator=random).to(self.device)
+        self.seeds = torch.arange(batch, device=self.device) if self.generator.settings.noise else None
+        """Of noise, for the pictures of a batch: the same in every batch and sample."""
 
     def one_hot(self, codes: torch.Tensor) -> torch.Tensor:
         """The dense input of a batch, float32."""
         return one_hot(codes, self.space)
+
+    def seeded(self, run: Callable) -> Callable:
+        """A generator with the seeds as its last argument."""
+        return lambda label_input, z: run(label_input, z, self.seeds)
 
     def pictures(self, prepare: Callable, run: Callable) -> np.ndarray:
         """`run` on what `prepare` makes of each batch, once for each sample: float32 `[pictures, 3, H, W]`."""
@@ -249,7 +274,7 @@ def rescale_untrained(generator: Generator) -> None:
 
 def _export(workload: Workload, folder: Path) -> Path:
     """The dense generator in ONNX."""
-    network = DenseGenerator(workload.generator, folded=True).eval()
+    network = DenseGenerator(workload, folded=True).eval()
     planes = workload.one_hot(workload.batches[0])
     styled = workload.styles.shape[2] > 0
     inputs = (planes, workload.styles[0]) if styled else (planes,)

@@ -19,7 +19,7 @@ from pipeline.data.safetensors_file import write_tensors
 from pipeline.data.storage import first_line
 from pipeline.errors import InputError
 from pipeline.networks.encoder import StyleEncoder
-from pipeline.networks.generator import Generator
+from pipeline.networks.generator import Generator, least_weights
 from pipeline.recipe_file import dump_recipe, load_recipe, parse_recipe
 
 FILE_NAME = "generator.safetensors"
@@ -117,6 +117,16 @@ def load_checkpoint(source: str | Path, *, device: torch.device | str = "cpu") -
             raise InputError(
                 f"checkpoint {path} holds NaN or infinite weights in {name}, which paint nothing; take an earlier one"
             )
+    size = {"height": recipe.data.height, "width": recipe.data.width}
+    stored, needed = (
+        sum(value.numel() for value in tensors.values()),
+        least_weights(recipe.generator, recipe.labels, **size),
+    )
+    if stored < needed:  # Told before memory is taken for them.
+        raise InputError(
+            f"checkpoint {path} does not fit the recipe that it carries: it has {stored} weights, where a generator of "
+            f"generator.channels {recipe.generator.channels} has more than {needed}"
+        )
     generator, encoder = build_generator(recipe), build_encoder(recipe)
     _fill(generator, "generator.", tensors, path)
     if encoder is not None and any(key.startswith("encoder.") for key in tensors):

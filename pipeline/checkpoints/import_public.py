@@ -90,6 +90,10 @@ def _refuse_other_generator(state: dict[str, torch.Tensor], path: Path, recipe: 
         return
     if settings.style_channels:
         wrong.append("generator.style_input is 'everywhere', which the public program does not have; make it 'first'")
+    if settings.noise:
+        wrong.append("generator.noise is on, which the public program does not have; leave it out")
+    if settings.enlargement != "nearest":
+        wrong.append(f"generator.enlargement is '{settings.enlargement}', the public program enlarges by 'nearest'")
     if not any(key.startswith("blocks.0.conv_0.parametrizations") for key in state):
         wrong.append("its convolutions have no spectral normalisation (--norm_G without 'spectral'), ours always do")
     channels = len(middle) // 16

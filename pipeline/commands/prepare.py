@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pipeline.command_line import EXISTING, Size, Verbs
+from pipeline.command_line import EXISTING, Size, Verbs, check_there
 
 
 @click.group(cls=Verbs)
@@ -86,6 +86,41 @@ def folder(labels: Path, out: Path, **options: Any) -> None:
     from pipeline.datasets.folder import prepare as run
 
     click.echo(run(labels, out, **options))
+
+
+@prepare.command()
+@click.argument("source", type=EXISTING)
+@OUT
+@click.option("--count", type=click.IntRange(1), help="Maps to make  [default: as many as there are]")
+@click.option(
+    "--classes",
+    multiple=True,
+    metavar="NAMES",
+    help="Things to move, with commas between  [default: classes with two instances in a map]",
+)
+@click.option(
+    "--instances",
+    default=4,
+    show_default=True,
+    type=click.IntRange(0),
+    help="To put into a map at most; 0: only mirror.",
+)
+@click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1), help="Another seed, other maps."
+)
+def remix(source: Path, out: Path, classes: tuple[str, ...], **options: Any) -> None:
+    """Make new label maps of old ones: mirrored, and with instances moved between them.
+
+    \b
+    Example:
+      spadework prepare remix data/landscape/train.parquet --out data/remixed
+    """
+    check_there("data set", source, "give a Parquet file or a folder of them (the verb prepare makes one)")
+
+    from pipeline.datasets.remix import prepare as run
+
+    names = [name.strip() for text in classes for name in text.split(",") if name.strip()]
+    click.echo(run(source, out, classes=names, **options))
 
 
 @prepare.command()

@@ -1,12 +1,47 @@
-"""The verbs `synthesize` and `verify`."""
+"""The verbs `plan-samples`, `synthesize` and `verify`."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
 
-from pipeline.command_line import EXISTING, Renamed
+from pipeline.command_line import EXISTING, Renamed, check_there
+
+
+@click.command("plan-samples")
+@click.argument("source", metavar="INPUT")
+@click.option("--out", required=True, type=EXISTING, help="Parquet file: the input, with a column samples.")
+@click.option(
+    "--target-pixels",
+    multiple=True,
+    metavar="N|CLASS=N",
+    help="Pixels that each class (or this one) should have in all samples together.",
+)
+@click.option(
+    "--scores",
+    type=EXISTING,
+    help="What evaluate wrote: more samples for maps (scores.parquet) or classes (report.json).",
+)
+@click.option("--mean-samples", type=float, default=2.0, show_default=True, help="With --scores: of a map, on average.")
+@click.option("--max-samples", type=int, default=8, show_default=True, help="Of one label map.")
+@click.option("--label-column", default="label", show_default=True, help="Column of the label maps.")
+def plan_samples(source: str, out: Path, scores: Path | None, **options: Any) -> None:
+    """Say how many samples each label map gets: more where classes are rare, or a segmenter does badly.
+
+    INPUT is a Parquet file that prepare made, or a folder, pattern or URI of them. Give --target-pixels or --scores.
+
+    \b
+    Example:
+      spadework plan-samples data/landscape/train.parquet --target-pixels 200000 --out planned.parquet
+      spadework synthesize --input planned.parquet --samples-by samples
+    """
+    check_there("scores", scores, "`spadework evaluate` writes them")
+
+    from pipeline.synthesis.samples import plan_samples as run
+
+    click.echo(run(source, out, scores=scores, **options))
 
 
 @click.command()
@@ -26,9 +61,9 @@ from pipeline.command_line import EXISTING, Renamed
     show_default=True,
     help="Folder for the pictures, or a URI; the same command continues a job there.",
 )
-@click.option("--samples", default=1, show_default=True, help="Pictures of each label map, in different styles.")
+@click.option("--samples", default=1, show_default=True, help="Pictures of each label map: other styles, other noise.")
 @click.option("--samples-by", metavar="COLUMN", help="Column with each map's number of pictures (see plan-samples).")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1), help="Of the styles.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1), help="Of styles and noise.")
 @click.option("--label-column", default="label", show_default=True, help="Column of the label maps.")
 @click.option("--id-column", help="Column of the ids  [default: id; file and row where there is none]")
 @click.option("--instance-column", help="Column of the instance maps  [default: instance, where there is one]")

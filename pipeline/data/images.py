@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import re
 import struct
-import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Literal
 
 import numpy as np
@@ -20,18 +20,6 @@ Palette = Mapping[tuple[int, int, int], int]
 Resample = Literal["lanczos", "bicubic"]
 """How photographs are resized; bicubic is that of the public SPADE training."""
 
-_BROKEN = (
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
-"""What Pillow raises for bytes that are not a whole picture."""
-
 _PNM_HEADER = re.compile(rb"P(\d)" + 2 * rb"(?:\s+|#[^\n]*\n)+\d+" + rb"(?:\s+|#[^\n]*\n)+(\d+)")
 """The kind and the largest value."""
 
@@ -41,7 +29,8 @@ _PANOPTIC = np.array([1, 256, 65536], np.int32)
 _ORIENTATION = 274
 """Of the tag, in EXIF and TIFF."""
 
-_PNG_END = b"IEND\xaeB`\x82"
+_ENDS = {"PNG": b"IEND\xaeB`\x82", "JPEG2000": b"\xff\xd9"}
+"""What whole files of some formats have at their end."""
 
 _LOSSLESS = ("PNG", "TIFF", "BMP", "GIF", "PPM")
 """Formats that keep ids as they are. JPEG and its like do not."""
@@ -168,7 +157,8 @@ def _bmp_indices(data: bytes) -> np.ndarray:
             f"is a BMP of two colours with {depth} bits and compression {compression}; save it as grey PNG"
         )
     stride = (width * depth + 31) // 32 * 4
-    rows = np.frombuffer(data, np.uint8, stride * abs(height), start).reshape(abs(height), stride)
+    with _broken_bytes(data):
+        rows = np.frombuffer(data, np.uint8, stride * abs(height), start).reshape(abs(height), stride)
     indices = (np.unpackbits(rows, axis=1) if depth == 1 else rows)[:, :width]
     return np.ascontiguousarray(indices if height < 0 else indices[::-1])
 
@@ -211,7 +201,9 @@ def check_upright(data: bytes) -> None:
 
     Whether its label map was drawn over the stored or over the turned pixels, nobody can tell.
     """
-    orientation = _open(data).getexif().get(_ORIENTATION, 1)
+    picture = _open(data)
+    with _broken_bytes(data):
+        orientation = picture.getexif().get(_ORIENTATION, 1)
     if orientation != 1:
         raise InputError(
             f"has the EXIF orientation {orientation}, so it may lie another way than its label map; turn its pixels so "
@@ -280,7 +272,7 @@ def _open(data: bytes) -> Image.Image:
     """A picture with all its pixels read, or an `InputError` that says what is wrong with the bytes."""
     if not data:
         raise InputError("is empty (0 bytes); write the file again")
-    try:
+    with _broken_bytes(data):
         Image.init()
         Image.MAX_IMAGE_PIXELS = None  # Ours follows, before any pixel is read.
         picture = Image.open(io.BytesIO(data), formats=[name for name in _FORMATS if name in Image.OPEN])
@@ -289,15 +281,27 @@ def _open(data: bytes) -> Image.Image:
             raise InputError(f"has {pixels} pixels, more than {MAX_PIXELS}; cut it into tiles")
         turned = picture.format == "TIFF" and picture.tag_v2.get(_ORIENTATION, 1) != 1  # type: ignore[attr-defined]
         picture.load()
-    except _BROKEN as error:
-        reason = "not a picture" if isinstance(error, Image.UnidentifiedImageError) else " ".join(str(error).split())
-        raise InputError(f"cannot be decoded ({reason}; {len(data)} bytes); write the file again") from None
     if turned:  # Pillow turns TIFF pictures, and those alone, while it reads them.
         raise InputError(
             "is a TIFF picture with an orientation tag, so it may lie another way than the files beside it; "
             "save it upright, without the tag"
         )
-    # Pillow takes a PNG without its last bytes, once it has pixels enough; nothing then vouches for them.
-    if picture.format == "PNG" and _PNG_END not in data:
-        raise InputError(f"cannot be decoded (PNG file is truncated; {len(data)} bytes); write the file again")
+    # Pillow takes these without their last bytes (a PNG once it has pixels enough); nothing then vouches for them.
+    if _ENDS.get(picture.format or "", b"") not in data:
+        raise InputError(
+            f"cannot be decoded ({picture.format} file is truncated; {len(data)} bytes); write the file again"
+        )
     return picture
+
+
+@contextmanager
+def _broken_bytes(data: bytes) -> Iterator[None]:
+    """A `with` block whose errors, but for `InputError`, mean that the bytes are no whole picture: one `InputError`."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # noqa: BLE001 - damaged tags and headers make Pillow raise anything
+        unknown = isinstance(error, Image.UnidentifiedImageError)
+        reason = "not a picture" if unknown else " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"cannot be decoded ({reason}; {len(data)} bytes); write the file again") from None

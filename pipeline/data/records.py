@@ -9,7 +9,6 @@ written. The file's key-value metadata `spadework` (JSON) holds the label space 
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import ValidationError
 
 from pipeline.data.atomic import publish, temporary_name
 from pipeline.data.images import (
@@ -32,6 +30,7 @@ from pipeline.data.images import (
     resize_ids,
     resize_image,
 )
+from pipeline.data.parquet import ParquetDataset
 from pipeline.data.schema import METADATA_KEY, PICTURE, RECORD_FIELDS, DatasetInfo, Record
 from pipeline.errors import InputError
 
@@ -50,112 +49,50 @@ __all__ = [
     "decode_record",
     "encode_png",
     "iter_rows",
-    "parquet_files",
     "picture_bytes",
     "read_info",
     "resize_record",
 ]
 
 
-def parquet_files(path: Path) -> list[Path]:
-    """A Parquet file, or the `*.parquet` files of a folder in order of name, hidden and `_` names left out."""
-    path = Path(path)
-    if not path.exists():
-        raise InputError(f"{path} does not exist; give a Parquet file or a folder of them (the verb prepare makes one)")
-    if path.is_file():
-        return [path]
-    files = sorted(file for file in path.glob("*.parquet") if not file.name.startswith((".", "_")))
-    if not files:
-        raise InputError(f"folder {path} has no .parquet files; the verb prepare makes them")
-    return files
-
-
-def read_info(path: Path) -> DatasetInfo:
+def read_info(location: str | Path) -> DatasetInfo:
     """The label space and preprocessing of a file, or of a folder whose files must agree on the label space."""
-    found: tuple[Path, DatasetInfo] | None = None
-    for file in parquet_files(path):
-        info = _info_of(file)
-        if found and info.space != found[1].space:
-            raise InputError(f"{file} has other classes than {found[0]}; keep data sets in separate folders")
-        found = found or (file, info)
-    assert found
-    return found[1]
+    return ParquetDataset.open(location).require_info()
 
 
-def _info_of(file: Path) -> DatasetInfo:
-    with _open(file) as parquet:
-        metadata = parquet.schema_arrow.metadata or {}
-    if METADATA_KEY not in metadata:
-        raise InputError(f"{file} has no 'spadework' metadata (class names, palette); make it with the verb prepare")
-    try:
-        return DatasetInfo.from_json(metadata[METADATA_KEY])
-    except ValidationError as error:
-        reason = "; ".join(problem["msg"] for problem in error.errors())
-    except (ValueError, KeyError, TypeError) as error:
-        reason = " ".join(str(error).split())
-    raise InputError(f"{file} has unusable 'spadework' metadata ({reason}); make it again with the verb prepare")
-
-
-def check_columns(path: Path, required: Sequence[str]) -> None:
+def check_columns(location: str | Path, required: Sequence[str]) -> None:
     """Refuse a file that lacks one of the `required` columns, or holds something else there than records do."""
-    for file in parquet_files(path):
-        with _open(file) as parquet:
-            schema = parquet.schema_arrow
-        check_names(file, schema)
-        missing = [name for name in required if name not in schema.names]
-        if missing:
-            columns = f"column{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
-            raise InputError(f"{file} lacks the {columns}; it has {', '.join(schema.names) or 'none at all'}")
-        for name in required:
-            kind = schema.field(name).type
-            if name == "id" and not is_text(kind):
-                raise InputError(f"column id of {file} is {kind}; ids must be strings")
-            if name in ("label", "instance", "image") and not holds_pictures(kind):
-                raise InputError(f"column {name} of {file} is {kind}; it must be binary, or a struct of bytes and path")
+    ParquetDataset.open(location).check_columns(required)
 
 
-def check_names(file: object, schema: pa.Schema) -> None:
-    """Refuse two columns of one name (`InputError`): nobody could say which of them is meant."""
-    for name, number in Counter(schema.names).items():
-        if number > 1:
-            raise InputError(f"{file} has {number} columns named '{name}'; rename or remove all but one")
-
-
-def holds_pictures(kind: pa.DataType) -> bool:
-    """Whether cells of a type can be encoded pictures: bytes, or a struct with them; also dictionary-encoded."""
-    if pa.types.is_dictionary(kind):
-        return holds_pictures(kind.value_type)
-    if pa.types.is_struct(kind):
-        return kind.get_field_index("bytes") >= 0 and holds_pictures(kind.field("bytes").type)
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
-
-
-def is_text(kind: pa.DataType) -> bool:
-    """Whether cells of a type are strings; also dictionary-encoded."""
-    if pa.types.is_dictionary(kind):
-        return is_text(kind.value_type)
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-
-
-def check_dataset(path: Path, required: Sequence[str] = ("id", "label")) -> DatasetInfo:
+def check_dataset(source: str | Path | ParquetDataset, required: Sequence[str] = ("id", "label")) -> DatasetInfo:
     """Everything about a data set that can be checked without decoding pictures; call it before hours of work.
 
     Raises `InputError` for a missing file, one that is not Parquet, missing columns or metadata, no rows, and
     keys that are null or repeat: the key of a record is its id, and its sample where there is such a column.
     """
-    check_columns(path, required)
-    info = read_info(path)
-    if count_rows(path) == 0:
-        raise InputError(f"{path} has no records; check what prepare reported as skipped")
-    seen: set[str] = set()
-    for row in iter_rows(path, columns=["id", "sample"], batch_rows=4096):
-        if row["id"] is None:
-            raise InputError(f"{path} has a record without an id; give every record a string")
-        key = record_key(row)
-        if key in seen:
-            raise InputError(f"{path} has the id '{key}' twice; ids must be unique")
-        seen.add(key)
+    dataset = source if isinstance(source, ParquetDataset) else ParquetDataset.open(source)
+    dataset.check_columns(required)
+    info = dataset.require_info()
+    read_keys(dataset)
     return info
+
+
+def read_keys(dataset: ParquetDataset) -> list[str]:
+    """The `record_key` of every record, in order; `InputError` for ids that are null, keys that repeat, no records."""
+    if not dataset.rows:
+        raise InputError(f"{dataset.location} has no records; check what prepare reported as skipped")
+    seen: set[tuple[str, int]] = set()
+    keys = []
+    for row in dataset.iter_rows(["id", "sample"], batch_rows=4096):
+        if row["id"] is None:
+            raise InputError(f"{dataset.location} has a record without an id; give every record a string")
+        key = row["id"], row["sample"] or 0
+        if key in seen:
+            raise InputError(f"{dataset.location} has the id '{record_key(row)}' twice; ids must be unique")
+        seen.add(key)
+        keys.append(record_key(row))
+    return keys
 
 
 def record_key(row: Mapping[str, Any]) -> str:
@@ -168,30 +105,16 @@ def record_key(row: Mapping[str, Any]) -> str:
     return f"{row['id']}, sample {sample}" if sample else row["id"]
 
 
-def count_rows(path: Path) -> int:
+def count_rows(location: str | Path) -> int:
     """How many records a file, or all files of a folder, have (read from the footers)."""
-    total = 0
-    for file in parquet_files(path):
-        with _open(file) as parquet:
-            total += parquet.metadata.num_rows
-    return total
+    return ParquetDataset.open(location).rows
 
 
-def iter_rows(path: Path, columns: Sequence[str] | None = None, batch_rows: int = 64) -> Iterator[dict[str, Any]]:
-    """The rows as stored, pictures still encoded, `batch_rows` in memory at a time.
-
-    `columns` limits what is read; those that a file does not have come as None (see `check_columns`).
-    """
-    for file in parquet_files(path):
-        with _open(file) as parquet:
-            names = None if columns is None else [name for name in columns if name in parquet.schema_arrow.names]
-            absent = dict.fromkeys(name for name in columns or () if name not in (names or ()))
-            try:
-                for batch in parquet.iter_batches(batch_size=batch_rows, columns=names):
-                    for row in batch.to_pylist():
-                        yield {**row, **absent}
-            except (pa.ArrowException, OSError) as error:
-                raise InputError(f"{file} is damaged ({_first_line(error)}); make or copy it again") from None
+def iter_rows(
+    location: str | Path, columns: Sequence[str] | None = None, batch_rows: int = 64
+) -> Iterator[dict[str, Any]]:
+    """The rows of a file, or of all files of a folder: see `ParquetDataset.iter_rows`."""
+    return ParquetDataset.open(location).iter_rows(columns, batch_rows=batch_rows)
 
 
 def picture_bytes(value: bytes | Mapping[str, Any] | None) -> bytes | None:
@@ -339,18 +262,3 @@ def _metadata(info: DatasetInfo, fields: Sequence[pa.Field]) -> dict[bytes, byte
         METADATA_KEY: info.to_json().encode(),
         b"huggingface": json.dumps({"info": {"features": features}}).encode(),
     }
-
-
-def _open(file: Path) -> pq.ParquetFile:
-    try:
-        return pq.ParquetFile(file)
-    except FileNotFoundError:
-        raise InputError(f"{file} does not exist") from None
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(
-            f"{file} is not a readable Parquet file ({_first_line(error)}); make or copy it again"
-        ) from None
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).split("\n")[0].rstrip(". ")

@@ -18,10 +18,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from pipeline.data.records import METADATA_KEY, DatasetInfo, check_names, holds_pictures, is_text
-from pipeline.data.storage import FilePath, filesystem, find_files, first_line, relative
+from pipeline.data.parquet import ParquetDataset, ParquetFile, check_names, holds_pictures, is_text
+from pipeline.data.schema import DatasetInfo
 from pipeline.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -59,23 +58,11 @@ class Columns:
 
 
 @dataclass(frozen=True)
-class InputFile:
-    """One file of the input, as its footer describes it."""
-
-    path: FilePath
-    name: str
-    """Relative to the input's root: the same wherever the data set lies."""
-    rows: int
-    fingerprint: str
-    """sha256 of the footer, which holds every page's place and the statistics: another file has another one."""
-
-
-@dataclass(frozen=True)
 class Shard:
     """Rows `start .. stop - 1` of a file, and the part of the output that they become."""
 
     index: int
-    file: InputFile
+    file: ParquetFile
     start: int
     stop: int
     duplicates: dict[int, str] = field(default_factory=dict)
@@ -98,7 +85,7 @@ class Shard:
 class Plan:
     """A whole input, cut."""
 
-    files: tuple[InputFile, ...]
+    files: tuple[ParquetFile, ...]
     columns: Columns
     shards: tuple[Shard, ...]
     info: DatasetInfo | None
@@ -118,7 +105,7 @@ class Plan:
 
 
 def plan_shards(
-    location: str | Path,
+    source: str | Path | ParquetDataset,
     *,
     images_per_row: int = 1,
     label_column: str = "label",
@@ -129,52 +116,39 @@ def plan_shards(
 ) -> Plan:
     """Look at every file's footer and ids, and cut the input into shards.
 
-    Every row gives `images_per_row` images, or as many as its cell of `samples_column` says. `location` is a Parquet
-    file, a folder, a pattern with `*`, or a URI. Columns that are named must exist; `id` and `instance` are taken where
-    they exist and nothing else is named, and without ids rows are called by file and row.
+    Every row gives `images_per_row` images, or as many as its cell of `samples_column` says. `source` is a Parquet
+    file, a folder, a pattern with `*`, or a URI, or what was opened there. Columns that are named must exist; `id` and
+    `instance` are taken where they exist and nothing else is named, and without ids rows are called by file and row.
     Raises `InputError` for whatever makes the whole input unusable; single bad rows are the worker's business.
     """
-    root, paths = find_files(location)
-    with ThreadPoolExecutor(16) as pool:  # Object stores answer slowly, but many at once.
-        schemas, files = zip(*pool.map(lambda path: _inspect(path, root), paths), strict=True)
-        columns = _choose_columns(
-            files, schemas, label_column, id_column, instance_column, style_column, samples_column
-        )
-        if not any(file.rows for file in files):
-            raise InputError(f"{location} has no rows")
-        name = columns.id
-        duplicates = _find_duplicates(files, list(pool.map(lambda file: _digests(file, name), files))) if name else {}
-        counts = [_counts(file, samples_column) for file in files] if samples_column else None
+    dataset = source if isinstance(source, ParquetDataset) else ParquetDataset.open(source)
+    files = dataset.files
+    for file in files:
+        largest = max((group.rows for group in file.row_groups), default=0)
+        if largest > LARGE_ROW_GROUP * IMAGES_PER_SHARD:
+            log.warning(
+                "%s has a row group of %d rows, which every shard in it reads from the start: smaller ones are faster",
+                file,
+                largest,
+            )
+    columns = _choose_columns(files, label_column, id_column, instance_column, style_column, samples_column)
+    if not dataset.rows:
+        raise InputError(f"{dataset.location} has no rows")
+    duplicates: dict[tuple[int, int], str] = {}
+    if name := columns.id:
+        with ThreadPoolExecutor(16) as pool:  # Object stores answer slowly, but many at once.
+            duplicates = _find_duplicates(files, list(pool.map(lambda file: _digests(file, name), files)))
+    counts = [_counts(file, samples_column) for file in files] if samples_column else None
     if counts and not any(part.any() for part in counts):
-        raise InputError(f"column {samples_column} of {location} asks for no sample of any row; check it")
+        raise InputError(f"column {samples_column} of {dataset.location} asks for no sample of any row; check it")
     shards = tuple(_cut(files, images_per_row, counts, duplicates))
     most = images_per_row if counts is None else max(int(part.max(initial=0)) for part in counts)
-    return Plan(files, columns, shards, _common_info(files, schemas), most)
+    return Plan(files, columns, shards, dataset.info, most)
 
 
 def iter_shard(shard: Shard, columns: Sequence[str], *, batch_rows: int = 16) -> Iterator[tuple[int, dict[str, Any]]]:
     """The rows of a shard with their position in the file, pictures still encoded, few in memory at a time."""
-    with _open(shard.file.path) as parquet:
-        position = first = 0
-        groups: list[int] = []
-        for group in range(parquet.num_row_groups):
-            count = parquet.metadata.row_group(group).num_rows
-            if position + count > shard.start and position < shard.stop:
-                if not groups:
-                    first = position
-                groups.append(group)
-            position += count
-        if not groups:
-            return
-        position = first
-        batches = parquet.iter_batches(batch_size=batch_rows, row_groups=groups, columns=list(columns))
-        for batch in _undamaged(batches, shard.file.path):
-            start, stop = max(shard.start - position, 0), min(shard.stop - position, len(batch))
-            for offset, row in enumerate(batch.slice(start, max(stop - start, 0)).to_pylist()):
-                yield position + start + offset, row
-            position += len(batch)
-            if position >= shard.stop:
-                return
+    yield from shard.file.iter_rows(columns, start=shard.start, stop=shard.stop, batch_rows=batch_rows)
 
 
 class InputDigest:
@@ -208,7 +182,7 @@ def digest_shard(shard: Shard, columns: Columns) -> str:
     return digest.hexdigest()
 
 
-def generated_id(file: InputFile, row: int) -> str:
+def generated_id(file: ParquetFile, row: int) -> str:
     """The name of a row that has none: file and row."""
     return f"{file.name.removesuffix('.parquet')}-{row:07d}"
 
@@ -232,21 +206,18 @@ def sample_count(value: object) -> int:
     return int(value)
 
 
-def _counts(file: InputFile, column: str) -> np.ndarray:
+def _counts(file: ParquetFile, column: str) -> np.ndarray:
     """The samples of every row of a file, int64 `[rows]`; 0 for what the worker will reject."""
     counts = np.zeros(file.rows, np.int64)
-    row = 0
-    with _open(file.path) as parquet:
-        for batch in _undamaged(parquet.iter_batches(batch_size=65536, columns=[column]), file.path):
-            for value in batch.column(0).to_pylist():
-                with suppress(InputError):
-                    counts[row] = sample_count(value)
-                row += 1
+    for first, batch in file.batches([column], batch_rows=65536):
+        for row, value in enumerate(batch.column(0).to_pylist(), first):
+            with suppress(InputError):
+                counts[row] = sample_count(value)
     return counts
 
 
 def _cut(
-    files: Sequence[InputFile],
+    files: Sequence[ParquetFile],
     images_per_row: int,
     counts: Sequence[np.ndarray] | None,
     duplicates: dict[tuple[int, int], str],
@@ -268,56 +239,14 @@ def _cut(
         inside: list[dict[int, str]] = [{} for _ in starts]
         for row, where in repeated[number].items():
             inside[bisect_right(starts, row) - 1][row] = where
-        for start, stop, found in zip(starts, [*starts[1:], file.rows], inside, strict=True):
+        for start, stop, found in zip(starts, [*starts, file.rows][1:], inside, strict=True):
             made = (stop - start) * images_per_row if counts is None else int(counts[number][start:stop].sum())
             yield Shard(index, file, start, stop, found, made)
             index += 1
 
 
-def _open(path: FilePath) -> pq.ParquetFile:
-    system, inner = filesystem(path)
-    try:
-        # Unbuffered, a reader would hold whole column chunks, which may be gigabytes of pictures.
-        return pq.ParquetFile(system.open_input_file(inner), buffer_size=1 << 20, pre_buffer=False)
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist") from None
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path} is not a readable Parquet file ({first_line(error)}); copy it again") from None
-
-
-def _undamaged(batches: Iterator[pa.RecordBatch], path: FilePath) -> Iterator[pa.RecordBatch]:
-    """The batches of a file; `InputError` where its pages cannot be read."""
-    try:
-        yield from batches
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path} is damaged ({first_line(error)}); copy it again") from None
-
-
-def _inspect(path: FilePath, root: str) -> tuple[pa.Schema, InputFile]:
-    with _open(path) as parquet:
-        schema, metadata = parquet.schema_arrow, parquet.metadata
-        largest = max((metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)), default=0)
-    if largest > LARGE_ROW_GROUP * IMAGES_PER_SHARD:
-        log.warning(
-            "%s has a row group of %d rows, which every shard in it reads from the start: smaller ones are faster",
-            path,
-            largest,
-        )
-    return schema, InputFile(path, relative(path, root), metadata.num_rows, fingerprint(path, metadata))
-
-
-def fingerprint(path: FilePath, metadata: pq.FileMetaData) -> str:
-    """See `InputFile.fingerprint`; of a file whose `metadata` have been read."""
-    system, inner = filesystem(path)
-    with system.open_input_file(inner) as file:
-        size = file.size()
-        file.seek(size - 8 - metadata.serialized_size)
-        return hashlib.sha256(size.to_bytes(8, "big") + file.read()).hexdigest()
-
-
 def _choose_columns(
-    files: Sequence[InputFile],
-    schemas: Sequence[pa.Schema],
+    files: Sequence[ParquetFile],
     label: str,
     identity: str | None,
     instance: str | None,
@@ -325,35 +254,37 @@ def _choose_columns(
     samples: str | None,
 ) -> Columns:
     named = [name for name in (label, identity, instance, style, samples) if name is not None]
-    for file, schema in zip(files, schemas, strict=True):
-        check_names(file.path, schema)
+    for file in files:
+        schema = file.schema
+        check_names(file, schema)
         missing = [name for name in named if name not in schema.names]
         if missing:
             listed = f"column{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
             hint = "; name another with --label-column" if label in missing else ""
-            raise InputError(f"{file.path} lacks the {listed}; it has {', '.join(schema.names) or 'none'}{hint}")
+            raise InputError(f"{file} lacks the {listed}; it has {', '.join(schema.names) or 'none'}{hint}")
         for name in {label, instance, style} - {None}:
             if not holds_pictures(schema.field(name).type):
                 raise InputError(
-                    f"column {name} of {file.path} is {schema.field(name).type}; it must be binary, or a struct of "
+                    f"column {name} of {file} is {schema.field(name).type}; it must be binary, or a struct of "
                     f"bytes and path"
                 )
         if samples and not (pa.types.is_integer(kind := schema.field(samples).type) or pa.types.is_floating(kind)):
             raise InputError(
-                f"column {samples} of {file.path} is {kind}; it must hold whole numbers, the samples of each row"
+                f"column {samples} of {file} is {kind}; it must hold whole numbers, the samples of each row"
             )
-    everywhere = set.intersection(*(set(schema.names) for schema in schemas))
-    if identity is None and any("id" in schema.names for schema in schemas):
+    everywhere = set.intersection(*(set(file.schema.names) for file in files))
+    if identity is None and any("id" in file.schema.names for file in files):
         identity = "id"
-    for file, schema in zip(files, schemas, strict=True):
+    for file in files:
+        schema = file.schema
         if identity and identity not in schema.names:
             raise InputError(
-                f"{file.path} has no column {identity}, which other files of the input have; add it there, rename it "
+                f"{file} has no column {identity}, which other files of the input have; add it there, rename it "
                 "in the others, or synthesize them one by one"
             )
         if identity and not _id_type(schema.field(identity).type):
             raise InputError(
-                f"column {identity} of {file.path} is {schema.field(identity).type}; ids are text or integers: convert "
+                f"column {identity} of {file} is {schema.field(identity).type}; ids are text or integers: convert "
                 "it, or name another with --id-column"
             )
     if instance is None and "instance" in everywhere:
@@ -368,28 +299,24 @@ def _id_type(kind: pa.DataType) -> bool:
     return is_text(kind) or pa.types.is_integer(kind)
 
 
-def _digests(file: InputFile, column: str) -> np.ndarray:
+def _digests(file: ParquetFile, column: str) -> np.ndarray:
     """A 128-bit digest of every id of a file, uint64 `[rows, 2]`: a hundred million of them fit into memory.
 
     A null id gets the digest of its place, which nothing else has; the worker rejects it.
     """
-    with _open(file.path) as parquet:
-        digests = bytearray()
-        for batch in _undamaged(parquet.iter_batches(batch_size=65536, columns=[column]), file.path):
-            for value in _texts(batch.column(0), file.path):
-                text = f"null {file.name} {len(digests)}" if value is None else f"id {value}"
-                digests += hashlib.blake2b(text.encode(), digest_size=16).digest()
+    digests = bytearray()
+    for _, batch in file.batches([column], batch_rows=65536):
+        try:
+            values = batch.column(0).to_pylist()
+        except UnicodeDecodeError as error:
+            raise InputError(f"{file} has an id that is not UTF-8 ({error.object!r}); write it again") from None
+        for value in values:
+            text = f"null {file.name} {len(digests)}" if value is None else f"id {value}"
+            digests += hashlib.blake2b(text.encode(), digest_size=16).digest()
     return np.frombuffer(bytes(digests), np.uint64).reshape(-1, 2)
 
 
-def _texts(column: pa.Array, path: FilePath) -> list[str | int | None]:
-    try:
-        return column.to_pylist()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} has an id that is not UTF-8 ({error.object!r}); write it again") from None
-
-
-def _find_duplicates(files: Sequence[InputFile], digests: Sequence[np.ndarray]) -> dict[tuple[int, int], str]:
+def _find_duplicates(files: Sequence[ParquetFile], digests: Sequence[np.ndarray]) -> dict[tuple[int, int], str]:
     """(file, row) of every row whose id came before, with where that was."""
     both = np.concatenate(digests)
     order = np.lexsort((both[:, 1], both[:, 0]))  # Stable: of equal ids the first row stays first.
@@ -409,20 +336,3 @@ def _find_duplicates(files: Sequence[InputFile], digests: Sequence[np.ndarray]) 
         number, row = place(order[begins[index]])
         duplicates[place(order[index])] = f"{files[number].name} row {row}"
     return duplicates
-
-
-def _common_info(files: Sequence[InputFile], schemas: Sequence[pa.Schema]) -> DatasetInfo | None:
-    """What `prepare` wrote into the files; files of different label spaces are refused."""
-    common: DatasetInfo | None = None
-    for file, schema in zip(files, schemas, strict=True):
-        text = (schema.metadata or {}).get(METADATA_KEY)
-        if text is None:
-            continue
-        try:
-            info = DatasetInfo.from_json(text)
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{file.path} has unusable 'spadework' metadata: {first_line(error)}") from None
-        if common and info.space != common.space:
-            raise InputError(f"{file.path} has other classes than {files[0].path}; synthesize data sets one by one")
-        common = common or info
-    return common

@@ -5,12 +5,16 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import posixpath
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from glob import glob
 from pathlib import Path
 from typing import Any
 
-from pipeline.data.atomic import publish, write_atomic
+from pipeline.data.atomic import publish, temporary_name, write_atomic
 from pipeline.errors import InputError
 
 FilePath = str
@@ -26,6 +30,26 @@ def local_path(location: str | Path) -> Path:
     """A local location as an absolute path."""
     assert not is_uri(location)
     return Path(str(location).removeprefix("file://")).absolute()
+
+
+def absolute(location: str | Path, base: Path | None = None) -> str:
+    """A location that means the same in every process: a URI as it is, a local path from `base` (None: from here)."""
+    return (
+        str(location) if is_uri(location) else str((base or Path()).absolute() / str(location).removeprefix("file://"))
+    )
+
+
+def base_name(location: str | Path) -> str:
+    """The last part of a location, without the options of a URI."""
+    return posixpath.basename((str(location).partition("?")[0] if is_uri(location) else str(location)).rstrip("/"))
+
+
+def beside(location: str | Path, suffix: str) -> str:
+    """A location whose name has a suffix: `s3://maps/in-filtered?scheme=http` beside `s3://maps/in/?scheme=http`."""
+    if not is_uri(location):
+        return f"{local_path(location).resolve()}{suffix}"
+    path, mark, options = str(location).partition("?")
+    return path.rstrip("/") + suffix + mark + options
 
 
 def filesystem(location: str | Path) -> tuple[Any, str]:
@@ -124,6 +148,45 @@ class Folder:
     @cached_property
     def _remote(self) -> tuple[Any, str]:
         return filesystem(self.location)
+
+    def exists(self) -> bool:
+        """Whether there is such a folder (in an object store: anything in it), or a file of this name."""
+        if self.local:
+            return self.local.exists()
+        from pyarrow import fs
+
+        system, root = self._remote
+        return system.get_file_info(root).type != fs.FileType.NotFound
+
+    @contextmanager
+    def filled_at_once(self) -> Iterator[Path]:
+        """A local folder to write into, which becomes this new folder when the block ends well.
+
+        Here it appears with all its files or not at all. An object store takes one file after the other: an exception
+        leaves none of them, a killed process may leave some.
+        """
+        if self.local:
+            self.local.parent.mkdir(parents=True, exist_ok=True)
+            temporary = temporary_name(self.local, tidy=False)
+            shutil.rmtree(temporary, ignore_errors=True)  # Of a killed process that had our number.
+            try:
+                temporary.mkdir()
+                yield temporary
+                temporary.replace(self.local)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+            return
+        with tempfile.TemporaryDirectory() as name:
+            yield Path(name)
+            done: list[str] = []
+            try:
+                for file in sorted(file for file in Path(name).rglob("*") if file.is_file()):
+                    done.append(file.relative_to(name).as_posix())
+                    self.publish(done[-1], file)
+            except BaseException:
+                for published in done:
+                    self.delete(published)
+                raise
 
     def names(self, subfolder: str = "") -> list[str]:
         """The names of the files in a subfolder (not below it), sorted; empty if there is no such folder."""

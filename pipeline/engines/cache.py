@@ -37,7 +37,12 @@ def build_lock(cache: Path) -> Iterator[None]:
 
 @contextmanager
 def new_engine(cache: Path, key: str) -> Iterator[Path]:
-    """A folder to build in, which becomes `cache/key` at the end; after an exception nothing is left of it."""
+    """A folder to build in, which becomes `cache/key` at the end; after an exception nothing is left of it.
+
+    To be used under `build_lock`, so that what killed builds left is nobody's and goes.
+    """
+    for leftover in _leftovers(cache):
+        shutil.rmtree(leftover)
     temporary = cache / f".{key}.{os.getpid()}.tmp"
     temporary.mkdir()
     try:
@@ -110,8 +115,12 @@ def clean_engines(cache: Path, *, everything: bool = False) -> list[Path]:
     if not (cache / LOCK).exists():  # nothing was ever built here
         return []
     with build_lock(cache):
-        leftovers = [path for path in cache.iterdir() if path.is_dir() and _LEFTOVER.fullmatch(path.name)]
         engines = [folder for folder, _, reason in engines_in(cache) if reason or everything]
-        for path in (removed := sorted([*leftovers, *engines])):
+        for path in (removed := sorted([*_leftovers(cache), *engines])):
             shutil.rmtree(path)
     return removed
+
+
+def _leftovers(cache: Path) -> list[Path]:
+    """Folders that killed builds had not finished."""
+    return [path for path in cache.iterdir() if path.is_dir() and _LEFTOVER.fullmatch(path.name)]

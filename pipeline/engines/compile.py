@@ -31,7 +31,7 @@ from pipeline.networks.inference.folded import FoldedGenerator
 from pipeline.networks.inference.onednn import has_bfloat16
 from pipeline.networks.label_input import LabelInput
 from pipeline.precision import DTYPES, Precision
-from pipeline.runtime.seeding import style_noise
+from pipeline.runtime.seeding import record_seeds, style_noise
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +55,8 @@ class Subject:
     """int32 `[maps, H, W]`."""
     styles: torch.Tensor | None
     """float32 `[maps, style_dim]`."""
+    seeds: torch.Tensor | None
+    """Of noise, int64 `[maps]`."""
     reference: torch.Tensor
     """Pictures of the float32 eager generator, on the CPU."""
 
@@ -62,11 +64,11 @@ class Subject:
         """All pictures, one label map after the other, from codes on: `[maps * copies, 3, H, W]` on the CPU."""
         made = []
         for index, codes in enumerate(self.codes.split(1)):
-            if self.styles is None:
-                codes, z = codes.repeat(copies, 1, 1), None
-            else:
-                z = self.styles[index : index + 1].repeat(copies, 1)
-            made.append(generator(generator.label_input(codes), z).float().cpu())
+            z = None if self.styles is None else self.styles[index : index + 1].repeat(copies, 1)
+            seeds = None if self.seeds is None else self.seeds[index : index + 1].repeat(copies)
+            if z is None and seeds is None:
+                codes = codes.repeat(copies, 1, 1)
+            made.append(generator(generator.label_input(codes), z, seeds).float().cpu())
         return torch.cat(made)
 
 
@@ -152,7 +154,8 @@ def _prepare(
     codes = torch.from_numpy(maps_to_check).to(device)
     dim = recipe.generator.style_dim
     styles = torch.stack([style_noise(0, "parity", index, dim) for index in range(maps)]).to(device) if dim else None
-    reference = _reference(generator, codes, styles)
+    seeds = record_seeds(0, [f"parity {index}" for index in range(maps)]).to(device) if recipe.generator.noise else None
+    reference = _reference(generator, codes, styles, seeds)
     if (contrast := float(reference.std())) < 0.02:
         log.warning("pictures of these weights are flat (deviation %.2g), so the comparison says little", contrast)
     return Subject(
@@ -163,18 +166,21 @@ def _prepare(
         device=device,
         codes=codes,
         styles=styles,
+        seeds=seeds,
         reference=reference,
     )
 
 
 @torch.inference_mode()
-def _reference(generator: Generator, codes: torch.Tensor, styles: torch.Tensor | None) -> torch.Tensor:
+def _reference(
+    generator: Generator, codes: torch.Tensor, styles: torch.Tensor | None, seeds: torch.Tensor | None
+) -> torch.Tensor:
     """Pictures as published: dense, in float32, with nothing rounded to fewer bits on a GPU."""
     made = []
     with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
         for index, one in enumerate(codes.split(1)):
-            z = None if styles is None else styles[index : index + 1]
-            made.append(generator(LabelInput(one, generator.space, "dense"), z).cpu())
+            z, seed = (None if given is None else given[index : index + 1] for given in (styles, seeds))
+            made.append(generator(LabelInput(one, generator.space, "dense"), z, seed).cpu())
     return torch.cat(made)
 
 
@@ -292,8 +298,9 @@ def _example(subject: Subject, spec: EngineSpec) -> list[torch.Tensor]:
     """Inputs of typical shapes."""
     signature = subject.signature
     label_input = signature.label_input(subject.codes[:1])
-    z = None if subject.styles is None else subject.styles[:1].repeat(signature.batch, 1)
-    tensors = signature.tensors(label_input, z, range(signature.batch))
+    z = None if subject.styles is None else subject.styles[:1]
+    seeds = None if subject.seeds is None else subject.seeds[:1]
+    tensors = signature.tensors(label_input, z, [0] * signature.batch, seeds=seeds)
     lengths = iter(spec.lengths)
     return [
         tensor.new_zeros(next(lengths), *tensor.shape[1:]) if entry.is_table else tensor

@@ -52,30 +52,33 @@ class Engine:
         return self.signature.label_input(codes)
 
     @torch.inference_mode()
-    def __call__(self, codes: torch.Tensor | LabelInput, z: torch.Tensor | None = None) -> torch.Tensor:
-        """As `FoldedGenerator.forward`: pictures float32 `[N, 3, H, W]` of N label maps, or of one in N styles.
+    def __call__(
+        self, codes: torch.Tensor | LabelInput, z: torch.Tensor | None = None, seeds: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """As `FoldedGenerator.forward`: pictures float32 `[N, 3, H, W]` of N label maps, or N of one label map.
 
         Raises `InputError`, before anything runs, for tensors of another shape, type, device or number of classes.
         """
         label_input = codes if isinstance(codes, LabelInput) else self.label_input(codes)
         assert label_input.modulation == self.signature.form, "label input of another engine"
-        images = self._check_styles(z, len(label_input.codes))
+        images = self._check_draws(z, seeds, len(label_input.codes))
         starts = range(0, images, self.batch)
         if len(label_input.codes) > self.batch:  # Windows are numbered within a batch: tables have room for its pixels.
             parts = [self.signature.label_input(codes) for codes in label_input.codes.split(self.batch)]
         else:
             parts = [label_input] * len(starts)
-        styles = [None] * len(starts) if z is None else z.split(self.batch)
-        return torch.cat([self._draw(*batch) for batch in zip(parts, styles, strict=True)])
+        draws = [[None] * len(starts) if given is None else given.split(self.batch) for given in (z, seeds)]
+        return torch.cat([self._draw(*batch) for batch in zip(parts, *draws, strict=True)])
 
-    def _draw(self, label_input: LabelInput, z: torch.Tensor | None) -> torch.Tensor:
+    def _draw(self, label_input: LabelInput, z: torch.Tensor | None, seeds: torch.Tensor | None) -> torch.Tensor:
         """At most a batch of images."""
-        images = len(label_input.codes) if z is None else len(z)
+        images = max(len(given) for given in (label_input.codes, z, seeds) if given is not None)
         tensors = self.signature.tensors(
             label_input,
             z,
             [min(place, images - 1) for place in range(self.batch)],
             self._filled(self.signature.table_lengths(label_input)),
+            seeds=seeds,
         )
         with self._lock:
             return self._function(*tensors)[:images]
@@ -84,21 +87,35 @@ class Engine:
         if tensor.device.type != self.device.type:
             raise InputError(f"{what} on {tensor.device}, and the engine is for {self.device.type}")
 
-    def _check_styles(self, z: torch.Tensor | None, maps: int) -> int:
+    def _check_draws(self, z: torch.Tensor | None, seeds: torch.Tensor | None, maps: int) -> int:
         """How many images are asked for."""
-        dim = self.signature.settings.style_dim
-        if not dim:
-            if z is not None:
-                raise InputError("got styles, but the engine's generator takes none")
-            return maps
-        if z is None:
-            raise InputError(f"the engine's generator takes a style vector of length {dim}, and got none")
-        if z.dtype != torch.float32 or z.dim() != 2 or z.shape[1] != dim:
-            raise InputError(f"styles are {z.dtype} of shape {list(z.shape)}; the engine takes float32 [N, {dim}]")
-        self._check_device("styles are", z)
-        if maps not in (1, len(z)):
-            raise InputError(f"{len(z)} styles for {maps} label maps; give as many, or one label map")
-        return len(z)
+        settings = self.signature.settings
+        wanted: tuple[tuple[str, torch.Tensor | None, bool, torch.dtype, list[int]], ...] = (
+            ("styles", z, bool(settings.style_dim), torch.float32, [settings.style_dim]),
+            ("seeds", seeds, settings.noise, torch.int64, []),
+        )
+        counts: dict[str, int] = {}
+        for name, given, taken, dtype, shape in wanted:
+            if not taken:
+                if given is not None:
+                    raise InputError(f"got {name}, but the engine's generator takes none")
+                continue
+            if given is None:
+                what = f"a style vector of length {settings.style_dim}" if shape else "a seed for each picture"
+                raise InputError(f"the engine's generator takes {what}, and got none")
+            if given.dtype != dtype or given.dim() != 1 + len(shape) or list(given.shape[1:]) != shape:
+                form = ", ".join(["N", *map(str, shape)])
+                kind = str(dtype).removeprefix("torch.")
+                raise InputError(
+                    f"{name} are {given.dtype} of shape {list(given.shape)}; the engine takes {kind} [{form}]"
+                )
+            self._check_device(f"{name} are", given)
+            counts[name] = len(given)
+        images = max(counts.values(), default=maps)
+        if maps not in (1, images) or any(count != images for count in counts.values()):
+            drawn = " and ".join(f"{count} {name}" for name, count in counts.items())
+            raise InputError(f"{drawn} for {maps} label maps; give as many, or one label map")
+        return images
 
     def _filled(self, lengths: list[int]) -> list[int]:
         """Table lengths one step of the ladder up: typical ones, doubled until all tables fit, at most all pixels."""

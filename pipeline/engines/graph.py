@@ -14,11 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from pipeline.config import Enlargement
 from pipeline.engines.signature import SHORTEST_TABLE, Form, Input, Signature
 from pipeline.labels import one_hot
 from pipeline.networks.generator import Generator, doubled_before
 from pipeline.networks.inference.folded import FoldedTable
 from pipeline.networks.inference.winograd import is_wide, transform_kernels
+from pipeline.networks.noise import add_noise
+from pipeline.networks.resampling import enlarge
 from pipeline.networks.spade import SLOPE, SPADE, SPADEBlock, tap_products
 from pipeline.networks.spectral import fold_spectral_norm
 
@@ -26,6 +29,8 @@ WIDE = 40
 """What `winograd.WORTHWHILE` is without a compiler: fused, the transforms cost less."""
 Maps = dict[int, tuple[torch.Tensor, ...]]
 """What depends on the label map, by the height of the feature map."""
+Noises = list[torch.Tensor] | None
+"""`[N, 1, H, W]` for each SPADE layer; None: no noise is added."""
 
 
 class GeneratorGraph(nn.Module):
@@ -49,7 +54,10 @@ class GeneratorGraph(nn.Module):
         for block, doubled in zip(frozen.blocks, doubles, strict=True):
             height, width = (2 * height, 2 * width) if doubled else (height, width)
             winograd = on_cpu and height % 2 == width % 2 == 0
-            blocks.append(BlockGraph(cast(SPADEBlock, block), doubled, signature.form, bags=on_cpu, winograd=winograd))
+            enlargement = signature.settings.enlargement if doubled else None
+            blocks.append(
+                BlockGraph(cast(SPADEBlock, block), enlargement, signature.form, bags=on_cpu, winograd=winograd)
+            )
         self.blocks = nn.ModuleList(blocks)
         every = torch.arange(1, signature.space.codes, device=frozen.to_rgb.weight.device)
         planes = one_hot(every[None, None], signature.space)[0, :, 0].t()  # [codes - 1, channels]
@@ -71,9 +79,16 @@ class GeneratorGraph(nn.Module):
         else:
             x = self.first(maps[first[0]][0] if self.signature.form == "dense" else self._one_hot(given["codes"]))
         x = x.contiguous(memory_format=torch.channels_last)  # [N, 16 channels, H / 2^d, W / 2^d]
+        noises = self._noises(given["noise"].to(self.dtype)) if "noise" in given else None
         for block in self.blocks:
-            x = block(x, maps)
+            x = block(x, maps, noises)
         return torch.tanh(self.to_rgb(F.leaky_relu(x, SLOPE)).float())
+
+    def _noises(self, noise: torch.Tensor) -> Noises:
+        """`[N, pixels]`, cut up."""
+        sizes = self.signature.noise_sizes
+        parts = noise.split([height * width for height, width in sizes], dim=1)
+        return [part.view(-1, 1, *size) for part, size in zip(parts, sizes, strict=True)]
 
     def _one_hot(self, codes: torch.Tensor) -> torch.Tensor:
         """Codes `[N, H, W]` to the semantic input of the paper, `[N, channels, H, W]`: looked up, not scattered."""
@@ -96,9 +111,11 @@ def _dynamic(entry: Input) -> dict[int, torch.export.Dim]:
 class BlockGraph(nn.Module):
     """`FoldedBlock` in plain operators."""
 
-    def __init__(self, block: SPADEBlock, doubled: bool, form: Form, *, bags: bool, winograd: bool) -> None:
+    def __init__(
+        self, block: SPADEBlock, enlargement: Enlargement | None, form: Form, *, bags: bool, winograd: bool
+    ) -> None:
         super().__init__()
-        self.doubled = doubled
+        self.enlargement = enlargement
         self.norm_0, self.norm_1 = ModulationGraph(block.norm_0, form, bags), ModulationGraph(block.norm_1, form, bags)
         self.conv_0, self.conv_1 = (
             WinogradGraph(conv) if winograd and is_wide(conv.weight, WIDE) else conv
@@ -111,17 +128,17 @@ class BlockGraph(nn.Module):
             projection = block.conv_shortcut.weight.flatten(1)
             self.norm_shortcut = ModulationGraph(block.norm_shortcut, form, bags, projection)
 
-    def forward(self, x: torch.Tensor, maps: Maps) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, maps: Maps, noises: Noises) -> torch.Tensor:
         """`x` `[N, inputs, H, W]`, before the doubling if there is one, to `[N, outputs, H or 2H, W or 2W]`."""
-        if self.doubled:
-            x = F.interpolate(x, scale_factor=2.0, mode="nearest")
+        if self.enlargement:
+            x = enlarge(x, self.enlargement)
         at = maps[x.shape[2]]
         shortcut = x
         if self.learned_shortcut:
-            scaled, shift = self.norm_shortcut(x, at)
+            scaled, shift = self.norm_shortcut(x, at, noises)
             shortcut = self.conv_shortcut(scaled) + shift
-        y = self.conv_0(F.leaky_relu(torch.add(*self.norm_0(x, at)), SLOPE))
-        return shortcut + self.conv_1(F.leaky_relu(torch.add(*self.norm_1(y, at)), SLOPE))
+        y = self.conv_0(F.leaky_relu(torch.add(*self.norm_0(x, at, noises)), SLOPE))
+        return shortcut + self.conv_1(F.leaky_relu(torch.add(*self.norm_1(y, at, noises)), SLOPE))
 
 
 class WinogradGraph(nn.Module):
@@ -172,6 +189,7 @@ class ModulationGraph(nn.Module):
         super().__init__()
         table = FoldedTable(layer, (0, 0), projection)
         self.instance, self.form, self.bags = isinstance(layer.norm, nn.InstanceNorm2d), form, bags
+        self.number, self.noise_scale = layer.number, layer.noise_scale
         self.padding = layer.kernel_size // 2
         self.channels = layer.gamma.out_channels
         self.hidden_bias, self.bias = table.shared_bias, table.bias
@@ -184,9 +202,13 @@ class ModulationGraph(nn.Module):
                 table.weight,
             )  # [hidden, channels, k, k], [C + S, ...]
 
-    def forward(self, x: torch.Tensor, at: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(
+        self, x: torch.Tensor, at: tuple[torch.Tensor, ...], noises: Noises
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """`x` `[N, C, H, W]`, scaled, and the shift `[N, S, H, W]`, S being C or the projection's outputs."""
         modulation = self._pattern(*at) if self.form == "pattern" else self._dense(*at)
+        if noises is not None and self.noise_scale is not None:
+            x = add_noise(x, noises[self.number], self.noise_scale)
         x = F.instance_norm(x) if self.instance else x
         return x * modulation[:, : self.channels], modulation[:, self.channels :]
 

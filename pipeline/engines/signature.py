@@ -18,7 +18,9 @@ import torch.nn.functional as F
 from pipeline.config import GeneratorSettings
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
+from pipeline.networks.generator import layer_sizes
 from pipeline.networks.label_input import LabelInput
+from pipeline.networks.noise import noise_map
 
 Form = Literal["pattern", "dense"]
 """How gamma and beta are computed: once for each distinct window of the label map, or at every pixel."""
@@ -61,6 +63,11 @@ class Signature:
         return [(height >> halvings, width >> halvings) for halvings in range(self.settings.doublings, -1, -1)]
 
     @cached_property
+    def noise_sizes(self) -> list[tuple[int, int]]:
+        """(height, width) of the noise for each SPADE layer, whose pixels follow one another in the input `noise`."""
+        return layer_sizes(self.settings, self.size) if self.settings.noise else []
+
+    @cached_property
     def inputs(self) -> list[Input]:
         """In the order in which the engine takes them."""
         found = []
@@ -77,6 +84,9 @@ class Signature:
             found.append(Input("codes", (self.batch, *size), torch.int32))
         if self.settings.style_dim:
             found.append(Input("z", (self.batch, self.settings.style_dim), torch.float32))
+        if self.settings.noise:
+            pixels = sum(height * width for height, width in self.noise_sizes)
+            found.append(Input("noise", (self.batch, pixels), torch.float32))
         return found
 
     def label_input(self, codes: torch.Tensor) -> LabelInput:
@@ -114,8 +124,10 @@ class Signature:
         z: torch.Tensor | None,
         images: Sequence[int],
         lengths: Sequence[int] | None = None,
+        *,
+        seeds: torch.Tensor | None = None,
     ) -> list[torch.Tensor]:
-        """The inputs for a batch: image `i` of it is that of label map (unless there is only one) and style `i`.
+        """The inputs for a batch: image `i` of it is that of label map (unless there is only one), style and seed `i`.
 
         Tables are filled up to `lengths` with rows that no pixel shows.
         """
@@ -137,6 +149,10 @@ class Signature:
             found.append(label_input.codes_at(*size).index_select(0, chosen))
         if z is not None:
             found.append(z.index_select(0, torch.tensor(images, device=z.device)))
+        if seeds is not None:
+            seeds = seeds.index_select(0, torch.tensor(images, device=seeds.device))
+            noise = [noise_map(seeds, layer, *size).flatten(1) for layer, size in enumerate(self.noise_sizes)]
+            found.append(torch.cat(noise, dim=1))
         return found
 
 

@@ -12,7 +12,8 @@ from pipeline.config import GeneratorSettings
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
 from pipeline.networks.label_input import LabelInput
-from pipeline.networks.spade import SLOPE, SPADEBlock, code_table, convolve_codes
+from pipeline.networks.resampling import enlarge
+from pipeline.networks.spade import SLOPE, SPADE, SPADEBlock, code_table, convolve_codes
 from pipeline.networks.spectral import settle_spectral_norm
 
 
@@ -42,20 +43,26 @@ class Generator(nn.Module):
             SPADEBlock(inputs, outputs, settings, space) for inputs, outputs in pairwise(widths)
         )
         self.to_rgb = nn.Conv2d(widths[-1], 3, 3, padding=1)
+        for number, layer in enumerate(module for module in self.modules() if isinstance(module, SPADE)):
+            layer.number = number
         _initialise(self)
 
-    def forward(self, codes: torch.Tensor | LabelInput, z: torch.Tensor | None = None) -> torch.Tensor:
-        """Codes int32 `[N, H, W]` (or their `LabelInput`), style `[N, style_dim]`: pictures `[N, 3, H, W]` in (-1, 1).
+    def forward(
+        self, codes: torch.Tensor | LabelInput, z: torch.Tensor | None = None, seeds: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Pictures `[N, 3, H, W]` in (-1, 1) of codes int32 `[N, H, W]`, or of their `LabelInput`.
 
-        With the input of one label map and N styles: N pictures of that map.
+        `z` `[N, style_dim]` for a generator with style, `seeds` int64 `[N]` for one with noise. With the input of one
+        label map and N of either: N pictures of that map. Raises `InputError` where what is needed is missing.
         """
-        label_input = with_style(codes if isinstance(codes, LabelInput) else self.label_input(codes), z, self.settings)
+        label_input = codes if isinstance(codes, LabelInput) else self.label_input(codes)
+        label_input = with_draws(label_input, z, seeds, self.settings)
         doubles = doubled_before(self.settings)
         x = first_map(self.first, label_input, z, settings=self.settings, size=self.size)
         x = x.contiguous(memory_format=self.memory_format)  # [N, 16 channels, H / 2^d, W / 2^d]
         for block, double in zip(self.blocks, doubles, strict=True):
             if double:
-                x = F.interpolate(x, scale_factor=2.0, mode="nearest")
+                x = enlarge(x, self.settings.enlargement)
             x = block(x, label_input)
         return torch.tanh(self.to_rgb(F.leaky_relu(x, SLOPE)))  # [N, 3, H, W]
 
@@ -64,14 +71,22 @@ class Generator(nn.Module):
         return LabelInput(codes, self.space, self.settings.modulation, self.settings.doublings)
 
 
-def with_style(label_input: LabelInput, z: torch.Tensor | None, settings: GeneratorSettings) -> LabelInput:
-    """The label maps as the layers see them: with the style beside them where it enters everywhere.
+def with_draws(
+    label_input: LabelInput, z: torch.Tensor | None, seeds: torch.Tensor | None, settings: GeneratorSettings
+) -> LabelInput:
+    """The label maps as the layers see them: with the style where it enters everywhere, and the seeds of noise.
 
-    Raises `InputError` where a generator that takes a style got none.
+    Raises `InputError` where a generator that takes a style or seeds got none.
     """
     if settings.style_dim and z is None:
         raise InputError(f"this generator takes a style vector of length {settings.style_dim}, and got none")
-    return label_input.with_styles(z) if settings.style_channels and z is not None else label_input
+    if settings.style_channels and z is not None:
+        label_input = label_input.with_styles(z)
+    if not settings.noise:
+        return label_input
+    if seeds is None:
+        raise InputError("this generator adds noise and takes a seed for each picture, and got none")
+    return label_input.with_seeds(seeds)
 
 
 def first_map(
@@ -83,7 +98,7 @@ def first_map(
     size: tuple[int, int],
     table: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """The feature map that the blocks start from: `[N, 16 channels, H / 2^d, W / 2^d]`.
+    """The feature map that the blocks start from: `[N, 16 channels, H / 2^d, W / 2^d]` for N pictures.
 
     `table` may hold `code_table` of the layer's weight, where that does not change any more.
     """
@@ -91,9 +106,11 @@ def first_map(
     first = _first_size(settings, height, width)
     if isinstance(layer, nn.Conv2d):
         if label_input.modulation == "dense":
-            return layer(label_input.one_hot_at(*first, layer.weight.dtype))
-        table = code_table(layer.weight, label_input.space, label_input.styles) if table is None else table
-        return convolve_codes(label_input.numbers_at(*first), table, layer.bias, layer.kernel_size[0])
+            x = layer(label_input.one_hot_at(*first, layer.weight.dtype))
+        else:
+            table = code_table(layer.weight, label_input.space, label_input.styles) if table is None else table
+            x = convolve_codes(label_input.numbers_at(*first), table, layer.bias, layer.kernel_size[0])
+        return x if label_input.seeds is None else x.expand(len(label_input.seeds), -1, -1, -1)
     assert z is not None
     if (height, width) != size:
         raise InputError(
@@ -107,6 +124,30 @@ def doubled_before(settings: GeneratorSettings) -> list[bool]:
     if settings.upsampling == "normal":
         return [False, True, False, True, True, True, True]
     return [False, True, True, True, True, True, True] + ([True] if settings.upsampling == "most" else [])
+
+
+def layer_sizes(settings: GeneratorSettings, size: tuple[int, int]) -> list[tuple[int, int]]:
+    """(height, width) of the feature map in each SPADE layer, by `SPADE.number`, for pictures of a `size`."""
+    height, width = _first_size(settings, *size)
+    sizes = []
+    for double, (inputs, outputs) in zip(doubled_before(settings), pairwise(_block_widths(settings)), strict=True):
+        height, width = (2 * height, 2 * width) if double else (height, width)
+        sizes += [(height, width)] * (2 if inputs == outputs else 3)
+    return sizes
+
+
+def least_weights(settings: GeneratorSettings, space: LabelSpace, *, height: int, width: int) -> int:
+    """A lower bound of how many weights such a generator has, without building it: those of its large layers."""
+    pixels = (height * width) // 4**settings.doublings
+    widths, taps = _block_widths(settings), settings.kernel_size**2
+    if settings.style_dim and not settings.style_channels:
+        first = settings.style_dim * widths[0] * pixels
+    else:
+        first = (space.channels + settings.style_channels) * widths[0] * 9
+    return first + sum(
+        9 * min(inputs, outputs) * (inputs + outputs) + 2 * inputs * settings.hidden * taps
+        for inputs, outputs in pairwise(widths)
+    )
 
 
 def _block_widths(settings: GeneratorSettings) -> list[int]:
@@ -129,6 +170,6 @@ def _initialise(network: nn.Module) -> None:
         if parameter.dim() > 1:
             nn.init.xavier_normal_(parameter, gain=0.02)
         else:
-            assert name.endswith("bias")
+            assert name.endswith(("bias", "noise_scale"))
             nn.init.zeros_(parameter)
     settle_spectral_norm(network)

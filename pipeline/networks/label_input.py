@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from pipeline.labels import LabelSpace, one_hot
+from pipeline.networks.noise import noise_map
 from pipeline.networks.patterns.patterns import Patterns, find_all_patterns
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,8 @@ class LabelInput:
         self.modulation = modulation
         self.styles: torch.Tensor | None = None
         """`[N, style_dim]`, where every layer sees a style beside the label map (`with_styles`)."""
+        self.seeds: torch.Tensor | None = None
+        """int64 `[N]`, where layers add noise (`with_seeds`)."""
         height, width = codes.shape[1:]
         self._resolutions = [(height >> halvings, width >> halvings) for halvings in range(doublings + 1)]
         self._codes: dict[tuple[int, int], torch.Tensor] = {}
@@ -72,6 +75,21 @@ class LabelInput:
         styled = copy.copy(base)
         styled.styles, styled._remembered = z, {}
         return styled
+
+    def with_seeds(self, seeds: torch.Tensor) -> LabelInput:
+        """The same label maps, for layers that add noise, which `seeds` int64 `[N]` decide for each image.
+
+        Noise does not touch gamma and beta, so everything found is shared. One label map serves any number of seeds.
+        """
+        assert len(self.codes) in (1, len(seeds)), "several images of several label maps would mix them up"
+        seeded = copy.copy(self)
+        seeded.seeds = seeds
+        return seeded
+
+    def noise_at(self, layer: int, height: int, width: int) -> torch.Tensor:
+        """The noise of the images in a layer, N(0, 1): float32 `[N, 1, height, width]`."""
+        assert self.seeds is not None
+        return noise_map(self.seeds, layer, height, width)
 
     def numbers_at(self, height: int, width: int) -> torch.Tensor:
         """What tells pixels apart at a resolution, int32 `[N, height, width]`: their code and, if it matters, image.

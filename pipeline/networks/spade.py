@@ -12,6 +12,7 @@ from pipeline.config import GeneratorSettings
 from pipeline.labels import LabelSpace
 from pipeline.networks.inference.onednn import matrix_product
 from pipeline.networks.label_input import LabelInput
+from pipeline.networks.noise import add_noise
 from pipeline.networks.normalise import parameter_free_norm
 from pipeline.networks.patterns.modulation import modulate
 from pipeline.networks.patterns.patterns import Patterns
@@ -28,11 +29,16 @@ class SPADE(nn.Module):
     computed at every pixel ("dense"), or once for each distinct window of the label map ("pattern"): the same numbers.
     """
 
+    number = 0
+    """Tells the layers of a generator apart, so that each adds noise of its own."""
+    noise_scale: nn.Parameter | None
+
     def __init__(self, channels: int, settings: GeneratorSettings, space: LabelSpace) -> None:
         super().__init__()
         kernel = settings.kernel_size
         self.space = space
         self.kernel_size = kernel
+        self.register_parameter("noise_scale", nn.Parameter(torch.zeros(channels)) if settings.noise else None)
         self.norm = parameter_free_norm(channels, settings.statistics)
         self.shared = nn.Conv2d(space.channels + settings.style_channels, settings.hidden, kernel, padding=kernel // 2)
         self.gamma = nn.Conv2d(settings.hidden, channels, kernel, padding=kernel // 2)
@@ -40,8 +46,10 @@ class SPADE(nn.Module):
 
     def forward(self, x: torch.Tensor, label_input: LabelInput, slope: float = 1.0) -> torch.Tensor:
         """`x` `[N, C, H, W]` to the same shape; then a leaky ReLU of that slope (1: none)."""
-        normalised = self.norm(x)
         height, width = x.shape[2:]
+        if self.noise_scale is not None:
+            x = add_noise(x, label_input.noise_at(self.number, height, width), self.noise_scale)
+        normalised = self.norm(x)
         patterns = label_input.patterns_at(height, width, self.kernel_size)
         if patterns is None:
             gamma, beta = self.dense(label_input.one_hot_at(height, width, self.shared.weight.dtype))

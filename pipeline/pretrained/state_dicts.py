@@ -44,7 +44,9 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     for name in ("state_dict", "model"):
         if isinstance(state, Mapping) and isinstance(state.get(name), Mapping):
             state = state[name]
-    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+    if not isinstance(state, Mapping) or not all(
+        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in state.items()
+    ):
         raise InputError(f"weights file {path} does not hold a state dict (names and tensors)")
     return {key.removeprefix("module."): value for key, value in state.items()}
 

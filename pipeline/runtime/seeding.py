@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,6 +14,13 @@ def record_seed(seed: int, record_id: str, sample: int) -> int:
     """A 63-bit seed for one sample of one record, the same on every machine."""
     digest = hashlib.sha256(f"{seed}\x1f{sample}\x1f{record_id}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
+
+
+def record_seeds(seed: int, record_ids: Iterable[str], sample: int = 0) -> torch.Tensor:
+    """`record_seed` of several records: int64 `[N]`, on the CPU."""
+    import torch
+
+    return torch.tensor([record_seed(seed, record_id, sample) for record_id in record_ids])
 
 
 def style_noise(seed: int, record_id: str, sample: int, size: int) -> torch.Tensor:

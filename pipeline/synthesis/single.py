@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,10 +19,9 @@ from pipeline.synthesis.given import Map, PathLike, Style, read_ids, read_photog
 # torch and our networks are imported inside the functions, so that `import spadework` takes no time.
 
 if TYPE_CHECKING:
-    import torch
-
     from pipeline.labels import LabelSpace
     from pipeline.precision import Precision
+    from pipeline.synthesis.styles import Sample
     from pipeline.synthesis.synthesizer import Synthesizer as BatchSynthesizer
 
 DEFAULT_ID = "0"
@@ -167,26 +167,27 @@ class Synthesizer:
         label = resize_ids(label, *self.size)
         instance = None if instance is None else resize_ids(instance, *self.size)
         with self._computing():
-            z = self._style_vector(style, seed, name)
+            sample = self._sample(style, seed, name)
             label_input = self._inner.prepare(encode(label, instance, self._space))
-            (pixels,) = self._inner.synthesize(label_input, [z], self.size)
+            (pixels,) = self._inner.synthesize(label_input, [sample], self.size)
         return pixels
 
-    def _style_vector(self, style: Style | None, seed: int, name: str) -> torch.Tensor | None:
-        """z, float32 `[style_dim]`; None for a generator without style."""
+    def _sample(self, style: Style | None, seed: int, name: str) -> Sample:
+        """The style and the seed of the noise, as in the first sample of a record of that name."""
         from pipeline.synthesis.styles import StyleChoice, StyleSource
 
         if style is not None and not self.style_dim:
-            raise InputError(
-                "the generator takes no style (style_dim is 0), so each label map has one picture; leave out style"
-            )
+            raise InputError("the generator takes no style (style_dim is 0); leave out style")
         vector = None if style is None else read_vector(style, self.style_dim)
-        if vector is not None:
-            import torch
+        choice = StyleChoice()
+        if style is not None and vector is None:
+            choice = StyleChoice("photograph", (read_photograph(style),), 0.0)
+        (sample,) = StyleSource(choice, self._inner, seed=seed).samples(name, None, 1)
+        if vector is None:
+            return sample
+        import torch
 
-            return torch.from_numpy(vector)
-        choice = StyleChoice() if style is None else StyleChoice("photograph", (read_photograph(style),), 0.0)
-        return StyleSource(choice, self._inner, seed=seed).styles(name, None, 1)[0]
+        return replace(sample, z=torch.from_numpy(vector))
 
     def _refuse_unknown(self, label: np.ndarray) -> None:
         """Raise `InputError` for an id that is neither a class nor don't-care."""

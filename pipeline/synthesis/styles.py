@@ -1,4 +1,4 @@
-"""Where the style of each picture comes from: noise, a photograph, or the way between two photographs."""
+"""What is drawn for each picture: its style (noise, a photograph's, or between two), and the seed of its noise."""
 
 from __future__ import annotations
 
@@ -8,12 +8,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.errors import InputError
-from pipeline.runtime.seeding import style_noise
+from pipeline.runtime.seeding import record_seed, style_noise
 
 if TYPE_CHECKING:
     import torch
 
     from pipeline.synthesis.synthesizer import Synthesizer
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What tells the pictures of a label map apart."""
+
+    z: torch.Tensor | None
+    """The style, float32 `[style_dim]`; None for a generator without."""
+    seed: int = 0
+    """Of the noise that layers add; a generator without noise does not look at it."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +86,7 @@ def _read(path: Path) -> bytes:
 
 
 class StyleSource:
-    """Style vectors by (record, sample), for one generator."""
+    """Samples by (record, sample), for one generator."""
 
     def __init__(self, choice: StyleChoice, synthesizer: Synthesizer, *, seed: int) -> None:
         self._choice = choice
@@ -84,11 +94,13 @@ class StyleSource:
         self._seed = seed
         self._given = [synthesizer.style_of(photograph) for photograph in choice.photographs]
 
-    def styles(self, record: str, photograph: bytes | None, samples: int) -> list[torch.Tensor | None]:
-        """z of each of the `samples` of a record, float32 `[style_dim]`; None for a generator that takes none.
+    def samples(self, record: str, photograph: bytes | None, count: int) -> list[Sample]:
+        """So many samples of a record, each a function of (seed, record, its number) and the photograph."""
+        seeds = [record_seed(self._seed, record, sample) for sample in range(count)]
+        return [Sample(*drawn) for drawn in zip(self._styles(record, photograph, count), seeds, strict=True)]
 
-        With a mean mu and deviation sigma: z = mu + truncation * sigma * noise(seed, record, sample).
-        """
+    def _styles(self, record: str, photograph: bytes | None, samples: int) -> list[torch.Tensor | None]:
+        """z of each sample; with a mean and deviation: mean + truncation * deviation * noise(seed, record, sample)."""
         dim = self._synthesizer.style_dim
         if not dim:
             return [None] * samples

@@ -269,10 +269,15 @@ def _check(plan: Plan, checkpoint: Checkpoint, choice: StyleChoice, *, keep_size
         )
     if choice.kind == "interpolation" and plan.most_samples < 2:
         raise InputError("--style-interpolate needs 2 steps or more")
-    if not style and (plan.most_samples > 1 or choice.kind != "noise" or choice.truncation != 1):
+    if not style and (choice.kind != "noise" or choice.truncation != 1):
         raise InputError(
-            "the checkpoint's generator takes no style (generator.style_dim is 0), so each label map has one picture; "
-            "leave out --samples, --style... and --truncation, and let --samples-by ask for 0 or 1"
+            "the checkpoint's generator takes no style (generator.style_dim is 0); "
+            "leave out --style... and --truncation"
+        )
+    if plan.most_samples > 1 and not style and not recipe.generator.noise:
+        raise InputError(
+            "the checkpoint's generator takes no style (generator.style_dim is 0) and adds no noise (generator.noise), "
+            "so each label map has one picture; leave out --samples, and let --samples-by ask for 0 or 1"
         )
     if choice.kind != "noise" and checkpoint.encoder is None:
         raise InputError("the checkpoint has no style encoder, so photographs cannot give the style")

@@ -16,6 +16,7 @@ from pipeline.networks.encoder import prepare_photograph
 from pipeline.networks.inference.folded import FoldedGenerator
 from pipeline.networks.label_input import LabelInput
 from pipeline.precision import DTYPES, Precision
+from pipeline.synthesis.styles import Sample
 
 if TYPE_CHECKING:
     from pipeline.engines.engine import Engine
@@ -66,8 +67,8 @@ class Synthesizer:
         self._generator: FoldedGenerator | Engine
         if engine is None:
             self._generator = FoldedGenerator(checkpoint.generator, DTYPES[precision])
-            batches = self.device.type == "cuda" and self.style_dim and not one_by_one
-            self._batch = GPU_BATCH if batches else 1
+            several = (self.style_dim or self._settings.noise) and not one_by_one
+            self._batch = GPU_BATCH if self.device.type == "cuda" and several else 1
         else:
             from pipeline.engines.engine import load_engine
 
@@ -90,22 +91,23 @@ class Synthesizer:
         return label_input
 
     def synthesize(
-        self, label_input: LabelInput, styles: Sequence[torch.Tensor | None], size: tuple[int, int]
+        self, label_input: LabelInput, samples: Sequence[Sample], size: tuple[int, int]
     ) -> Iterator[np.ndarray]:
-        """A picture for each style (float32 `[style_dim]`, or None for a generator without): uint8 `[*size, 3]`."""
+        """A picture for each sample: uint8 `[*size, 3]`."""
         # An engine has one batch for good; the eager generator one for all pictures of a job.
-        batch = self._batch if self.engine else min(self._batch, len(styles))
-        for start in range(0, len(styles), batch):
-            part = list(styles[start : start + batch])
+        batch = self._batch if self.engine else min(self._batch, len(samples))
+        for start in range(0, len(samples), batch):
+            part = list(samples[start : start + batch])
             # The last batch is filled up: another shape would be rounded in another way.
             yield from self._synthesize_batch(label_input, part + part[-1:] * (batch - len(part)), size)[: len(part)]
 
     @torch.inference_mode()
-    def _synthesize_batch(
-        self, label_input: LabelInput, styles: list[torch.Tensor | None], size: tuple[int, int]
-    ) -> np.ndarray:
-        z = [style for style in styles if style is not None]
-        pictures = self._generator(label_input, torch.stack(z).to(self.device) if z else None)  # [N, 3, H, W]
+    def _synthesize_batch(self, label_input: LabelInput, samples: list[Sample], size: tuple[int, int]) -> np.ndarray:
+        styles = [sample.z for sample in samples if sample.z is not None]
+        z = torch.stack(styles).to(self.device) if styles else None
+        noise = self._settings.noise
+        seeds = torch.tensor([sample.seed for sample in samples], device=self.device) if noise else None
+        pictures = self._generator(label_input, z, seeds)  # [N, 3, H, W]
         if not pictures.isfinite().all():
             # Weights are finite where they are loaded; half precision, and what a compiler made of it, can overflow.
             what = f"engine {self.engine}" if self.engine else f"the generator in {self.precision}"

@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import torch
 
+from pipeline.config import LARGEST_PIXELS
 from pipeline.data.encoders import ENCODERS, PictureFormat
 from pipeline.data.images import Palette, encode_png, is_plain
 from pipeline.data.records import PICTURE, DatasetInfo, RecordWriter, decode_record, picture_bytes, resize_record
@@ -34,7 +34,7 @@ from pipeline.runtime.stages import StageClock, in_order
 from pipeline.synthesis.job_folder import JobFolder
 from pipeline.synthesis.job_lock import worker_lock
 from pipeline.synthesis.job_records import Reject, ShardRecord
-from pipeline.synthesis.styles import StyleChoice, StyleSource
+from pipeline.synthesis.styles import Sample, StyleChoice, StyleSource
 from pipeline.synthesis.synthesizer import Synthesizer
 
 OUTPUT_FIELDS = (
@@ -53,8 +53,6 @@ AHEAD = 8
 """Decoded rows waiting to be painted, and painted ones waiting to be written."""
 REPORT_IMAGES = 8
 """Images between two reports: often enough for a display, and the same at every repetition."""
-LARGEST_PIXELS = 16 * 2**20
-"""Of a label map that keeps its size: beyond, the feature maps of one picture take tens of gigabytes."""
 
 StoredRow = tuple[int, dict[str, Any], Any]
 """A row's position in its file, its cells, and the cell of another row's photograph where styles come from there."""
@@ -115,7 +113,7 @@ class DecodedRow:
 
     id: str
     label_input: LabelInput
-    styles: list[torch.Tensor | None]
+    samples: list[Sample]
     height: int
     width: int
     label: bytes
@@ -268,7 +266,7 @@ class ShardWorker:
             return DecodedRow(
                 id=name,
                 label_input=self._synthesizer.prepare(codes),
-                styles=self._styles.styles(name, photograph, samples),
+                samples=self._styles.samples(name, photograph, samples),
                 height=height,
                 width=width,
                 label=_cell(record.label, cells["label"], changed or self._order.palette is not None),
@@ -283,7 +281,7 @@ class ShardWorker:
     ) -> Iterator[Synthesized | Reject | None]:
         for row in decoded:
             if isinstance(row, DecodedRow):
-                pictures = self._synthesizer.synthesize(row.label_input, row.styles, (row.height, row.width))
+                pictures = self._synthesizer.synthesize(row.label_input, row.samples, (row.height, row.width))
                 for sample, pixels in enumerate(clock.waiting("synthesize", pictures)):
                     yield Synthesized(row, sample, pixels)
             yield row if isinstance(row, Reject) else None

@@ -67,7 +67,7 @@ def test_perfect_pictures_reach_the_ceiling_and_noise_does_not(evaluated: tuple[
 
 def test_report_is_whole_self_contained_and_consistent(evaluated: tuple[Scores, Path], trained: Path) -> None:
     scores, out = evaluated
-    files = ["judgements.npz", "report.html", "report.json", "report.md", "scores.parquet"]
+    files = ["judgements.npz", "report.html", "report.json", "report.md", "scores.parquet", "texture.csv"]
     assert sorted(path.name for path in out.iterdir()) == files
     fields = json.loads((out / "report.json").read_text())
     mean_iou = scores.synthesized.labels["native"].mean_iou

@@ -80,7 +80,7 @@ def other_space(folder: Path) -> Path:
         ("unknown segmenter", r"there is no segmenter 'psp'; choose from deeplab"),
         ("unknown protocol", r"there is no protocol 'paper'; choose from native"),
         ("baseline without a name", r"write NAME=PATH"),
-        ("baseline that is missing", r"baseline 'x' \S+ does not exist"),
+        ("baseline that is missing", r"baseline 'x': \S+ does not exist"),
         ("baseline of other maps", r"baseline 'x' has no picture of"),
         ("the same picture twice", r"has two pictures of id 'scene-100' \(sample 0\); remove one"),
         ("no inception", r"Inception weights \S+ do not exist; give a file, or a name: inception-pytorch-fid, "),

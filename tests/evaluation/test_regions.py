@@ -25,8 +25,8 @@ from evaluation.scoring.picture_sets import PictureSet
 from evaluation.segmenters.base import Prediction, Scales, Segmenter
 from evaluation.segmenters.training.photographs import VOID, load_photographs
 from pipeline.data.images import decode_label
+from pipeline.data.parquet import ParquetFile
 from pipeline.data.records import Record, iter_rows, read_info
-from pipeline.data.shards import fingerprint
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
 from tests.evaluation.conftest import SPACE, make_recipe, photograph, write_pictures, write_records
@@ -159,7 +159,7 @@ def test_limits_and_regions_in_one_call(images: Path, settings: RegionSettings, 
         {"id": name, "sample": 0, "accuracy": accuracy, "mean_iou": 0.5, "worst_class": None, "worst_iou": None}
         for name, accuracy in (("a", 0.2), ("b", 0.9))
     ]
-    known = json.dumps([fingerprint(str(file), pq.read_metadata(file)) for file in images.iterdir()])
+    known = json.dumps([ParquetFile.open(str(file)).fingerprint for file in images.iterdir()])
     table = pa.Table.from_pylist([{**row, "feature_distance": 1.0} for row in rows], schema=SCHEMA)
     pq.write_table(table.replace_schema_metadata({PICTURES: known}), tmp_path / "scores.parquet")
     kept = filter_pictures(images, tmp_path / "scores.parquet", tmp_path / "out", min_accuracy=0.5, regions=settings)

@@ -29,8 +29,8 @@ def test_a_recipe_names_its_label_set(name: str, classes: int, dont_care: int | 
     assert (len(space.classes), space.dont_care) == (classes, dont_care)
     assert {number: space.classes[number] for number in some} == some
     assert all(" ".join(label.split()) == label for label in space.classes)
-    assert recipe.data.train == Path("data", name, "train.parquet")
-    assert recipe.data.validation == Path("data", name, "validation.parquet")
+    assert recipe.data.train == f"data/{name}/train.parquet"
+    assert recipe.data.validation == f"data/{name}/validation.parquet"
 
 
 def test_names_with_runs_of_blanks_of_earlier_files_are_read() -> None:
@@ -68,6 +68,13 @@ training: {steps: 10}
         ("training.seed=99999999999999999999", "training.seed"),
         ("generator.statistics=layer", "'batch', 'sync_batch' or 'instance'"),
         ("data.height=100", "data.height is 100, but a generator with upsampling 'normal' makes multiples of 32"),
+        ("data.height=1048576", "64x1048576 pictures have more than 16777216 pixels; take fewer"),
+        ("generator.channels=200000", "generator.channels is 200000: input should be less than or equal to 1024"),
+        ("generator.hidden=200000", "generator.hidden is 200000: input should be less than or equal to 1024"),
+        ("generator.style_dim=1000000", "generator.style_dim is 1000000: input should be less than or equal to 65536"),
+        ("discriminator.channels=200000", "discriminator.channels is 200000: input should be less than"),
+        ("discriminator.layers=1000000000", "discriminator.layers is 1000000000: input should be less than"),
+        ("discriminator.scales=1000000000", "discriminator.scales is 1000000000: input should be less than"),
         ("labels.palette=[[1,2,3]]", "palette has 1 colours for 2 classes"),
         ("labels.palette=[[1,2,300],[1,2,3]]", "labels.palette.0.2 is 300"),
         ("labels.dont_care=1", "dont_care is 1, which is class 'sea'; it must be 2 or more"),
@@ -76,8 +83,23 @@ training: {steps: 10}
         ("discriminator.kind=segmentation", "has no patch features to match; set it to 0"),
         ("discriminator.augment=[rotation]", "'colour', 'translation' or 'cutout'"),
         ("losses.lecam=-1", "losses.lecam is -1: input should be greater than or equal to 0"),
+        ("generator.enlargement=bicubic", "'nearest', 'bilinear' or 'blur'"),
+        ("discriminator.enlargement=blur", "a patch discriminator enlarges nothing; leave it out"),
         ("generator.style_input=everywhere", "style_input is 'everywhere', but style_dim is 0; make it 64"),
         ("steps", "write section.field=value"),
+        ("data.train=7", "data.train is 7: input should be a valid string"),
+        ("data.train=[]", "train is an empty list; name a source, or a single file"),
+        (
+            "data.train=[{path: a, nam: x}]",
+            "'data.train.0.nam'; did you mean 'name'? the fields there are path, name, ",
+        ),
+        ("data.train=[{name: x}]", "field 'data.train.0.path' is missing"),
+        ("data.train=[{path: a, name: 'x:y'}]", "data.train.0.name is 'x:y'"),
+        ("data.train=[{path: a, count: 0}]", "data.train.0.count is 0: input should be greater than 0"),
+        ("data.train=[{path: a, weight: -1}]", "data.train.0.weight is -1: input should be greater than 0"),
+        ("data.train=[{path: a, name: x}, {path: b}]", "one of them without a name; give each a name of its own"),
+        ("data.train=[{path: a, name: x}, {path: b, name: x}]", "two sources named 'x'"),
+        ("data.train=[{path: a, name: x, weight: 1}, {path: b, name: y}]", "with a weight and without"),
     ],
 )
 def test_what_is_refused(tmp_path: Path, override: str, message: str) -> None:
@@ -118,6 +140,24 @@ def test_round_trip_and_numbers_as_people_write_them(tmp_path: Path) -> None:
     assert recipe.training.learning_rate == 1e-4
     path.write_text(dump_recipe(recipe))
     assert load_recipe(path) == recipe
+
+
+def test_locations_and_sources_are_kept_as_they_mean(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(FIELDS)
+    assert load_recipe(path, ["data.train=./maps//train.parquet"]).data.train == "maps/train.parquet"
+    assert load_recipe(path, ["data.train=s3://b//x?a=b"]).data.train == "s3://b//x?a=b"
+    one = "data.train=[{path: ./a, name: x, weight: 1}, {path: 's3://b/c', name: y, weight: 2.5, count: 3}]"
+    recipe = load_recipe(path, [one])
+    assert recipe.data.sources == recipe.data.train
+    assert [(source.path, source.weight, source.count) for source in recipe.data.sources] == [
+        ("a", 1, None),
+        ("s3://b/c", 2.5, 3),
+    ]
+    path.write_text(dump_recipe(recipe))
+    assert load_recipe(path) == recipe
+    (alone,) = load_recipe(path, ["data.train=a"]).data.sources
+    assert (alone.path, alone.name, alone.weight, alone.count, alone.label_column) == ("a", "", None, None, "label")
 
 
 BOMB = "name: bomb\na: &a0 [x]\n" + "".join(

@@ -91,17 +91,20 @@ def recipes(tiny_recipe: Make) -> list[Recipe]:
     regularised = {"lecam": 0.1, "r1": 1.0, "r1_every": 3, "feature_matching": 0}
     augment = ["colour", "translation", "cutout"]
     segmentation = {"losses": regularised, "discriminator": {"kind": "segmentation", "augment": augment}}
+    noise = {"noise": True, "enlargement": "bilinear"}
     return [
         tiny_recipe(size=64),
-        tiny_recipe(size=64, style_dim=3),
+        tiny_recipe(size=64, style_dim=3, generator=noise, discriminator={"downsampling": "blur"}),
         tiny_recipe(**in_parts),
         tiny_recipe(size=64, losses=regularised, discriminator={"augment": augment}),
         tiny_recipe(size=64, **segmentation),
-        tiny_recipe(**in_parts, **segmentation, generator={"style_input": "everywhere", "style_encoder": False}),
+        tiny_recipe(
+            **in_parts, **segmentation, generator={"style_input": "everywhere", "style_encoder": False, "noise": True}
+        ),
     ]
 
 
-KINDS = ["plain", "with style", "in parts", "regularised", "segmentation", "segmentation with noise in parts"]
+KINDS = ["plain", "with style and noise", "in parts", "regularised", "segmentation", "segmentation with noise in parts"]
 
 
 @pytest.fixture(scope="module")

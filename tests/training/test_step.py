@@ -12,6 +12,8 @@ from pipeline.checkpoints.public_names import GENERATOR, from_public
 from pipeline.config import DiscriminatorSettings, GeneratorSettings, LossSettings, Recipe, TrainingSettings
 from pipeline.labels import LabelSpace, encode
 from pipeline.networks.generator import Generator
+from pipeline.networks.noise import noise_map
+from pipeline.runtime.counter_based import derived_seeds
 from tests.golden import own
 from tests.golden.files import HERE, REFERENCE, needs_reference, read
 from tests.golden.names import ours_to_public, public_to_ours, to_public
@@ -156,3 +158,28 @@ def test_weights_of_the_pixel_and_the_style_term(tiny_recipe: Make) -> None:
     mu, logvar = styles[0]
     divergence = 0.5 * (mu.square() + logvar.exp() - 1 - logvar).sum().detach()
     torch.testing.assert_close(terms["generator/kl"], 0.25 * divergence)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_step_teaches_the_scales_of_noise_and_draws_anew_for_the_discriminator(
+    tiny_recipe: Make, accumulate: int
+) -> None:
+    """Noise is a function of the record, its epoch and whose turn it is, and of nothing else."""
+    settings = {"size": 64, "statistics": "instance", "accumulate": accumulate, "generator": {"noise": True}}
+    state = TrainingState(tiny_recipe(**settings), Worker(), None)
+    generator = state.step.bare_synthesis.generator
+    seen: list[torch.Tensor] = []
+    generator.blocks[3].norm_0.register_forward_pre_hook(
+        lambda layer, inputs: seen.append(inputs[1].noise_at(layer.number, 8, 8))
+    )
+    batch = next(BatchLoader(RecordDataset(state.recipe.data.train, state.recipe)).batches())
+    state.step(batch)
+    scales = {name: value for name, value in generator.named_parameters() if name.endswith("noise_scale")}
+    assert len(scales) == 18
+    for name, scale in scales.items():
+        assert scale.grad is not None and scale.grad.abs().max() > 0 and scale.abs().max() > 0, name
+    first, second = torch.cat(seen[:accumulate]), torch.cat(seen[accumulate:])
+    assert first.shape == second.shape == (4, 1, 8, 8)
+    for turn, noise in enumerate((first, second)):
+        assert torch.equal(noise, noise_map(derived_seeds(batch.seeds, f"fake {turn}"), 6, 8, 8))
+    assert not torch.equal(first, second)

@@ -51,7 +51,7 @@ def stats(folder: Path) -> list[dict[str, Any]]:
 def snapshot(folder: RunFolder) -> dict[str, torch.Tensor]:
     loaded = folder.load_snapshot()
     assert loaded
-    return loaded[0]
+    return loaded[1]
 
 
 @pytest.mark.parametrize("style_dim", [0, 3])
@@ -94,9 +94,9 @@ def test_a_run_leaves_a_usable_checkpoint_and_its_records(tiny_recipe: Make, tmp
         {"losses": {"lecam": 0.1, "r1": 1, "r1_every": 3}, "discriminator": {"augment": ["colour", "cutout"]}},
         {
             "style_dim": 3,
-            "generator": {"style_input": "everywhere", "style_encoder": False},
+            "generator": {"style_input": "everywhere", "style_encoder": False, "noise": True, "enlargement": "blur"},
             "losses": {"lecam": 0.1, "feature_matching": 0},
-            "discriminator": {"kind": "segmentation"},
+            "discriminator": {"kind": "segmentation", "downsampling": "blur", "enlargement": "bilinear"},
         },
     ],
     ids=["plain", "with style", "regularised", "segmentation with noise"],
@@ -154,7 +154,7 @@ def test_other_data_under_the_same_path_are_refused(
     tiny_recipe: Make, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: bool
 ) -> None:
     if not whole:
-        monkeypatch.setattr("training.data.fingerprint.WHOLE_BYTES", 0)
+        monkeypatch.setattr("pipeline.data.fingerprint.WHOLE_BYTES", 0)
     data = tmp_path / "mine.parquet"
     shutil.copy(tiny_data, data)
     recipe = tiny_recipe(data={"train": str(data)})

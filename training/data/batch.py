@@ -19,7 +19,7 @@ class Batch:
     noise: Tensor
     """float `[2, N, style_dim]`, N(0, 1): for the fakes of the generator's step, then of the discriminator's."""
     seeds: Tensor
-    """int64 `[N]`: of everything else that is drawn for a record in this step (see `training.random`)."""
+    """int64 `[N]`: of all else that is drawn for a record in this step (see `pipeline.runtime.counter_based`)."""
 
     def to(self, device: torch.device) -> Batch:
         """The batch on a device; the copy overlaps other work where the batch is in pinned memory."""

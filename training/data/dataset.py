@@ -7,13 +7,12 @@ step needs no other state than the step.
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Collection, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import count, islice
+from itertools import accumulate, chain, count, islice
 from pathlib import Path
 from threading import Lock
 from typing import Any, Protocol
@@ -22,15 +21,16 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from pipeline.config import Recipe
-from pipeline.data.records import check_dataset, decode_record, resize_record
+from pipeline.config import Recipe, Source
+from pipeline.data.records import decode_record, resize_record
 from pipeline.data.schema import Record
+from pipeline.data.sources import as_sources, open_sources
 from pipeline.errors import InputError
 from pipeline.labels import encode
 from pipeline.runtime.seeding import record_seed
 from training.data.batch import Batch
 from training.data.preprocess import crop_and_flip, resize
-from training.data.sampler import Sampler, find_row_groups
+from training.data.sampler import MixedSampler, find_groups
 
 PREFETCHED = 3
 """Batches that are decoded ahead of the step."""
@@ -51,16 +51,6 @@ class Example:
     """uint8 `[H, W, 3]`."""
 
 
-def check_fits(path: Path, recipe: Recipe) -> None:
-    """Refuse a data set that is not one of label maps with photographs of the recipe's classes (`InputError`)."""
-    info = check_dataset(path, ("id", "label", "image"))
-    if info.space.classes != recipe.labels.classes:
-        raise InputError(
-            f"{path} has the classes {', '.join(info.space.classes)}, but the recipe's are "
-            f"{', '.join(recipe.labels.classes)}; they must be the same in the same order"
-        )
-
-
 def check_shares(recipe: Recipe, workers: int) -> None:
     """Refuse a batch that does not come apart into equal parts for the workers (`InputError`)."""
     size, parts = recipe.training.batch_size, recipe.training.accumulate
@@ -73,14 +63,15 @@ def check_shares(recipe: Recipe, workers: int) -> None:
 
 
 class RecordDataset:
-    """The records of a data set by number, read a row group at a time; safe to use from several threads."""
+    """The records of data sets by number, read a row group at a time; safe to use from several threads."""
 
-    def __init__(self, path: Path, recipe: Recipe) -> None:
-        """Looks at the footers and ids; raises `InputError` where they do not fit the recipe."""
-        check_fits(path, recipe)
-        self.path = path
+    def __init__(self, data: str | Path | Sequence[Source], recipe: Recipe) -> None:
+        """Looks at the footers and ids of a location or of sources; `InputError` where they do not fit the recipe."""
         self.recipe = recipe
-        self.groups = find_row_groups(path)
+        self.sources = open_sources(as_sources(data), recipe.labels, seed=recipe.training.seed)
+        firsts = accumulate((source.rows for source in self.sources), initial=0)
+        self.by_source = [find_groups(source, first) for source, first in zip(self.sources, firsts, strict=False)]
+        self.groups = list(chain.from_iterable(self.by_source))
         self._firsts = [group.first for group in self.groups]
         self._tables: dict[int, Future[pa.Table]] = {}
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="read")
@@ -99,7 +90,7 @@ class RecordDataset:
         number = bisect_right(self._firsts, index) - 1
         table = self._request(number).result()
         row: dict[str, Any] = table.slice(index - self._firsts[number], 1).to_pylist()[0]
-        return decode_record(row, need_image=True)
+        return decode_record(self.groups[number].source.row(row), need_image=True)
 
     def encode(self, record: Record) -> Example:
         """The codes of a record's label map, with its photograph."""
@@ -156,17 +147,22 @@ class BatchLoader:
         self.workers = workers
         self.share = self.recipe.training.batch_size // workers
         window = self.recipe.data.window_mib << 20
-        self.sampler = Sampler(examples.groups, seed=self.recipe.training.seed, window_bytes=window)
+        self.sampler = MixedSampler.of(
+            examples.sources, examples.by_source, seed=self.recipe.training.seed, window_bytes=window
+        )
         self._cache: dict[int, Record] = {}
         self._room = cache_bytes // workers
 
     def records(self, step: int) -> list[tuple[int, int]]:
-        """The (epoch, number) of each record that this worker sees at a step, counted from 0."""
+        """The (epoch, number) of each record that this worker sees at a step, counted from 0; epochs of its source."""
         first = step * self.recipe.training.batch_size + self.rank * self.share
         return [self.sampler.record(place) for place in range(first, first + self.share)]
 
     def ends_epoch(self, step: int, every: int) -> bool:
-        """Whether the latest of `step` steps has come to the end of an epoch whose number `every` divides."""
+        """Whether the latest of `step` steps has come to the end of an epoch whose number `every` divides.
+
+        An epoch of several sources is as many draws as they have records.
+        """
         size = every * len(self.examples)
         batch = self.recipe.training.batch_size
         return step * batch // size > (step - 1) * batch // size
@@ -219,15 +215,9 @@ class BatchLoader:
 
         What is being decoded belongs to the last few steps, which may reach back into the window before.
         """
-        place = step * self.recipe.training.batch_size
-        window = self.sampler.window(max(0, place - (PREFETCHED + 1) * self.recipe.training.batch_size))
-        held = set(window.groups)
-        while place >= window.stop:
-            window = self.sampler.window(window.stop)
-            held.update(window.groups)
-        coming = self.sampler.window(window.stop).groups
-        ahead = math.ceil(len(coming) * (place - window.start) / (window.stop - window.start))
-        self.examples.hold(held.union(coming), read=[*window.groups, *coming[:ahead]])
+        place, batch = step * self.recipe.training.batch_size, self.recipe.training.batch_size
+        held, coming = self.sampler.read_ahead(max(0, place - (PREFETCHED + 1) * batch), place)
+        self.examples.hold(held, read=coming)
 
 
 class BatchSource(Protocol):

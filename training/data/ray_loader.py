@@ -7,15 +7,14 @@ For when decoding needs more cores than the machines of the workers have. They a
 from __future__ import annotations
 
 import socket
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 
-from pipeline.config import Recipe
+from pipeline.config import Recipe, Source
 from pipeline.errors import InputError
 from pipeline.runtime.ray_session import configure_data
 from training.data.batch import Batch
@@ -39,15 +38,15 @@ JOB = 1 << 15
 class Decoder:
     """An actor that makes a worker's batches, each from the number of its step."""
 
-    def __init__(self, path: Path, recipe: Recipe, rank: int, workers: int, decoders: int) -> None:
+    def __init__(self, sources: Sequence[Source], recipe: Recipe, rank: int, workers: int, decoders: int) -> None:
         torch.set_num_threads(1)
-        self.path, self.recipe = path, recipe
+        self.sources, self.recipe = sources, recipe
         self.part = {"rank": rank, "workers": workers, "cache_bytes": CACHE_BYTES // decoders}
 
     @cached_property
     def data(self) -> BatchLoader:
         try:
-            return BatchLoader(RecordDataset(self.path, self.recipe), **self.part)
+            return BatchLoader(RecordDataset(self.sources, self.recipe), **self.part)
         except InputError as error:
             raise InputError(f"a decoder on {socket.gethostname()} cannot read the data: {error}") from None
 
@@ -104,11 +103,12 @@ def _run_job(data: BatchLoader, start: int, stop: int, pin: bool, decoders: int)
         for step in range(first, min(stop, first + SPAN)):
             yield {"step": np.array([step])}
 
+    sources = [source.source for source in data.examples.sources]
     with ray.data.DataContext.current(_context(data, decoders)):
         spans = ray.data.from_items(list(range(start, stop, SPAN)))
         decoded = spans.map_batches(list_steps, batch_size=1, num_cpus=0, concurrency=1).map_batches(
             Decoder,
-            fn_constructor_args=(data.examples.path, data.recipe, data.rank, data.workers, decoders),
+            fn_constructor_args=(sources, data.recipe, data.rank, data.workers, decoders),
             batch_size=1,
             num_cpus=1,
             compute=ray.data.ActorPoolStrategy(size=decoders, max_tasks_in_flight_per_actor=2),

@@ -16,7 +16,7 @@ from collections.abc import Collection
 import torch
 from torch import Tensor
 
-from training.random import uniforms
+from pipeline.runtime.counter_based import uniforms
 
 SHIFT = 1 / 8
 """Translation: up to this share of the picture, in whole pixels."""

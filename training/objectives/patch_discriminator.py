@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from pipeline.config import DiscriminatorSettings
 from pipeline.labels import LabelSpace
+from pipeline.networks.resampling import blur
 from pipeline.networks.spectral import settle_spectral_norm, spectral_norm
 from training.objectives.label_planes import LabelPlanes, label_pyramid
 
@@ -26,6 +27,7 @@ class PatchDiscriminator(nn.Module):
         self.label_channels = label_channels
         widths = [min(settings.channels * 2**layer, MAX_CHANNELS) for layer in range(settings.layers)]
         strides = [STRIDE] * (settings.layers - 2) + [1]
+        self.blurs = [settings.downsampling == "blur" and stride > 1 for stride in [STRIDE, *strides]]
         self.first = _convolution(label_channels + 3, widths[0], STRIDE)
         self.middle = nn.ModuleList(
             # No bias: the instance normalisation that follows would take it away again.
@@ -38,8 +40,10 @@ class PatchDiscriminator(nn.Module):
         """Features of all layers for `pictures` `[k * N, 3, h, w]`, k for each of the N label maps.
 
         `dense` convolves the concatenated one-hot tensor as the paper writes it: the same numbers, slower.
+        The label map, which is the same for real and fake, is not blurred.
         """
         copies = len(pictures) // len(labels.index)
+        pictures = blur(pictures) if self.blurs[0] else pictures
         if dense:
             x = self.first(torch.cat([labels.dense().to(pictures.dtype).repeat(copies, 1, 1, 1), pictures], dim=1))
         else:
@@ -48,8 +52,9 @@ class PatchDiscriminator(nn.Module):
             # The same label map goes with the fake and the real picture, so its part is computed once.
             x = (x.unflatten(0, (copies, -1)) + labels.convolve(of_labels).to(x.dtype)).flatten(0, 1)
         features = [F.leaky_relu(x, 0.2)]  # [k * N, channels, h/2 + 1, w/2 + 1]
-        for convolution in self.middle:
-            features.append(F.leaky_relu(F.instance_norm(convolution(features[-1])), 0.2))
+        for convolution, blurs in zip(self.middle, self.blurs[1:], strict=True):
+            x = blur(features[-1]) if blurs else features[-1]
+            features.append(F.leaky_relu(F.instance_norm(convolution(x)), 0.2))
         features.append(self.last(features[-1]))
         return features
 

@@ -16,10 +16,11 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.config import DiscriminatorSettings
+from pipeline.config import DiscriminatorSettings, Enlargement
 from pipeline.labels import LabelSpace
+from pipeline.networks.resampling import blur, enlarge
 from pipeline.networks.spectral import settle_spectral_norm, spectral_norm
-from training.random import uniforms
+from pipeline.runtime.counter_based import uniforms
 
 MAX_CHANNELS = 512
 IGNORED = -1
@@ -41,14 +42,14 @@ class SegmentationDiscriminator(nn.Module):
         self.space = space
         widths = [min(settings.channels * 2 ** (layer // 2), MAX_CHANNELS) for layer in range(settings.layers)]
         self.down = nn.ModuleList(
-            ResidualBlock(before, after, resample="down", activate=before != 3)
+            ResidualBlock(before, after, blurs=settings.downsampling == "blur", activate=before != 3)
             for before, after in pairwise([3, *widths])
         )
         # Each doubling ends at the width of the encoder's map of that size, which is put beside it for the next.
         up = [*reversed(widths[:-1]), max(1, settings.channels // 2)]
         beside = [0, *reversed(widths[:-1])]
         self.up = nn.ModuleList(
-            ResidualBlock(before + skip, after, resample="up")
+            ResidualBlock(before + skip, after, enlargement=settings.enlargement)
             for before, skip, after in zip([widths[-1], *up[:-1]], beside, up, strict=True)
         )
         self.last = nn.Conv2d(up[-1], len(space.classes) + 1, 1)
@@ -73,12 +74,19 @@ class SegmentationDiscriminator(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions beside a 1x1, at half ("down") or twice ("up") the resolution from then on."""
+    """Two 3x3 convolutions beside a 1x1, at twice the resolution from then on, or, without `enlargement`, at half."""
 
-    def __init__(self, inputs: int, outputs: int, *, resample: str, activate: bool = True) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        enlargement: Enlargement | None = None,
+        blurs: bool = False,
+        activate: bool = True,
+    ) -> None:
         super().__init__()
-        assert resample in ("down", "up")
-        self.doubles, self.activate = resample == "up", activate
+        self.enlargement, self.blurs, self.activate = enlargement, blurs, activate
         self.conv_0 = spectral_norm(nn.Conv2d(inputs, outputs, 3, padding=1))
         self.conv_1 = spectral_norm(nn.Conv2d(outputs, outputs, 3, padding=1))
         self.shortcut = spectral_norm(nn.Conv2d(inputs, outputs, 1))
@@ -86,13 +94,16 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """`[N, inputs, H, W]` to `[N, outputs, H / 2 or 2H, W / 2 or 2W]`; `activate` is off for the picture itself."""
         y = F.leaky_relu(x, 0.2) if self.activate else x
-        if self.doubles:
-            y = F.interpolate(y, scale_factor=2.0, mode="nearest")
+        if self.enlargement:
+            y = enlarge(y, self.enlargement)
         y = self.conv_1(F.leaky_relu(self.conv_0(y), 0.2))
         # A 1x1 convolution and resampling may change places; it comes where there are fewer pixels.
-        if self.doubles:
-            return y + F.interpolate(self.shortcut(x), scale_factor=2.0, mode="nearest")
-        return F.avg_pool2d(y, 2) + self.shortcut(F.avg_pool2d(x, 2))
+        if self.enlargement:
+            return y + enlarge(self.shortcut(x), self.enlargement)
+        return self._halve(y) + self.shortcut(self._halve(x))
+
+    def _halve(self, x: Tensor) -> Tensor:
+        return F.avg_pool2d(blur(x) if self.blurs else x, 2)
 
 
 @dataclass(frozen=True)

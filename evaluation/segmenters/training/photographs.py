@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from functools import lru_cache
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from pipeline.config import Recipe
-from pipeline.data.records import check_dataset, count_rows, decode_record, iter_rows, resize_record
-from pipeline.errors import InputError
+from pipeline.config import Recipe, Source
+from pipeline.data.records import decode_record, resize_record
+from pipeline.data.sources import OpenSource, as_sources, mix, open_sources
 from pipeline.labels import class_channels
 
 VOID = -1
@@ -28,69 +29,76 @@ MEMORY_LIMIT = 4 * 2**30
 
 @dataclass(frozen=True)
 class Photographs:
-    """A data set, decoded once."""
+    """The records of one or more sources, decoded once, one source after the other."""
 
     images: np.ndarray
     """uint8 `[N, H, W, 3]`."""
     labels: np.ndarray
     """int16 `[N, H, W]`: classes, or `VOID`."""
+    sources: tuple[OpenSource, ...]
 
     def __len__(self) -> int:
         return len(self.images)
 
+    def batches(self, size: int, *, seed: int, start: int = 0) -> Iterator[np.ndarray]:
+        """Index batches without end, each source in its own order every epoch; from batch number `start` on.
 
-def load_photographs(path: Path, recipe: Recipe, *, scratch: Path, what: str) -> Photographs:
-    """Decode every record of a Parquet data set at the recipe's size; `what` names it in the progress bar.
+        Batch b is a function of the seed and b, however one got there.
+        """
+        mixture = mix(self.sources, seed=seed)
+        firsts = np.cumsum([0, *(source.rows for source in self.sources)])
+
+        @lru_cache(maxsize=3 * len(self.sources))
+        def order(source: int, epoch: int) -> np.ndarray:
+            found = self.sources[source]
+            return firsts[source] + np.random.default_rng((found.seed(seed), epoch)).permutation(found.rows)
+
+        for batch in count(start):
+            indices = []
+            for source, place in map(mixture.find, range(batch * size, (batch + 1) * size)):
+                epoch, offset = divmod(place, self.sources[source].rows)
+                indices.append(order(source, epoch)[offset])
+            yield np.array(indices)
+
+    def class_pixels(self, classes: int) -> np.ndarray:
+        """float64 `[classes]`: the pixels of each class in what an epoch draws."""
+        draws = mix(self.sources, seed=0).draws
+        pixels, first = np.zeros(classes), 0
+        for source, times in zip(self.sources, draws, strict=True):
+            labels = self.labels[first : first + source.rows]
+            pixels += np.bincount(labels[labels >= 0], minlength=classes) * (times / source.rows)
+            first += source.rows
+        return pixels
+
+
+def load_photographs(data: str | Path | Sequence[Source], recipe: Recipe, *, scratch: Path, what: str) -> Photographs:
+    """Decode every record of a location, or of sources, at the recipe's size; `what` names it in the progress bar.
 
     `scratch` is an existing folder for a temporary file, should the pictures exceed `MEMORY_LIMIT`. Raises
-    `InputError` for records without photographs and for classes other than the recipe's. Don't-care pixels teach
-    nothing, whatever their id in the file: the recipe need not have one (`filter --regions` adds one).
+    `InputError` for records without photographs and for what `open_sources` refuses. Don't-care pixels teach nothing,
+    whatever their id in the files: the recipe need not have one (`filter --regions` adds one).
     """
-    space = check_dataset(path, ("id", "label", "image")).space
-    if space.classes != recipe.labels.classes:
-        raise InputError(
-            f"{path} has the classes {_listed(space.classes)}, the recipe {_listed(recipe.labels.classes)}; "
-            "use the recipe that the data set was prepared for"
-        )
-    count, height, width = count_rows(path), recipe.data.height, recipe.data.width
-    images = _allocate((count, height, width, 3), np.uint8, scratch)
-    labels = _allocate((count, height, width), np.int16, scratch)
+    sources = open_sources(as_sources(data), recipe.labels, seed=recipe.segmenter.seed)
+    theirs = (source.dataset.require_info().space.dont_care for source in sources)
+    dont_care = next((number for number in theirs if number is not None), recipe.labels.dont_care)
+    space = recipe.labels.model_copy(update={"dont_care": dont_care})
+    total, height, width = sum(source.rows for source in sources), recipe.data.height, recipe.data.width
+    images = _allocate((total, height, width, 3), np.uint8, scratch)
+    labels = _allocate((total, height, width), np.int16, scratch)
 
     def decode(item: tuple[int, dict[str, Any]]) -> None:
         index, row = item
         record = resize_record(decode_record(row, need_image=True), height, width)
         known = class_channels(record.label, space)
         images[index] = record.image
-        labels[index] = np.where(known < len(space.classes), known, VOID)
+        labels[index] = np.where(known < len(recipe.labels.classes), known, VOID)
 
-    rows = enumerate(iter_rows(path, columns=["id", "sample", "label", "image"]))
-    with ThreadPoolExecutor(os.cpu_count()) as pool, tqdm(total=count, desc=what, unit="image", leave=False) as bar:
+    rows = enumerate(chain.from_iterable(source.iter_rows() for source in sources))
+    with ThreadPoolExecutor(os.cpu_count()) as pool, tqdm(total=total, desc=what, unit="image", leave=False) as bar:
         while chunk := list(islice(rows, 64)):
             for _ in pool.map(decode, chunk):
                 bar.update()
-    return Photographs(images, labels)
-
-
-def shuffled_batches(count: int, size: int, *, seed: int, start: int = 0) -> Iterator[np.ndarray]:
-    """Index batches without end, each epoch in its own order; batch number `start` on, the same however one got there.
-
-    >>> first = [batch.tolist() for batch, _ in zip(shuffled_batches(5, 2, seed=0), range(5))]
-    >>> sorted(sum(first[:2] + [first[2][:1]], []))
-    [0, 1, 2, 3, 4]
-    >>> next(shuffled_batches(5, 2, seed=0, start=3)).tolist() == first[3]
-    True
-    """
-    step = start
-    orders: dict[int, np.ndarray] = {}
-    while True:
-        positions = np.arange(step * size, (step + 1) * size)
-        epochs = sorted(set((positions // count).tolist()))
-        for epoch in epochs:
-            if epoch not in orders:
-                orders[epoch] = np.random.default_rng((seed, epoch)).permutation(count)
-        orders = {epoch: orders[epoch] for epoch in epochs}
-        yield np.array([orders[position // count][position % count] for position in positions.tolist()])
-        step += 1
+    return Photographs(images, labels, sources)
 
 
 def _allocate(shape: tuple[int, ...], dtype: Any, scratch: Path) -> np.ndarray:
@@ -99,7 +107,3 @@ def _allocate(shape: tuple[int, ...], dtype: Any, scratch: Path) -> np.ndarray:
     # The file has no name any more once it is open, so nothing is left behind however the program ends.
     with tempfile.TemporaryFile(dir=scratch) as file:
         return np.memmap(file, dtype=dtype, mode="w+", shape=shape)
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:6]) + (f" ... ({len(names)} in all)" if len(names) > 6 else "")

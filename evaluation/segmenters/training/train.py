@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,14 @@ from torch import nn
 from tqdm import tqdm
 
 from evaluation.metrics.confusion import ConfusionMatrix
-from evaluation.segmenters.base import class_map
+from evaluation.segmenters.base import Segmenter, TrainableSegmenter, class_map
 from evaluation.segmenters.deeplab import FILE_NAME, DeepLab, DeepLabSettings, load_deeplab, save_deeplab
 from evaluation.segmenters.training.augment import augment
-from evaluation.segmenters.training.photographs import VOID, Photographs, load_photographs, shuffled_batches
+from evaluation.segmenters.training.photographs import VOID, Photographs, load_photographs
 from pipeline.config import Recipe
 from pipeline.data.atomic import atomic_path
-from pipeline.data.records import parquet_files
+from pipeline.data.parquet import ParquetDataset
+from pipeline.data.storage import first_line
 from pipeline.errors import InputError
 from pipeline.pretrained.state_dicts import sha256_of
 
@@ -41,7 +42,11 @@ WEIGHT_RANGE = (0.25, 4.0)
 
 
 def train_segmenter(
-    recipe: Recipe, out: Path, *, weights: Path | None = None, device: torch.device | str | None = None
+    recipe: Recipe,
+    out: Path,
+    *,
+    weights: Path | None = None,
+    device: torch.device | str | None = None,
 ) -> DeepLab:
     """Train DeepLabV3 on `recipe.data.train`, score it on `recipe.data.validation`, write `out/segmenter.safetensors`.
 
@@ -54,32 +59,12 @@ def train_segmenter(
     if (done := _finished(out, plan)) is not None:
         log.info("%s is trained already", out / FILE_NAME)
         return done.to(device)
-    state = _interrupted(out, plan)
+    state = find_state(out, plan)
     out.mkdir(parents=True, exist_ok=True)
     training = load_photographs(recipe.data.train, recipe, scratch=out, what="photographs")
     validation = load_photographs(recipe.data.validation, recipe, scratch=out, what="validation")
-
-    torch.manual_seed(recipe.segmenter.seed)
-    segmenter = DeepLab(_settings(recipe))
-    if weights is not None:
-        log.info("segmenter starts from %s", segmenter.load_pretrained(weights))
-    for module in segmenter.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            # MobileNet's 0.01 is for days of training: after a few hundred steps its averages still remember the start.
-            module.momentum = BATCH_NORM_MOMENTUM
-    segmenter.to(device).to(memory_format=torch.channels_last)
-    optimiser = torch.optim.AdamW(segmenter.parameters(), recipe.segmenter.learning_rate, weight_decay=WEIGHT_DECAY)
-    start = 0
-    if state is not None:
-        segmenter.network.load_state_dict(state["network"])
-        optimiser.load_state_dict(state["optimiser"])
-        start = state["step"]
-        log.info("segmenter continues at step %d of %d", start, recipe.segmenter.steps)
-
-    def save(step: int) -> None:
-        _save_state(out, plan=plan, step=step, network=segmenter.network, optimiser=optimiser)
-
-    _optimise(segmenter, optimiser, training, recipe, start=start, save=save)
+    segmenter = new_deeplab(recipe, weights)
+    fit(segmenter.to(device), training, recipe, out=out, plan=plan, state=state)
 
     matrix = score_photographs(segmenter.eval(), validation, batch_size=recipe.segmenter.batch_size)
     scores = {
@@ -96,20 +81,69 @@ def train_segmenter(
     return segmenter
 
 
-def score_photographs(segmenter: DeepLab, photographs: Photographs, *, batch_size: int) -> ConfusionMatrix:
+def new_deeplab(recipe: Recipe, weights: Path | None) -> DeepLab:
+    """A network for the recipe's classes and size, initialised by the recipe's seed, or in part from `weights`."""
+    torch.manual_seed(recipe.segmenter.seed)
+    segmenter = DeepLab(_settings(recipe))
+    if weights is not None:
+        log.info("segmenter starts from %s", segmenter.load_pretrained(weights))
+    return segmenter
+
+
+def score_photographs(segmenter: Segmenter, photographs: Photographs, *, batch_size: int) -> ConfusionMatrix:
     """The confusion matrix of a segmenter (in evaluation mode) over photographs, at their size."""
     matrix = ConfusionMatrix(len(segmenter.classes))
-    device = segmenter.mean.device
-    for start in range(0, len(photographs), batch_size):
-        images = torch.from_numpy(photographs.images[start : start + batch_size]).to(device).permute(0, 3, 1, 2).float()
-        with torch.inference_mode():
-            predicted = class_map(segmenter(images).scores, *images.shape[-2:])
-        matrix.update(photographs.labels[start : start + batch_size], predicted.cpu().numpy())
+    for target, predicted in predict(segmenter, photographs, batch_size=batch_size):
+        matrix.update(target, predicted)
     return matrix
 
 
+def predict(
+    segmenter: Segmenter, photographs: Photographs, *, batch_size: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """What a segmenter (in evaluation mode) sees in each photograph, in order: true and predicted classes `[H, W]`."""
+    for start in range(0, len(photographs), batch_size):
+        images = torch.from_numpy(photographs.images[start : start + batch_size]).to(segmenter.device)
+        images = images.permute(0, 3, 1, 2).float()
+        with torch.inference_mode():
+            predicted = class_map(segmenter(images).scores, *images.shape[-2:])
+        yield from zip(photographs.labels[start : start + batch_size], predicted.cpu().numpy(), strict=True)
+
+
+def fit(
+    segmenter: TrainableSegmenter,
+    photographs: Photographs,
+    recipe: Recipe,
+    *,
+    out: Path,
+    plan: dict[str, Any],
+    state: dict[str, Any] | None,
+) -> None:
+    """Train a segmenter on photographs, on its own device; `state` (of `find_state`) continues an interrupted training.
+
+    States go to `out` every so often, with the `plan` by which they are known again.
+    """
+    for module in segmenter.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            # MobileNet's 0.01 is for days of training: after a few hundred steps its averages still remember the start.
+            module.momentum = BATCH_NORM_MOMENTUM
+    segmenter.to(memory_format=torch.channels_last)
+    optimiser = torch.optim.AdamW(segmenter.parameters(), recipe.segmenter.learning_rate, weight_decay=WEIGHT_DECAY)
+    start = 0
+    if state is not None:
+        segmenter.network.load_state_dict(state["network"])
+        optimiser.load_state_dict(state["optimiser"])
+        start = state["step"]
+        log.info("segmenter resumes at step %d of %d", start, recipe.segmenter.steps)
+
+    def save(step: int) -> None:
+        _save_state(out, plan=plan, step=step, network=segmenter.network, optimiser=optimiser)
+
+    _optimise(segmenter, optimiser, photographs, recipe, start=start, save=save)
+
+
 def _optimise(
-    segmenter: DeepLab,
+    segmenter: Segmenter,
     optimiser: torch.optim.Optimizer,
     photographs: Photographs,
     recipe: Recipe,
@@ -119,8 +153,8 @@ def _optimise(
 ) -> None:
     """AdamW with a cosine learning rate; `save` is called with the number of steps done."""
     settings = recipe.segmenter
-    batches = shuffled_batches(len(photographs), settings.batch_size, seed=settings.seed, start=start)
-    weights = class_weights(photographs.labels, len(segmenter.classes)).to(segmenter.mean.device)
+    batches = photographs.batches(settings.batch_size, seed=settings.seed, start=start)
+    weights = class_weights(photographs.class_pixels(len(segmenter.classes))).to(segmenter.device)
     segmenter.train()
     with tqdm(total=settings.steps, initial=start, desc="segmenter", unit="step") as bar:
         for step in range(start, settings.steps):
@@ -138,10 +172,10 @@ def _optimise(
 
 
 def _loss(
-    segmenter: DeepLab, photographs: Photographs, batch: np.ndarray, weights: torch.Tensor, *, seed: int
+    segmenter: Segmenter, photographs: Photographs, batch: np.ndarray, weights: torch.Tensor, *, seed: int
 ) -> torch.Tensor:
     """Cross entropy over the pixels of known class, on a random view of each picture of the batch."""
-    device = segmenter.mean.device
+    device = segmenter.device
     images = torch.from_numpy(photographs.images[batch]).to(device).permute(0, 3, 1, 2).float()
     labels = torch.from_numpy(photographs.labels[batch]).to(device).long()
     # All randomness of a step follows from its number, so an interrupted training continues as if it had not been.
@@ -155,15 +189,14 @@ def _loss(
     return total / torch.where(labels == VOID, 0, weights[labels.clamp(min=0)]).sum().clamp(min=1)
 
 
-def class_weights(labels: np.ndarray, classes: int) -> torch.Tensor:
+def class_weights(pixels: np.ndarray) -> torch.Tensor:
     """float32 `[classes]`: rarer classes weigh more, by the root of their frequency against the median one.
 
     The root is between no balancing, which gives small classes up, and SegNet's full balancing, which sees them
-    everywhere. `labels` are integers, `VOID` or classes.
+    everywhere. `pixels` are those of each class, `[classes]`.
     """
-    counts = np.bincount(labels[labels >= 0].ravel(), minlength=classes).astype(np.float64)
-    median = np.median(counts[counts > 0]) if counts.any() else 1.0
-    weights = np.sqrt(median / np.maximum(counts, 1))
+    median = np.median(pixels[pixels > 0]) if pixels.any() else 1.0
+    weights = np.sqrt(median / np.maximum(pixels, 1))
     return torch.from_numpy(weights.clip(*WEIGHT_RANGE)).float()
 
 
@@ -194,10 +227,21 @@ def _plan(recipe: Recipe, weights: Path | None) -> dict[str, Any]:
         "recipe": recipe.name,
         **recipe.segmenter.model_dump(mode="json"),
         "size": [recipe.data.height, recipe.data.width],
-        "data": [[file.name, file.stat().st_size] for file in parquet_files(recipe.data.train)],
+        "data": _data(recipe),
         "pretrained": None if weights is None else sha256_of(weights),
     }
     return json.loads(json.dumps(plan))
+
+
+def _data(recipe: Recipe) -> list[Any]:
+    """Names and sizes of the files to train on; of each source, where there are several, with what is taken of it."""
+    sources = [
+        (source, [[file.name, file.size] for file in ParquetDataset.open(source.path).files])
+        for source in recipe.data.sources
+    ]
+    if isinstance(recipe.data.train, str):  # As plans of earlier versions have it.
+        return sources[0][1]
+    return [{**source.model_dump(exclude={"path"}), "files": files} for source, files in sources]
 
 
 def _finished(out: Path, plan: dict[str, Any]) -> DeepLab | None:
@@ -210,12 +254,16 @@ def _finished(out: Path, plan: dict[str, Any]) -> DeepLab | None:
     return segmenter
 
 
-def _interrupted(out: Path, plan: dict[str, Any]) -> dict[str, Any] | None:
+def find_state(out: Path, plan: dict[str, Any]) -> dict[str, Any] | None:
     """The state of an unfinished training in `out`, if there is one; `InputError` if it is of another plan."""
     if not (out / STATE_NAME).is_file():
         return None
-    state = torch.load(out / STATE_NAME, map_location="cpu", weights_only=True)
-    _refuse_other(state["plan"], plan, out)
+    try:
+        state = torch.load(out / STATE_NAME, map_location="cpu", weights_only=True)
+        made, *_ = (state[name] for name in ("plan", "step", "network", "optimiser"))
+    except Exception as error:  # noqa: BLE001 - whatever a broken file makes the reader raise, it is the file
+        raise InputError(f"{out / STATE_NAME} is damaged ({first_line(error)}); remove it to begin anew") from None
+    _refuse_other(made, plan, out)
     return state
 
 

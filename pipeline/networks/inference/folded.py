@@ -19,12 +19,21 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pipeline.networks.generator import Generator, doubled_before, first_map, with_style
+from pipeline.config import Enlargement
+from pipeline.networks.generator import Generator, doubled_before, first_map, with_draws
 from pipeline.networks.inference.onednn import PackedConvolution, matrix_product
 from pipeline.networks.inference.winograd import WinogradConvolution, frozen_convolution
 from pipeline.networks.label_input import LabelInput
-from pipeline.networks.patterns.modulation import look_up, map_to_pixels, modulate_pixels, repeated
+from pipeline.networks.patterns.modulation import (
+    Noise,
+    look_up,
+    map_to_pixels,
+    modulate_pixels,
+    repeated,
+    with_noise,
+)
 from pipeline.networks.patterns.patterns import Patterns
+from pipeline.networks.resampling import enlarge
 from pipeline.networks.spade import SLOPE, SPADE, SPADEBlock, code_table, pattern_table, tap_products
 from pipeline.networks.spectral import fold_spectral_norm
 
@@ -44,7 +53,8 @@ class FoldedGenerator(nn.Module):
         blocks = []
         for block, doubled in zip(frozen.blocks, doubled_before(self.settings), strict=True):
             height, width = (2 * height, 2 * width) if doubled else (height, width)
-            blocks.append(FoldedBlock(cast(SPADEBlock, block), doubled, (height, width)))
+            enlargement = self.settings.enlargement if doubled else None
+            blocks.append(FoldedBlock(cast(SPADEBlock, block), enlargement, (height, width)))
         self.blocks = nn.ModuleList(blocks)
         self.to_rgb = PackedConvolution(frozen.to_rgb.weight, frozen.to_rgb.bias, self.size)
         self.first = frozen.first
@@ -53,13 +63,16 @@ class FoldedGenerator(nn.Module):
         self._lock = threading.Lock()
 
     @torch.inference_mode()
-    def forward(self, codes: torch.Tensor | LabelInput, z: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(
+        self, codes: torch.Tensor | LabelInput, z: torch.Tensor | None = None, seeds: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """As `Generator.forward`; pictures are float32 `[N, 3, H, W]`.
 
         Given a `LabelInput` that was here before, gamma and beta are not computed again: more samples of a label map
         are cheaper than the first, except where the style enters everywhere.
         """
-        label_input = with_style(codes if isinstance(codes, LabelInput) else self.label_input(codes), z, self.settings)
+        label_input = codes if isinstance(codes, LabelInput) else self.label_input(codes)
+        label_input = with_draws(label_input, z, seeds, self.settings)
         with self._lock:
             x = first_map(
                 self.first,
@@ -86,11 +99,15 @@ class FoldedGenerator(nn.Module):
 
 
 class FoldedBlock(nn.Module):
-    """A residual block, and the doubling before it: the doubled map is never written, only read where it is used."""
+    """A residual block, and the doubling before it, None for none.
 
-    def __init__(self, block: SPADEBlock, doubled: bool, size: tuple[int, int]) -> None:
+    A map doubled by nearest neighbour is never written, only read where it is used.
+    """
+
+    def __init__(self, block: SPADEBlock, enlargement: Enlargement | None, size: tuple[int, int]) -> None:
         super().__init__()
-        self.factor = 2 if doubled else 1
+        self.factor = 2 if enlargement == "nearest" else 1
+        self.enlargement: Enlargement | None = None if enlargement == "nearest" else enlargement
         self.norm_0 = FoldedSPADE(block.norm_0, size)
         self.conv_0 = frozen_convolution(block.conv_0.weight, block.conv_0.bias, size)
         self.norm_1 = FoldedSPADE(block.norm_1, size)
@@ -101,6 +118,7 @@ class FoldedBlock(nn.Module):
 
     def forward(self, x: torch.Tensor, label_input: LabelInput, scratch: Scratch) -> torch.Tensor:
         """`x` `[N, inputs, H, W]`, before the doubling if there is one, to `[N, outputs, H or 2H, W or 2W]`."""
+        x = enlarge(x, self.enlargement) if self.enlargement else x
         batch, channels, height, width = x.shape
         wide = scratch.take((batch, channels, self.factor * height, self.factor * width))
         y = self.conv_0(self.norm_0(x, label_input, out=wide))
@@ -118,7 +136,7 @@ class FoldedSPADE(nn.Module):
     def __init__(self, layer: SPADE, size: tuple[int, int]) -> None:
         super().__init__()
         self.table = FoldedTable(layer, size)
-        self.instance = isinstance(layer.norm, nn.InstanceNorm2d)
+        self.input = FoldedInput(layer)
 
     def forward(self, x: torch.Tensor, label_input: LabelInput, *, out: torch.Tensor) -> torch.Tensor:
         """`x` `[N, C, H, W]`, doubled if `out` is of twice the size, into `out`, with the activation.
@@ -126,8 +144,8 @@ class FoldedSPADE(nn.Module):
         Without doubling, `out` may be `x` itself.
         """
         (table,), rows = self.table(label_input, out)
-        pixels, cells = laid_over(F.instance_norm(x) if self.instance else x, out)
-        modulate_pixels(pixels, table, rows, SLOPE, out=cells)
+        pixels, cells, noise = self.input(x, label_input, out=out)
+        modulate_pixels(pixels, table, rows, SLOPE, out=cells, noise=noise)
         return out
 
 
@@ -142,7 +160,7 @@ class FoldedShortcut(nn.Module):
     def __init__(self, layer: SPADE, weight: torch.Tensor, size: tuple[int, int]) -> None:
         super().__init__()
         self.table = FoldedTable(layer, size, projection=weight.flatten(1))
-        self.instance = isinstance(layer.norm, nn.InstanceNorm2d)
+        self.input = FoldedInput(layer)
         self.convolution = PackedConvolution(weight, None, size)
 
     def forward(
@@ -150,13 +168,40 @@ class FoldedShortcut(nn.Module):
     ) -> torch.Tensor:
         """Add the shortcut of `x` `[N, inputs, h, w]` to `onto` `[N, outputs, H, W]`; `scratch` `[N, inputs, H, W]`."""
         (scale, shift), rows = self.table(label_input, scratch)
-        pixels, cells = laid_over(F.instance_norm(x) if self.instance else x, scratch)
+        pixels, cells, noise = self.input(x, label_input, out=scratch)
         for part, found in look_up(scale, rows, cells.shape[:-1]):
-            torch.mul(pixels[part], found, out=cells[part])
+            torch.mul(with_noise(pixels, noise, part, out=cells), found, out=cells[part])
         shortcut, out = map_to_pixels(self.convolution(scratch)), map_to_pixels(onto)
         for part, found in look_up(shift, rows, out.shape[:-1]):
             out[part].add_(shortcut[part]).add_(found)
         return onto
+
+
+class FoldedInput(nn.Module):
+    """What a SPADE layer scales and shifts: a feature map with noise, normalised if its statistics are its own."""
+
+    def __init__(self, layer: SPADE) -> None:
+        super().__init__()
+        self.number, self.noise_scale = layer.number, layer.noise_scale
+        self.instance = isinstance(layer.norm, nn.InstanceNorm2d)
+
+    def forward(
+        self, x: torch.Tensor, label_input: LabelInput, *, out: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, Noise]:
+        """`laid_over(x, out)`, and the noise that is still to be added to the pixels: it costs least where they are
+        read. Statistics of an image are of its noise too, which therefore passes through `out` beforehand.
+        """
+        pixels, cells = laid_over(x, out)
+        noise: Noise = None
+        if self.noise_scale is not None:
+            drawn = label_input.noise_at(self.number, *out.shape[2:]).to(out.dtype)
+            noise = drawn.view(*cells.shape[:-1], 1), self.noise_scale
+        if not self.instance:
+            return pixels, cells, noise
+        if noise is not None:
+            torch.addcmul(pixels, *noise, out=cells)
+            x = out
+        return *laid_over(F.instance_norm(x), out), None
 
 
 def laid_over(small: torch.Tensor, big: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

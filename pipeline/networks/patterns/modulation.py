@@ -18,6 +18,9 @@ import torch.nn.functional as F
 
 from pipeline.networks.patterns.patterns import Patterns
 
+Noise = tuple[torch.Tensor, torch.Tensor] | None
+"""A number for each pixel, `[..., 1]`, and scales `[C]`, whose product is added to the pixels; None: nothing is."""
+
 CHUNK_BYTES = 1 << 20
 """Looked-up rows held at a time on a CPU: about what a core's second-level cache holds."""
 
@@ -81,18 +84,25 @@ def modulate_pixels(
     slope: float,
     *,
     out: torch.Tensor | None = None,
+    noise: Noise = None,
 ) -> torch.Tensor:
     """`pixels` `[P, C]` by the `rows` `[P]` of `table` `[U, 2C]` (None: row p for pixel p), without gradients.
 
     `out`, which may be `pixels` itself, can have more dimensions, `[..., C]`, to which `pixels` are broadcast.
+    `noise` is added to the pixels beforehand.
     """
     out = torch.empty_like(pixels) if out is None else out
     for part, found in look_up(table, rows, out.shape[:-1]):
         scale, shift = found.chunk(2, dim=-1)
-        torch.addcmul(shift, pixels[part], scale, out=out[part])
+        torch.addcmul(shift, with_noise(pixels, noise, part, out=out), scale, out=out[part])
         if slope != 1:
             F.leaky_relu_(out[part], slope)
     return out
+
+
+def with_noise(pixels: torch.Tensor, noise: Noise, part: slice, *, out: torch.Tensor) -> torch.Tensor:
+    """A part of `pixels`, with noise if there is any: then it is written into that part of `out`."""
+    return pixels[part] if noise is None else torch.addcmul(pixels[part], noise[0][part], noise[1], out=out[part])
 
 
 def look_up(table: torch.Tensor, rows: torch.Tensor | None, shape: torch.Size) -> Iterator[tuple[slice, torch.Tensor]]:

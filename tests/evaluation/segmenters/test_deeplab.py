@@ -108,8 +108,9 @@ def test_damaged_or_missing_files(content: bytes | None, message: str, tmp_path:
     assert "\n" not in str(caught.value)
 
 
-def test_other_safetensors_files_are_refused(tmp_path: Path) -> None:
-    save_file({"x": torch.zeros(1)}, tmp_path / FILE_NAME)
+@pytest.mark.parametrize("metadata", [None, {"spadework": "{"}, {"spadework": "[1]"}, {"spadework": '{"kind": "x"}'}])
+def test_other_safetensors_files_are_refused(tmp_path: Path, metadata: dict[str, str] | None) -> None:
+    save_file({"x": torch.zeros(1)}, tmp_path / FILE_NAME, metadata)
     with pytest.raises(InputError, match="no segmenter of ours"):
         load_deeplab(tmp_path)
 

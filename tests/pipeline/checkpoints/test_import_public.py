@@ -16,6 +16,7 @@ from pipeline.config import Recipe
 from pipeline.datasets import ade20k, coco_stuff
 from pipeline.errors import InputError
 from pipeline.recipe_file import load_recipe, parse_recipe
+from pipeline.synthesis.styles import Sample
 from pipeline.synthesis.synthesizer import Synthesizer
 from tests.golden.names import to_public
 
@@ -68,10 +69,12 @@ def test_what_cannot_be_imported(tmp_path: Path) -> None:
     (tmp_path / "text.pth").write_text("no weights")
     torch.save({"fc.weight": torch.zeros(1)}, tmp_path / "other.pth")
     torch.save([1, 2], tmp_path / "list.pth")
+    torch.save({0: torch.zeros(1), 1: torch.zeros(1)}, tmp_path / "numbered.pth")
     for name, message in {
         "missing.pth": "does not exist",
         "text.pth": "cannot be read",
         "list.pth": "does not hold a state dict",
+        "numbered.pth": "does not hold a state dict",
         "other.pth": "not of the network in recipe 'small'",
     }.items():
         with pytest.raises(InputError, match=re.escape(message)):
@@ -105,11 +108,11 @@ def test_overflowing_pictures_are_refused(tmp_path: Path) -> None:
     save_generator(tmp_path / "ours.safetensors", build_generator(recipe), recipe, step=0)
     synthesizer = Synthesizer(tmp_path / "ours.safetensors")
     label_input = synthesizer.prepare(np.ones((32, 32), np.int32))
-    (whole,) = synthesizer.synthesize(label_input, [None], (32, 32))
+    (whole,) = synthesizer.synthesize(label_input, [Sample(None)], (32, 32))
     assert whole.shape == (32, 32, 3)
     synthesizer._generator = lambda *_: torch.full((1, 3, 32, 32), float("nan"))  # type: ignore[assignment]
     with pytest.raises(InputError, match=r"the generator in fp32 paints NaN or infinite pixels; take --precision fp32"):
-        next(synthesizer.synthesize(label_input, [None], (32, 32)))
+        next(synthesizer.synthesize(label_input, [Sample(None)], (32, 32)))
 
 
 def test_the_place_of_dont_care_is_known_or_asked_for(tmp_path: Path) -> None:
@@ -151,6 +154,8 @@ def test_the_recipes_of_public_weights_are_known() -> None:
         ({"statistics": "instance"}, "generator.statistics is 'instance', the weights are of 'sync_batch' or 'batch'"),
         ({"style_dim": 5}, "generator.style_dim is 5, the weights' is 3"),
         ({"style_dim": 0}, "generator.style_dim is 0, the weights' is 3"),
+        ({"noise": True}, "generator.noise is on, which the public program does not have; leave it out"),
+        ({"enlargement": "blur"}, "generator.enlargement is 'blur', the public program enlarges by 'nearest'"),
         ({"style_input": "everywhere"}, "generator.style_input is 'everywhere', which the public program does not"),
         ("classes", "the label map has 4 channels (3 labels.classes, 1 for labels.dont_care, 0 for labels."),
         ("size", "has 4 pixels, the weights' 1"),

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.data.parquet import ParquetDataset
 from pipeline.data.records import (
     RECORD_FIELDS,
     DatasetInfo,
@@ -20,7 +21,6 @@ from pipeline.data.records import (
     decode_record,
     encode_png,
     iter_rows,
-    parquet_files,
     read_info,
     resize_record,
 )
@@ -104,7 +104,7 @@ def test_a_folder_is_read_in_order_of_name_without_hidden_files(tmp_path: Path) 
     write(tmp_path / "part-0.parquet", [make_record(0)])
     for name in ("_skip.parquet", ".hidden.parquet", "notes.txt"):
         (tmp_path / name).write_text("not Parquet")
-    assert [file.name for file in parquet_files(tmp_path)] == ["part-0.parquet", "part-1.parquet"]
+    assert [file.name for file in ParquetDataset.open(tmp_path).files] == ["part-0.parquet", "part-1.parquet"]
     assert [row["id"] for row in iter_rows(tmp_path, columns=["id"])] == ["r0", "r1"]
     assert count_rows(tmp_path) == 2
 
@@ -168,7 +168,7 @@ def bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
     without = pa.table({"id": pa.array(["a", None]), "label": [cell, cell]})
     return {
         "missing": (folder / "nowhere.parquet", "does not exist"),
-        "empty folder": (folder / "none", "has no .parquet files; the verb prepare makes them"),
+        "empty folder": (folder / "none", "has no .parquet files"),
         "text": (folder / "text.parquet", "is not a readable Parquet file"),
         "no bytes": (folder / "zero.parquet", "is not a readable Parquet file"),
         "truncated": (folder / "cut.parquet", "is not a readable Parquet file"),
@@ -181,7 +181,7 @@ def bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
             rewrite(folder / "l.parquet", pa.table({"id": ["a"], "label": [7]}), ours),
             "must be binary, or",
         ),
-        "metadata": (rewrite(folder / "m.parquet", good), "make it with the verb prepare"),
+        "metadata": (rewrite(folder / "m.parquet", good), "make it with prepare"),
         "version": (rewrite(folder / "v.parquet", good, newer), "version 99, this program reads 1"),
         "palette": (rewrite(folder / "p.parquet", good, {b"spadework": b"{}"}), "unusable 'spadework' metadata"),
         "no rows": (rewrite(folder / "e.parquet", good.slice(0, 0), ours), "has no records"),

@@ -131,15 +131,16 @@ def test_auto_leaves_a_compiled_engine_that_is_slower(trained, tmp_path, monkeyp
     assert manifest.spec.backend == "inductor"
 
 
-@pytest.mark.parametrize("style", [0, 4])
-def test_batches_are_timed_whole(tmp_path, style) -> None:
-    subject = compile._prepare(cases.write_checkpoint(tmp_path, style_dim=style), None, None, 3, None, 2)
+@pytest.mark.parametrize(("style", "noise"), [(0, False), (4, False), (0, True), (4, True)])
+def test_batches_are_timed_whole(tmp_path, style, noise) -> None:
+    checkpoint = cases.write_checkpoint(tmp_path, style_dim=style, noise=noise)
+    subject = compile._prepare(checkpoint, None, None, 3, None, 2)
     asked = []
 
     class Recorder(FoldedGenerator):
-        def forward(self, codes, z=None):
-            asked.append(len(codes.codes) if z is None else len(z))
-            return super().forward(codes, z)
+        def forward(self, codes, z=None, seeds=None):
+            asked.append(max(len(given) for given in (codes.codes, z, seeds) if given is not None))
+            return super().forward(codes, z, seeds)
 
     generator = Recorder(subject.generator)
     torch.testing.assert_close(subject.repeat(generator), subject.reference, atol=1e-4, rtol=0)
@@ -203,7 +204,9 @@ def test_a_cache_builds_one_at_a_time_and_the_second_finds_it(trained, tmp_path,
 def test_damage_is_built_again(trained, tmp_path) -> None:
     folder, manifest = eager(trained, tmp_path)
     (folder / "manifest.json").write_text("{")
+    (tmp_path / ".0123456789abcdef.99.tmp").mkdir()  # of a killed build
     assert eager(trained, tmp_path)[1].key == manifest.key
+    assert not list(tmp_path.glob("*.tmp"))
     assert isinstance(load_engine(folder, load_checkpoint(trained))[0], FoldedGenerator)
 
 

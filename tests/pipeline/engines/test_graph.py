@@ -28,20 +28,32 @@ def make(generator: Generator, form: Form, *, batch: int = 1, on_cpu: bool = Tru
 
 @pytest.mark.parametrize("form", ["pattern", "dense"])
 @pytest.mark.parametrize(
-    "variant", [{}, {"style_dim": 5}, {"statistics": "instance"}, {"kernel_size": 1}, {"kernel_size": 5}], ids=str
+    "variant",
+    [
+        {},
+        {"style_dim": 5},
+        {"statistics": "instance"},
+        {"kernel_size": 1},
+        {"kernel_size": 5},
+        {"noise": True, "style_dim": 5},
+        {"noise": True, "enlargement": "bilinear"},
+        {"noise": True, "statistics": "instance", "enlargement": "blur"},
+    ],
+    ids=str,
 )
 def test_graph_is_the_generator(variant: dict, form: Form) -> None:
     generator = lively_generator((64, 96), **variant)
     codes = label_maps(2, (64, 96))
     z = torch.randn(2, 5) if "style_dim" in variant else None
+    seeds = torch.tensor([3, 4]) if "noise" in variant else None
     with torch.no_grad():
-        expected = generator(LabelInput(codes, SPACE, "dense"), z)
+        expected = generator(LabelInput(codes, SPACE, "dense"), z, seeds)
     assert 0.03 < expected.std() < 0.9
-    torch.testing.assert_close(
-        make(generator, form)(codes[:1], z if z is None else z[:1]), expected[:1], atol=1e-5, rtol=0
-    )
-    torch.testing.assert_close(make(generator, form, batch=2, on_cpu=False)(codes, z), expected, atol=1e-5, rtol=0)
-    torch.testing.assert_close(FoldedGenerator(generator)(codes, z), expected, atol=1e-5, rtol=0)
+    first = [None if given is None else given[:1] for given in (z, seeds)]
+    torch.testing.assert_close(make(generator, form)(codes[:1], *first), expected[:1], atol=1e-5, rtol=0)
+    engine = make(generator, form, batch=2, on_cpu=False)
+    torch.testing.assert_close(engine(codes, z, seeds), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(FoldedGenerator(generator)(codes, z, seeds), expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("form", ["pattern", "dense"])
@@ -65,6 +77,15 @@ def test_the_last_batch_is_filled_up_and_shows_in_no_bit(form: Form) -> None:
     assert torch.equal(pictures, engine(codes, torch.cat([z, torch.randn(2, 5)]))[:6])
     assert torch.equal(pictures[:1], engine(codes, z[:1]))
     assert torch.equal(pictures[4:5], engine(codes, z[4:5]))
+
+
+def test_noise_alone_makes_samples_of_a_label_map() -> None:
+    engine = make(lively_generator(noise=True), "pattern", batch=2)
+    codes, seeds = label_maps(1), torch.tensor([3, 4, 5])
+    pictures = engine(codes, None, seeds)
+    assert (pictures[0] - pictures[1]).abs().mean() > 0.02
+    for index in range(3):
+        assert torch.equal(engine(codes, None, seeds[index : index + 1]), pictures[index : index + 1])
 
 
 def test_several_label_maps() -> None:
@@ -124,6 +145,16 @@ def test_input_is_checked_before_the_engine_runs(codes, z, message) -> None:
         Engine(function, signature, CPU)(codes, z)
 
 
-def test_styles_for_a_generator_without() -> None:
-    with pytest.raises(InputError, match="takes none"):
+def test_draws_that_a_generator_does_not_take_or_that_do_not_fit() -> None:
+    seeds = torch.tensor([1, 2])
+    with pytest.raises(InputError, match="got styles, but the engine's generator takes none"):
         make(lively_generator(), "dense")(CODES, Z)
+    with pytest.raises(InputError, match="got seeds, but the engine's generator takes none"):
+        make(lively_generator(), "dense")(CODES, None, seeds)
+    engine = make(lively_generator(noise=True, style_dim=5), "dense")
+    with pytest.raises(InputError, match="takes a seed for each picture, and got none"):
+        engine(CODES, Z)
+    with pytest.raises(InputError, match=r"seeds are torch.int32 of shape \[2\]; the engine takes int64 \[N\]"):
+        engine(CODES, Z, seeds.int())
+    with pytest.raises(InputError, match="1 styles and 2 seeds for 1 label maps; give as many"):
+        engine(CODES[:1], Z[:1], seeds)

@@ -47,6 +47,9 @@ def write_checkpoint(folder: Path, *, seed: int = 0, encoder: bool = False, **op
             for parameter in network.parameters() if network else ():
                 if parameter.dim() > 1:
                     parameter.normal_(std=0.1)
+            for name, parameter in network.named_parameters() if network else ():
+                if name.endswith("noise_scale"):
+                    parameter.fill_(0.5)
         _fill_the_range(generator, settings)
     save_generator(folder / "generator.safetensors", generator, settings, step=1, encoder=style_encoder)
     return folder
@@ -61,7 +64,7 @@ def _fill_the_range(generator: Generator, settings: Recipe) -> None:
     style = torch.randn(1, settings.generator.style_dim) if settings.generator.style_dim else None
     before: list[torch.Tensor] = []
     hook = generator.to_rgb.register_forward_hook(lambda _, inputs, output: before.append(output))
-    generator(codes, style)
+    generator(codes, style, torch.tensor([0]))
     hook.remove()
     generator.to_rgb.weight /= 2 * before[0].std()
 

@@ -8,7 +8,8 @@ import threading
 
 import pytest
 
-from pipeline.data.shards import InputFile, Shard
+from pipeline.data.parquet import ParquetFile
+from pipeline.data.shards import Shard
 from pipeline.errors import InputError
 from pipeline.synthesis import job_lock
 from pipeline.synthesis.job_folder import JobFolder
@@ -16,7 +17,7 @@ from pipeline.synthesis.job_lock import abandon, driver_lock, worker_lock
 from pipeline.synthesis.job_records import Reject, ShardRecord
 
 JOB = {"version": 1, "settings": {"seed": 1, "checkpoint": "abc"}, "input": {"files": [{"name": "a", "rows": 3}]}}
-SHARD = Shard(0, InputFile("a.parquet", "a.parquet", 3, ""), 0, 3)
+SHARD = Shard(0, ParquetFile("a.parquet", "a.parquet", 3, ""), 0, 3)
 
 
 def publish(job, shard=SHARD, data=b"part", rows=3, rejects=()):

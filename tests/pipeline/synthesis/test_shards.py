@@ -27,6 +27,16 @@ def test_shards_cover_every_row_once_and_stay_inside_files(tmp_path):
     assert plan.rows == 103
 
 
+@pytest.mark.parametrize("options", [{}, {"samples_column": "n"}])
+def test_files_without_rows_have_no_shards(tmp_path, options):
+    table = pq.read_table(write(tmp_path / "b.parquet", 20, n=[1] * 20))
+    for name in ("a", "c"):
+        pq.write_table(table.slice(0, 0), tmp_path / f"{name}.parquet")
+    plan = plan_shards(tmp_path, **options)
+    assert {shard.file.name for shard in plan.shards} == {"b.parquet"}
+    assert [(shard.start, shard.stop) for shard in plan.shards] == [(0, 8), (8, 16), (16, 20)]
+
+
 @pytest.mark.parametrize(
     ("rows", "per_row", "largest"), [(10, 1, 8), (1000, 1, 31), (100_000, 1, 1024), (1000, 64, 16)]
 )

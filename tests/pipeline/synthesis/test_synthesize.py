@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+import spadework
 from pipeline.checkpoints.file import load_checkpoint
 from pipeline.data import shards as shard_plan
 from pipeline.data.images import decode_image, decode_label, encode_png
@@ -80,6 +81,25 @@ def test_samples_differ_and_a_seed_repeats_them(maps, styled, tmp_path):
     assert [(row["id"], row["sample"]) for row in rows[:3]] == [("map/0", 0), ("map/0", 1), ("map/1", 0)]
     assert rows[0]["image"] != rows[1]["image"]
     assert rows[0]["image"] != cases.output_rows(tmp_path / "c")[0]["image"]
+
+
+def test_noise_makes_samples_that_show_in_no_bit_what_is_beside_them(maps, tmp_path, monkeypatch):
+    """Without any style; and from Python, with the id of the row, the same pixels."""
+    noisy = cases.write_checkpoint(tmp_path / "run", noise=True, enlargement="bilinear")
+    synthesize(maps, noisy, tmp_path / "few", samples=3, seed=5)
+    monkeypatch.setattr(shard_plan, "SMALLEST_SHARD", 3)
+    synthesize(maps, noisy, tmp_path / "many", samples=2, seed=5)
+    few, many = (
+        {(row["id"], row["sample"]): row["image"] for row in cases.output_rows(tmp_path / name)}
+        for name in ("few", "many")
+    )
+    assert {key: image for key, image in few.items() if key[1] < 2} == many
+    pictures = [decode_image(few["map/0", sample]["bytes"]).astype(int) for sample in range(3)]
+    assert all(np.abs(pictures[a] - pictures[b]).mean() > 2 for a, b in ((0, 1), (0, 2), (1, 2)))
+    made = np.asarray(spadework.load(noisy).synthesize(cases.label_map(0), seed=5, id="map/0"))
+    assert np.array_equal(made, pictures[0])
+    synthesize(maps, noisy, tmp_path / "other", seed=6)
+    assert cases.output_rows(tmp_path / "other")[0]["image"] != few["map/0", 0]
 
 
 def test_a_job_continues_where_it_stopped_and_ends_with_the_same_bytes(maps, checkpoint, tmp_path):
@@ -470,7 +490,7 @@ class TestStyles:
         from pipeline.synthesis.synthesizer import Synthesizer
 
         synthesizer = Synthesizer(styled)
-        z = StyleSource(StyleChoice(truncation=0.25), synthesizer, seed=1).styles("a", None, 1)[0]
+        z = StyleSource(StyleChoice(truncation=0.25), synthesizer, seed=1).samples("a", None, 1)[0].z
         torch.testing.assert_close(z, 0.25 * style_noise(1, "a", 0, 4))
 
 

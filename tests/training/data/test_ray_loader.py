@@ -12,7 +12,7 @@ import torch
 from click.testing import CliRunner
 
 from cli import main
-from pipeline.config import Recipe
+from pipeline.config import Recipe, Source
 from pipeline.data.records import DatasetInfo, RecordWriter
 from pipeline.errors import InputError
 from pipeline.recipe_file import dump_recipe
@@ -60,7 +60,7 @@ def test_batches_and_errors_are_those_of_the_threads(
     monkeypatch.setattr(streaming, "SPAN", 2)
     halves = [BatchLoader(RecordDataset(large.data.train, large), rank=rank, workers=2) for rank in range(2)]
     bad = next(step for step in range(6, 12) for half in halves if (1, BROKEN) in half.records(step))
-    windows = {halves[0].sampler.window(place) for place in range(4 * (bad - 5), 4 * (bad + 2))}
+    windows = {halves[0].sampler.samplers[0].window(place) for place in range(4 * (bad - 5), 4 * (bad + 2))}
     assert len(windows) > 3
     messages = []
     for half, decoders, job in zip(halves, (2, 1), (99, 5), strict=True):
@@ -78,6 +78,26 @@ def test_batches_and_errors_are_those_of_the_threads(
     assert sorted(messages)[0][0] == 5
     assert "record 'r5'" in sorted(messages)[0][1]
     assert sorted(messages)[1] == (7, "")
+
+
+@pytest.mark.ray
+def test_batches_of_several_sources_are_those_of_the_threads(
+    large: Recipe, tiny_data: Path, ray_session: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tiny_data.parent)  # relative paths are those of this process
+    sources = (
+        Source(path=tiny_data.name, name="tiny", weight=2),
+        Source(path=str(large.data.train), name="noise", weight=1, count=3),
+    )
+    recipe = large.model_copy(update={"data": large.data.model_copy(update={"train": sources})})
+    half = BatchLoader(RecordDataset(recipe.data.train, recipe), rank=1, workers=2)
+    assert {number >= 10 for step in range(3, 7) for _, number in half.records(step)} == {True, False}
+    expected, said = drain(half.batches(3, steps=4))
+    found, message = drain(streaming.stream_batches(half, 3, steps=4, pin=False, decoders=1))
+    assert (len(found), message) == (len(expected), said)
+    for ours, theirs in zip(found, expected, strict=True):
+        for name in ("codes", "pictures", "noise", "seeds"):
+            assert torch.equal(getattr(ours, name), getattr(theirs, name))
 
 
 @pytest.mark.ray

@@ -11,10 +11,12 @@ import pytest
 import torch
 
 from pipeline.config import Recipe
+from pipeline.data.parquet import ParquetFile
+from pipeline.data.sources import OpenSource, as_sources, open_sources
 from pipeline.errors import InputError
 from training.data.batch import Batch
 from training.data.dataset import BatchLoader, RecordDataset
-from training.data.sampler import RowGroup, Sampler, find_row_groups
+from training.data.sampler import RecordGroup, Sampler, find_groups
 
 Make = Callable[..., Recipe]
 
@@ -43,8 +45,12 @@ def windowed(path: Path, recipe: Recipe, **worker: int) -> BatchLoader:
     return data
 
 
-def test_row_groups_are_those_of_all_files(large: Path) -> None:
-    groups = find_row_groups(large)
+def opened(path: Path, recipe: Recipe) -> OpenSource:
+    return open_sources(as_sources(path), recipe.labels, seed=0)[0]
+
+
+def test_row_groups_are_those_of_all_files(large: Path, tiny_recipe: Make) -> None:
+    groups = find_groups(opened(large, tiny_recipe()))
     assert [group.first for group in groups] == [*range(0, 30, GROUP), *range(30, 60, GROUP)]
     assert [group.rows for group in groups] == ([GROUP] * 7 + [2]) * 2
     ids = [name for group in groups for name in group.read().column("id").to_pylist()]
@@ -72,8 +78,9 @@ def test_an_epoch_in_windows_has_every_record_once(large: Path, tiny_recipe: Mak
         place = window.stop
 
 
-def test_a_set_no_larger_than_a_window_is_shuffled_as_a_whole() -> None:
-    groups = [RowGroup(Path("x"), index, 10 * index, 10, 5) for index in range(10)]
+def test_a_set_no_larger_than_a_window_is_shuffled_as_a_whole(large: Path, tiny_recipe: Make) -> None:
+    source, file = opened(large, tiny_recipe()), ParquetFile("x", "x", 100, "")
+    groups = [RecordGroup(source, file, index, 10 * index, 10, 5) for index in range(10)]
     sampler = Sampler(groups, seed=3, window_bytes=50)
     assert sampler.window(7).groups == tuple(range(10))
     expected = np.random.default_rng([3, 1]).permutation(100)
@@ -102,8 +109,8 @@ def test_only_a_few_row_groups_are_held_and_each_is_read_once_an_epoch(
     large: Path, tiny_recipe: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads: list[int] = []
-    original = RowGroup.read
-    monkeypatch.setattr(RowGroup, "read", lambda self: (reads.append(self.first), original(self))[1])
+    original = RecordGroup.read
+    monkeypatch.setattr(RecordGroup, "read", lambda self: (reads.append(self.first), original(self))[1])
     data = windowed(large, tiny_recipe())
     data._room = 0  # no decoded records kept
     most = 0
@@ -122,10 +129,10 @@ def test_only_a_few_row_groups_are_held_and_each_is_read_once_an_epoch(
     assert max(counts) <= 5
 
 
-def test_a_damaged_row_group_is_named(large: Path, tmp_path: Path) -> None:
+def test_a_damaged_row_group_is_named(large: Path, tiny_recipe: Make, tmp_path: Path) -> None:
     broken = tmp_path / "broken.parquet"
     content = bytearray((large / "0.parquet").read_bytes())
     content[200:2000] = bytes(1800)
     broken.write_bytes(content)
     with pytest.raises(InputError, match=r"broken\.parquet is damaged"):
-        [group.read() for group in find_row_groups(broken)]
+        [group.read() for group in find_groups(opened(broken, tiny_recipe()))]

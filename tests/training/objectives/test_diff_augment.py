@@ -7,9 +7,9 @@ import torch
 
 from pipeline.config import DiscriminatorSettings
 from pipeline.labels import LabelSpace
+from pipeline.runtime.counter_based import uniforms
 from training.objectives.diff_augment import Augmentation
 from training.objectives.patch_discriminator import Discriminator
-from training.random import uniforms
 
 SEEDS = torch.arange(40) * 17
 HEIGHT, WIDTH = 16, 24

@@ -10,7 +10,7 @@ from pipeline.config import DiscriminatorSettings
 from pipeline.labels import LabelSpace, encode
 from tests.golden.files import HERE, REFERENCE, needs_reference, read
 from tests.golden.names import ours_to_public, public_to_ours
-from training.objectives import losses
+from training.objectives import losses, patch_discriminator
 from training.objectives.label_planes import label_pyramid, strided_windows
 from training.objectives.patch_discriminator import Discriminator
 
@@ -83,11 +83,12 @@ def random_codes(shape: tuple[int, int, int], *, blocky: bool) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("blocky", [True, False])
-@pytest.mark.parametrize("size", [(32, 32), (33, 47)])
-def test_look_up_is_the_convolution(size: tuple[int, int], blocky: bool) -> None:
+@pytest.mark.parametrize(("size", "downsampling"), [((32, 32), "stride"), ((33, 47), "stride"), ((33, 47), "blur")])
+def test_look_up_is_the_convolution(size: tuple[int, int], downsampling: str, blocky: bool) -> None:
     """Features and all gradients of the look-up path equal those of the one-hot convolution, float64."""
     torch.manual_seed(0)
-    discriminator = Discriminator(DiscriminatorSettings(channels=4, scales=3), SPACE).double().eval()
+    settings = DiscriminatorSettings(channels=4, scales=3, downsampling=downsampling)
+    discriminator = Discriminator(settings, SPACE).double().eval()
     codes = random_codes((2, *size), blocky=blocky)
     pictures = torch.rand(4, 3, *size, dtype=torch.float64)
     gradients, outputs = [], []
@@ -116,3 +117,27 @@ def test_pooled_planes_are_the_average_pooling() -> None:
     first, second = label_pyramid(codes, SPACE, scales=2, kernel=4, stride=2, padding=2)
     pooled = torch.nn.functional.avg_pool2d(first.dense(), 3, stride=2, padding=1, count_include_pad=False)
     torch.testing.assert_close(second.dense(), pooled, rtol=0, atol=1e-6)
+
+
+def test_blurred_halvings_see_no_detail_beyond_their_resolution() -> None:
+    """A checkerboard of single pixels looks like flat grey; strides alias it into something else."""
+    board = torch.ones(1, 1, 32, 32)
+    board[..., ::2, ::2] = board[..., 1::2, 1::2] = -1
+    pictures = torch.cat([board, torch.zeros_like(board)]).expand(-1, 3, -1, -1)
+    inner = (..., slice(4, 12), slice(4, 12))  # borders, which are repeated, are no checkerboard
+    for downsampling, same in (("blur", True), ("stride", False)):
+        torch.manual_seed(0)
+        settings = DiscriminatorSettings(channels=4, scales=1, layers=3, downsampling=downsampling)
+        first, second, last, _ = Discriminator(settings, SPACE).eval()(
+            random_codes((1, 32, 32), blocky=True), pictures
+        )[0]
+        assert torch.allclose(*first[inner], atol=1e-6) is same
+        assert first.shape[2:] == (17, 17) and second.shape[2:] == (9, 9) and last.shape[2:] == (10, 10)
+
+
+def test_every_stride_and_no_other_convolution_follows_a_blur(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+    monkeypatch.setattr(patch_discriminator, "blur", lambda x: sizes.append(x.shape[1:]) or x)
+    settings = DiscriminatorSettings(channels=4, scales=1, layers=4, downsampling="blur")
+    Discriminator(settings, SPACE).eval()(random_codes((1, 32, 32), blocky=True), torch.zeros(1, 3, 32, 32))
+    assert sizes == [(3, 32, 32), (4, 17, 17), (8, 9, 9)]

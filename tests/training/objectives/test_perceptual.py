@@ -77,6 +77,9 @@ def test_wrong_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text.pth").write_text("no weights")
     with pytest.raises(InputError, match="cannot be read"):
         load_perceptual_loss(tmp_path / "text.pth")
+    torch.save({0: torch.zeros(1)}, tmp_path / "numbered.pth")
+    with pytest.raises(InputError, match="does not hold a state dict"):
+        load_perceptual_loss(tmp_path / "numbered.pth")
     save_file({"features.0.weight": torch.zeros(1)}, tmp_path / "other.safetensors")
-    with pytest.raises(InputError, match=r"VGG19 weights .* is of another network: it lacks 0\.bias"):
+    with pytest.raises(InputError, match=r"VGG19 weights \S+ is of another network: it lacks"):
         load_perceptual_loss(tmp_path / "other.safetensors")

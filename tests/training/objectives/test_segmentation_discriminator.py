@@ -15,6 +15,7 @@ from training.data.dataset import BatchLoader, RecordDataset
 from training.objectives.objectives import build_objectives
 from training.objectives.segmentation_discriminator import (
     IGNORED,
+    ResidualBlock,
     SegmentationDiscriminator,
     balanced_targets,
     label_mix_mask,
@@ -91,11 +92,31 @@ def test_label_mix_follows_class_borders_and_the_seed() -> None:
     assert not torch.equal(label_mix_mask(codes, seeds + 1, SPACE), mask)
 
 
+def test_blocks_resample_as_the_recipe_says() -> None:
+    """With convolutions that pass on their input what is left is the resampling, twice: along the shortcut too."""
+    picture = torch.tensor([0.0, 16, 48, 48]).view(1, 1, 1, 4).expand(1, 1, 4, 4).contiguous()
+    expected = {
+        ("up", "nearest"): [0, 0, 16, 16, 48, 48, 48, 48],
+        ("up", "bilinear"): [0, 4, 12, 24, 40, 48, 48, 48],
+        ("down", False): [8, 48],
+        ("down", True): [12, 44],  # [1, 3, 3, 1] / 8, borders repeated
+    }
+    for (direction, how), row in expected.items():
+        options = {"enlargement": how} if direction == "up" else {"blurs": how}
+        block = ResidualBlock(1, 1, **options)
+        for name in ("conv_0", "conv_1", "shortcut"):
+            convolution = torch.nn.Conv2d(1, 1, 1, bias=False)
+            torch.nn.init.ones_(convolution.weight)
+            setattr(block, name, convolution)
+        assert block(picture)[0, 0, 0].tolist() == [2 * value for value in row]
+
+
 @pytest.mark.parametrize("layers", [2, 4])
 def test_the_network_is_a_u_net(layers: int) -> None:
     """A logit for every class and fake at full size, from both far context and the very pixel."""
     torch.manual_seed(0)
-    network = SegmentationDiscriminator(DiscriminatorSettings(kind="segmentation", channels=8, layers=layers), SPACE)
+    settings = DiscriminatorSettings(kind="segmentation", channels=8, layers=layers)
+    network = SegmentationDiscriminator(settings, SPACE)
     pictures = torch.rand(2, 3, 32, 48, requires_grad=True)
     logits = network(pictures)
     assert logits.shape == (2, 4, 32, 48)

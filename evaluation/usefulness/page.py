@@ -1,0 +1,217 @@
+"""What `measure_usefulness` found as one page, JSON and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from evaluation.report.format import percent, plain
+from evaluation.report.render import render_template
+from evaluation.usefulness.statistics import LARGEST_FACTOR, Estimate, Exchange
+from evaluation.usefulness.usefulness import ArmResult, Usefulness
+from pipeline.data.atomic import write_atomic
+
+SCHEMA = 1
+WIDTH, HEIGHT = 720, 320
+"""Of the figure, with room for its axes."""
+LEFT, RIGHT, TOP, BOTTOM = 52, 16, 14, 40
+COLOURS = ("#1f6f8b", "#b4552d", "#4f7a3a", "#7a4f8f", "#9a7b1c", "#a33a5e")
+"""Of the synthetic sets, in turn."""
+
+
+def write_usefulness(out: Path, found: Usefulness) -> None:
+    """Write `usefulness.html`, `usefulness.json` and `usefulness.csv` to the folder `out`, each whole or not at all."""
+    out.mkdir(parents=True, exist_ok=True)
+    content = {"schema": SCHEMA, "summary": summary(found), **asdict(found)}
+    write_atomic(out / "usefulness.json", json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
+    write_atomic(out / "usefulness.csv", render_csv(found))
+    write_atomic(
+        out / "usefulness.html",
+        render_template(
+            "usefulness.html.j2",
+            found=found,
+            summary=summary(found),
+            rows=[_row(arm) for arm in found.arms],
+            figure=_figure(found),
+            classes=_class_rows(found),
+            class_arms=[arm.name for arm in _class_arms(found)],
+            settings=[(name.replace("_", " "), plain(value)) for name, value in _settings(found)],
+        ),
+    )
+
+
+def summary(found: Usefulness) -> str:
+    """The answer in a sentence or two."""
+    best = found.headline
+    if best is None or best.gain is None:
+        return f"{len(found.arms)} arms were trained with {len(found.arms[0].seeds)} seeds each."
+    change = best.gain
+    verb = "gains" if change.value >= 0 else "loses"
+    lines = [
+        f"{best.name} {verb} {100 * abs(change.value):.1f} points of mean IoU over the {found.photographs} real "
+        f"photographs alone ({_points(change.low)} to {_points(change.high)}, p = {change.p:.2g}): "
+        f"{'a significant difference' if change.significant else 'no significant difference'}."
+    ]
+    if best.exchange is not None:
+        lines.append(f"That is worth {exchange_text(best.exchange)}.")
+    return " ".join(lines)
+
+
+def exchange_text(found: Exchange) -> str:
+    """The exchange rate in words.
+
+    >>> exchange_text(Exchange(100, 150.0, 120.0, float("inf"), True))
+    '50 further real photographs (20 to more than the curve can tell; read beyond its end)'
+    >>> exchange_text(Exchange(100, 100.0, 80.0, 90.0, False))
+    'no more than none of the real photographs (20 fewer to 10 fewer)'
+    """
+    ends = f"{_photographs(found.low - found.real)} to {_photographs(found.high - found.real)}"
+    further = found.further
+    if further < 0.5:
+        harm = "" if further > -0.5 else f", as {_photographs(further)} would do"
+        return f"no more than none of the real photographs ({ends}){harm}"
+    beyond = "; read beyond its end" if found.extrapolated and math.isfinite(further) else ""
+    if math.isinf(further):
+        return f"more than {LARGEST_FACTOR:g} times the real photographs of the curve, which cannot tell ({ends})"
+    return f"{further:.0f} further real photographs ({ends}{beyond})"
+
+
+def _photographs(number: float) -> str:
+    if math.isinf(number):
+        return "more than the curve can tell"
+    return f"{-number:.0f} fewer" if round(number) < 0 else f"{number:.0f}"
+
+
+def render_csv(found: Usefulness) -> str:
+    """One line an arm; shares of 1."""
+    seeds = len(found.arms[0].seeds)
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    columns = ["arm", "real", "synthetic", "mean_iou", "mean_iou_low", "mean_iou_high", "spread"]
+    columns += [f"seed_{seed}" for seed in range(seeds)]
+    columns += ["gain", "gain_low", "gain_high", "gain_p", "worth", "worth_low", "worth_high"]
+    writer.writerow([*columns, *(f"iou_{name}" for name in found.classes)])
+    for arm in found.arms:
+        own, change, rate = arm.mean_iou, arm.gain, arm.exchange
+        line: list[Any] = [arm.name, arm.real, arm.synthetic, own.value, own.low, own.high, own.spread, *arm.seeds]
+        line += [None] * 4 if change is None else [change.value, change.low, change.high, change.p]
+        line += [None] * 3 if rate is None else [rate.worth, rate.low, rate.high]
+        writer.writerow([*line, *(arm.class_iou[name] for name in found.classes)])
+    return buffer.getvalue()
+
+
+def _row(arm: ArmResult) -> dict[str, Any]:
+    return {
+        "name": arm.name,
+        "real": arm.real or "–",
+        "mean_iou": percent(arm.mean_iou.value),
+        "interval": f"{percent(arm.mean_iou.low).rstrip('%')}–{percent(arm.mean_iou.high)}",
+        "spread": f"{100 * arm.mean_iou.spread:.1f}",
+        "gain": None if arm.gain is None else _points(arm.gain.value),
+        "gain_interval": None if arm.gain is None else f"{_points(arm.gain.low)} to {_points(arm.gain.high)}",
+        "p": None if arm.gain is None else f"{arm.gain.p:.2g}",
+        "significant": arm.gain is not None and arm.gain.significant,
+        "worth": None if arm.exchange is None or not arm.real else exchange_text(arm.exchange),
+        "synthetic": arm.synthetic is not None,
+    }
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:+.1f}"
+
+
+def _class_arms(found: Usefulness) -> list[ArmResult]:
+    """All real photographs, each synthetic set, and both."""
+    return [arm for arm in found.arms if arm.real in (0, found.photographs)]
+
+
+def _class_rows(found: Usefulness) -> list[dict[str, Any]]:
+    arms = _class_arms(found)
+    rows = []
+    for name in found.classes:
+        cells = [{"iou": percent(arm.class_iou[name]), "gain": _gained(arm, name)} for arm in arms]
+        if any(arm.class_iou[name] is not None for arm in arms):
+            rows.append({"name": name, "cells": cells})
+    return rows
+
+
+def _gained(arm: ArmResult, name: str) -> str:
+    change = arm.class_gain.get(name) if arm.real else None
+    return "" if change is None else _points(change)
+
+
+def _figure(found: Usefulness) -> dict[str, Any]:
+    """Mean IoU over the number of real photographs, as coordinates for the template."""
+    mixed = [arm for arm in found.arms if arm.synthetic and arm.real]
+    alone = [arm for arm in found.arms if arm.synthetic and not arm.real]
+    names = list(dict.fromkeys(arm.synthetic for arm in (*mixed, *alone)))
+    colour = {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(names)}
+    ends = [value for arm in found.arms for value in (arm.mean_iou.low, arm.mean_iou.high)]
+    low, high = max(0.0, min(ends)), min(1.0, max(ends))
+    step = _tick(high - low)
+    low, high = math.floor(low / step) * step, math.ceil(high / step) * step
+    numbers = sorted({arm.real for arm in found.curve})
+    first, last = math.log2(numbers[0]) - 0.15, math.log2(numbers[-1]) + 0.15
+
+    def x(count: float) -> float:
+        return LEFT + (math.log2(count) - first) / (last - first) * (WIDTH - LEFT - RIGHT)
+
+    def y(share: float) -> float:
+        return TOP + (high - min(max(share, low), high)) / (high - low) * (HEIGHT - TOP - BOTTOM)
+
+    def point(arm: ArmResult, shift: float) -> dict[str, Any]:
+        own: Estimate = arm.mean_iou
+        return {"x": x(arm.real) + shift, "y": y(own.value), "low": y(own.low), "high": y(own.high), "name": arm.name}
+
+    series = [{"name": "real alone", "colour": "#5c666d", "points": [point(arm, 0) for arm in found.curve]}]
+    for index, name in enumerate(names):
+        points = [point(arm, 5 * (index + 1)) for arm in mixed if arm.synthetic == name]
+        series.append({"name": f"real + {name}", "colour": colour[name], "points": points})
+    return {
+        "width": WIDTH,
+        "height": HEIGHT,
+        "left": LEFT,
+        "right": WIDTH - RIGHT,
+        "bottom": HEIGHT - BOTTOM,
+        "series": series,
+        "alone": [
+            {"y": y(arm.mean_iou.value), "name": arm.synthetic, "colour": colour[arm.synthetic]} for arm in alone
+        ],
+        "x_ticks": [{"x": x(count), "text": str(count)} for count in numbers],
+        "y_ticks": [
+            {"y": y(low + index * step), "text": f"{100 * (low + index * step):.0f}%"}
+            for index in range(round((high - low) / step) + 1)
+        ],
+    }
+
+
+def _tick(span: float) -> float:
+    """A round distance between 3 to 7 lines over a span of shares.
+
+    >>> _tick(0.2), _tick(0.03)
+    (0.05, 0.01)
+    """
+    return next(step for step in (0.01, 0.02, 0.05, 0.1, 0.2) if span / step <= 6 or step == 0.2)
+
+
+def _settings(found: Usefulness) -> Iterator[tuple[str, Any]]:
+    for name, value in found.settings.items():
+        if isinstance(value, dict):
+            yield name, [f"{key} {plain(item)}" for key, item in value.items()]
+        else:
+            yield name, value
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no infinity: None stands for what the curve cannot tell."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
