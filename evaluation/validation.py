@@ -58,7 +58,8 @@ class Validation:
         if self._scorer is None:
             network = load_segmenter(self.segmenter, self.weights, device=str(device))
             self._scorer = ImageScorer(network, self.recipe.labels, [PROTOCOL], batch_size=BATCH, device=str(device))
-            self._photographs = _features(self._scored(lambda records: [record.image for record in records]))
+            real = self._scored(lambda records: [record.image for record in records])
+            self._photographs = FeatureStatistics(real.features)
         assert self._photographs is not None
 
         def generated(records: Sequence[Record]) -> Sequence[np.ndarray]:
@@ -70,7 +71,7 @@ class Validation:
         return {
             "mean_iou": matrix.mean_iou(PROTOCOL.averaging),
             "accuracy": matrix.accuracy(),
-            "frechet": frechet_distance(_features(scored), self._photographs),
+            "frechet": frechet_distance(FeatureStatistics(scored.features), self._photographs),
         }
 
     def _scored(self, pictures: Callable[[Sequence[Record]], Sequence[np.ndarray | None]]) -> ImageResults:
@@ -94,9 +95,3 @@ class Validation:
         while some := list(islice(rows, BATCH)):
             decoded = (decode_record(row, need_image=True) for row in some)
             yield [resize_record(record, data.height, data.width, resample=data.resample) for record in decoded]
-
-
-def _features(scored: ImageResults) -> FeatureStatistics:
-    statistics = FeatureStatistics(scored.features.shape[1])
-    statistics.update(scored.features)
-    return statistics

@@ -1,4 +1,4 @@
-"""The race of training steps: `spadework bench train`."""
+"""The benchmark of training steps: `spadework bench train`."""
 
 from __future__ import annotations
 
@@ -15,10 +15,6 @@ from pipeline.recipe_file import parse_recipe
 
 CANDIDATES = ("dense-fp32", "pattern-fp32", "dense-bf16", "pattern-bf16")
 """How gamma and beta are computed, and the precision; the first is the one all are compared with."""
-LADDER = ("plain", "patterns", "kept-memory", "channels-last", "fused-adam", "reused-fakes", "bf16")
-"""Other candidates: a plain eager float32 loop of the same networks, and what each change adds to those before it."""
-EVERYTHING = frozenset(LADDER) - {"patterns", "reused-fakes", "bf16"}
-"""What `CANDIDATES` have of the ladder."""
 
 
 def bench_train(
@@ -30,18 +26,16 @@ def bench_train(
     threads: int,
     json_path: Path | None,
 ) -> str:
-    """Race whole steps (generator and discriminator) of a recipe without its perceptual term; returns the table.
+    """Time whole steps (generator and discriminator) of a recipe without its perceptual term; returns the table.
 
     A repeat is a step on `load.maps` label maps. Raises `InputError` for unknown candidates.
     """
     import torch
 
-    known = (*CANDIDATES, *LADDER)
-    unknown = [name for name in candidates if name not in known]
+    unknown = [name for name in candidates if name not in CANDIDATES]
     if unknown:
-        raise InputError(f"unknown candidate '{unknown[0]}'; there are {', '.join(known)}")
-    first = LADDER[0] if candidates and set(candidates) <= set(LADDER) else CANDIDATES[0]
-    names = (first, *(name for name in candidates or CANDIDATES if name != first))
+        raise InputError(f"unknown candidate '{unknown[0]}'; there are {', '.join(CANDIDATES)}")
+    names = (CANDIDATES[0], *(name for name in candidates or CANDIDATES if name != CANDIDATES[0]))
     if load.size:
         height, width = load.size
         fields = recipe.model_dump(mode="json")
@@ -53,33 +47,17 @@ def bench_train(
         "device": "cuda" if torch.cuda.is_available() else "cpu",
         "threads": threads,
     }
-    results = run_benchmark([Entry(name, build, {"name": name, **common}) for name in names], repeats=repeats)
+    results = run_benchmark([Entry(name, Steps, {"name": name, **common}) for name in names], repeats=repeats)
     if json_path:
         write_json(json_path, results, describe(recipe.name, load, threads))
     return table(results, items=1, item="step")
 
 
-def build(name: str, recipe: dict[str, Any], codes: np.ndarray, device: str, threads: int) -> Steps:
-    """Make a candidate, in its own process."""
-    if name in LADDER:
-        changes = frozenset(LADDER[: LADDER.index(name) + 1])
-        modulation, precision = "pattern" if "patterns" in changes else "dense", "bf16" if "bf16" in changes else "fp32"
-        recipe["training"]["reuse_fake"] = "reused-fakes" in changes
-    else:
-        changes = EVERYTHING
-        modulation, precision = name.split("-")
-    recipe["generator"]["modulation"] = modulation
-    recipe["training"]["precision"] = precision
-    recipe["losses"]["perceptual"] = 0
-    return Steps(parse_recipe(recipe, source="bench"), codes, device, threads, changes)
-
-
 class Steps:
     """Training steps on one batch of label maps and pictures of noise, from the same weights in every process."""
 
-    def __init__(
-        self, recipe: Recipe, codes: np.ndarray, device: str, threads: int, changes: frozenset[str] = EVERYTHING
-    ) -> None:
+    def __init__(self, name: str, recipe: dict[str, Any], codes: np.ndarray, device: str, threads: int) -> None:
+        """A candidate, in its own process; `codes` are int32 `[maps, height, width]`."""
         import torch
 
         from pipeline.checkpoints.file import build_encoder, build_generator
@@ -88,33 +66,28 @@ class Steps:
         from training.objectives.objectives import build_discriminator
         from training.step import GanStep, Synthesis
 
+        recipe["generator"]["modulation"], recipe["training"]["precision"] = name.split("-")
+        recipe["losses"]["perceptual"] = 0
+        settings = parse_recipe(recipe, source="bench")
         torch.set_num_threads(threads)
-        if "kept-memory" in changes:
-            keep_freed_memory()
-        layout = torch.channels_last if "channels-last" in changes else torch.contiguous_format
+        keep_freed_memory()
         torch.manual_seed(0)
-        self.device = torch.device(device)
-        synthesis = Synthesis(build_generator(recipe), build_encoder(recipe))
-        discriminator = build_discriminator(recipe)
-        for network in (synthesis, discriminator):
-            network.to(self.device).to(memory_format=layout).train()
+        synthesis = Synthesis(build_generator(settings), build_encoder(settings)).to(device).train()
+        discriminator = build_discriminator(settings).to(device).train()
         self.step = GanStep(
             synthesis,
             discriminator,
-            weights=recipe.losses,
-            settings=recipe.training,
-            augment=recipe.discriminator.augment,
+            weights=settings.losses,
+            settings=settings.training,
+            augment=settings.discriminator.augment,
         )
-        if "fused-adam" not in changes:
-            for optimiser in (self.step.optimiser, self.step.discriminator_optimiser):
-                group = optimiser.adam.param_groups[0]
-                optimiser.adam = torch.optim.Adam(optimiser.parameters, lr=group["lr"], betas=group["betas"])
         count, height, width = codes.shape
-        pictures = (torch.rand(count, 3, height, width) * 2 - 1).contiguous(memory_format=layout)
-        noise = torch.randn(2, count, recipe.generator.style_dim)
-        self.batch = Batch(torch.from_numpy(codes), pictures, noise, torch.arange(count)).to(self.device)
+        pictures, noise = (
+            torch.rand(count, 3, height, width) * 2 - 1,
+            torch.randn(2, count, settings.generator.style_dim),
+        )
+        self.batch = Batch(torch.from_numpy(codes), pictures, noise, torch.arange(count)).to(torch.device(device))
 
     def repeat(self) -> np.ndarray:
-        """One step; what is compared are its losses."""
-        terms = self.step(self.batch)
-        return np.asarray([float(value) for value in terms.values()])
+        """One step; what is compared are its losses, float64 `[terms]`."""
+        return np.asarray([float(value) for value in self.step(self.batch).values()])

@@ -48,11 +48,6 @@ class ConfusionMatrix:
         flat = self._fold(target) * side + self._fold(prediction)
         self.counts += np.bincount(flat.ravel(), minlength=side * side).reshape(side, side)
 
-    def merge(self, other: ConfusionMatrix) -> ConfusionMatrix:
-        """The matrix of both sets of images."""
-        assert self.classes == other.classes, (self.classes, other.classes)
-        return ConfusionMatrix(self.classes, self.counts + other.counts)
-
     def _fold(self, ids: np.ndarray) -> np.ndarray:
         wide = ids.astype(np.int64)
         return np.where((wide >= 0) & (wide < self.classes), wide, self.classes)
@@ -75,11 +70,6 @@ class ConfusionMatrix:
         return np.diagonal(self.counts)[:-1]
 
     @property
-    def void_pixels(self) -> int:
-        """Ground-truth pixels of no class."""
-        return int(self.counts[-1].sum())
-
-    @property
     def pixels(self) -> int:
         """Every pixel that was counted, void included."""
         return int(self.counts.sum())
@@ -87,10 +77,6 @@ class ConfusionMatrix:
     def class_iou(self) -> np.ndarray:
         """float64 `[classes]`: intersection over union of each class; NaN for one that occurs nowhere."""
         return _ratio(self.correct_pixels, self.target_pixels + self.predicted_pixels - self.correct_pixels)
-
-    def class_accuracy(self) -> np.ndarray:
-        """float64 `[classes]`: the share of each class's pixels that was found (recall); NaN without any."""
-        return _ratio(self.correct_pixels, self.target_pixels)
 
     def mean_iou(self, averaging: Averaging = "present") -> float:
         """The mean of `class_iou` over the classes that `averaging` names; NaN where that is none."""

@@ -62,10 +62,10 @@ class FeatureScores:
                 intervals[name] = interval_around(scores[name], [scores_[name] for scores_ in drawn], most=most)
         else:
             scores |= dict.fromkeys(_MANIFOLD)
-        photographs = _statistics(real)
-        distance = frechet_distance(_statistics(generated), photographs)
+        photographs = FeatureStatistics(real)
+        distance = frechet_distance(FeatureStatistics(generated), photographs)
         if len(times):
-            values = [frechet_distance(_statistics(np.repeat(generated, row, 0)), photographs) for row in times]
+            values = [frechet_distance(FeatureStatistics(np.repeat(generated, row, 0)), photographs) for row in times]
             intervals["frechet"] = interval_around(distance, values)
         if scores["diversity"] is not None and (interval := _diversity_interval(generated, real, groups)):
             intervals["diversity"] = interval
@@ -217,12 +217,6 @@ def _among(real: np.ndarray) -> float:
     """The mean distance between photographs, of a thousand or so."""
     some = real[np.linspace(0, len(real) - 1, min(len(real), BLOCK)).astype(int)].astype(np.float64)
     return float(_distances(some, some)[np.triu_indices(len(some), 1)].mean()) if len(some) > 1 else 0.0
-
-
-def _statistics(features: np.ndarray) -> FeatureStatistics:
-    result = FeatureStatistics(features.shape[1])
-    result.update(features)
-    return result
 
 
 def _radii(features: np.ndarray, neighbours: int) -> np.ndarray:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
-from typing import Protocol as Interface
 
 import numpy as np
 import torch
 
 from evaluation.metrics.boundaries import boundary_counts
 from evaluation.metrics.confusion import ConfusionMatrix
-from evaluation.metrics.inception import FidResizer
+from evaluation.metrics.inception import Inception
+from evaluation.metrics.lpips import LPIPS
 from evaluation.metrics.texture import TextureStatistics
 from evaluation.scoring.image_results import Confusions, ImageResults
 from evaluation.scoring.picture_sets import Picture
@@ -24,22 +24,6 @@ from pipeline.errors import InputError
 from pipeline.labels import LabelSpace, class_channels
 
 
-class FeatureNetwork(Interface):
-    """What gives FID its features."""
-
-    def __call__(self, images: Sequence[np.ndarray], *, resizer: FidResizer) -> np.ndarray:
-        """uint8 `[H, W, 3]` each, of any sizes, to float32 `[N, d]`."""
-        ...
-
-
-class SpreadNetwork(Interface):
-    """What tells how far the samples of one label map are apart."""
-
-    def spread(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        """uint8 `[H, W, 3]` each, of one size, to each one's mean distance to the others, float32 `[K]`."""
-        ...
-
-
 class ImageScorer:
     """Scores pictures by one or more protocols, with one pass of the segmenter for all that can share it."""
 
@@ -49,8 +33,8 @@ class ImageScorer:
         space: LabelSpace,
         protocols: Sequence[Protocol],
         *,
-        inception: FeatureNetwork | None = None,
-        lpips: SpreadNetwork | None = None,
+        inception: Inception | None = None,
+        lpips: LPIPS | None = None,
         batch_size: int = 16,
         device: str = "cpu",
     ) -> None:
@@ -75,9 +59,7 @@ class ImageScorer:
             return None
         return replace(ImageResults.joined(parts), lpips=np.concatenate(spreads) if spreads else None)
 
-    def _spread(
-        self, pictures: Iterable[Picture], lpips: SpreadNetwork, spreads: list[np.ndarray]
-    ) -> Iterator[Picture]:
+    def _spread(self, pictures: Iterable[Picture], lpips: LPIPS, spreads: list[np.ndarray]) -> Iterator[Picture]:
         """The pictures as they come, with the distances of each group added to `spreads`."""
         for _, group in groupby(pictures, key=lambda picture: picture.id):
             samples = list(group)

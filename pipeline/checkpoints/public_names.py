@@ -25,17 +25,12 @@ ENCODER = {**_ENCODER, **SPECTRAL}
 
 
 def from_public(state: Tensors, names: Mapping[str, str]) -> dict[str, torch.Tensor]:
-    """A public state dict under our keys; `names` is `GENERATOR`, `ENCODER` or the discriminator's.
+    """A public state dict under our keys; `names` is `GENERATOR` or `ENCODER`.
 
     The public encoder keeps no bias in its normalised layers, nor do we. Checkpoints saved from several GPUs carry
     a `module.` prefix, which is dropped.
     """
     return {_translate(key.removeprefix("module."), names): value for key, value in state.items()}
-
-
-def to_public(state: Tensors, names: Mapping[str, str]) -> dict[str, torch.Tensor]:
-    """Our state dict under the public keys: the inverse of `from_public`."""
-    return {_translate(key, {ours: theirs for theirs, ours in names.items()}): value for key, value in state.items()}
 
 
 def _translate(key: str, names: Mapping[str, str]) -> str:

@@ -12,13 +12,14 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from pipeline.checkpoints.public_names import GENERATOR, from_public, to_public
+from pipeline.checkpoints.public_names import GENERATOR, from_public
 from pipeline.config import DiscriminatorSettings, GeneratorSettings, LossSettings, TrainingSettings
 from pipeline.labels import LabelSpace, encode
 from pipeline.networks.generator import Generator
 from tests.golden.files import HERE, REFERENCE, fill_public, fingerprint, read
+from tests.golden.names import ours_to_public, public_to_ours, to_public
 from training.data.batch import Batch
-from training.objectives.patch_discriminator import Discriminator, ours_to_public, public_to_ours
+from training.objectives.patch_discriminator import Discriminator
 from training.step import GanStep, Synthesis
 
 STRIDE = 4

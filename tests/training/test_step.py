@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.checkpoints.public_names import GENERATOR, from_public, to_public
+from pipeline.checkpoints.public_names import GENERATOR, from_public
 from pipeline.config import DiscriminatorSettings, GeneratorSettings, LossSettings, Recipe, TrainingSettings
 from pipeline.labels import LabelSpace, encode
 from pipeline.networks.generator import Generator, layer_sizes
@@ -16,10 +16,11 @@ from pipeline.networks.noise import draw_noise, split_noise
 from pipeline.runtime.counter_based import derived_seeds
 from tests.golden import own
 from tests.golden.files import HERE, REFERENCE, needs_reference, read
+from tests.golden.names import ours_to_public, public_to_ours, to_public
 from training.data.batch import Batch
 from training.data.dataset import BatchLoader, RecordDataset
 from training.loop import TrainingState, Worker
-from training.objectives.patch_discriminator import Discriminator, ours_to_public, public_to_ours
+from training.objectives.patch_discriminator import Discriminator
 from training.step import GanStep, Synthesis
 
 Make = Callable[..., Recipe]

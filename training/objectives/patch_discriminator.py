@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.checkpoints.public_names import SPECTRAL
 from pipeline.config import DiscriminatorSettings
 from pipeline.labels import LabelSpace
 from pipeline.networks.resampling import blur
@@ -93,36 +89,6 @@ class Discriminator(nn.Module):
                 pictures = F.avg_pool2d(pictures, 3, stride=2, padding=1, count_include_pad=False)
             features.append(discriminator(planes[scale], pictures, dense=dense))
         return features
-
-
-def public_to_ours(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state dict of a public SPADE discriminator under our names."""
-    last = max(int(key.split("model")[1].split(".")[0]) for key in state)
-    ours = {}
-    for key, value in state.items():
-        scale, layer, rest = _parts(r"discriminator_(\d+)\.model(\d+)\.(?:0\.)+(\w+)", key)
-        name = {0: "first", last: "last"}.get(int(layer), f"middle.{int(layer) - 1}")
-        ours[f"scales.{scale}.{name}.{SPECTRAL.get(rest, rest)}"] = value
-    return ours
-
-
-def ours_to_public(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse of `public_to_ours`."""
-    middles = 1 + max(int(key.split("middle.")[1].split(".")[0]) for key in state if "middle." in key)
-    public_names = {ours: public for public, ours in SPECTRAL.items()}
-    public = {}
-    for key, value in state.items():
-        scale, name, rest = _parts(r"scales\.(\d+)\.(first|last|middle\.\d+)\.(.+)", key)
-        layer = {"first": "0.0", "last": f"{middles + 1}.0"}.get(name) or f"{int(name.split('.')[1]) + 1}.0.0"
-        public[f"discriminator_{scale}.model{layer}.{public_names.get(rest, rest)}"] = value
-    return public
-
-
-def _parts(pattern: str, key: str) -> tuple[str, ...]:
-    match = re.fullmatch(pattern, key)
-    if match is None:
-        raise ValueError(f"'{key}' is not a parameter of this discriminator")
-    return match.groups()
 
 
 def _convolution(before: int, after: int, stride: int, *, bias: bool = True) -> nn.Conv2d:

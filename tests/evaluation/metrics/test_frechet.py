@@ -1,4 +1,4 @@
-"""The Frechet distance against scipy's matrix root, against exact values, and its independence of sharding."""
+"""The Frechet distance against scipy's matrix root, against exact values."""
 
 from __future__ import annotations
 
@@ -9,12 +9,6 @@ import torch
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from evaluation.metrics.frechet import FeatureStatistics, frechet_distance
-
-
-def statistics(features: np.ndarray) -> FeatureStatistics:
-    result = FeatureStatistics(features.shape[1])
-    result.update(features)
-    return result
 
 
 def correlated(seed: int, count: int, dimensions: int, shift: float = 0.0) -> np.ndarray:
@@ -41,7 +35,9 @@ def exact_distance(one: np.ndarray, other: np.ndarray) -> float:
 
 def test_against_scipy_where_it_is_well_conditioned() -> None:
     one, other = correlated(0, 900, 64), correlated(1, 700, 64, shift=0.2)
-    assert frechet_distance(statistics(one), statistics(other)) == pytest.approx(scipy_distance(one, other), rel=1e-6)
+    assert frechet_distance(FeatureStatistics(one), FeatureStatistics(other)) == pytest.approx(
+        scipy_distance(one, other), rel=1e-6
+    )
 
 
 class Pixels(torch.nn.Module):
@@ -58,27 +54,29 @@ def test_against_torchmetrics_where_it_is_well_conditioned() -> None:
     metric = FrechetInceptionDistance(feature=Pixels(), normalize=True).set_dtype(torch.float64)
     for features, real in ((one, True), (other, False)):
         metric.update(torch.from_numpy(features).view(-1, 1, 4, 4), real=real)
-    assert frechet_distance(statistics(one), statistics(other)) == pytest.approx(float(metric.compute()), rel=1e-8)
+    assert frechet_distance(FeatureStatistics(one), FeatureStatistics(other)) == pytest.approx(
+        float(metric.compute()), rel=1e-8
+    )
 
 
 @pytest.mark.parametrize(("one_count", "other_count"), [(20, 33), (20, 400), (2, 3), (96, 97)])
 def test_exact_with_fewer_vectors_than_dimensions(one_count: int, other_count: int) -> None:
     one, other = correlated(2, one_count, 96), correlated(3, other_count, 96, shift=0.1)
     expected = exact_distance(one, other)
-    assert frechet_distance(statistics(one), statistics(other)) == pytest.approx(expected, rel=1e-10)
+    assert frechet_distance(FeatureStatistics(one), FeatureStatistics(other)) == pytest.approx(expected, rel=1e-10)
 
 
 def test_dead_and_repeated_features_do_no_harm() -> None:
     one, other = correlated(4, 300, 12), correlated(5, 200, 12, shift=0.3)
     one, other = (np.concatenate([part, part[:, :4], np.zeros((len(part), 3))], 1) for part in (one, other))
     expected = exact_distance(one, other)
-    assert frechet_distance(statistics(one), statistics(other)) == pytest.approx(expected, rel=1e-10)
+    assert frechet_distance(FeatureStatistics(one), FeatureStatistics(other)) == pytest.approx(expected, rel=1e-10)
 
 
 def test_of_gaussians_with_diagonal_covariances() -> None:
     # Vectors at +-d along each axis have the covariance d^2 / (n - 1) * 2 there, and none across.
     one, other = (
-        statistics(np.concatenate([np.diag(deviations), -np.diag(deviations)]) * (5 / 2) ** 0.5 + mean)
+        FeatureStatistics(np.concatenate([np.diag(deviations), -np.diag(deviations)]) * (5 / 2) ** 0.5 + mean)
         for mean, deviations in (([0, 0, 0], [1.0, 2, 3]), ([1, -1, 2], [2.0, 2, 0.5]))
     )
     # |m1 - m2|^2 = 6; the deviations differ by 1, 0 and 2.5.
@@ -86,42 +84,21 @@ def test_of_gaussians_with_diagonal_covariances() -> None:
 
 
 def test_symmetric_and_zero_to_itself() -> None:
-    one, other = statistics(correlated(6, 50, 80)), statistics(correlated(7, 40, 80))
+    one, other = FeatureStatistics(correlated(6, 50, 80)), FeatureStatistics(correlated(7, 40, 80))
     assert frechet_distance(one, other) == pytest.approx(frechet_distance(other, one), rel=1e-12)
     assert frechet_distance(one, one) == 0
 
 
-def test_sharding_moves_nothing_but_the_last_digits() -> None:
-    features, reference = correlated(8, 257, 48) + 1000, statistics(correlated(9, 300, 48) + 1000)
-    whole = frechet_distance(statistics(features), reference)
-    for shards in (2, 5, 257):
-        merged = FeatureStatistics(48)
-        for part in reversed(np.array_split(features, shards)):
-            merged = merged.merge(statistics(part))
-        assert merged.count == 257
-        # A mean of 1000 against deviations of 1 would cost raw sums of squares six digits.
-        assert frechet_distance(merged, reference) == pytest.approx(whole, rel=1e-9)
-
-
-def test_covariance_is_numpys_kept_or_folded() -> None:
+def test_covariance_is_numpys_of_few_and_of_many_vectors() -> None:
     for count in (5, 8, 9, 40):
-        features = correlated(13, count, 8)
-        result = FeatureStatistics(8)
-        for part in np.array_split(features, 3):
-            result.update(part)
-        assert (result.vectors is not None) == (count <= 8)
-        np.testing.assert_allclose(result.mean, features.mean(0))
-        np.testing.assert_allclose(result.covariance(), np.cov(features, rowvar=False))
+        features = (correlated(13, count, 8) + 1000).astype(np.float32)
+        result = FeatureStatistics(features)
+        assert result.few == (count <= 8)
+        np.testing.assert_allclose(result.mean, features.astype(np.float64).mean(0), rtol=1e-12)
+        # A mean of 1000 against deviations of 1 would cost sums in float32 all their digits.
+        np.testing.assert_allclose(result.covariance(), np.cov(features.astype(np.float64), rowvar=False))
         factor = result.factor()
         np.testing.assert_allclose(factor @ factor.T, result.covariance(), atol=1e-14)
-
-
-def test_empty_parts_merge() -> None:
-    some = statistics(correlated(10, 9, 4))
-    empty = FeatureStatistics(4)
-    empty.update(np.zeros((0, 4)))
-    np.testing.assert_array_equal(empty.merge(some).covariance(), some.merge(empty).covariance())
-    assert FeatureStatistics(4).merge(empty).count == 0
 
 
 @pytest.mark.parametrize(
@@ -136,7 +113,9 @@ def test_decomposes_no_more_than_it_must(
     monkeypatch: pytest.MonkeyPatch, one_count: int, other_count: int, expected: list[tuple[str, int]]
 ) -> None:
     """That it is faster than the matrix root comes from this; docs/experiments.md has the times."""
-    one, other = (statistics(correlated(seed, count, 64)) for seed, count in ((11, one_count), (12, other_count)))
+    one, other = (
+        FeatureStatistics(correlated(seed, count, 64)) for seed, count in ((11, one_count), (12, other_count))
+    )
     seen = []
 
     def watch(name: str) -> None:
@@ -160,6 +139,6 @@ def test_dead_features_of_one_set_make_the_last_matrix_smaller(monkeypatch: pyte
     seen = []
     original = np.linalg.eigvalsh
     monkeypatch.setattr(np.linalg, "eigvalsh", lambda matrix: seen.append(len(matrix)) or original(matrix))
-    distances = [frechet_distance(statistics(a), statistics(b)) for a, b in ((one, other), (other, one))]
+    distances = [frechet_distance(FeatureStatistics(a), FeatureStatistics(b)) for a, b in ((one, other), (other, one))]
     assert seen == [11, 11]
     assert distances == pytest.approx([exact_distance(one, other)] * 2, rel=1e-10)

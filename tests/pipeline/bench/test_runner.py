@@ -62,7 +62,7 @@ def test_the_first_must_start() -> None:
         run_benchmark([Entry("missing", Sleeper, {"seconds": -1, "value": 0})], repeats=1)
 
 
-def test_generators_race(tmp_path: Path) -> None:
+def test_generators_are_compared(tmp_path: Path) -> None:
     recipe = tmp_path / "tiny.yaml"
     recipe.write_text(RECIPE)
     made = bench_synthesize(
@@ -71,10 +71,10 @@ def test_generators_race(tmp_path: Path) -> None:
         candidates=("pattern-fp32", "engine-fp32"),
         repeats=1,
         threads=1,
-        json_path=tmp_path / "figures" / "race.json",
+        json_path=tmp_path / "figures" / "figures.json",
     )
     assert "eager-fp32" in made
-    eager, pattern, engine = json.loads((tmp_path / "figures" / "race.json").read_text())["results"]
+    eager, pattern, engine = json.loads((tmp_path / "figures" / "figures.json").read_text())["results"]
     assert [result["name"] for result in (eager, pattern, engine)] == ["eager-fp32", "pattern-fp32", "engine-fp32"]
     assert 0 < pattern["difference"] < 1e-4  # the same picture, up to rounding
     if missing(torch.device("cpu")):
@@ -83,10 +83,10 @@ def test_generators_race(tmp_path: Path) -> None:
         assert 0 < engine["difference"] < 1e-4
 
 
-def test_training_races(tmp_path: Path) -> None:
+def test_training_steps_are_compared(tmp_path: Path) -> None:
     recipe = tmp_path / "tiny.yaml"
     recipe.write_text(RECIPE)
-    path = tmp_path / "race.json"
+    path = tmp_path / "figures.json"
     bench_train(
         load_recipe(recipe), load=Load(maps=2), candidates=("pattern-fp32",), repeats=1, threads=1, json_path=path
     )

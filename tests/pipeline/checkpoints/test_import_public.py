@@ -11,13 +11,14 @@ import torch
 
 from pipeline.checkpoints.file import build_encoder, build_generator, load_checkpoint, save_generator
 from pipeline.checkpoints.import_public import import_weights
-from pipeline.checkpoints.public_names import ENCODER, GENERATOR, to_public
+from pipeline.checkpoints.public_names import ENCODER, GENERATOR
 from pipeline.config import Recipe
 from pipeline.datasets import ade20k, coco_stuff
 from pipeline.errors import InputError
 from pipeline.recipe_file import load_recipe, parse_recipe
 from pipeline.synthesis.styles import Sample
 from pipeline.synthesis.synthesizer import Synthesizer
+from tests.golden.names import to_public
 
 
 def small_recipe(style_dim: int = 0, dont_care: int | None = 255) -> Recipe:

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pipeline.checkpoints.public_names import ENCODER, GENERATOR, from_public, to_public
+from pipeline.checkpoints.public_names import ENCODER, GENERATOR, from_public
 from pipeline.config import GeneratorSettings
 from pipeline.labels import LabelSpace, encode
 from pipeline.networks.encoder import StyleEncoder
@@ -20,6 +20,7 @@ from pipeline.networks.spade import SPADE
 from tests.golden import cut, own
 from tests.golden.files import HERE, REFERENCE, needs_reference
 from tests.golden.files import read as read_file
+from tests.golden.names import to_public
 
 FOLDER = REFERENCE / "spade"
 GENERATORS = ["normal", "batch5x5", "more_vae_wide", "most_instance"]

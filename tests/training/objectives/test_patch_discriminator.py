@@ -9,9 +9,10 @@ import torch
 from pipeline.config import DiscriminatorSettings
 from pipeline.labels import LabelSpace, encode
 from tests.golden.files import HERE, REFERENCE, needs_reference, read
+from tests.golden.names import ours_to_public, public_to_ours
 from training.objectives import losses, patch_discriminator
 from training.objectives.label_planes import label_pyramid, strided_windows
-from training.objectives.patch_discriminator import Discriminator, ours_to_public, public_to_ours
+from training.objectives.patch_discriminator import Discriminator
 
 SPACE = LabelSpace(classes=tuple("abcdefg"), dont_care=255, instance_edges=True)
 
