@@ -277,9 +277,8 @@ def _warnings(seeds: int, segmenter: str, sets: Mapping[str, PictureSet]) -> Ite
     if seeds < CLAIM_SEEDS:
         yield f"{seeds} seeds are too few for a claim; take {CLAIM_SEEDS} or more"
     for name, pictures in sets.items():
-        info = pictures.plan.info
-        filtered = {} if info is None else info.preprocessing.get("filter", {})
-        if filtered and filtered.get("segmenter", "").split(":")[0] == segmenter.split(":")[0]:
+        filtered = pictures.info.preprocessing.get("regions", {}).get("segmenter", "")
+        if filtered and filtered.split(":")[0] == segmenter.split(":")[0]:
             yield (
                 f"{name} was filtered by a segmenter of the kind that is trained here ({segmenter}): it keeps what "
                 "such a network sees already; filter by another kind to be sure"

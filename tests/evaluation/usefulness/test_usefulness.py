@@ -22,8 +22,9 @@ from evaluation.usefulness import cells as cells_module
 from evaluation.usefulness.arms import SyntheticSet, list_arms, parse_fractions, parse_sets
 from evaluation.usefulness.cells import RESULT, Cell
 from evaluation.usefulness.usefulness import list_sources, measure_usefulness
+from pipeline.data.records import DatasetInfo, RecordWriter
 from pipeline.errors import InputError
-from tests.evaluation.conftest import draw, make_recipe, write_records
+from tests.evaluation.conftest import SPACE, draw, make_recipe, write_records
 
 HALVES = (Fraction(1, 2), Fraction(1))
 
@@ -159,6 +160,20 @@ def test_the_command_writes_a_page_json_and_csv(folder: Path, tmp_path: Path, mo
     assert content["summary"].split(" (")[0] in page
     assert "<svg" in page
     assert "http" not in page.replace("http://www.w3.org", "")
+
+
+def test_a_set_that_the_same_kind_of_segmenter_filtered_is_told(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Cell, "run", lambda cell: scored(0.7))
+    path = tmp_path / "regions.parquet"
+    with RecordWriter(path, DatasetInfo(SPACE, {"regions": {"segmenter": "deeplab"}})) as writer:
+        for record in [draw(index) for index in range(8)]:
+            writer.write({"id": record.id, "label": record.label, "image": record.image // 2})
+    sets = {"regions": SyntheticSet(str(path))}
+    (told,) = measure(folder, tmp_path / "a", synthetic=sets, seeds=3).warnings
+    assert "'regions' was filtered by a segmenter of the kind that is trained here (deeplab)" in told
+    assert not measure(folder, tmp_path / "b", synthetic=sets, seeds=3, segmenter="hf:x").warnings
 
 
 @pytest.mark.slow
