@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from evaluation.metrics.boundaries import mean_boundary_f
-from evaluation.report.format import interval, number, percent
+from evaluation.report.format import factor, interval, number, percent
 from evaluation.report.render import render_template
 from evaluation.scoring.image_results import FILE_NAME as JUDGEMENTS
 from evaluation.scoring.image_results import ImageResults
@@ -80,7 +80,8 @@ class Comparison:
     """Everything that `compare` found."""
 
     rows: list[dict[str, Any]]
-    """Of each run: name, title, pictures, `SCORES`, ceiling, segmenter_frechet, fid, diversity; intervals by name."""
+    """Of each run: name, title, pictures, `SCORES`, ceiling, segmenter_frechet, fid, diversity, power_factor,
+    lattice_factor; intervals by name."""
     differences: list[Difference]
     warnings: list[str]
     protocol: str
@@ -140,6 +141,7 @@ def table_columns(found: Comparison) -> list[tuple[str, list[tuple[str, str]]]]:
     shown += [(f"{title} ↑", name, percent) for name, title in SCORES.items()]
     shown.insert(2, ("ceiling", "ceiling", percent))
     shown += [("Fréchet, segmenter ↓", "segmenter_frechet", number), ("FID ↓", "fid", number)]
+    shown += [("texture power ↓", "power_factor", factor), ("lattice ↓", "lattice_factor", factor)]
     shown += [("LPIPS diversity ↑", "diversity", number)]
     columns = []
     for title, name, show in shown:
@@ -256,8 +258,9 @@ def _row(run: Run) -> dict[str, Any]:
     generated, real = run.report["sets"][0], run.report["sets"][-1]
     name = run.protocol.name
     labels, segmenter, lpips = generated["labels"][name], generated["segmenter"], generated["lpips"]
+    texture = generated.get("texture") or {}  # none in reports of earlier versions
     inception = generated["inception"].get(name)
-    intervals = dict(labels["intervals"])
+    intervals = labels["intervals"] | texture.get("intervals", {})
     for key, part in (("segmenter_frechet", segmenter), ("fid", inception)):
         if part is not None:
             intervals[key] = part["intervals"].get("frechet")
@@ -272,6 +275,7 @@ def _row(run: Run) -> dict[str, Any]:
         "segmenter_frechet": None if segmenter is None else segmenter["frechet"],
         "fid": None if inception is None else inception["frechet"],
         "diversity": None if lpips is None else lpips["mean"],
+        **{key: texture.get(key) for key in ("power_factor", "lattice_factor")},
         "intervals": intervals,
     }
 

@@ -17,6 +17,7 @@ from evaluation.inputs import PHOTOGRAPHS, Inputs, open_inputs
 from evaluation.metrics.feature_metrics import FeatureScores
 from evaluation.report.examples import Illustrations, illustrate
 from evaluation.report.render import write_report
+from evaluation.report.texture import worst_regions
 from evaluation.scoring.distributed import ScorerPool, ScorerSpec
 from evaluation.scoring.image_results import FILE_NAME as JUDGEMENTS
 from evaluation.scoring.image_results import ImageResults
@@ -126,19 +127,21 @@ def evaluate(
         unpaired=given.unpaired,
         warnings=_warnings(given, scored),
     )
+    table = picture_scores(generated, real, given.protocols[0], given.segmenter.classes)
     shown = Illustrations()
     if examples:
+        scorer = replace(order, inception=None, lpips=None).build()
+        sizes = _same_sizes(generated, given.ids)
         shown = illustrate(
-            replace(order, inception=None, lpips=None).build(),
-            given.synthesized,
-            given.photographs,
-            generated,
-            count=examples,
-            photographs_as=_same_sizes(generated, given.ids),
+            scorer, given.synthesized, given.photographs, generated, table, count=examples, photographs_as=sizes
         )
+        textures = (scores.synthesized.texture, scores.ceiling.texture)
+        regions = worst_regions(
+            scorer, given.synthesized, given.photographs, (generated, real), textures, photographs_as=sizes
+        )
+        shown = replace(shown, regions=tuple(regions))
     write_report(out, scores, shown)
     write_atomic(out / TEXTURE, to_csv(texture_rows((part.name, part.texture) for part in scores.sets)))
-    table = picture_scores(generated, real, given.protocols[0], given.segmenter.classes)
     fingerprints = json.dumps([file.fingerprint for file in given.synthesized.plan.files])
     write_table(out / PICTURE_SCORES, table.replace_schema_metadata({PICTURES: fingerprints}))
     replace(

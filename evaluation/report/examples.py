@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+import pyarrow as pa
 
+from evaluation.report.texture import Region
 from evaluation.scoring.image_results import ImageResults
 from evaluation.scoring.picture_sets import Key, PictureSet, Selection
 from evaluation.scoring.scorer import ImageScorer
@@ -31,6 +33,10 @@ class Example:
     """int16 `[h, w]`: classes that the segmenter sees in `image`."""
     accuracy: float | None
     """Share of known pixels where the two agree."""
+    feature_distance: float | None = None
+    """From the photograph of its label map, as in scores.parquet."""
+    texture_distance: float | None = None
+    """The same."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,9 @@ class Illustrations:
     examples: tuple[Example, ...] = ()
     """Spread evenly over the label maps."""
     extremes: dict[str, Example] = field(default_factory=dict)
-    """The best, the median and the worst picture by accuracy."""
+    """The best, the median and the worst picture by `combined_ranks`."""
+    regions: tuple[Region, ...] = ()
+    """Where texture is furthest from the photographs'."""
     strips: tuple[Strip, ...] = ()
     """Where label maps have several pictures."""
 
@@ -59,24 +67,30 @@ def illustrate(
     pictures: PictureSet,
     photographs: PictureSet,
     generated: ImageResults,
+    table: pa.Table,
     *,
     count: int,
     photographs_as: Selection,
 ) -> Illustrations:
     """Choose pictures, always the same ones, and look at them again; `count` of them spread over the label maps.
 
-    `photographs_as` says at which size to show photographs.
+    `table` is what `picture_scores` says of them; `photographs_as` says at which size to show photographs.
     """
     if not count:
         return Illustrations()
     spread = _spread(generated, count)
-    extremes = _extremes(generated, scorer.protocols[0].name)
+    rows = {(row["id"], row["sample"]): row for row in table.to_pylist()}
+    extremes = _extremes(table)
     wanted = list(dict.fromkeys([*spread, *extremes.values()]))
-    examples = dict(zip(wanted, _look(scorer, pictures, photographs, wanted, photographs_as), strict=True))
+    seen = _look(scorer, pictures, photographs, wanted, photographs_as)
+    examples = {
+        key: replace(example, **{name: rows[key][name] for name in ("feature_distance", "texture_distance")})
+        for key, example in zip(wanted, seen, strict=True)
+    }
     return Illustrations(
         tuple(examples[key] for key in spread),
         {title: examples[key] for title, key in extremes.items()},
-        _strips(scorer, pictures, generated, [name for name, _ in spread[:STRIP_MAPS]]),
+        strips=_strips(scorer, pictures, generated, [name for name, _ in spread[:STRIP_MAPS]]),
     )
 
 
@@ -90,16 +104,38 @@ def _spread(generated: ImageResults, count: int) -> list[Key]:
     return [(names[index], first[names[index]]) for index in picked]
 
 
-def _extremes(generated: ImageResults, protocol: str) -> dict[str, Key]:
-    """The best, median and worst picture by accuracy; none with fewer than three pictures."""
-    confusions = generated.confusions[protocol]
-    accuracy = np.array([confusions.matrix(index).accuracy() for index in range(len(generated))])
-    known = np.flatnonzero(~np.isnan(accuracy))
+RANKED = {"accuracy": -1, "feature_distance": 1, "texture_distance": 1}
+"""The scores of a picture that count for its rank, and whether less (1) or more (-1) is better."""
+
+
+def combined_ranks(table: pa.Table) -> np.ndarray:
+    """float64 `[N]`, 0 (best) to 1: the mean of each picture's ranks by the scores that it has; NaN without any.
+
+    >>> scores = {"accuracy": [0.9, 0.5, None], "feature_distance": [3.0, 2.0, 1.0]}
+    >>> combined_ranks(pa.table(scores | {"texture_distance": pa.nulls(3, pa.float64())})).tolist()
+    [0.5, 0.75, 0.0]
+    """
+    ranks = np.full((len(RANKED), len(table)), np.nan)
+    for row, (name, sign) in enumerate(RANKED.items()):
+        values = sign * table[name].to_numpy().astype(np.float64)
+        known = np.flatnonzero(~np.isnan(values))
+        # Of equal scores each has the mean of their ranks.
+        below, upto = (np.searchsorted(np.sort(values[known]), values[known], side) for side in ("left", "right"))
+        ranks[row, known] = (below + upto - 1) / 2 / max(len(known) - 1, 1)
+    count = (~np.isnan(ranks)).sum(0)
+    return np.divide(np.nansum(ranks, 0), count, out=np.full(len(table), np.nan), where=count > 0)
+
+
+def _extremes(table: pa.Table) -> dict[str, Key]:
+    """The best, median and worst picture by `combined_ranks`; none with fewer than three pictures."""
+    ranks = combined_ranks(table)
+    known = np.flatnonzero(~np.isnan(ranks))
     if len(known) < 3:
         return {}
-    order = known[np.argsort(accuracy[known], kind="stable")]
-    chosen = {"best": order[-1], "median": order[len(order) // 2], "worst": order[0]}
-    return {title: (str(generated.ids[index]), int(generated.samples[index])) for title, index in chosen.items()}
+    order = known[np.argsort(ranks[known], kind="stable")]
+    chosen = {"best": order[0], "median": order[len(order) // 2], "worst": order[-1]}
+    names, samples = table["id"].to_pylist(), table["sample"].to_pylist()
+    return {title: (names[index], samples[index]) for title, index in chosen.items()}
 
 
 def _look(

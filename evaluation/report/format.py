@@ -28,6 +28,15 @@ def number(value: float | None) -> str:
     return f"{value:.1f}" if abs(value) >= 100 else f"{value:.2f}" if abs(value) >= 1 else f"{value:.3g}"
 
 
+def factor(value: float | None) -> str:
+    """How many times.
+
+    >>> factor(3.154), factor(0.0142), factor(None)
+    ('×3.15', '×0.0142', '–')
+    """
+    return NONE if value is None else f"×{number(value)}"
+
+
 def css_colour(colour: Sequence[int]) -> str:
     """RGB as `#rrggbb`."""
     return "#{:02x}{:02x}{:02x}".format(*colour)
@@ -36,10 +45,10 @@ def css_colour(colour: Sequence[int]) -> str:
 def interval(pair: tuple[float, float] | None, show: Callable[[float | None], str]) -> str:
     """The ends of an interval, empty for none.
 
-    >>> interval((0.123, 0.25), percent), interval(None, percent)
-    ('12.3–25.0%', '')
+    >>> interval((0.123, 0.25), percent), interval((1.5, 2), factor), interval(None, percent)
+    ('12.3–25.0%', '×1.50–2.00', '')
     """
-    return "" if pair is None else f"{show(pair[0]).rstrip('%')}–{show(pair[1])}"
+    return "" if pair is None else f"{show(pair[0]).rstrip('%')}–{show(pair[1]).removeprefix('×')}"
 
 
 def plain(value: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,18 @@ import numpy as np
 
 from evaluation.report.charts import class_bars, heat_map
 from evaluation.report.examples import Example, Illustrations, Strip
-from evaluation.report.format import NONE, css_colour, number, percent
+from evaluation.report.format import NONE, css_colour, factor, number, percent
 from evaluation.report.published import published_tables
-from evaluation.report.settings import own_row, protocol_fields, setting_rows
-from evaluation.report.tables import Column, distance_columns, protocol_columns, score_columns, summary
+from evaluation.report.settings import own_row, protocol_fields, setting_rows, style_note
+from evaluation.report.tables import (
+    ABOVE_CEILING,
+    Column,
+    distance_columns,
+    protocol_columns,
+    score_columns,
+    summary,
+)
+from evaluation.report.texture import Region, TextureRow, shown_periods, texture_rows
 from evaluation.scoring.scores import Scores
 from pipeline.data.atomic import write_atomic
 from pipeline.data.images import encode_png, resize_ids, resize_image
@@ -24,6 +33,8 @@ TEMPLATE = "report.html.j2"
 VOID_COLOUR = (228, 228, 224)
 RIGHT_COLOUR, WRONG_COLOUR = (222, 228, 230), (190, 62, 38)
 """Of pixels in the map of errors."""
+STRETCHED = 100
+"""Grey levels from the mean to which almost all of a region reaches where its contrast is raised."""
 LARGEST_SIDE = 320
 """Pixels of the pictures in the report; larger ones are reduced."""
 
@@ -49,7 +60,7 @@ def render_template(name: str, **fields: Any) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"percent": percent, "number": number, "png": _embed}
+    environment.filters |= {"percent": percent, "number": number, "factor": factor, "png": _embed}
     return environment.get_template(name).render(**fields)
 
 
@@ -75,6 +86,11 @@ def render_html(scores: Scores, illustrations: Illustrations) -> str:
         examples=[_panels(example, scores) for example in illustrations.examples],
         extremes={title: _extreme(example, scores) for title, example in illustrations.extremes.items()},
         strips=[_strip(strip, scores) for strip in illustrations.strips],
+        texture=texture_rows(scores),
+        periods=shown_periods(scores),
+        regions=[_region(region) for region in illustrations.regions],
+        style=style_note(scores),
+        warning=ABOVE_CEILING,
         settings=setting_rows(scores),
     )
 
@@ -84,7 +100,7 @@ def render_markdown(scores: Scores) -> str:
     names = [part.name for part in scores.sets]
     columns = score_columns(scores)
     lines = [f"# {scores.title}", "", summary(scores), "", *_table(columns, names)]
-    lines += ["", *(f"- **{column.title}**: {column.note}" for column in columns)]
+    lines += ["", *(f"- **{column.title}**: {column.note}" for column in columns.values())]
     for features, inception in (("the segmenter's features", False), ("Inception features", True)):
         if distances := distance_columns(scores, inception=inception):
             lines += ["", f"## Distances on {features}", "", *_table(distances, names[:-1])]
@@ -95,6 +111,8 @@ def render_markdown(scores: Scores) -> str:
             "",
             *_table(protocols, names),
         ]
+    if rows := texture_rows(scores):
+        lines += ["", *_texture_table(rows, shown_periods(scores))]
     lines += ["", "## Classes", "", "| IoU | " + " | ".join(names) + " |", "| --- |" + " ---: |" * len(names)]
     for name in scores.classes:
         ious = [percent(part.labels[scores.main_protocol.name].class_iou[name]) for part in scores.sets]
@@ -119,15 +137,26 @@ def render_markdown(scores: Scores) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _table(columns: list[Column], names: list[str]) -> list[str]:
-    lines = ["| | " + " | ".join(f"{column.title} {column.arrow}" for column in columns) + " |"]
-    lines.append("| --- |" + " ---: |" * len(columns))
+def _table(columns: Mapping[str, Column], names: list[str]) -> list[str]:
+    shown = columns.values()
+    lines = ["| | " + " | ".join(f"{column.title} {column.arrow}" for column in shown) + " |"]
+    lines.append("| --- |" + " ---: |" * len(shown))
     for index, name in enumerate(names):
         cells = []
-        for column in columns:
+        for column in shown:
             interval = column.intervals[index] if column.intervals else ""
             cells.append(column.cells[index] + (f" ({interval})" if interval else ""))
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _texture_table(rows: list[TextureRow], periods: list[int]) -> list[str]:
+    lines = ["## Texture: power by octave over the photographs', and lattice scores, by period in pixels", ""]
+    heads = [f"{period}–{2 * period}" for period in periods] + [f"lattice {period}" for period in periods]
+    lines += ["| | " + " | ".join(heads) + " |", "| --- |" + " ---: |" * len(heads)]
+    for row in rows:
+        cells = [cell.text + (f" ({cell.note})" if cell.note else "") for cell in (*row.power, *row.lattice)]
+        lines.append(f"| {row.name} | " + " | ".join(cells) + " |")
     return lines
 
 
@@ -136,11 +165,13 @@ def _panels(example: Example, scores: Scores) -> dict[str, Any]:
         "id": example.id,
         "sample": example.sample,
         "accuracy": example.accuracy,
+        "feature_distance": example.feature_distance,
+        "texture_distance": example.texture_distance,
         "panels": [
             ("label map", _colourise(example.target, scores), True),
             ("synthesized", _reduce(example.image), False),
-            ("predicted labels", _colourise(example.predicted, scores), True),
             ("real photograph", _reduce(example.photograph), False),
+            ("predicted labels", _colourise(example.predicted, scores), True),
         ],
     }
 
@@ -151,6 +182,26 @@ def _extreme(example: Example, scores: Scores) -> dict[str, Any]:
     shown = _panels(example, scores)
     shown["panels"][3] = ("errors", colours[resize_ids(errors, *_reduced_size(errors))], True)
     return shown
+
+
+def _region(region: Region) -> dict[str, Any]:
+    """A region as it is, and with more contrast, as much in the picture as in the photograph."""
+    both = [part.astype(np.float64) for part in (region.image, region.photograph)]
+    means = [part[region.window].mean((0, 1)) for part in both]
+    reach = max(np.percentile(abs(part[region.window] - mean), 99) for part, mean in zip(both, means, strict=True))
+    gain = float(np.clip(STRETCHED / max(reach, 1), 1, 32))
+    stretched = [(128 + gain * (part - mean)).round().clip(0, 255) for part, mean in zip(both, means, strict=True)]
+    titles = ("synthesized", "real photograph", "synthesized, contrast", "photograph, contrast")
+    images = [region.image, region.photograph, *(part.astype(np.uint8) for part in stretched)]
+    return {
+        "id": region.id,
+        "sample": region.sample,
+        "title": region.title,
+        "panels": [
+            (f"{title} ×{gain:.1f}" if "contrast" in title else title, image, True)
+            for title, image in zip(titles, images, strict=True)
+        ],
+    }
 
 
 def _strip(strip: Strip, scores: Scores) -> dict[str, Any]:

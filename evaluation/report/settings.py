@@ -54,6 +54,20 @@ def own_row(scores: Scores) -> Published:
     return Published(name, mean_iou, accuracy, None if fid is None else round(fid, 1))
 
 
+def style_note(scores: Scores) -> str:
+    """Whether pictures and photographs are in the same style, as the job that made the pictures says."""
+    made = scores.synthesized.source["made"]
+    kind = made.get("style", {}).get("kind")
+    if kind == "column":
+        return "Each synthesized picture is in the style of its photograph."
+    if kind in ("photograph", "other row", "interpolation"):
+        return "The synthesized pictures are in the style of other photographs than those beside them."
+    return (
+        "The synthesized pictures were not given the style of their photographs, so colours and light may differ; "
+        "where the generator takes a style, synthesize --style-column image gives it."
+    )
+
+
 def setting_rows(scores: Scores) -> list[tuple[str, str]]:
     """Every setting and hash as name and text."""
     rows = _flatten({key: value for key, value in scores.settings.items() if key != "data_classes"})

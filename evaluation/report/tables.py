@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from evaluation.metrics.boundaries import TOLERANCE
 from evaluation.metrics.feature_metrics import FeatureScores
-from evaluation.report.format import NONE, interval, number, percent
+from evaluation.report.format import NONE, factor, interval, number, percent
 from evaluation.scoring.protocols import Protocol
-from evaluation.scoring.scores import LabelScores, Scores, SetScores, ratio
+from evaluation.scoring.scores import Scores, SetScores, ratio
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,13 @@ class Column:
         return "↓" if self.lower_is_better else "↑"
 
 
+ABOVE_CEILING = (
+    "Above the ceiling is a warning: the pictures show what such a network looks for more plainly than photographs do."
+)
+
+
 def summary(scores: Scores) -> str:
-    """The result in words."""
+    """The result in words: agreement with the label maps, distance to the photographs, texture."""
     name = scores.main_protocol.name
     mean_ious = [part.labels[name].mean_iou for part in scores.sets]
     text = (
@@ -42,15 +47,30 @@ def summary(scores: Scores) -> str:
         f"{percent(mean_ious[0])}. In the real photographs of the same label maps it reaches {percent(mean_ious[-1])}, "
         f"the ceiling: the synthesized pictures are at {percent(ratio(mean_ious[0], mean_ious[-1]), 0)} of it."
     )
+    if (ratio(mean_ious[0], mean_ious[-1]) or 0) > 1:
+        text += f" {ABOVE_CEILING}"
     others = [
         f"{part.name} reaches {percent(mean_iou)} ({percent(ratio(mean_iou, mean_ious[-1]), 0)} of the ceiling)"
         for part, mean_iou in zip(scores.sets[1:-1], mean_ious[1:-1], strict=True)
     ]
-    return text + (f" For comparison, {' and '.join(others)}." if others else "")
+    text += f" For comparison, {' and '.join(others)}." if others else ""
+    features = scores.synthesized.inception.get(name) or scores.synthesized.segmenter
+    if features is not None and features.precision is not None:
+        text += (
+            f" {percent(features.precision, 0)} of them lie among the photographs, and {percent(features.coverage, 0)} "
+            "of the photographs have one near."
+        )
+    texture = scores.synthesized.texture
+    if texture is not None and texture.power_factor is not None:
+        text += (
+            f" The power of their texture is off the photographs' by a factor of {number(texture.power_factor)}, and "
+            f"their lattice scores are {number(texture.lattice_factor)} times the photographs'."
+        )
+    return text
 
 
-def score_columns(scores: Scores) -> list[Column]:
-    """The main table: agreement with the label maps, and the distances."""
+def score_columns(scores: Scores) -> dict[str, Column]:
+    """The main table, by key: agreement with the label maps, distances, texture; without what was not measured."""
     protocol = scores.main_protocol
     labels = [part.labels[protocol.name] for part in scores.sets]
     rule = {
@@ -59,43 +79,41 @@ def score_columns(scores: Scores) -> list[Column]:
         "all": "all classes",
     }[protocol.averaging]
 
-    def column(title: str, note: str, name: str, read: Callable[[LabelScores], float | None]) -> Column:
-        return _column(title, note, [read(part) for part in labels], [part.intervals.get(name) for part in labels])
+    def column(title: str, note: str, name: str) -> Column:
+        return _column(
+            title, note, [getattr(part, name) for part in labels], [part.intervals.get(name) for part in labels]
+        )
 
-    columns = [
-        column(
+    columns = {
+        "mean_iou": column(
             "mean IoU",
             f"Intersection over union of predicted and true class, averaged over the {rule}; from one confusion matrix "
             "of the whole set.",
             "mean_iou",
-            lambda part: part.mean_iou,
         ),
-        _column(
+        "of_ceiling": _column(
             "of ceiling",
             "Mean IoU as a share of that of the real photographs.",
             [ratio(part.mean_iou, labels[-1].mean_iou) for part in labels],
             [*(part.intervals.get("of_ceiling") for part in labels[:-1]), None],
         ),
-        column("accuracy", "Pixels of the right class, void left out.", "accuracy", lambda part: part.accuracy),
-        column(
+        "accuracy": column("accuracy", "Pixels of the right class, void left out.", "accuracy"),
+        "accuracy_void_as_error": column(
             "void as error",
             "The same with every void pixel counted as wrong, as the SPADE paper does on Cityscapes.",
             "accuracy_void_as_error",
-            lambda part: part.accuracy_void_as_error,
         ),
-        column(
+        "frequency_weighted_iou": column(
             "weighted IoU",
             "IoU averaged with the share of the pixels that each class has.",
             "frequency_weighted_iou",
-            lambda part: part.frequency_weighted_iou,
         ),
-        column(
+        "boundary_f": column(
             "boundary F",
             f"How well the borders of classes agree, to {TOLERANCE:.2%} of the diagonal; mean over classes.",
             "boundary_f",
-            lambda part: part.boundary_f,
         ),
-        _column(
+        "segmenter_frechet": _column(
             "Fréchet",
             f"{scores.settings['segmenter_frechet']}. Distance to the real photographs.",
             [part.segmenter_frechet for part in scores.sets],
@@ -103,21 +121,40 @@ def score_columns(scores: Scores) -> list[Column]:
             show=number,
             lower_is_better=True,
         ),
-    ]
+    }
+    if columns["accuracy_void_as_error"].cells == columns["accuracy"].cells:
+        del columns["accuracy_void_as_error"]  # there is no void
     inception = [part.inception.get(protocol.name) for part in scores.sets]
     if any(inception):
-        columns.append(
-            _column(
-                "FID",
-                f"Fréchet distance on Inception features ({protocol.fid_features} resizing) to the real photographs.",
-                [part.frechet if part else None for part in inception],
-                [part.intervals.get("frechet") if part else None for part in inception],
-                show=number,
+        columns["fid"] = _column(
+            "FID",
+            f"Fréchet distance on Inception features ({protocol.fid_features} resizing) to the real photographs.",
+            [part.frechet if part else None for part in inception],
+            [part.intervals.get("frechet") if part else None for part in inception],
+            show=number,
+            lower_is_better=True,
+        )
+    for name, title, note in (
+        (
+            "power_factor",
+            "power",
+            "by which factor an octave's power is off the photographs', up or down.",
+        ),
+        ("lattice_factor", "lattice", "how many times the photographs' lattice scores the pictures' are."),
+    ):
+        textures = [part.texture for part in scores.sets]
+        values = [getattr(part, name) if part else None for part in textures]
+        if any(value is not None for value in values):
+            columns[name] = _column(
+                title,
+                f"Texture: {note} A geometric mean over classes; ×1 is best.",
+                values,
+                [part.intervals.get(name) if part else None for part in textures[:-1]] + [None],
+                show=factor,
                 lower_is_better=True,
             )
-        )
     diversity = _diversity_column(scores)
-    return columns if diversity is None else [*columns, diversity]
+    return columns if diversity is None else columns | {"diversity": diversity}
 
 
 def _diversity_column(scores: Scores) -> Column | None:
@@ -143,16 +180,33 @@ def _diversity_column(scores: Scores) -> Column | None:
     )
 
 
-def distance_columns(scores: Scores, *, inception: bool) -> list[Column]:
-    """The table of one kind of features, without the photographs' own row; empty where there are none."""
+def distance_columns(scores: Scores, *, inception: bool) -> dict[str, Column]:
+    """The table of one kind of features, by key, without the photographs' own row; empty where there are none."""
     name = scores.main_protocol.name
     found = [part.inception.get(name) if inception else part.segmenter for part in scores.sets[:-1]]
     if any(item is None for item in found):
-        return []
+        return {}
     parts: list[FeatureScores] = [item for item in found if item is not None]
-
-    def column(title: str, note: str, key: str, *, lower: bool = False) -> Column:
-        return _column(
+    columns = {}
+    for key, title, note in (
+        ("frechet", "FID" if inception else "Fréchet distance", "Distance between the two sets as Gaussians."),
+        (
+            "kernel_distance",
+            "KID" if inception else "kernel distance",
+            "Unbiased squared MMD with a cubic kernel; the interval is over subsets.",
+        ),
+        ("precision", "precision", "Pictures that lie among the photographs."),
+        ("recall", "recall", "Photographs that lie among the pictures."),
+        ("density", "density", "Like precision, weighted by how many photographs are near."),
+        ("coverage", "coverage", "Photographs with a picture near them."),
+        (
+            "diversity",
+            "diversity",
+            "Distance between pictures of one label map, relative to that between photographs.",
+        ),
+    ):
+        lower = key in ("frechet", "kernel_distance")
+        column = _column(
             title,
             note,
             [getattr(part, key) for part in parts],
@@ -161,39 +215,17 @@ def distance_columns(scores: Scores, *, inception: bool) -> list[Column]:
             lower_is_better=lower,
             ceiling=False,
         )
-
-    columns = [
-        column(
-            "FID" if inception else "Fréchet distance",
-            "Distance between the two sets as Gaussians.",
-            "frechet",
-            lower=True,
-        ),
-        column(
-            "KID" if inception else "kernel distance",
-            "Unbiased squared MMD with a cubic kernel; the interval is over subsets.",
-            "kernel_distance",
-            lower=True,
-        ),
-        column("precision", "Pictures that lie among the photographs.", "precision"),
-        column("recall", "Photographs that lie among the pictures.", "recall"),
-        column("density", "Like precision, weighted by how many photographs are near.", "density"),
-        column("coverage", "Photographs with a picture near them.", "coverage"),
-        column(
-            "diversity",
-            "Distance between pictures of one label map, relative to that between photographs.",
-            "diversity",
-        ),
-    ]
-    return [column for column in columns if any(cell != NONE for cell in column.cells)]
+        if any(cell != NONE for cell in column.cells):
+            columns[key] = column
+    return columns
 
 
-def protocol_columns(scores: Scores) -> list[Column]:
+def protocol_columns(scores: Scores) -> dict[str, Column]:
     """Mean IoU, headline accuracy and FID by every protocol, and how far they are from the first; empty with one."""
     if len(scores.protocols) < 2:
-        return []
-    return [
-        Column(
+        return {}
+    return {
+        protocol.name: Column(
             protocol.name,
             _in_words(protocol),
             tuple(_figures(part, protocol) for part in scores.sets),
@@ -203,7 +235,7 @@ def protocol_columns(scores: Scores) -> list[Column]:
             ),
         )
         for protocol in scores.protocols
-    ]
+    }
 
 
 def _figures(part: SetScores, protocol: Protocol) -> str:

@@ -87,6 +87,13 @@ class Textures:
         found.sums[self.names[rows]] = self.sums[rows]
         return found
 
+    def of_class(self, name: int) -> np.ndarray:
+        """The sums of one class in every picture, float64 `[N, periods, columns]`."""
+        rows = np.flatnonzero(self.names == name)
+        sums = np.zeros((len(self), len(PERIODS), len(COLUMNS)))
+        sums[np.searchsorted(self.offsets, rows, side="right") - 1] = self.sums[rows]
+        return sums
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from evaluation.evaluate import PHOTOGRAPHS, evaluate
+from evaluation.report.tables import ABOVE_CEILING, summary
 from evaluation.scoring import distributed as judge_shards
 from evaluation.scoring.protocols import Protocol
 from evaluation.scoring.scores import Scores
@@ -79,11 +81,21 @@ def test_report_is_whole_self_contained_and_consistent(evaluated: tuple[Scores, 
     assert not re.search(r"https?://|<script|<link|@import|url\(", page)
     assert set(re.findall(r'src="([^",]+)', page)) == {"data:image/png;base64"}
     assert page.count("<img") == 4 * 6 + 4 * 3  # all six, and the best, median and worst
+    heads = ["Agreement with the label maps", "Distance to the photographs", "Texture"]
+    assert re.findall(r"<span>([^<]+)</span>\s*<b>", page) == heads
     for text in (page, (out / "report.md").read_text()):
         assert f"{mean_iou:.1%}" in text
         for name in (*SPACE.classes, "noise", PHOTOGRAPHS, "c0ffee"):
             assert name in text
         assert "FID" not in re.sub("not FID|FID (resizer|photographs|reference)", "", text)
+
+
+def test_a_score_above_the_ceiling_is_a_warning(evaluated: tuple[Scores, Path]) -> None:
+    scores = evaluated[0]
+    real = scores.ceiling.labels["native"]
+    assert ABOVE_CEILING not in summary(scores)
+    above = replace(scores.synthesized, labels={"native": replace(real, mean_iou=1.01 * (real.mean_iou or 0))})
+    assert ABOVE_CEILING in summary(replace(scores, sets=(above, *scores.sets[1:])))
 
 
 def test_judgements_are_kept_and_used(

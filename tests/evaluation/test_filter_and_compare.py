@@ -175,7 +175,12 @@ def test_compare_takes_other_sizes_and_older_reports(reports: Path, trained: Pat
     (warning,) = compare([reports / "good", tmp_path / "small"], tmp_path / "b").warnings
     assert "6 label maps of small and good are of two sizes" in warning
     shutil.copytree(reports / "good", tmp_path / "old")
+    report = json.loads((tmp_path / "old" / "report.json").read_text())
+    for part in report["sets"]:
+        del part["texture"]
+    (tmp_path / "old" / "report.json").write_text(json.dumps(report))
     results = ImageResults.load(tmp_path / "old" / "judgements.npz")
-    replace(results, label_marks=None, reference_marks=None).save(tmp_path / "old" / "judgements.npz")
-    (warning,) = compare([reports / "good", tmp_path / "old"], tmp_path / "c").warnings
-    assert "old was made before label maps were kept" in warning
+    replace(results, label_marks=None, reference_marks=None, texture=None).save(tmp_path / "old" / "judgements.npz")
+    found = compare([reports / "good", tmp_path / "old"], tmp_path / "c")
+    assert "old was made before label maps were kept" in found.warnings[0]
+    assert found.rows[1]["power_factor"] is None
