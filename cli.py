@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from evaluation import commands as evaluation
-from pipeline.command_line import EXISTING, MINUTES, Program, check_there, read_recipe, show_log
+from pipeline.command_line import DATA, MINUTES, OUT, RECIPE, WEIGHTS, Program, check_there, read_recipe, show_log
 from pipeline.commands.bench import bench
 from pipeline.commands.engines import compile_, engines
 from pipeline.commands.prepare import prepare
@@ -29,9 +29,9 @@ def main() -> None:
 
 
 @click.command()
-@click.argument("recipe", type=EXISTING, default=LANDSCAPE_RECIPE, required=False)
+@click.argument("recipe", type=RECIPE, default=LANDSCAPE_RECIPE, required=False)
 @click.option(
-    "--out", type=EXISTING, help="Run directory; the same command continues a training there  [default: runs/NAME]"
+    "--out", type=OUT, help="Run directory; the same command continues a training there  [default: runs/NAME]"
 )
 @click.option(
     "--workers",
@@ -48,9 +48,17 @@ def main() -> None:
     help="Ray Data actors that read, decode and augment for each worker, on any machine; "
     "0: threads of the worker itself.",
 )
-@click.option("--vgg-weights", type=EXISTING, help="Local file of torchvision's vgg19, for the perceptual loss.")
-@click.option("--segmenter", default="deeplab", show_default=True, help="Network that validates every few epochs ...")
-@click.option("--segmenter-weights", type=EXISTING, help="... and its weights  [default: no validation]")
+@click.option("--vgg-weights", type=WEIGHTS, help="Local file of torchvision's vgg19, for the perceptual loss.")
+@click.option(
+    "--segmenter",
+    type=evaluation.SEGMENTER,
+    default="deeplab",
+    show_default=True,
+    help="Network that validates every few epochs ...",
+)
+@click.option(
+    "--segmenter-weights", type=evaluation.SEGMENTER_WEIGHTS, help="... and its weights  [default: no validation]"
+)
 @click.option("--max-time", "max_minutes", type=MINUTES, metavar="MINUTES", help="Stop then, with a checkpoint.")
 @click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Override a field of the recipe.")
 def train(
@@ -72,7 +80,7 @@ def train(
     """
     settings = read_recipe(recipe, overrides)
     for data in (settings.data.train, settings.data.validation):
-        check_there("data set", data, "give a Parquet file or a folder of them (the verb prepare makes one)")
+        check_there(DATA.what, data, DATA.fix)
 
     from training.train import train as run
 

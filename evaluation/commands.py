@@ -7,14 +7,70 @@ from typing import Any
 
 import click
 
-from pipeline.command_line import EXISTING, check_there, read_recipe
+from evaluation.segmenters import check_kind
+from pipeline.command_line import CHECKPOINT, DATA, OUT, RECIPE, WEIGHTS, Existing, check_there, read_recipe
 from pipeline.errors import InputError
 
 
+class Segmenter(click.ParamType):
+    """The name of a segmenter, or `hf:` and the folder or id of one of Hugging Face transformers."""
+
+    name = "TEXT"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text as it was given; `InputError` where there is no such segmenter on this machine."""
+        folder = value.removeprefix("hf:")
+        if folder == value:
+            check_kind(value)
+        elif folder.startswith(("/", ".")) or folder.count("/") != 1:  # An id is OWNER/NAME.
+            check_there("folder of a segmenter", Path(folder))
+        return value
+
+
+class NamedWeights(Existing):
+    """A weights file, or the name of one that `weights fetch` fetches."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path or name; `InputError` where there is neither."""
+        from pipeline.pretrained.registry import FILES
+
+        names = [file.name for file in FILES if file.name.startswith(self.what.lower())]
+        if str(value) in names:
+            return Path(value)
+        check_there(f"{self.what} weights file", Path(value), f"give a file, or a name: {', '.join(names)}")
+        return super().convert(value, param, ctx)
+
+
+class Baseline(click.ParamType):
+    """NAME=PATH."""
+
+    name = "NAME=PATH"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Path]:
+        """Name and path; `InputError` where the text has another form or there is no such folder."""
+        name, equals, path = value.partition("=")
+        if not (name and equals and path):
+            raise InputError(f"--baseline {value}: write NAME=PATH, such as untrained=images-untrained/")
+        check_there(f"baseline '{name}'", Path(path), PICTURES.fix)
+        return name, Path(path)
+
+
+PICTURES = Existing("folder of synthesized pictures", "`spadework synthesize` makes one")
+
+
+SEGMENTER = Segmenter()
+
+
+SEGMENTER_WEIGHTS = Existing("segmenter weights", "`spadework train-segmenter` makes them")
+
+
+SCORES = Existing("table of scores", "`spadework evaluate` writes one")
+
+
 @click.command("train-segmenter")
-@click.argument("recipe", type=EXISTING)
-@click.option("--out", required=True, type=EXISTING, help="Run directory; the same command continues a training there.")
-@click.option("--weights", type=EXISTING, help="Local file to start from: torchvision's DeepLabV3, or its backbone.")
+@click.argument("recipe", type=RECIPE)
+@click.option("--out", required=True, type=OUT, help="Run directory; the same command continues a training there.")
+@click.option("--weights", type=WEIGHTS, help="Local file to start from: torchvision's DeepLabV3, or its backbone.")
 @click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Override a field of the recipe.")
 def train_segmenter(recipe: Path, out: Path, weights: Path | None, overrides: tuple[str, ...]) -> None:
     """Train the network that scores pictures, on the real photographs of a recipe.
@@ -24,7 +80,6 @@ def train_segmenter(recipe: Path, out: Path, weights: Path | None, overrides: tu
       spadework train-segmenter configs/landscape.yaml --out runs/segmenter
     """
     settings = read_recipe(recipe, overrides)
-    check_there("weights file", weights)
 
     from evaluation.segmenters.training.train import train_segmenter as run
 
@@ -37,42 +92,56 @@ def train_segmenter(recipe: Path, out: Path, weights: Path | None, overrides: tu
 
 @click.command()
 @click.option(
-    "--images", type=EXISTING, default=Path("images"), show_default=True, help="Folder that synthesize wrote."
+    "--images", type=PICTURES, default=Path("images"), show_default=True, help="Folder that synthesize wrote."
 )
 @click.option(
     "--reference",
-    type=EXISTING,
+    type=DATA,
     default=Path("data/landscape/validation.parquet"),
     show_default=True,
     help="Parquet with the photographs of the same label maps.",
 )
-@click.option("--segmenter", default="deeplab", show_default=True, help="Network that looks for the classes.")
 @click.option(
-    "--segmenter-weights", type=EXISTING, help="Its weights  [default: fetched ones; of deeplab for landscapes]"
+    "--segmenter", type=SEGMENTER, default="deeplab", show_default=True, help="Network that looks for the classes."
+)
+@click.option(
+    "--segmenter-weights",
+    type=SEGMENTER_WEIGHTS,
+    help="Its weights  [default: fetched ones; of deeplab for landscapes]",
 )
 @click.option(
     "--out",
-    type=EXISTING,
+    type=OUT,
     default=Path("report"),
     show_default=True,
     help="Folder for report.html, report.md and report.json.",
 )
-@click.option("--baseline", "baselines", multiple=True, metavar="NAME=PATH", help="More pictures to compare with.")
-@click.option("--inception-weights", type=EXISTING, help="FID's Inception: file, or name of weights list.")
-@click.option("--lpips-weights", type=EXISTING, help="Trunk of LPIPS, for diversity: file, or name of weights list.")
-@click.option("--fid-reference", type=EXISTING, help="Photographs for --set fid_reference=training.")
+@click.option(
+    "--baseline",
+    "baselines",
+    type=Baseline(),
+    multiple=True,
+    help="More pictures to compare with.",
+)
+@click.option(
+    "--inception-weights", type=NamedWeights("Inception"), help="FID's Inception: file, or name of weights list."
+)
+@click.option(
+    "--lpips-weights", type=NamedWeights("LPIPS"), help="Trunk of LPIPS, for diversity: file, or name of weights list."
+)
+@click.option("--fid-reference", type=DATA, help="Photographs for --set fid_reference=training.")
 @click.option("--protocol", "protocols", multiple=True, default=("native",), show_default=True, help="How to score.")
 @click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Override a field of the protocols.")
 @click.option("--workers", default=0, show_default=True, type=click.IntRange(0), help="Ray actors; 0: this process.")
 @click.option("--batch-size", default=16, show_default=True, type=click.IntRange(1), help="Pictures at a time.")
 @click.option("--examples", default=8, show_default=True, type=click.IntRange(0), help="Pictures shown in the report.")
-@click.option("--cache", type=EXISTING, help="Folder to keep image results in, for later evaluations too.")
+@click.option("--cache", type=OUT, help="Folder to keep image results in, for later evaluations too.")
 @click.option("--title", help="Of the report.")
 def evaluate(
     images: Path,
     reference: Path,
     out: Path,
-    baselines: tuple[str, ...],
+    baselines: tuple[tuple[str, Path], ...],
     protocols: tuple[str, ...],
     overrides: tuple[str, ...],
     **options: Any,
@@ -84,29 +153,22 @@ def evaluate(
       spadework evaluate --images images/ --reference data/landscape/validation.parquet \\
         --segmenter-weights runs/segmenter --out report/
     """
-    check_there("synthesized pictures", images)
-    check_there("reference data set", reference)
-
     from evaluation.evaluate import evaluate as run
     from evaluation.report.tables import summary
     from evaluation.scoring.protocols import find_protocol, parse_overrides
 
     chosen = [find_protocol(name, parse_overrides(overrides)) for name in protocols]
-    named = {}
-    for text in baselines:
-        name, equals, path = text.partition("=")
-        if not (name and equals and path):
-            raise InputError(f"--baseline {text}: write NAME=PATH, such as untrained=images-untrained/")
-        named[name] = Path(path)
-    click.echo(summary(run(images, reference, out, baselines=named, protocols=chosen, **options)))
+    click.echo(summary(run(images, reference, out, baselines=dict(baselines), protocols=chosen, **options)))
     click.echo(f"Report: {out / 'report.html'}")
 
 
 @click.command("evaluate-style")
-@click.option("--checkpoint", required=True, help="Run directory or .safetensors file, with a style encoder.")
-@click.option("--reference", required=True, type=EXISTING, help="Parquet of label maps and photographs with moods.")
-@click.option("--learn-from", required=True, type=EXISTING, help="Parquet of photographs that teach the moods.")
-@click.option("--out", required=True, type=EXISTING, help="Folder for style.json and style.png.")
+@click.option(
+    "--checkpoint", type=CHECKPOINT, required=True, help="Run directory or .safetensors file, with a style encoder."
+)
+@click.option("--reference", required=True, type=DATA, help="Parquet of label maps and photographs with moods.")
+@click.option("--learn-from", required=True, type=DATA, help="Parquet of photographs that teach the moods.")
+@click.option("--out", required=True, type=OUT, help="Folder for style.json and style.png.")
 @click.option("--column", default="mood", show_default=True, help="Column that names a photograph's mood.")
 @click.option("--maps", default=25, show_default=True, type=click.IntRange(1), help="Label maps to paint.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1), help="Of the photographs.")
@@ -118,9 +180,6 @@ def evaluate_style(checkpoint: str, reference: Path, out: Path, **options: Any) 
       spadework evaluate-style --checkpoint runs/x --reference data/landscape/validation.parquet \
         --learn-from data/landscape/train.parquet --out style/
     """
-    for data in (reference, options["learn_from"]):
-        check_there("data set", data, "give a Parquet file or a folder of them (the verb prepare makes one)")
-
     from evaluation.style_transfer import evaluate_style as run
 
     click.echo(run(checkpoint, reference, out, **options).summary())
@@ -128,11 +187,9 @@ def evaluate_style(checkpoint: str, reference: Path, out: Path, **options: Any) 
 
 
 @click.command("filter")
-@click.argument("images", type=EXISTING)
-@click.option(
-    "--scores", default="report/scores.parquet", show_default=True, type=EXISTING, help="What evaluate wrote."
-)
-@click.option("--out", type=EXISTING, help="New folder for the pictures that pass  [default: IMAGES-filtered]")
+@click.argument("images", type=PICTURES)
+@click.option("--scores", default="report/scores.parquet", show_default=True, type=SCORES, help="What evaluate wrote.")
+@click.option("--out", type=OUT, help="New folder for the pictures that pass  [default: IMAGES-filtered]")
 @click.option("--min-accuracy", type=click.FloatRange(0, 1), help="Least share of pixels of the right class.")
 @click.option("--min-mean-iou", type=click.FloatRange(0, 1), help="Least mean IoU of the picture.")
 @click.option("--max-feature-distance", type=click.FloatRange(0), help="Largest distance to the photograph.")
@@ -145,8 +202,6 @@ def filter_(images: Path, scores: Path, out: Path | None, **limits: float | None
     """
     if all(limit is None for limit in limits.values()):
         raise InputError("give a limit: --min-accuracy, --min-mean-iou or --max-feature-distance")
-    check_there("synthesized pictures", images)
-    check_there("scores", scores, "`spadework evaluate` writes them")
 
     from evaluation.filter import filter_pictures as run
 
@@ -156,8 +211,8 @@ def filter_(images: Path, scores: Path, out: Path | None, **limits: float | None
 
 
 @click.command()
-@click.argument("reports", nargs=-1, required=True, type=EXISTING)
-@click.option("--out", required=True, type=EXISTING, help="Folder for compare.html, compare.md and compare.json.")
+@click.argument("reports", nargs=-1, required=True, type=Existing("report", "`spadework evaluate` writes one"))
+@click.option("--out", required=True, type=OUT, help="Folder for compare.html, compare.md and compare.json.")
 def compare(reports: tuple[Path, ...], out: Path) -> None:
     """Put reports of evaluate side by side with the first, and say which differences are significant.
 
@@ -165,9 +220,6 @@ def compare(reports: tuple[Path, ...], out: Path) -> None:
     Example:
       spadework compare report-a/ report-b/ --out comparison/
     """
-    for report in reports:
-        check_there("report", report, "`spadework evaluate` writes one")
-
     from evaluation.compare import compare as run
     from evaluation.compare import verdict
 

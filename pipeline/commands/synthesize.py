@@ -6,15 +6,22 @@ from typing import Any
 
 import click
 
-from pipeline.command_line import EXISTING, Renamed
+from pipeline.command_line import CHECKPOINT, PALETTE, Existing, Location, Renamed
+
+PHOTOGRAPH = Existing("photograph")
 
 
 @click.command()
 @click.option(
-    "--input", "source", required=True, help="Label maps: a Parquet file, folder, 'pattern*' or URI (s3://, gs://)."
+    "--input",
+    "source",
+    type=Location("label maps"),
+    required=True,
+    help="Label maps: a Parquet file, folder, 'pattern*' or URI (s3://, gs://).",
 )
 @click.option(
     "--checkpoint",
+    type=CHECKPOINT,
     help="Run directory or .safetensors file; untrained:RECIPE.yaml for a baseline  "
     "[default: the landscapes that come with spadework]",
 )
@@ -31,9 +38,9 @@ from pipeline.command_line import EXISTING, Renamed
 @click.option("--label-column", default="label", show_default=True, help="Column of the label maps.")
 @click.option("--id-column", help="Column of the ids  [default: id; file and row where there is none]")
 @click.option("--instance-column", help="Column of the instance maps  [default: instance, where there is one]")
-@click.option("--palette", type=EXISTING, help="For RGB label maps: a line 'red green blue name' for each colour.")
+@click.option("--palette", type=PALETTE, help="For RGB label maps: a line 'red green blue name' for each colour.")
 @click.option("--keep-size", is_flag=True, help="Pictures as large as their label maps, not as in training.")
-@click.option("--style", type=EXISTING, help="Photograph that gives the style.")
+@click.option("--style", type=PHOTOGRAPH, help="Photograph that gives the style.")
 @click.option("--style-column", help="Column of photographs: each map in the style of its own.")
 @click.option(
     "--style-rows",
@@ -46,7 +53,7 @@ from pipeline.command_line import EXISTING, Renamed
     "--style-interpolate",
     nargs=3,
     metavar="A B STEPS",
-    type=(EXISTING, EXISTING, int),
+    type=(PHOTOGRAPH, PHOTOGRAPH, int),
     help="As many pictures as steps from the style of one photograph to that of another.",
 )
 @click.option(
@@ -65,7 +72,11 @@ from pipeline.command_line import EXISTING, Renamed
     type=click.Choice(["fp32", "bf16", "fp16"]),
     help="Arithmetic; fp16 on GPUs only  [default: fp32, or the engine's]",
 )
-@click.option("--engine", type=EXISTING, help="Folder that compile made of the checkpoint, to draw with.")
+@click.option(
+    "--engine",
+    type=Existing("engine", "`spadework compile` makes engines"),
+    help="Folder that compile made of the checkpoint, to draw with.",
+)
 @click.option(
     "--max-rejects", default="0", show_default=True, help="Bad rows to leave out before giving up: 10, or 1%."
 )
@@ -118,8 +129,13 @@ def synthesize(ctx: click.Context, source: str, checkpoint: str | None, out: str
 
 
 @click.command()
-@click.argument("images")
-@click.option("--input", "source", help="The job's input: also compare what each part was made of with it.")
+@click.argument("images", type=Location("synthesized pictures"))
+@click.option(
+    "--input",
+    "source",
+    type=Location("label maps"),
+    help="The job's input: also compare what each part was made of with it.",
+)
 def verify(images: str, source: str | None) -> None:
     """Check a finished synthesis: every part, its checksum, its rows and its pictures.
 
