@@ -11,7 +11,8 @@ from typing import Any
 import click
 
 from evaluation import commands as evaluation
-from pipeline.command_line import EXISTING, MINUTES, Program, check_there, read_recipe, show_log
+from evaluation.command_line import SEGMENTER, SEGMENTER_WEIGHTS
+from pipeline.command_line import DATA, MINUTES, OUT, RECIPE, WEIGHTS, NamedWeights, Program, read_recipe, show_log
 from pipeline.commands.bench import bench
 from pipeline.commands.engines import compile_, engines
 from pipeline.commands.prepare import prepare
@@ -29,9 +30,9 @@ def main() -> None:
 
 
 @click.command()
-@click.argument("recipe", type=EXISTING, default=LANDSCAPE_RECIPE, required=False)
+@click.argument("recipe", type=RECIPE, default=LANDSCAPE_RECIPE, required=False)
 @click.option(
-    "--out", type=EXISTING, help="Run directory; the same command continues a training there  [default: runs/NAME]"
+    "--out", type=OUT, help="Run directory; the same command continues a training there  [default: runs/NAME]"
 )
 @click.option(
     "--workers",
@@ -48,15 +49,23 @@ def main() -> None:
     help="Ray Data actors that read, decode and augment for each worker, on any machine; "
     "0: threads of the worker itself.",
 )
-@click.option("--vgg-weights", type=EXISTING, help="VGG19 of the perceptual loss: file, or name of weights list.")
+@click.option(
+    "--vgg-weights", type=NamedWeights("VGG"), help="VGG19 of the perceptual loss: file, or name of weights list."
+)
 @click.option(
     "--trunk-weights",
-    type=EXISTING,
+    type=WEIGHTS,
     help="A frozen backbone for the perceptual loss or discriminator.kind=projected: what train-segmenter wrote, or a "
     "local file of torchvision's resnet50 or mobilenet_v3_large.",
 )
-@click.option("--segmenter", default="deeplab", show_default=True, help="Network that validates every few epochs ...")
-@click.option("--segmenter-weights", type=EXISTING, help="... and its weights  [default: no validation]")
+@click.option(
+    "--segmenter",
+    type=SEGMENTER,
+    default="deeplab",
+    show_default=True,
+    help="Network that validates every few epochs ...",
+)
+@click.option("--segmenter-weights", type=SEGMENTER_WEIGHTS, help="... and its weights  [default: no validation]")
 @click.option("--max-time", "max_minutes", type=MINUTES, metavar="MINUTES", help="Stop then, with a checkpoint.")
 @click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Override a field of the recipe.")
 def train(
@@ -78,7 +87,7 @@ def train(
     """
     settings = read_recipe(recipe, overrides)
     for data in (*(source.path for source in settings.data.sources), settings.data.validation):
-        check_there("data set", data, "give a Parquet file or a folder of them (the verb prepare makes one)")
+        DATA.convert(data, None, None)
 
     from training.train import train as run
 

@@ -319,7 +319,7 @@ def evaluate(
     changes = parse_overrides(given.pop("overrides"))
     chosen = [find_protocol(name, changes) for name in given.pop("protocols")]
     pictures, photographs, folder = (given.pop(name) for name in ("images", "reference", "out"))
-    given["baselines"] = {name: Path(path) for name, path in (baselines or {}).items()}
+    given["baselines"] = {name: os.fspath(path) for name, path in (baselines or {}).items()}
     return Evaluation(folder, run(pictures, photographs, folder, protocols=chosen, **given))
 
 

@@ -7,14 +7,33 @@ from typing import Any
 
 import click
 
-from pipeline.command_line import EXISTING, LOCATION, check_there, read_recipe
+from evaluation.command_line import (
+    PICTURES,
+    REPORT,
+    SCORES,
+    SCORES_FILE,
+    SEGMENTER,
+    SEGMENTER_WEIGHTS,
+    Baseline,
+    Synthetic,
+)
+from pipeline.command_line import (
+    CHECKPOINT,
+    DATA,
+    OUT,
+    OUT_LOCATION,
+    RECIPE,
+    WEIGHTS,
+    NamedWeights,
+    read_recipe,
+)
 from pipeline.errors import InputError
 
 
 @click.command("train-segmenter")
-@click.argument("recipe", type=EXISTING)
-@click.option("--out", required=True, type=EXISTING, help="Run directory; the same command continues a training there.")
-@click.option("--weights", type=EXISTING, help="Local file to start from: torchvision's DeepLabV3, or its backbone.")
+@click.argument("recipe", type=RECIPE)
+@click.option("--out", required=True, type=OUT, help="Run directory; the same command continues a training there.")
+@click.option("--weights", type=WEIGHTS, help="Local file to start from: torchvision's DeepLabV3, or its backbone.")
 @click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Override a field of the recipe.")
 def train_segmenter(recipe: Path, out: Path, weights: Path | None, overrides: tuple[str, ...]) -> None:
     """Train the network that scores pictures, on the real photographs of a recipe.
@@ -24,7 +43,6 @@ def train_segmenter(recipe: Path, out: Path, weights: Path | None, overrides: tu
       spadework train-segmenter configs/landscape.yaml --out runs/segmenter
     """
     settings = read_recipe(recipe, overrides)
-    check_there("weights file", weights)
 
     from evaluation.segmenters.training.train import train_segmenter as run
 
@@ -37,42 +55,50 @@ def train_segmenter(recipe: Path, out: Path, weights: Path | None, overrides: tu
 
 @click.command()
 @click.option(
-    "--images", type=LOCATION, default="images", show_default=True, help="Folder that synthesize wrote, or its URI."
+    "--images", type=PICTURES, default="images", show_default=True, help="Folder that synthesize wrote, or its URI."
 )
 @click.option(
     "--reference",
-    type=LOCATION,
+    type=DATA,
     default="data/landscape/validation.parquet",
     show_default=True,
     help="Parquet with the photographs of the same label maps: a file, folder, 'pattern*' or URI.",
 )
-@click.option("--segmenter", default="deeplab", show_default=True, help="Network that looks for the classes.")
 @click.option(
-    "--segmenter-weights", type=EXISTING, help="Its weights  [default: fetched ones; of deeplab for landscapes]"
+    "--segmenter", type=SEGMENTER, default="deeplab", show_default=True, help="Network that looks for the classes."
+)
+@click.option(
+    "--segmenter-weights",
+    type=SEGMENTER_WEIGHTS,
+    help="Its weights  [default: fetched ones; of deeplab for landscapes]",
 )
 @click.option(
     "--out",
-    type=EXISTING,
+    type=OUT,
     default=Path("report"),
     show_default=True,
     help="Folder for report.html, report.md and report.json.",
 )
-@click.option("--baseline", "baselines", multiple=True, metavar="NAME=PATH", help="More pictures to compare with.")
-@click.option("--inception-weights", type=EXISTING, help="FID's Inception: file, or name of weights list.")
-@click.option("--lpips-weights", type=EXISTING, help="Trunk of LPIPS, for diversity: file, or name of weights list.")
-@click.option("--fid-reference", type=LOCATION, help="Photographs for --set fid_reference=training.")
+@click.option("--baseline", "baselines", type=Baseline(), multiple=True, help="More pictures to compare with.")
+@click.option(
+    "--inception-weights", type=NamedWeights("Inception"), help="FID's Inception: file, or name of weights list."
+)
+@click.option(
+    "--lpips-weights", type=NamedWeights("LPIPS"), help="Trunk of LPIPS, for diversity: file, or name of weights list."
+)
+@click.option("--fid-reference", type=DATA, help="Photographs for --set fid_reference=training.")
 @click.option("--protocol", "protocols", multiple=True, default=("native",), show_default=True, help="How to score.")
 @click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Override a field of the protocols.")
 @click.option("--workers", default=0, show_default=True, type=click.IntRange(0), help="Ray actors; 0: this process.")
 @click.option("--batch-size", default=16, show_default=True, type=click.IntRange(1), help="Pictures at a time.")
 @click.option("--examples", default=8, show_default=True, type=click.IntRange(0), help="Pictures shown in the report.")
-@click.option("--cache", type=EXISTING, help="Folder to keep image results in, for later evaluations too.")
+@click.option("--cache", type=OUT, help="Folder to keep image results in, for later evaluations too.")
 @click.option("--title", help="Of the report.")
 def evaluate(
     images: str,
     reference: str,
     out: Path,
-    baselines: tuple[str, ...],
+    baselines: tuple[tuple[str, str], ...],
     protocols: tuple[str, ...],
     overrides: tuple[str, ...],
     **options: Any,
@@ -84,29 +110,22 @@ def evaluate(
       spadework evaluate --images images/ --reference data/landscape/validation.parquet \\
         --segmenter-weights runs/segmenter --out report/
     """
-    check_there("synthesized pictures", images)
-    check_there("reference data set", reference)
-
     from evaluation.evaluate import evaluate as run
     from evaluation.report.tables import summary
     from evaluation.scoring.protocols import find_protocol, parse_overrides
 
     chosen = [find_protocol(name, parse_overrides(overrides)) for name in protocols]
-    named = {}
-    for text in baselines:
-        name, equals, path = text.partition("=")
-        if not (name and equals and path):
-            raise InputError(f"--baseline {text}: write NAME=PATH, such as untrained=images-untrained/")
-        named[name] = path
-    click.echo(summary(run(images, reference, out, baselines=named, protocols=chosen, **options)))
+    click.echo(summary(run(images, reference, out, baselines=dict(baselines), protocols=chosen, **options)))
     click.echo(f"Report: {out / 'report.html'}")
 
 
 @click.command("evaluate-style")
-@click.option("--checkpoint", required=True, help="Run directory or .safetensors file, with a style encoder.")
-@click.option("--reference", required=True, type=LOCATION, help="Parquet of label maps and photographs with moods.")
-@click.option("--learn-from", required=True, type=LOCATION, help="Parquet of photographs that teach the moods.")
-@click.option("--out", required=True, type=EXISTING, help="Folder for style.json and style.png.")
+@click.option(
+    "--checkpoint", type=CHECKPOINT, required=True, help="Run directory or .safetensors file, with a style encoder."
+)
+@click.option("--reference", required=True, type=DATA, help="Parquet of label maps and photographs with moods.")
+@click.option("--learn-from", required=True, type=DATA, help="Parquet of photographs that teach the moods.")
+@click.option("--out", required=True, type=OUT, help="Folder for style.json and style.png.")
 @click.option("--column", default="mood", show_default=True, help="Column that names a photograph's mood.")
 @click.option("--maps", default=25, show_default=True, type=click.IntRange(1), help="Label maps to paint.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1), help="Of the photographs.")
@@ -118,9 +137,6 @@ def evaluate_style(checkpoint: str, reference: str, out: Path, **options: Any) -
       spadework evaluate-style --checkpoint runs/x --reference data/landscape/validation.parquet \
         --learn-from data/landscape/train.parquet --out style/
     """
-    for data in (reference, options["learn_from"]):
-        check_there("data set", data, "give a Parquet file or a folder of them (the verb prepare makes one)")
-
     from evaluation.style_transfer import evaluate_style as run
 
     click.echo(run(checkpoint, reference, out, **options).summary())
@@ -128,11 +144,11 @@ def evaluate_style(checkpoint: str, reference: str, out: Path, **options: Any) -
 
 
 @click.command("filter")
-@click.argument("images", type=LOCATION)
+@click.argument("images", type=PICTURES)
+@click.option("--scores", type=SCORES, help=f"What evaluate wrote, for limits  [default: {SCORES_FILE}]")
 @click.option(
-    "--scores", default="report/scores.parquet", show_default=True, type=LOCATION, help="What evaluate wrote."
+    "--out", type=OUT_LOCATION, help="New folder, or URI, for the pictures that pass  [default: IMAGES-filtered]"
 )
-@click.option("--out", type=LOCATION, help="New folder, or URI, for the pictures that pass  [default: IMAGES-filtered]")
 @click.option("--min-accuracy", type=click.FloatRange(0, 1), help="Least share of pixels of the right class.")
 @click.option("--min-mean-iou", type=click.FloatRange(0, 1), help="Least mean IoU of the picture.")
 @click.option("--max-feature-distance", type=click.FloatRange(0), help="Largest distance to the photograph.")
@@ -141,15 +157,15 @@ def evaluate_style(checkpoint: str, reference: str, out: Path, **options: Any) -
     is_flag=True,
     help="Add label_trusted, where pixels of too large a loss are don't-care.",
 )
-@click.option("--reference", type=LOCATION, help="Parquet of real photographs, whose losses say what is too large ...")
+@click.option("--reference", type=DATA, help="Parquet of real photographs, whose losses say what is too large ...")
 @click.option(
     "--loss-factor", type=click.FloatRange(0, min_open=True), help="... times the mean of the class.  [default: 1.25]"
 )
-@click.option("--segmenter", help="Network that looks for the classes.  [default: deeplab]")
-@click.option("--segmenter-weights", type=EXISTING, help="Its weights  [default: those that evaluate takes]")
+@click.option("--segmenter", type=SEGMENTER, help="Network that looks for the classes.  [default: deeplab]")
+@click.option("--segmenter-weights", type=SEGMENTER_WEIGHTS, help="Its weights  [default: those that evaluate takes]")
 def filter_(
     images: str,
-    scores: str,
+    scores: str | None,
     out: str | None,
     regions: bool,
     reference: str | None,
@@ -179,10 +195,8 @@ def filter_(
         raise InputError(f"--{next(iter(options)).replace('_', '-')} is for regions; add --regions, or leave it out")
     if regions and reference is None:
         raise InputError("--regions measures losses against real photographs; give them with --reference")
-    check_there("synthesized pictures", images)
-    check_there("reference data set", reference)
-    if limited:
-        check_there("scores", scores, "`spadework evaluate` writes them")
+    if limited and scores is None:
+        scores = SCORES.convert(SCORES_FILE, None, None)
 
     from evaluation.filter import filter_pictures as run
     from evaluation.regions import RegionSettings
@@ -196,25 +210,29 @@ def filter_(
 
 
 @click.command()
-@click.option("--images", type=LOCATION, default="images", show_default=True, help="Folder that synthesize wrote.")
+@click.option("--images", type=PICTURES, default="images", show_default=True, help="Folder that synthesize wrote.")
 @click.option(
     "--training",
-    type=LOCATION,
+    type=DATA,
     default="data/landscape/train.parquet",
     show_default=True,
     help="Parquet of the photographs that the generator was trained on.",
 )
-@click.option("--held-out", type=LOCATION, help="Photographs that it was not trained on, to compare with.")
-@click.option("--segmenter", default="deeplab", show_default=True, help="Network whose features are compared.")
-@click.option("--segmenter-weights", type=EXISTING, help="Its weights  [default: those that evaluate takes]")
-@click.option("--inception-weights", type=EXISTING, help="Compare Inception's features: file, or name of weights list.")
+@click.option("--held-out", type=DATA, help="Photographs that it was not trained on, to compare with.")
 @click.option(
-    "--out", type=EXISTING, default=Path("memorisation"), show_default=True, help="Folder for page, JSON and CSV."
+    "--segmenter", type=SEGMENTER, default="deeplab", show_default=True, help="Network whose features are compared."
 )
+@click.option("--segmenter-weights", type=SEGMENTER_WEIGHTS, help="Its weights  [default: those that evaluate takes]")
+@click.option(
+    "--inception-weights",
+    type=NamedWeights("Inception"),
+    help="Compare Inception's features: file, or name of weights list.",
+)
+@click.option("--out", type=OUT, default=Path("memorisation"), show_default=True, help="Folder for page, JSON and CSV.")
 @click.option("--workers", default=0, show_default=True, type=click.IntRange(0), help="Ray actors; 0: this process.")
 @click.option("--batch-size", default=16, show_default=True, type=click.IntRange(1), help="Pictures at a time.")
 @click.option("--pairs", default=8, show_default=True, type=click.IntRange(0), help="Closest pairs shown on the page.")
-@click.option("--cache", type=EXISTING, help="Folder to keep image results in, as in evaluate.")
+@click.option("--cache", type=OUT, help="Folder to keep image results in, as in evaluate.")
 def memorisation(images: str, training: str, out: Path, **options: Any) -> None:
     """See whether pictures are copies of the photographs that were trained on, or of each other.
 
@@ -223,10 +241,6 @@ def memorisation(images: str, training: str, out: Path, **options: Any) -> None:
       spadework memorisation --images images/ --training data/landscape/train.parquet \\
         --held-out data/landscape/validation.parquet
     """
-    check_there("synthesized pictures", images)
-    check_there("training photographs", training)
-    check_there("held-out photographs", options["held_out"])
-
     from evaluation.memorisation import measure_memorisation as run
 
     click.echo(run(images, training, out, **options))
@@ -234,8 +248,8 @@ def memorisation(images: str, training: str, out: Path, **options: Any) -> None:
 
 
 @click.command()
-@click.argument("reports", nargs=-1, required=True, type=LOCATION)
-@click.option("--out", required=True, type=EXISTING, help="Folder for compare.html, compare.md and compare.json.")
+@click.argument("reports", nargs=-1, required=True, type=REPORT)
+@click.option("--out", required=True, type=OUT, help="Folder for compare.html, compare.md and compare.json.")
 def compare(reports: tuple[str, ...], out: Path) -> None:
     """Put reports of evaluate side by side with the first, and say which differences are significant.
 
@@ -243,9 +257,6 @@ def compare(reports: tuple[str, ...], out: Path) -> None:
     Example:
       spadework compare report-a/ report-b/ --out comparison/
     """
-    for report in reports:
-        check_there("report", report, "`spadework evaluate` writes one")
-
     from evaluation.compare import compare as run
     from evaluation.compare import verdict
 
@@ -256,25 +267,32 @@ def compare(reports: tuple[str, ...], out: Path) -> None:
 
 
 @click.command()
-@click.option("--real", required=True, type=LOCATION, help="Parquet of real photographs with label maps.")
+@click.option("--real", required=True, type=DATA, help="Parquet of real photographs with label maps.")
 @click.option(
     "--synthetic",
+    type=Synthetic("synthetic set", PICTURES.fix),
     required=True,
     multiple=True,
     metavar="[NAME=]PATH",
     help="Pictures of synthesize or filter; again for more sets, each by a name.",
 )
-@click.option("--test", required=True, type=LOCATION, help="Parquet of other real photographs, to test on.")
-@click.option("--out", type=EXISTING, default=Path("usefulness"), show_default=True, help="Folder for the page.")
-@click.option("--recipe", type=EXISTING, help="For its segmenter section and size  [default: the synthetic pictures']")
+@click.option("--test", required=True, type=DATA, help="Parquet of other real photographs, to test on.")
+@click.option("--out", type=OUT, default=Path("usefulness"), show_default=True, help="Folder for the page.")
+@click.option("--recipe", type=RECIPE, help="For its segmenter section and size  [default: the synthetic pictures']")
 @click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Override a field of the recipe.")
 @click.option("--label-column", "label_columns", multiple=True, metavar="NAME=COLUMN", help="Of a set's label maps.")
 @click.option("--fractions", default="1/8,1/4,1/2,1", show_default=True, help="Of the real photographs: the curve.")
 @click.option("--mixed-at", help="Fractions that are mixed with synthetic pictures too  [default: all of them]")
 @click.option("--seeds", default=3, show_default=True, type=click.IntRange(1), help="Trainings of each mixture.")
 @click.option("--synthetic-share", default=0.5, show_default=True, type=float, help="Of what a mixed training sees.")
-@click.option("--segmenter", default="deeplab", show_default=True, help="deeplab, or hf:FOLDER of transformers.")
-@click.option("--weights", "pretrained", type=EXISTING, help="Local file that deeplab starts from.")
+@click.option(
+    "--segmenter",
+    type=SEGMENTER,
+    default="deeplab",
+    show_default=True,
+    help="deeplab, or hf:FOLDER of transformers.",
+)
+@click.option("--weights", "pretrained", type=WEIGHTS, help="Local file that deeplab starts from.")
 @click.option("--workers", default=0, show_default=True, type=click.IntRange(0), help="Trainings at a time, on Ray.")
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 1024), help="Of each training.")
 @click.option("--keep-segmenters", is_flag=True, help="Keep the trained networks in OUT/cells.")
@@ -301,11 +319,6 @@ def usefulness(
     sets = parse_sets(synthetic, label_columns)
     curve = parse_fractions(fractions)
     mixed = curve if mixed_at is None else parse_fractions(mixed_at)
-    check_there("real data set", real)
-    check_there("test set", test)
-    for name, each in sets.items():
-        check_there(f"synthetic set '{name}'", each.path)
-    check_there("weights file", options["pretrained"])
     settings = None if recipe is None else read_recipe(recipe, overrides)
 
     from evaluation.usefulness.page import summary, write_usefulness

@@ -11,7 +11,7 @@ from evaluation.metrics.lpips import LPIPS
 from evaluation.scoring.label_maps import Pairs, compare_label_maps
 from evaluation.scoring.picture_sets import PictureSet
 from evaluation.scoring.protocols import Protocol, find_protocol, fit_mapping
-from evaluation.segmenters import KINDS, load_segmenter
+from evaluation.segmenters import check_kind, load_segmenter
 from evaluation.segmenters.base import Segmenter
 from pipeline.checkpoints.file import LANDSCAPE
 from pipeline.datasets.landscape.dataset import SPACE
@@ -136,8 +136,7 @@ def find_segmenter_weights(segmenter: str, weights: Path | None, classes: Sequen
         raise InputError("segmenter 'deeplab' needs --segmenter-weights: the run directory of train-segmenter")
     if segmenter.startswith("hf:"):
         return Path(segmenter.removeprefix("hf:"))
-    if segmenter not in KINDS:
-        raise InputError(f"there is no segmenter '{segmenter}'; choose from {', '.join(KINDS)}, hf:PATH")
+    check_kind(segmenter)
     return find_weights(segmenter)
 
 

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import shlex
 import sys
+from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.data.storage import is_uri, local_path
+from pipeline.data.storage import is_uri
 from pipeline.errors import InputError
 
 if TYPE_CHECKING:
     from pipeline.config import Recipe
 
-# Heavy modules (torch, ray, pyarrow) are imported inside the verbs, so that --help answers at once; and after recipes
-# are read and `check_there` has looked for files, so that a mistyped name is told at once too.
+# Heavy modules (torch, ray, pyarrow) are imported inside the verbs, so that --help answers at once; and files that a
+# verb reads have a type that looks for them, so that a mistyped name is told at once too.
 
 
-EXISTING = click.Path(path_type=Path)
-LOCATION = click.Path(path_type=str)
-"""Data: a file, a folder or a pattern with `*`, on this machine or at a URI."""
+OUT = click.Path(path_type=Path)
+"""A file or folder that a verb writes, and that need not be there."""
+
+
+OUT_LOCATION = click.Path(path_type=str)
+"""The same, on this machine or at a URI."""
 
 
 MINUTES = click.FloatRange(0)
@@ -110,6 +114,79 @@ class Renamed(click.Option):
         parser.add_option(self, [self.old], dest=self.name, action="store", nargs=self.nargs)
 
 
+class Existing(click.Path):
+    """A file or folder that a verb reads: refused where it is not there. `what` names it, `fix` says what makes one."""
+
+    def __init__(self, what: str, fix: str = "") -> None:
+        super().__init__(path_type=Path)
+        self.what, self.fix = what, fix
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path; `InputError` where it does not exist."""
+        check_there(self.what, Path(value), self.fix)
+        return super().convert(value, param, ctx)
+
+
+class Location(Existing):
+    """The same for a path that may also be a pattern with `*`, or a URI (which is not looked at)."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text as it was given; `InputError` where nothing on this machine matches it."""
+        location = str(value)
+        path = location.removeprefix("file://")
+        if is_uri(location):
+            return location
+        if "*" not in path:
+            check_there(self.what, Path(path), self.fix)
+        elif not glob(path, recursive=True):  # noqa: PTH207 - Path.glob takes no absolute pattern
+            raise InputError(f"no file matches {path}; give {self.what}")
+        return location
+
+
+class NamedWeights(Existing):
+    """A weights file, or the name of one that `weights fetch` fetches; these begin with `what`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path or name; `InputError` where there is neither."""
+        from pipeline.pretrained.registry import FILES
+
+        names = [file.name for file in FILES if file.name.startswith(self.what.lower())]
+        if str(value) in names:
+            return Path(value)
+        check_there(f"{self.what} weights file", Path(value), f"give a file, or a name: {', '.join(names)}")
+        return super().convert(value, param, ctx)
+
+
+class Checkpoint(Existing):
+    """A checkpoint, or `untrained:` and one or a recipe, as text."""
+
+    def __init__(self) -> None:
+        super().__init__("checkpoint", "give a .safetensors file or a run directory of `train`")
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text as it was given; `InputError` where the file does not exist."""
+        super().convert(str(value).removeprefix("untrained:"), param, ctx)
+        return str(value)
+
+
+CHECKPOINT = Checkpoint()
+
+
+LABEL_MAPS = Existing("file of label maps")
+
+
+DATA = Location("data set", "give a Parquet file or a folder of them (`spadework prepare` makes one)")
+
+
+PALETTE = Existing("palette")
+
+
+WEIGHTS = Existing("weights file")
+
+
+RECIPE = Existing("recipe")
+
+
 class Size(click.ParamType):
     """WIDTHxHEIGHT on the command line; (height, width) in the code."""
 
@@ -137,21 +214,14 @@ def show_log(package: str) -> None:
     logging.getLogger(package).setLevel(logging.INFO)
 
 
-def check_there(what: str, path: str | Path | None, fix: str = "") -> None:
-    """Refuse a file or folder that is not there, before what would read it is imported.
-
-    URIs and patterns pass: what they stand for is found later.
-    """
-    if path is None or is_uri(path) or "*" in str(path):
-        return
-    if not local_path(path).exists():
+def check_there(what: str, path: Path, fix: str = "") -> None:
+    """Refuse a file or folder that is not there, before what would read it is imported."""
+    if not path.exists():
         raise InputError(f"{what} {path} does not exist{fix and '; '}{fix}")
 
 
 def read_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
     """`load_recipe`, whose imports take half a second."""
-    check_there("recipe", path)
-
     from pipeline.recipe_file import load_recipe
 
     return load_recipe(path, overrides)

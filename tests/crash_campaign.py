@@ -33,8 +33,9 @@ data: {train: data/train.parquet, validation: data/validation.parquet, height: 3
 generator: {channels: 1, hidden: 4}
 discriminator: {channels: 2, scales: 1, layers: 2}
 losses: {perceptual: 0}
-training: {steps: 4, batch_size: 2, checkpoint_every: 2, sample_every: 100, log_every: 1}
+training: {steps: 4, batch_size: 2, checkpoint_every: 2, sample_every: 100, log_every: 1, validate_every: 1}
 """
+SEGMENTER = Path(__file__).parents[1] / "weights" / "landscape-segmenter.safetensors"
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,9 @@ VERBS = {
         r"summary\.json|token",
     ),
     "train": Verb(
-        "train tiny.yaml --out out --workers 0", "out", r"stats\.jsonl|summary\.html|events.*|\.lock|tensorboard"
+        f"train tiny.yaml --out out --workers 0 --segmenter-weights {SEGMENTER}",
+        "out",
+        r"stats\.jsonl|summary\.html|events.*|\.lock|tensorboard",
     ),
     "evaluate": Verb(
         "evaluate --images images --reference data/validation.parquet --out out --examples 1", "out", r"report\..*"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -15,6 +16,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cli import main
+from evaluation.command_line import Baseline, Segmenter, Synthetic
+from pipeline.command_line import DATA, Checkpoint, Existing, Location
 from pipeline.errors import InputError
 
 ROOT = Path(__file__).parents[1]
@@ -59,6 +62,8 @@ OPTIONS = {
     "memorisation": "--images --training --held-out --segmenter --segmenter-weights --inception-weights --out "
     "--workers --batch-size --pairs --cache",
     "compare": "--out",
+    "usefulness": "--real --synthetic --test --out --recipe --set --label-column --fractions --mixed-at --seeds "
+    "--synthetic-share --segmenter --weights --workers --threads --keep-segmenters",
     "weights list": "",
     "weights fetch": "",
     "weights check": "",
@@ -79,8 +84,10 @@ def test_verbs_and_options_are_these() -> None:
 
 
 @pytest.mark.parametrize("name", VERBS)
-def test_example_parses(name: str) -> None:
-    """Every verb's help has an example, and it is a call that the command line takes."""
+def test_example_parses(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every verb's help has an example, and it is a call that the command line takes where the files are there."""
+    for module in ("pipeline.command_line", "evaluation.command_line"):
+        monkeypatch.setattr(f"{module}.check_there", lambda *_: None)
     verb = VERBS[name]
     example = re.search(r"Example:\s+spadework ((?:.+\\\n)*.+)", verb.help or "")
     assert example, f"{name} has no example"
@@ -177,42 +184,127 @@ def test_bytes_that_are_not_utf8_from_a_shell() -> None:
     assert done.stderr == b"Error: 'a\\udcff' has a NUL or is not UTF-8; give text, and rename such files\n"
 
 
+WRITTEN = {"out", "json_path", "cache"}
+"""Parameters that name what a verb writes, which need not be there."""
+TEXTS = {
+    *("overrides", "label_suffix", "image_suffix", "instance_suffix", "label_column", "id_column", "instance_column"),
+    *("style_column", "max_rejects", "protocols", "title", "column", "names", "paths", "classes", "samples_by"),
+    *("target_pixels", "label_columns", "fractions", "mixed_at"),
+}
+"""Parameters that are text and no path."""
+
+
+def types_of(parameter: click.Parameter) -> list[click.ParamType]:
+    return list(parameter.type.types) if isinstance(parameter.type, click.Tuple) else [parameter.type]
+
+
+def missing(kind: click.ParamType) -> list[str]:
+    """Values of a type that name what is not there; none for types that name nothing that a verb reads."""
+    match kind:
+        case Segmenter():
+            return ["hf:nowhere", "hf:./no/where", "nowhere"]
+        case Baseline():
+            return ["a=nowhere"]
+        case Synthetic():
+            return ["nowhere", "a=nowhere", "a=nowhere/*.parquet"]
+        case Checkpoint():
+            return ["nowhere", "untrained:nowhere", "untrained:nowhere.yaml"]
+        case Location():
+            return ["nowhere", "nowhere/*.parquet", "file:///nowhere"]
+        case Existing():
+            return ["nowhere", "nowhere/below"]
+    return []
+
+
+def words(parameter: click.Parameter, values: Sequence[str]) -> list[str]:
+    """A parameter on the command line."""
+    return [*(parameter.opts[:1] if isinstance(parameter, click.Option) else []), *values]
+
+
+def good_values(parameter: click.Parameter) -> list[str]:
+    return ["tests" if missing(kind) else "2" if kind is click.INT else "x" for kind in types_of(parameter)]
+
+
+def wrong_paths() -> Iterator[list[str]]:
+    """Commands of every verb in which one path is not there, for every path that it reads; all others are there."""
+    for name, verb in VERBS.items():
+        for parameter in verb.params:
+            required = [other for other in verb.params if other.required and other is not parameter]
+            others = [word for other in required for word in words(other, good_values(other))]
+            for index, kind in enumerate(types_of(parameter)):
+                for value in missing(kind):
+                    values = good_values(parameter)
+                    values[index] = value
+                    yield [*name.split(), *words(parameter, values), *others]
+    yield ["train", "--set", "data.train=nowhere"]
+    yield ["train", "--set", "data.train=[{path: tests, name: a}, {path: nowhere, name: b}]"]
+
+
+def call_with_wrong_paths() -> None:
+    """Run all of them in this process, and print what came of it and whether anything heavy was imported."""
+    calls = [(command, CliRunner().invoke(main, command)) for command in wrong_paths()]
+    heavy = sorted({"torch", "ray", "pyarrow", "torchvision", "transformers"} & set(sys.modules))
+    found = [[shlex.join(command), done.exit_code, done.stdout, done.stderr] for command, done in calls]
+    print(json.dumps({"heavy": heavy, "calls": found}))
+
+
+def test_every_path_that_a_verb_reads_is_looked_for() -> None:
+    """A parameter that is a path, or text that could be one, has a type that looks for it, or is known to need none."""
+    for name, verb in VERBS.items():
+        for parameter in verb.params:
+            plain = [kind for kind in types_of(parameter) if isinstance(kind, click.Path | type(click.STRING))]
+            if any(not missing(kind) for kind in plain):
+                assert parameter.name in WRITTEN | TEXTS, f"{name}: {parameter.name}"
+
+
+def test_what_is_not_there_is_told_before_heavy_imports() -> None:
+    program = "from tests.test_cli import call_with_wrong_paths; call_with_wrong_paths()"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    assert found["heavy"] == []
+    assert len(found["calls"]) > 80
+    for command, code, stdout, stderr in found["calls"]:
+        assert (code, stdout) == (2, ""), command
+        assert re.fullmatch(r"Error: .*nowhere.*\n|Error: .* no/where does not exist.*\n", stderr), (command, stderr)
+
+
+def test_locations_are_text_and_uris_and_patterns_pass() -> None:
+    for location in ("s3://maps/none", "tests", "tests/test_c*.py", (ROOT / "tests").as_uri()):
+        assert DATA.convert(location, None, None) == location
+        assert Baseline().convert(f"a={location}", None, None) == ("a", location)
+    assert DATA.convert(ROOT / "tests", None, None) == str(ROOT / "tests")
+
+
 @pytest.mark.parametrize(
     ("command", "told"),
     [
         ("train nofile.yaml", "recipe nofile.yaml does not exist"),
-        ("train configs/landscape.yaml --set data.train=none", "data set none does not exist; give a Parquet file"),
-        ("train-segmenter nofile.yaml --out x", "recipe nofile.yaml does not exist"),
-        ("import-weights none.pth --recipe nofile.yaml --out x", "recipe nofile.yaml does not exist"),
-        ("import-weights none.pth --recipe configs/camvid.yaml --out x", "weights file none.pth does not exist"),
-        ("compile --checkpoint x --input none.parquet", "label maps none.parquet does not exist"),
+        ("train --set data.train=none", "data set none does not exist; give a Parquet file"),
         ("engines list nope", "folder of engines nope does not exist; `spadework compile` makes engines"),
         ("engines clean nope", "folder of engines nope does not exist; `spadework compile` makes engines"),
         ("bench train nofile.yaml", "recipe nofile.yaml does not exist"),
-        ("bench synthesize --checkpoint x --input none", "label maps none does not exist"),
-        ("evaluate --images nope", "synthesized pictures nope does not exist"),
-        ("evaluate --images tests --reference nope", "reference data set nope does not exist"),
-        ("evaluate-style --checkpoint x --reference tests --learn-from nope --out x", "data set nope does not exist"),
+        ("bench synthesize --checkpoint tests --input none", "file of label maps none does not exist"),
+        ("evaluate --images nope", "folder of synthesized pictures nope does not exist; `spadework synthesize` makes"),
+        ("evaluate --images tests --reference nope", "data set nope does not exist; give a Parquet file"),
+        ("evaluate --segmenter psp", "there is no segmenter 'psp'; choose from deeplab,"),
+        ("evaluate --lpips-weights x", "LPIPS weights file x does not exist; give a file, or a name: lpips-"),
+        ("evaluate --baseline x", "--baseline x: write NAME=PATH, such as untrained=images-untrained/"),
+        ("train --vgg-weights x", "VGG weights file x does not exist; give a file, or a name: vgg19"),
+        ("synthesize --input none*.parquet", "no file matches none*.parquet; give label maps"),
         ("filter tests", "give a limit (--min-accuracy, --min-mean-iou, --max-feature-distance) or --regions"),
         ("filter tests --regions", "--regions measures losses against real photographs; give them with --reference"),
-        ("filter tests --regions --reference nope", "reference data set nope does not exist"),
         ("filter tests --min-accuracy 0.5 --loss-factor 2", "--loss-factor is for regions; add --regions, or leave"),
-        ("filter nope --min-accuracy 0.5", "synthesized pictures nope does not exist"),
-        ("filter tests --min-accuracy 0.5 --scores nope", "scores nope does not exist; `spadework evaluate` writes"),
-        ("memorisation --images nope", "synthesized pictures nope does not exist"),
-        ("memorisation --images tests --training nope", "training photographs nope does not exist"),
+        (
+            "filter tests --min-accuracy 0.5",
+            "table of scores report/scores.parquet does not exist; `spadework",
+        ),
+        ("memorisation --images tests --training nope", "data set nope does not exist; give a Parquet file"),
         ("compare tests nope --out x", "report nope does not exist; `spadework evaluate` writes one"),
+        ("usefulness --synthetic a=nope", "synthetic set nope does not exist; `spadework synthesize` makes one"),
     ],
 )
-def test_what_is_not_there_is_told_before_heavy_imports(command: str, told: str) -> None:
-    code = (
-        "import sys, cli\n"
-        "try: cli.main(sys.argv[1:])\n"
-        "finally: print(sorted({'torch', 'ray', 'pyarrow', 'torchvision'} & set(sys.modules)))"
-    )
-    arguments = [sys.executable, "-c", code, *command.split()]
-    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert done.stdout == "[]\n"
+def test_what_is_told(command: str, told: str) -> None:
+    done = CliRunner().invoke(main, command.split())
+    assert done.exit_code == 2
     assert done.stderr.startswith(f"Error: {told}")
     assert done.stderr.count("\n") == 1

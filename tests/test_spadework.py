@@ -273,7 +273,10 @@ RENAMED = {
         ("compare", spadework.compare, ["x", "y", "--out", "z"]),
     ],
 )
-def test_names_and_defaults_are_those_of_the_command_line(name: str, function: Any, arguments: list[str]) -> None:
+def test_names_and_defaults_are_those_of_the_command_line(
+    name: str, function: Any, arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.command_line.check_there", lambda *_: None)
     given = main.commands[name].make_context(name, arguments).params
     theirs = {RENAMED.get(key, key): str(value or None) for key, value in given.items()}
     parameters = {key: item.default for key, item in inspect.signature(function).parameters.items() if key != "quiet"}
@@ -369,14 +372,14 @@ def test_prepare_converts_folders(tmp_path: Path) -> None:
         (lambda out: spadework.train(out=out, overrides="training.stepz=1"), "did you mean 'steps'"),
         (lambda out: spadework.synthesize_dataset("nowhere", out=out), "nowhere"),
         (
-            lambda out: spadework.synthesize_dataset("x", out=out, format="gif"),
+            lambda out: spadework.synthesize_dataset(ROOT, out=out, format="gif"),
             "format: 'gif' is not one of 'png', 'webp', 'jpeg'",
         ),
-        (lambda out: spadework.synthesize_dataset("x", out=out, seed=-1), "seed: -1 is not in the range 0<=x<="),
-        (lambda out: spadework.synthesize_dataset("x", out=out, samples=1.5), "samples is 1.5; give a whole"),  # type: ignore[arg-type]
-        (lambda out: spadework.synthesize_dataset("x", out=out, export="zip"), "export: 'zip' is not one of"),  # type: ignore[arg-type]
+        (lambda out: spadework.synthesize_dataset(ROOT, out=out, seed=-1), "seed: -1 is not in the range 0<=x<="),
+        (lambda out: spadework.synthesize_dataset(ROOT, out=out, samples=1.5), "samples is 1.5; give a whole"),  # type: ignore[arg-type]
+        (lambda out: spadework.synthesize_dataset(ROOT, out=out, export="zip"), "export: 'zip' is not one of"),  # type: ignore[arg-type]
         (lambda out: spadework.evaluate("nowhere", out=out), "nowhere"),
-        (lambda out: spadework.evaluate(out=out, protocols="best"), "there is no protocol 'best'"),
+        (lambda out: spadework.evaluate(ROOT, ROOT, out=out, protocols="best"), "there is no protocol 'best'"),
         (lambda out: spadework.compare([out], out=out), "give two reports or more"),
     ],
 )

@@ -8,12 +8,12 @@ from typing import Any
 
 import click
 
-from pipeline.command_line import EXISTING, Renamed, check_there, read_recipe
+from pipeline.command_line import RECIPE, Renamed, read_recipe
 from pipeline.commands.bench import CROP, JSON, MAPS, NOISE, PATHS, REPEATS, THREADS, bench
 
 
 @bench.command("train")
-@click.argument("recipe", type=EXISTING)
+@click.argument("recipe", type=RECIPE)
 @MAPS
 @click.option(
     "--batch-size",
@@ -48,7 +48,6 @@ def bench_train(
       spadework bench train configs/landscape.yaml --repeats 3
     """
     settings = read_recipe(recipe, overrides)
-    check_there("label maps", load["source"])
 
     from pipeline.bench.synthesis import Load
     from training.bench import bench_train as run

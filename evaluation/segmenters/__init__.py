@@ -15,11 +15,18 @@ KINDS = ("deeplab", "deeplabv2-resnet101", "upernet-resnet101", "upernet-resnet1
 `hf:` with a folder or an id of Hugging Face transformers."""
 
 
+def check_kind(kind: str) -> None:
+    """Raise `InputError` where a name is no segmenter's."""
+    if kind not in KINDS and not kind.startswith("hf:"):
+        raise InputError(f"there is no segmenter '{kind}'; choose from {', '.join(KINDS)}, hf:PATH")
+
+
 def load_segmenter(kind: str, weights: Path, *, device: str = "cpu") -> Segmenter:
     """A segmenter by name with weights from local files, in evaluation mode; `hf:` names its weights itself.
 
     Raises `InputError` for unknown names and for weights that are missing, unreadable or of another network.
     """
+    check_kind(kind)
     made: Segmenter
     match kind:
         case "deeplab":
@@ -42,10 +49,8 @@ def load_segmenter(kind: str, weights: Path, *, device: str = "cpu") -> Segmente
             from evaluation.segmenters.drn import DRN
 
             made = DRN.load(weights)
-        case _ if kind.startswith("hf:"):
+        case _:
             from evaluation.segmenters.huggingface import HuggingFaceSegmenter
 
             made = HuggingFaceSegmenter.load(kind.removeprefix("hf:"))
-        case _:
-            raise InputError(f"there is no segmenter '{kind}'; choose from {', '.join(KINDS)}, hf:PATH")
     return made.eval().to(device)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from pipeline.command_line import EXISTING, Renamed, Size, Verbs, check_there
+from pipeline.command_line import CHECKPOINT, LABEL_MAPS, OUT, Renamed, Size, Verbs
 
 
 @click.group(cls=Verbs)
@@ -30,13 +30,13 @@ REPEATS = click.option(
 THREADS = click.option("--threads", type=click.IntRange(1), help="Of each process  [default: the cores]")
 
 
-MAPS = click.option("--input", "source", type=EXISTING, help="Parquet of label maps  [default: landscapes]")
+MAPS = click.option("--input", "source", type=LABEL_MAPS, help="Parquet of label maps  [default: landscapes]")
 
 
 NOISE = click.option("--noise", is_flag=True, help="Random pixels for label maps: the worst case for patterns.")
 
 
-JSON = click.option("--json", "json_path", type=EXISTING, help="Write all figures to this file.")
+JSON = click.option("--json", "json_path", type=OUT, help="Write all figures to this file.")
 
 
 PATHS = click.option("--paths", help="Comma-separated; an unknown one lists them  [default: all that make sense]")
@@ -46,7 +46,9 @@ CROP = click.option("--size", type=Size(), help="Of the pictures  [default: the 
 
 
 @bench.command("synthesize")
-@click.option("--checkpoint", required=True, help="As for synthesize; untrained:RECIPE.yaml for fresh weights.")
+@click.option(
+    "--checkpoint", type=CHECKPOINT, required=True, help="As for synthesize; untrained:RECIPE.yaml for fresh weights."
+)
 @MAPS
 @click.option("--maps", type=click.IntRange(1), default=4, show_default=True, help="Label maps in a repeat.")
 @click.option(
@@ -75,8 +77,6 @@ def bench_synthesize(
     Example:
       spadework bench synthesize --checkpoint untrained:configs/landscape.yaml --maps 2 --repeats 3
     """
-    check_there("label maps", load["source"])
-
     from pipeline.bench.synthesis import Load
     from pipeline.bench.synthesis import bench_synthesize as run
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from pipeline.command_line import EXISTING, Renamed, Size, Verbs, check_there, show_log
+from pipeline.command_line import CHECKPOINT, LABEL_MAPS, OUT, Existing, Renamed, Size, Verbs, show_log
 
 
 @click.command("compile")
-@click.option("--checkpoint", required=True, help="As for synthesize.")
+@click.option("--checkpoint", type=CHECKPOINT, required=True, help="As for synthesize.")
 @click.option(
     "--backend",
     type=click.Choice(["auto", "tensorrt", "inductor", "eager"]),
@@ -43,12 +43,12 @@ from pipeline.command_line import EXISTING, Renamed, Size, Verbs, check_there, s
     help="How gamma and beta are computed  [default: the recipe's; pattern where that is auto]",
 )
 @click.option(
-    "--input", "source", type=EXISTING, help="Parquet of label maps to tune for and check with  [default: landscapes]"
+    "--input", "source", type=LABEL_MAPS, help="Parquet of label maps to tune for and check with  [default: landscapes]"
 )
 @click.option("--maps", type=click.IntRange(1), default=4, show_default=True, help="How many of them.")
 @click.option(
     "--out",
-    type=EXISTING,
+    type=OUT,
     default=Path("engines"),
     show_default=True,
     help="Folder of engines; each has its own in it.",
@@ -60,8 +60,6 @@ def compile_(checkpoint: str, out: Path, **options: Any) -> None:
     Example:
       spadework compile --checkpoint runs/x --out engines/
     """
-    check_there("label maps", options["source"])
-
     from pipeline.engines.compile import compile_generator as run
 
     show_log("pipeline.engines")
@@ -76,7 +74,9 @@ def engines() -> None:
     """What compile made: each engine in a folder named by everything that it depends on."""
 
 
-ENGINES = click.argument("folder", type=EXISTING, default=Path("engines"))
+ENGINES = click.argument(
+    "folder", type=Existing("folder of engines", "`spadework compile` makes engines"), default=Path("engines")
+)
 
 
 @engines.command("list")
@@ -88,8 +88,6 @@ def engines_list(folder: Path) -> None:
     Example:
       spadework engines list engines/
     """
-    check_there("folder of engines", folder, "`spadework compile` makes engines")
-
     from pipeline.engines.cache import list_engines as run
 
     click.echo(run(folder))
@@ -105,8 +103,6 @@ def engines_clean(folder: Path, everything: bool) -> None:
     Example:
       spadework engines clean engines/
     """
-    check_there("folder of engines", folder, "`spadework compile` makes engines")
-
     from pipeline.engines.cache import clean_engines as run
 
     for path in run(folder, everything=everything):

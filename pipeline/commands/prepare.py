@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pipeline.command_line import EXISTING, Size, Verbs, check_there
+from pipeline.command_line import DATA, OUT, PALETTE, Existing, Size, Verbs
 
 
 @click.group(cls=Verbs)
@@ -18,7 +18,7 @@ def prepare() -> None:
 WORKERS = click.option("--workers", type=click.IntRange(1), help="Processes  [default: one for each CPU]")
 
 
-OUT = click.option("--out", required=True, type=EXISTING, help="Folder for the Parquet files.")
+OUTPUT = click.option("--out", required=True, type=OUT, help="Folder for the Parquet files.")
 
 
 SHRUNK = click.option("--size", type=Size(), help="Resize to this  [default: keep]")
@@ -37,7 +37,7 @@ SKIP_BAD = click.option("--skip-bad", is_flag=True, help="Leave out and report b
 
 
 @prepare.command()
-@OUT
+@OUTPUT
 @click.option("--train", default=2000, show_default=True, type=click.IntRange(1), help="Scenes to train on.")
 @click.option("--validation", default=200, show_default=True, type=click.IntRange(0), help="Scenes to score by.")
 @click.option("--size", default="128x128", show_default=True, type=Size(), help="Of the scenes, in pixels.")
@@ -58,13 +58,21 @@ def landscape(out: Path, size: tuple[int, int], **options: Any) -> None:
 
 
 @prepare.command()
-@click.argument("labels", type=EXISTING)
-@OUT
-@click.option("--images", type=EXISTING, help="Folder of photographs with the same names.")
-@click.option("--instances", type=EXISTING, help="Folder of instance maps with the same names.")
-@click.option("--classes", type=EXISTING, help="File with the class names, a line each, in the order of the ids.")
-@click.option("--palette", type=EXISTING, help="File with a line 'red green blue name' for each colour, or JSON.")
-@click.option("--map-ids", type=EXISTING, help="File with a line 'stored new' for each id that label maps have.")
+@click.argument("labels", type=Existing("folder of label maps"))
+@OUTPUT
+@click.option("--images", type=Existing("folder of photographs"), help="Folder of photographs with the same names.")
+@click.option(
+    "--instances", type=Existing("folder of instance maps"), help="Folder of instance maps with the same names."
+)
+@click.option(
+    "--classes",
+    type=Existing("file of class names"),
+    help="File with the class names, a line each, in the order of the ids.",
+)
+@click.option("--palette", type=PALETTE, help="File with a line 'red green blue name' for each colour, or JSON.")
+@click.option(
+    "--map-ids", type=Existing("table of ids"), help="File with a line 'stored new' for each id that label maps have."
+)
 @click.option("--dont-care", type=click.IntRange(0, 65535), help="The id that means unknown.")
 @click.option("--label-suffix", default="", help="What names of label maps end in, such as _gtFine_labelIds.")
 @click.option("--image-suffix", default="", help="What names of photographs end in, such as _leftImg8bit.")
@@ -89,8 +97,8 @@ def folder(labels: Path, out: Path, **options: Any) -> None:
 
 
 @prepare.command()
-@click.argument("source", type=EXISTING)
-@OUT
+@click.argument("source", type=Existing(DATA.what, DATA.fix))
+@OUTPUT
 @click.option("--count", type=click.IntRange(1), help="Maps to make  [default: as many as there are]")
 @click.option(
     "--classes",
@@ -115,8 +123,6 @@ def remix(source: Path, out: Path, classes: tuple[str, ...], **options: Any) -> 
     Example:
       spadework prepare remix data/landscape/train.parquet --out data/remixed
     """
-    check_there("data set", source, "give a Parquet file or a folder of them (the verb prepare makes one)")
-
     from pipeline.datasets.remix import prepare as run
 
     names = [name.strip() for text in classes for name in text.split(",") if name.strip()]
@@ -124,8 +130,8 @@ def remix(source: Path, out: Path, classes: tuple[str, ...], **options: Any) -> 
 
 
 @prepare.command()
-@click.argument("root", type=EXISTING)
-@OUT
+@click.argument("root", type=Existing("folder of the data set"))
+@OUTPUT
 @SHRUNK
 @RESAMPLE
 @WORKERS
@@ -143,8 +149,8 @@ def camvid(root: Path, out: Path, **options: Any) -> None:
 
 
 @prepare.command("coco-stuff")
-@click.argument("root", type=EXISTING)
-@OUT
+@click.argument("root", type=Existing("folder of the data set"))
+@OUTPUT
 @SHRUNK
 @RESAMPLE
 @WORKERS
@@ -162,8 +168,8 @@ def coco_stuff(root: Path, out: Path, **options: Any) -> None:
 
 
 @prepare.command()
-@click.argument("root", type=EXISTING)
-@OUT
+@click.argument("root", type=Existing("folder of the data set"))
+@OUTPUT
 @SHRUNK
 @RESAMPLE
 @WORKERS
@@ -181,8 +187,8 @@ def ade20k(root: Path, out: Path, **options: Any) -> None:
 
 
 @prepare.command()
-@click.argument("root", type=EXISTING)
-@OUT
+@click.argument("root", type=Existing("folder of the data set"))
+@OUTPUT
 @SHRUNK
 @RESAMPLE
 @WORKERS

@@ -7,12 +7,17 @@ from typing import Any
 
 import click
 
-from pipeline.command_line import EXISTING, Renamed, check_there
+from pipeline.command_line import CHECKPOINT, OUT, OUT_LOCATION, PALETTE, Existing, Location, Renamed
+
+INPUT = Location("label maps")
+
+
+PHOTOGRAPH = Existing("photograph")
 
 
 @click.command("plan-samples")
-@click.argument("source", metavar="INPUT")
-@click.option("--out", required=True, type=EXISTING, help="Parquet file: the input, with a column samples.")
+@click.argument("source", metavar="INPUT", type=INPUT)
+@click.option("--out", required=True, type=OUT, help="Parquet file: the input, with a column samples.")
 @click.option(
     "--target-pixels",
     multiple=True,
@@ -21,7 +26,7 @@ from pipeline.command_line import EXISTING, Renamed, check_there
 )
 @click.option(
     "--scores",
-    type=EXISTING,
+    type=Existing("scores", "`spadework evaluate` writes them"),
     help="What evaluate wrote: more samples for maps (scores.parquet) or classes (report.json).",
 )
 @click.option("--mean-samples", type=float, default=2.0, show_default=True, help="With --scores: of a map, on average.")
@@ -37,8 +42,6 @@ def plan_samples(source: str, out: Path, scores: Path | None, **options: Any) ->
       spadework plan-samples data/landscape/train.parquet --target-pixels 200000 --out planned.parquet
       spadework synthesize --input planned.parquet --samples-by samples
     """
-    check_there("scores", scores, "`spadework evaluate` writes them")
-
     from pipeline.synthesis.samples import plan_samples as run
 
     click.echo(run(source, out, scores=scores, **options))
@@ -46,10 +49,15 @@ def plan_samples(source: str, out: Path, scores: Path | None, **options: Any) ->
 
 @click.command()
 @click.option(
-    "--input", "source", required=True, help="Label maps: a Parquet file, folder, 'pattern*' or URI (s3://, gs://)."
+    "--input",
+    "source",
+    type=INPUT,
+    required=True,
+    help="Label maps: a Parquet file, folder, 'pattern*' or URI (s3://, gs://).",
 )
 @click.option(
     "--checkpoint",
+    type=CHECKPOINT,
     help="Run directory or .safetensors file; untrained:RECIPE.yaml for a baseline  "
     "[default: the landscapes that come with spadework]",
 )
@@ -57,6 +65,7 @@ def plan_samples(source: str, out: Path, scores: Path | None, **options: Any) ->
     "--out",
     cls=Renamed,
     old="--output",
+    type=OUT_LOCATION,
     default="images",
     show_default=True,
     help="Folder for the pictures, or a URI; the same command continues a job there.",
@@ -67,9 +76,9 @@ def plan_samples(source: str, out: Path, scores: Path | None, **options: Any) ->
 @click.option("--label-column", default="label", show_default=True, help="Column of the label maps.")
 @click.option("--id-column", help="Column of the ids  [default: id; file and row where there is none]")
 @click.option("--instance-column", help="Column of the instance maps  [default: instance, where there is one]")
-@click.option("--palette", type=EXISTING, help="For RGB label maps: a line 'red green blue name' for each colour.")
+@click.option("--palette", type=PALETTE, help="For RGB label maps: a line 'red green blue name' for each colour.")
 @click.option("--keep-size", is_flag=True, help="Pictures as large as their label maps, not as in training.")
-@click.option("--style", type=EXISTING, help="Photograph that gives the style.")
+@click.option("--style", type=PHOTOGRAPH, help="Photograph that gives the style.")
 @click.option("--style-column", help="Column of photographs: each map in the style of its own.")
 @click.option(
     "--style-rows",
@@ -82,7 +91,7 @@ def plan_samples(source: str, out: Path, scores: Path | None, **options: Any) ->
     "--style-interpolate",
     nargs=3,
     metavar="A B STEPS",
-    type=(EXISTING, EXISTING, int),
+    type=(PHOTOGRAPH, PHOTOGRAPH, int),
     help="As many pictures as steps from the style of one photograph to that of another.",
 )
 @click.option(
@@ -101,7 +110,11 @@ def plan_samples(source: str, out: Path, scores: Path | None, **options: Any) ->
     type=click.Choice(["fp32", "bf16", "fp16"]),
     help="Arithmetic; fp16 on GPUs only  [default: fp32, or the engine's]",
 )
-@click.option("--engine", type=EXISTING, help="Folder that compile made of the checkpoint, to draw with.")
+@click.option(
+    "--engine",
+    type=Existing("engine", "`spadework compile` makes engines"),
+    help="Folder that compile made of the checkpoint, to draw with.",
+)
 @click.option(
     "--max-rejects", default="0", show_default=True, help="Bad rows to leave out before giving up: 10, or 1%."
 )
@@ -154,8 +167,13 @@ def synthesize(ctx: click.Context, source: str, checkpoint: str | None, out: str
 
 
 @click.command()
-@click.argument("images")
-@click.option("--input", "source", help="The job's input: also compare what each part was made of with it.")
+@click.argument("images", type=Location("synthesized pictures"))
+@click.option(
+    "--input",
+    "source",
+    type=INPUT,
+    help="The job's input: also compare what each part was made of with it.",
+)
 def verify(images: str, source: str | None) -> None:
     """Check a finished synthesis: every part, its checksum, its rows and its pictures.
 

@@ -6,19 +6,19 @@ from pathlib import Path
 
 import click
 
-from pipeline.command_line import EXISTING, Verbs, check_there, read_recipe
+from pipeline.command_line import OUT, RECIPE, WEIGHTS, Verbs, read_recipe
 
 
 @click.command("import-weights")
-@click.argument("generator", type=EXISTING)
-@click.option("--recipe", required=True, type=EXISTING, help="Of the network that the weights are of.")
-@click.option("--encoder", type=EXISTING, help="The style encoder's file, for networks with style.")
+@click.argument("generator", type=WEIGHTS)
+@click.option("--recipe", required=True, type=RECIPE, help="Of the network that the weights are of.")
+@click.option("--encoder", type=WEIGHTS, help="The style encoder's file, for networks with style.")
 @click.option(
     "--dont-care-first/--dont-care-last",
     default=None,
     help="Where the channel of don't-care is  [default: first for ADE20K, last for COCO-Stuff; others must say]",
 )
-@click.option("--out", required=True, type=EXISTING, help="The checkpoint to write (.safetensors).")
+@click.option("--out", required=True, type=OUT, help="The checkpoint to write (.safetensors).")
 def import_weights(
     generator: Path, recipe: Path, encoder: Path | None, dont_care_first: bool | None, out: Path
 ) -> None:
@@ -29,8 +29,6 @@ def import_weights(
       spadework import-weights latest_net_G.pth --recipe configs/coco_stuff.yaml --out coco.safetensors
     """
     settings = read_recipe(recipe)
-    for file in (generator, encoder):
-        check_there("weights file", file)
 
     from pipeline.checkpoints.import_public import import_weights as run
 

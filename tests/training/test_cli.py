@@ -37,7 +37,7 @@ def test_train_stops_at_its_time_and_goes_on(recipe_file: Path, tmp_path: Path) 
     [
         (["--set", "data.train=none.parquet"], "none.parquet does not exist"),
         (["--set", "training.batch_size=5", "--workers", "2"], "batch_size is 5, which 2 workers cannot share evenly"),
-        (["--vgg-weights", "vgg.pth"], "VGG weights vgg.pth do not exist"),
+        (["--vgg-weights", "vgg.pth"], "weights file vgg.pth does not exist"),
         (["--set", "labels.classes=[a, b]", "--set", "labels.palette=[]"], "but the recipe's are a, b"),
         (["--set", "data.height=40"], "data.height is 40"),
     ],

@@ -40,17 +40,22 @@ def test_folder_reports_what_it_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["camvid", "nowhere"], "Error: folder nowhere/train/labels does not exist"),
-        (["coco-stuff", "nowhere"], "Error: nowhere has neither train_label nor val_label"),
-        (["ade20k", "nowhere"], "Error: folder nowhere/annotations/training does not exist"),
-        (["cityscapes", "nowhere"], "Error: folder nowhere/gtFine/train does not exist"),
-        (["folder", "nowhere"], "Error: the class names are unknown; give --classes"),
+        (["camvid", "nowhere"], "Error: folder of the data set nowhere does not exist"),
+        (["camvid", "empty"], "Error: folder empty/train/labels does not exist"),
+        (["coco-stuff", "empty"], "Error: empty has neither train_label nor val_label"),
+        (["ade20k", "empty"], "Error: folder empty/annotations/training does not exist"),
+        (["cityscapes", "empty"], "Error: folder empty/gtFine/train does not exist"),
+        (["folder", "empty"], "Error: the class names are unknown; give --classes"),
         (["landscape", "--size", "64"], "Error: Invalid value for '--size': '64' is not WIDTHxHEIGHT"),
         (["landscape", "--size", "0x64"], "'0x64' is not WIDTHxHEIGHT"),
         (["landscape", "--train", "1000001"], "Error: --train is 1,000,001; at most"),
     ],
 )
-def test_mistakes_end_in_one_line_and_exit_code_2(arguments: list[str], message: str, tmp_path: Path) -> None:
+def test_mistakes_end_in_one_line_and_exit_code_2(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
     result = run(*arguments, "--out", tmp_path / "out")
     assert result.exit_code == 2
     assert message in result.output

@@ -433,7 +433,7 @@ def test_a_bad_checkpoint_ends_in_one_line_and_leaves_nothing(maps, tmp_path, ma
         (["--samples", 3], "adds no noise (generator.noise), so each label map has one picture"),
         (["--truncation", 0.5], "generator.style_dim is 0"),
         (["--truncation", 2], "--truncation is 2"),
-        (["--style", "none.jpg"], "photograph none.jpg cannot be read"),
+        (["--style", "none.jpg"], "photograph none.jpg does not exist"),
         (["--style-column", "image"], "generator.style_dim is 0"),
         (["--style-column", "photo"], "lacks the column photo"),
         (["--id-column", "key"], "lacks the column key"),

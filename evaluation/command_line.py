@@ -1,0 +1,67 @@
+"""What the verbs of scoring read: types that look for it before anything heavy is imported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from evaluation.segmenters import check_kind
+from pipeline.command_line import Existing, Location, check_there
+from pipeline.errors import InputError
+
+
+class Segmenter(click.ParamType):
+    """The name of a segmenter, or `hf:` and the folder or id of one of Hugging Face transformers."""
+
+    name = "TEXT"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text as it was given; `InputError` where there is no such segmenter on this machine."""
+        folder = value.removeprefix("hf:")
+        if folder == value:
+            check_kind(value)
+        elif folder.startswith(("/", ".")) or folder.count("/") != 1:  # An id is OWNER/NAME.
+            check_there("folder of a segmenter", Path(folder))
+        return value
+
+
+class Baseline(click.ParamType):
+    """NAME=PATH."""
+
+    name = "NAME=PATH"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        """Name and path; `InputError` where the text has another form or there is no such folder."""
+        name, equals, path = value.partition("=")
+        if not (name and equals and path):
+            raise InputError(f"--baseline {value}: write NAME=PATH, such as untrained=images-untrained/")
+        return name, Location(f"baseline '{name}'", PICTURES.fix).convert(path, param, ctx)
+
+
+class Synthetic(Location):
+    """NAME=PATH, or PATH alone."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text as it was given, which `parse_sets` reads; `InputError` where there is no such folder."""
+        super().convert(value.partition("=")[2] or value, param, ctx)
+        return value
+
+
+PICTURES = Location("folder of synthesized pictures", "`spadework synthesize` makes one")
+
+
+SEGMENTER = Segmenter()
+
+
+SEGMENTER_WEIGHTS = Existing("segmenter weights", "`spadework train-segmenter` makes them")
+
+
+SCORES = Location("table of scores", "`spadework evaluate` writes one")
+
+
+SCORES_FILE = "report/scores.parquet"
+
+
+REPORT = Location("report", "`spadework evaluate` writes one")
