@@ -132,6 +132,7 @@ for verb in (
     evaluation.evaluate_style,
     evaluation.filter_,
     evaluation.compare,
+    evaluation.prefer,
     weights,
 ):
     main.add_command(verb)

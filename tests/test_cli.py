@@ -53,6 +53,7 @@ OPTIONS = {
     "evaluate-style": "--checkpoint --reference --learn-from --out --column --maps --seed",
     "filter": "--scores --out --min-accuracy --min-mean-iou --max-feature-distance",
     "compare": "--out",
+    "prefer": "--out --pairs --seed --votes --ties",
     "weights list": "",
     "weights fetch": "",
     "weights check": "",
@@ -191,6 +192,7 @@ def test_bytes_that_are_not_utf8_from_a_shell() -> None:
         ("filter nope --min-accuracy 0.5", "synthesized pictures nope does not exist"),
         ("filter tests --min-accuracy 0.5 --scores nope", "scores nope does not exist; `spadework evaluate` writes"),
         ("compare tests nope --out x", "report nope does not exist; `spadework evaluate` writes one"),
+        ("prefer tests nope", "set of pictures nope does not exist"),
     ],
 )
 def test_what_is_not_there_is_told_before_heavy_imports(command: str, told: str) -> None:
