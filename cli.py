@@ -150,6 +150,7 @@ for verb in (
     evaluation.memorisation,
     evaluation.compare,
     evaluation.usefulness,
+    evaluation.prefer,
     weights,
 ):
     main.add_command(verb)

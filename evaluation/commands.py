@@ -1,9 +1,9 @@
-"""The verbs of scoring: train-segmenter, evaluate, evaluate-style, filter, memorisation, compare, usefulness."""
+"""The verbs of scoring: train-segmenter, evaluate and the like, filter, memorisation, compare, usefulness, prefer."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -24,10 +24,13 @@ from pipeline.command_line import (
     OUT_LOCATION,
     RECIPE,
     WEIGHTS,
+    Existing,
     NamedWeights,
     read_recipe,
 )
 from pipeline.errors import InputError
+
+VOTES = Existing("file of votes", "the page of `spadework prefer` saves it")
 
 
 @click.command("train-segmenter")
@@ -340,3 +343,42 @@ def usefulness(
         click.echo(f"{arm.name}: mean IoU {arm.mean_iou.value:.1%}{gained}")
     click.echo(summary(found))
     click.echo(f"Page: {out / 'usefulness.html'}")
+
+
+@click.command()
+@click.argument("sets", nargs=-1, type=PICTURES, metavar="[FIRST SECOND]")
+@click.option("--out", default="prefer.html", show_default=True, type=OUT, help="The page to write.")
+@click.option("--pairs", default=60, show_default=True, type=click.IntRange(1), help="Pairs on it, at most.")
+@click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(0, 2**53), help="Of the pairs, and what is on the left."
+)
+@click.option("--votes", multiple=True, type=VOTES, help="File that the page saved, of a voter each: count them.")
+@click.option(
+    "--ties",
+    default="excluded",
+    show_default=True,
+    type=click.Choice(["excluded", "half"]),
+    help="Whether ties are left out of the shares, or count half for each set.",
+)
+def prefer(
+    sets: tuple[str, ...], out: Path, pairs: int, seed: int, votes: tuple[Path, ...], ties: Literal["excluded", "half"]
+) -> None:
+    """Let people choose between two sets of pictures, blindly: write the page, and later count the votes.
+
+    FIRST and SECOND are folders that synthesize wrote from the same label maps. The page needs no server and no other
+    file; arrow keys vote.
+
+    \b
+    Example:
+      spadework prefer images/ my-images/ --out prefer.html
+      spadework prefer --votes votes.json
+    """
+    if bool(votes) == bool(sets) or (sets and len(sets) != 2):
+        raise InputError("give two sets of pictures to write a page, or --votes FILE to count what it saved")
+
+    from evaluation.prefer import count_votes, write_page
+
+    if votes:
+        click.echo(count_votes(votes).summary(ties))
+    else:
+        click.echo(f"{write_page(sets[0], sets[1], out, pairs=pairs, seed=seed)} pairs: open {out} in a browser")

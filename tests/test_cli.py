@@ -64,6 +64,7 @@ OPTIONS = {
     "compare": "--out",
     "usefulness": "--real --synthetic --test --out --recipe --set --label-column --fractions --mixed-at --seeds "
     "--synthetic-share --segmenter --weights --workers --threads --keep-segmenters",
+    "prefer": "--out --pairs --seed --votes --ties",
     "weights list": "",
     "weights fetch": "",
     "weights check": "",
@@ -301,6 +302,7 @@ def test_locations_are_text_and_uris_and_patterns_pass() -> None:
         ("memorisation --images tests --training nope", "data set nope does not exist; give a Parquet file"),
         ("compare tests nope --out x", "report nope does not exist; `spadework evaluate` writes one"),
         ("usefulness --synthetic a=nope", "synthetic set nope does not exist; `spadework synthesize` makes one"),
+        ("prefer tests nope", "folder of synthesized pictures nope does not exist"),
     ],
 )
 def test_what_is_told(command: str, told: str) -> None:
