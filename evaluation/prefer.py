@@ -15,6 +15,7 @@ from evaluation.report.render import render_template
 from evaluation.scoring.label_maps import likeness
 from evaluation.scoring.picture_sets import Key, PictureSet, Selection
 from pipeline.data.atomic import write_atomic
+from pipeline.data.storage import base_name
 from pipeline.errors import InputError
 from pipeline.labels import class_channels
 
@@ -117,7 +118,7 @@ def write_page(
     if out.suffix.lower() not in (".html", ".htm") or out.is_dir():
         raise InputError(f"{out} is no HTML file; name one, such as prefer.html")
     sets = [PictureSet.open(path, what="the set of pictures") for path in (first, second)]
-    names = [path.name for path in (first.resolve(), second.resolve())]
+    names = [base_name(path) for path in (first, second)]
     if names[0] == names[1]:
         names = [str(first), str(second)]
     shared = set(sets[0].keys) & set(sets[1].keys)
