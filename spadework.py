@@ -157,8 +157,8 @@ class Synthesizer:
 
     @property
     def needs_instances(self) -> bool:
-        """Whether the generator sees the borders of objects, so that `synthesize` must be given an instance map."""
-        return self._space.instance_edges
+        """Whether the generator tells objects of a class apart, so that `synthesize` must be given an instance map."""
+        return self._space.instance_edges or self._inner.recipe.generator.region_styles == "instance"
 
     @property
     def size(self) -> tuple[int, int]:
@@ -233,11 +233,10 @@ class Synthesizer:
     ) -> np.ndarray:
         """uint8 `[height, width, 3]`."""
         from pipeline.data.images import resize_ids
-        from pipeline.labels import encode
 
         if self.needs_instances and instance is None:
             raise InputError(
-                "the generator sees the borders of objects, and got no instance map; give instance_map, "
+                "the generator tells objects apart, and got no instance map; give instance_map, "
                 "numpy.zeros_like(label_map) where there are no objects"
             )
         if instance is not None and instance.shape != label.shape:
@@ -247,12 +246,12 @@ class Synthesizer:
         label = resize_ids(label, *self.size)
         instance = None if instance is None else resize_ids(instance, *self.size)
         with self._computing():
-            sample = self._sample(style, seed, name)
-            label_input = self._inner.prepare(encode(label, instance, self._space))
+            label_input = self._inner.prepare(self._inner.recipe.encode(label, instance))
+            sample = self._sample(style, seed, name, label_input.region_count)
             (pixels,) = self._inner.synthesize(label_input, [sample], self.size)
         return pixels
 
-    def _sample(self, style: Style | None, seed: int, name: str) -> Sample:
+    def _sample(self, style: Style | None, seed: int, name: str, regions: int) -> Sample:
         """The style and the seed of the noise, as in the first sample of a record of that name."""
         from pipeline.synthesis.styles import StyleChoice, StyleSource
 
@@ -262,7 +261,7 @@ class Synthesizer:
         choice = StyleChoice()
         if style is not None and vector is None:
             choice = StyleChoice("photograph", (_read_photograph(style),), 0.0)
-        (sample,) = StyleSource(choice, self._inner, seed=seed, samples=1).samples(name, None)
+        (sample,) = StyleSource(choice, self._inner, seed=seed, samples=1).samples(name, None, regions)
         if vector is None:
             return sample
         import torch
@@ -593,6 +592,7 @@ def synthesize_dataset(
     style_rows: Literal["own", "other"] = "own",
     style_interpolate: tuple[PathLike, PathLike, int] | None = None,
     truncation: float | None = None,
+    region_styles: Literal["none", "class", "instance"] | None = None,
     format: PictureFormat = "png",
     precision: Precision | None = None,
     engine: PathLike | None = None,
@@ -624,6 +624,8 @@ def synthesize_dataset(
         raise InputError(f"export is '{unknown[0]}'; take folder or webdataset")
     if precision not in (None, "fp32", "bf16", "fp16"):
         raise InputError(f"precision is '{precision}'; take fp32, bf16 or fp16")
+    if region_styles not in (None, "none", "class", "instance"):
+        raise InputError(f"region_styles is '{region_styles}'; take none, class or instance")
     between = style_interpolate
     summary = run(
         os.fspath(input),
@@ -641,6 +643,7 @@ def synthesize_dataset(
         style_rows=style_rows,
         style_interpolate=None if between is None else (Path(between[0]), Path(between[1]), between[2]),
         truncation=truncation,
+        region_styles=region_styles,
         picture_format=format,
         precision=precision,
         engine=_path(engine),

@@ -44,8 +44,8 @@ OPTIONS = {
     "engines list": "",
     "engines clean": "--all",
     "synthesize": "--input --checkpoint --out --samples --seed --label-column --id-column --instance-column "
-    "--palette --keep-size --style --style-column --style-rows --style-interpolate --truncation --format --precision "
-    "--engine --max-rejects --workers --threads --gpus-per-worker --export",
+    "--palette --keep-size --style --style-column --style-rows --style-interpolate --truncation "
+    "--region-styles --format --precision --engine --max-rejects --workers --threads --gpus-per-worker --export",
     "verify": "--input",
     "import-weights": "--recipe --encoder --dont-care-first --out",
     "train-segmenter": "--out --weights --set",

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.checkpoints.source import Weights, load_weights, resolve_source
+from pipeline.config import RegionStyles
 from pipeline.data.encoders import PictureFormat
 from pipeline.data.images import Palette
 from pipeline.data.records import DatasetInfo
@@ -58,6 +59,7 @@ def synthesize(
     style_rows: Literal["own", "other"] = "own",
     style_interpolate: tuple[Path, Path, int] | None = None,
     truncation: float | None = None,
+    region_styles: RegionStyles | None = None,
     picture_format: PictureFormat = "png",
     precision: Precision | None = None,
     engine: Path | None = None,
@@ -72,10 +74,11 @@ def synthesize(
     """Make pictures of all label maps of `input` in the folder `output`.
 
     `input` is a Parquet file, folder, pattern or URI; `checkpoint` a run directory, a `.safetensors` file, or
-    `untrained:` and a recipe. `samples` pictures a label map differ by style. `max_rejects` bad rows are left out
-    (a number, or a share such as `1%`) before the job gives up. `actors` processes with `threads` each do the work
-    (None: as many as the cores or GPUs allow; 0: this process, without Ray). `export` writes the result once more as
-    files. `engine` is what `compile` made of the checkpoint; it has a precision, a size and a device of its own.
+    `untrained:` and a recipe. `samples` pictures a label map differ by style and noise. `region_styles` gives each
+    class or instance a style of its own, or the picture one ("none"), whatever training did. `max_rejects` bad rows are
+    left out (a number, or a share such as `1%`) before the job gives up. `workers` processes with `threads` each do the
+    work (None: as many as the cores or GPUs allow; 0: this process, without Ray). `export` writes the result once more
+    as files. `engine` is what `compile` made of the checkpoint; it has a precision, a size and a device of its own.
     Without one, `precision` is fp32 unless given.
 
     Raises `InputError` for anything wrong with the input or the options, and where `output` holds another job.
@@ -101,8 +104,10 @@ def synthesize(
         instance_column=instance_column,
         style_column=style_column,
     )
-    _check(plan, weights, choice, samples=samples, keep_size=keep_size)
+    _check(plan, weights, choice, samples=samples, keep_size=keep_size, region_styles=region_styles)
     limit = parse_max_rejects(max_rejects, plan.rows)
+    if engine and region_styles == "instance":
+        raise InputError("engines have no styles of instances; leave out --region-styles instance, or --engine")
     compiled = _find_engine(engine, weights, precision, keep_size) if engine else None
     if compiled:
         device, precision = compiled.manifest.spec.device["type"], compiled.manifest.spec.precision
@@ -123,6 +128,7 @@ def synthesize(
         keep_size=keep_size,
         picture_format=picture_format,
         style=choice,
+        region_styles=region_styles,
         precision=precision,
         engine=str(compiled.folder) if compiled else None,
         engine_name=compiled.manifest.name if compiled else None,
@@ -237,7 +243,15 @@ def _palette_for(path: Path, space: LabelSpace) -> Palette:
     return {colour: numbers[number] for colour, number in read.ids.items()}
 
 
-def _check(plan: Plan, weights: Weights, choice: StyleChoice, *, samples: int, keep_size: bool) -> None:
+def _check(
+    plan: Plan,
+    weights: Weights,
+    choice: StyleChoice,
+    *,
+    samples: int,
+    keep_size: bool,
+    region_styles: RegionStyles | None,
+) -> None:
     """Refuse what cannot work before anything is written."""
     recipe = weights.recipe
     space, style = recipe.labels, recipe.generator.style_dim
@@ -250,6 +264,16 @@ def _check(plan: Plan, weights: Weights, choice: StyleChoice, *, samples: int, k
     if space.instance_edges and plan.columns.instance is None:
         raise InputError(
             "the checkpoint wants instance maps, and the input has no column for them; name it with --instance-column"
+        )
+    if region_styles and not recipe.generator.style_channels:
+        raise InputError(
+            "the checkpoint's generator has no styles of regions (generator.style_input is not 'everywhere'); "
+            "leave out --region-styles"
+        )
+    if (region_styles or recipe.generator.region_styles) == "instance" and plan.columns.instance is None:
+        raise InputError(
+            "each instance has a style of its own, and the input has no column of instance maps; name it with "
+            "--instance-column, or take --region-styles class or none"
         )
     if choice.kind == "interpolation" and samples < 2:
         raise InputError("--style-interpolate needs 2 steps or more")
@@ -323,6 +347,7 @@ def _describe(plan: Plan, order: WorkOrder, weights: Weights, size: tuple[int, i
             "precision": order.precision,
             # Only where there is one, so that jobs from before there were engines can be continued.
             **({"engine": order.engine_name} if order.engine_name else {}),
+            **({"region_styles": order.region_styles} if order.region_styles else {}),
             "device": order.device.split(":")[0],
             "threads": order.threads,
         },

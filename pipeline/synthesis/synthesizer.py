@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from pipeline.checkpoints.source import load_weights
+from pipeline.config import RegionStyles
 from pipeline.data.images import decode_image
 from pipeline.errors import InputError
 from pipeline.networks.encoder import prepare_photograph
@@ -43,8 +44,11 @@ class Synthesizer:
         threads: int | None = None,
         precision: Precision = "fp32",
         engine: str | Path | None = None,
+        region_styles: RegionStyles | None = None,
     ) -> None:
-        """`threads` of this process for torch; None leaves them as they are. An `engine` has a precision of its own."""
+        """`threads` of this process for torch; None leaves them as they are. An `engine` has a precision of its own.
+        `region_styles`: what has a style of its own; None: what had one in training.
+        """
         if threads is not None:
             torch.set_num_threads(threads)
         self.device = torch.device(device)
@@ -54,8 +58,12 @@ class Synthesizer:
             torch.backends.cudnn.deterministic = True
         weights = load_weights(source, self.device if engine is None else "cpu")
         self.recipe, self.name = weights.recipe, weights.name
+        if region_styles is not None:
+            settings = self.recipe.generator.model_copy(update={"region_styles": region_styles})
+            self.recipe = self.recipe.model_copy(update={"generator": settings})
+            weights.generator.settings = settings
         self._encoder = weights.encoder.to(self.device) if weights.encoder else None
-        self._settings = weights.recipe.generator
+        self._settings = self.recipe.generator
         self._multiple = 2**self._settings.doublings
         self.style_dim = self._settings.style_dim
         self.engine: str | None = None
@@ -73,7 +81,8 @@ class Synthesizer:
 
     @torch.inference_mode()
     def prepare(self, codes: np.ndarray) -> LabelInput:
-        """Codes int32 `[H, W]` on the device, padded on the right and below to what the generator takes.
+        """Codes int32 `[H, W]` (`recipe.encode`) on the device, padded on the right and below to what the generator
+        takes.
 
         The padding repeats the border, so that the picture goes on there; `synthesize` cuts it off. Runs in any thread.
         """
