@@ -244,6 +244,7 @@ def synthesize_dataset(
     style_rows: Literal["own", "other"] = "own",
     style_interpolate: tuple[PathLike, PathLike, int] | None = None,
     truncation: float | None = None,
+    region_styles: Literal["none", "class", "instance"] | None = None,
     format: PictureFormat = "png",
     precision: Precision | None = None,
     engine: PathLike | None = None,

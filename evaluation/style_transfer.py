@@ -27,7 +27,7 @@ from pipeline.data.records import (
     resize_record,
 )
 from pipeline.errors import InputError
-from pipeline.labels import LabelSpace, class_channels, colourise, encode
+from pipeline.labels import LabelSpace, class_channels, colourise
 from pipeline.runtime.seeding import record_seed
 
 SKY = ("sky", "cloud")
@@ -160,7 +160,7 @@ def evaluate_style(
 
     def synthesize(place: Record, style: Record) -> np.ndarray:
         assert style.image is not None
-        codes = synthesizer.prepare(encode(place.label, place.instance, space))
+        codes = synthesizer.prepare(synthesizer.recipe.encode(place.label, place.instance))
         mean, _ = synthesizer.style_of(encode_png(style.image))
         sample = Sample(mean, record_seed(seed, place.id, 0))
         return next(iter(synthesizer.synthesize(codes, [sample], synthesizer.size)))

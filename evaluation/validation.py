@@ -20,7 +20,6 @@ from pipeline.data.records import check_dataset, decode_record, iter_rows, resiz
 from pipeline.data.schema import Record
 from pipeline.data.storage import absolute
 from pipeline.errors import InputError
-from pipeline.labels import encode
 
 BATCH = 8
 """Label maps that are synthesized, and pictures that are scored, at a time."""
@@ -63,7 +62,7 @@ class Validation:
         assert self._photographs is not None
 
         def generated(records: Sequence[Record]) -> Sequence[np.ndarray]:
-            codes = [encode(record.label, record.instance, self.recipe.labels) for record in records]
+            codes = [self.recipe.encode(record.label, record.instance) for record in records]
             return list(sample_images([record.id for record in records], np.stack(codes)))
 
         scored = self._scored(generated)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -20,7 +21,7 @@ from pydantic import (
 )
 
 from pipeline.label_sets import LABEL_SETS
-from pipeline.labels import LabelSpace
+from pipeline.labels import LabelSpace, encode
 
 UPSAMPLINGS = {"normal": 5, "more": 6, "most": 7}
 """How often each variant of the generator doubles the resolution (the public `num_upsampling_layers`)."""
@@ -32,6 +33,8 @@ Width = Annotated[int, Field(gt=0, le=1024)]
 """Channels; the bound is wider than anything that was ever trained, and tells a mistake before it takes memory."""
 NonNegativeInt = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+RegionStyles = Literal["none", "class", "instance"]
+"""What has a style of its own in a picture: nothing but the picture, each class, or each instance."""
 Enlargement = Literal["nearest", "bilinear", "blur"]
 """How feature maps are doubled (`pipeline.networks.resampling.enlarge`)."""
 
@@ -156,6 +159,9 @@ class GeneratorSettings(Settings):
     map at every pixel, for the first convolution and every SPADE layer (the 3D noise of OASIS, a vector a picture)."""
     style_encoder: bool = True
     """Styles are those of photographs, which an encoder learns to find (VAE); false: noise only, as in OASIS."""
+    region_styles: RegionStyles = "none"
+    """A style of its own, of noise, for each class or each instance in a label map (as in INADE, Tan et al. 2021, and
+    SEAN, Zhu et al. 2020), in the place of one for the picture. Constant inside a region, so that windows stay few."""
     noise: bool = False
     """Add Gaussian noise, one number a pixel times a learned scale per channel that begins at 0, before each SPADE
     normalisation (SEAN, Zhu et al. 2020, the ACE layer; Karras et al. 2019, Sec. 3.2): texture that the label map does
@@ -172,6 +178,16 @@ class GeneratorSettings(Settings):
     def _check(self) -> GeneratorSettings:
         if self.style_input == "everywhere" and not self.style_dim:
             raise ValueError("style_input is 'everywhere', but style_dim is 0; make it 64, as in OASIS")
+        if self.region_styles != "none" and not self.style_channels:
+            raise ValueError(
+                f"region_styles is '{self.region_styles}', but a style that enters first is of no region; "
+                "make style_input 'everywhere'"
+            )
+        if self.region_styles != "none" and self.style_encoder:
+            raise ValueError(
+                f"region_styles is '{self.region_styles}', but the encoder finds one style for a photograph; "
+                "make style_encoder false"
+            )
         return self
 
     @property
@@ -321,6 +337,10 @@ class Recipe(Settings):
     losses: LossSettings = LossSettings()
     training: TrainingSettings
     segmenter: SegmenterSettings = SegmenterSettings()
+
+    def encode(self, label: np.ndarray, instance: np.ndarray | None) -> np.ndarray:
+        """The codes that the recipe's generator takes, int32 `[H, W]`: see `pipeline.labels.encode`."""
+        return encode(label, instance, self.labels, regions=self.generator.region_styles == "instance")
 
     @field_validator("labels", mode="before")
     @classmethod

@@ -11,7 +11,7 @@ one-hot tensor of the SPADE paper is a function of the codes (`one_hot`), and is
 from __future__ import annotations
 
 import colorsys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -136,24 +136,50 @@ def instance_edges(instance: np.ndarray) -> np.ndarray:
     return edges
 
 
-def encode(label: np.ndarray, instance: np.ndarray | None, space: LabelSpace) -> np.ndarray:
+def encode(label: np.ndarray, instance: np.ndarray | None, space: LabelSpace, *, regions: bool = False) -> np.ndarray:
     """A label map (and instance map) `[H, W]` to codes, int32 `[H, W]`.
+
+    With `regions` the number of each pixel's region goes in above the codes, for `split_codes`: regions are the pairs
+    of a class and an instance that occur, in their order.
 
     >>> space = LabelSpace(classes=("sky", "sea"), dont_care=255)
     >>> encode(np.array([[0, 1, 255]], np.uint8), None, space).tolist()
     [[1, 3, 5]]
 
     Raises `InputError` for ids beyond the classes, a missing instance map where the label space needs
-    one, and an instance map of another size.
+    one, or regions do, and an instance map of another size.
     """
-    codes = 1 + 2 * class_channels(label, space)
+    channels = class_channels(label, space)
+    codes = 1 + 2 * channels
+    if not space.instance_edges and not regions:
+        return codes
+    if instance is None:
+        what = "label space uses instance edges" if space.instance_edges else "generator has a style for each instance"
+        raise InputError(f"the {what}, but the record has no instance map")
+    if instance.shape != label.shape:
+        raise InputError(f"instance map is {_size(instance)} but its label map is {_size(label)}")
     if space.instance_edges:
-        if instance is None:
-            raise InputError("the label space uses instance edges, but the record has no instance map")
-        if instance.shape != label.shape:
-            raise InputError(f"instance map is {_size(instance)} but its label map is {_size(label)}")
         codes += instance_edges(instance)
+    if regions:
+        pairs = channels.astype(np.int64) << 32 | instance.astype(np.uint32)
+        _, numbers = np.unique(pairs, return_inverse=True)
+        codes += (space.codes - 1) * numbers.reshape(codes.shape).astype(np.int32)
     return codes
+
+
+Codes = TypeVar("Codes", "np.ndarray", "torch.Tensor")
+
+
+def split_codes(codes: Codes, space: LabelSpace) -> tuple[Codes, Codes]:
+    """What `encode` with `regions` put together: the codes, and the number of the region of each pixel from 0 on.
+
+    >>> space = LabelSpace(classes=("sky", "sea"))
+    >>> label, instance = np.array([[0, 1, 1]], np.uint8), np.array([[0, 7, 9]], np.uint8)
+    >>> [part.tolist() for part in split_codes(encode(label, instance, space, regions=True), space)]
+    [[[1, 3, 3]], [[0, 1, 2]]]
+    """
+    regions = (codes.clip(min=1) - 1) // (space.codes - 1)
+    return codes - regions * (space.codes - 1), regions
 
 
 def _size(array: np.ndarray) -> str:

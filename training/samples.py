@@ -10,6 +10,9 @@ import torch
 
 from pipeline.config import Recipe, Source
 from pipeline.data.atomic import atomic_path
+from pipeline.labels import split_codes
+from pipeline.networks.label_input import LabelInput
+from pipeline.networks.noise import region_styles
 from pipeline.runtime.seeding import record_seeds, style_noise
 from training.data.dataset import RecordDataset, collate
 from training.step import Synthesis
@@ -30,10 +33,12 @@ class SampleGrid:
         every = RecordDataset(data, recipe)
         examples = [every[index] for index in range(min(COUNT, len(every)))]
         self.batch = collate(examples).to(device)
-        noise = [style_noise(recipe.training.seed, example.id, 0, recipe.generator.style_dim) for example in examples]
-        self.noise = torch.stack(noise).to(device)
-        self.seeds = record_seeds(recipe.training.seed, [example.id for example in examples]).to(device)
-        channels = np.stack([(example.codes - 1) // 2 for example in examples])
+        self.recipe, self.ids = recipe, [example.id for example in examples]
+        self.seeds = record_seeds(recipe.training.seed, self.ids).to(device)
+        codes = np.stack([example.codes for example in examples])
+        if recipe.generator.region_styles == "instance":
+            codes, _ = split_codes(codes, recipe.labels)
+        channels = (codes - 1) // 2
         self.rows = [
             recipe.labels.colour_table()[channels],
             np.stack([example.picture for example in examples]),
@@ -47,10 +52,9 @@ class SampleGrid:
         """
         rows = list(self.rows)
         label_input = synthesis.generator.label_input(self.batch.codes)
-        if synthesis.encoder is None:
-            styles = [self.noise if self.noise.shape[1] else None]
-        else:
-            styles = [synthesis.encoder(self.batch.pictures)[0], self.noise, self.noise.roll(1, 0)]
+        styles = [random_styles(self.recipe, self.ids, label_input)]
+        if synthesis.encoder is not None and styles[0] is not None:
+            styles = [synthesis.encoder(self.batch.pictures)[0], styles[0], styles[0].roll(1, 0)]
         rows += [to_pixels(synthesis.generator(label_input, z, self.seeds)) for z in styles]
         return np.concatenate([np.concatenate(list(row), axis=1) for row in rows])
 
@@ -72,12 +76,21 @@ def to_pixels(pictures: torch.Tensor) -> np.ndarray:
 def sample_images(recipe: Recipe, synthesis: Synthesis) -> SampleImages:
     """How a generator in evaluation mode paints records, each in a random style of its own where there are styles."""
     device = next(synthesis.parameters()).device
-    seed, length = recipe.training.seed, recipe.generator.style_dim
 
     @torch.no_grad()
     def sample_images(ids: Sequence[str], codes: np.ndarray) -> np.ndarray:
         label_input = synthesis.generator.label_input(torch.from_numpy(codes).to(device))
-        z = torch.stack([style_noise(seed, name, 0, length) for name in ids]).to(device) if length else None
-        return to_pixels(synthesis.generator(label_input, z, record_seeds(seed, ids).to(device)))
+        seeds = record_seeds(recipe.training.seed, ids).to(device)
+        return to_pixels(synthesis.generator(label_input, random_styles(recipe, ids, label_input), seeds))
 
     return sample_images
+
+
+def random_styles(recipe: Recipe, ids: Sequence[str], label_input: LabelInput) -> torch.Tensor | None:
+    """The styles of N records' first samples, on the device of their label maps; None for a generator without."""
+    seed, settings, device = recipe.training.seed, recipe.generator, label_input.codes.device
+    if not settings.style_dim:
+        return None
+    if settings.region_styles != "none":
+        return region_styles(record_seeds(seed, ids).to(device), label_input.region_count, settings.style_dim)
+    return torch.stack([style_noise(seed, name, 0, settings.style_dim) for name in ids]).to(device)

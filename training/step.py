@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from pipeline.config import LossSettings, TrainingSettings
+from pipeline.labels import split_codes
 from pipeline.networks.encoder import StyleEncoder, sample_style
 from pipeline.networks.generator import Generator
 from pipeline.networks.label_input import LabelInput
+from pipeline.networks.noise import region_styles
 from pipeline.networks.spectral import still_spectral_norm
 from pipeline.runtime.counter_based import derived_seeds
 from training.data.batch import Batch
@@ -60,6 +62,9 @@ class Synthesis(nn.Module):
         `turn` 0 for the generator's step and 1 for the discriminator's, whose fakes are drawn independently.
         """
         noise, seeds = batch.noise[turn], derived_seeds(batch.seeds, f"fake {turn}")
+        if self.generator.settings.region_styles != "none":
+            noise = region_styles(seeds, label_input.region_count, noise.shape[1])
+            return self.generator(label_input, noise.to(batch.noise.dtype), seeds), None
         if self.encoder is None:
             return self.generator(label_input, noise if noise.shape[1] else None, seeds), None
         mu, logvar = (losses.at_least_float32(value) for value in self.encoder(batch.pictures))
@@ -156,7 +161,10 @@ class GanStep:
         """The batch in parts, with what does not depend on weights and is therefore found once for both steps."""
         batches = batch.split(self.accumulate)
         shown = [Augmentation(self.augment, part.seeds) for part in batches]
-        codes = [change.codes(part.codes) for part, change in zip(batches, shown, strict=True)]
+        codes = [part.codes for part in batches]
+        if self.bare_synthesis.generator.settings.region_styles == "instance":
+            codes = [split_codes(each, self.bare_discriminator.space)[0] for each in codes]
+        codes = [change.codes(each) for each, change in zip(codes, shown, strict=True)]
         seeds = [part.seeds for part in batches]
         objectives = build_objectives(self.bare_discriminator, codes, seeds, self.weights, workers=self.workers)
         label_input = [self.bare_synthesis.generator.label_input(part.codes) for part in batches]

@@ -17,7 +17,7 @@ from pipeline.engines import aot_inductor
 from pipeline.engines.engine import Engine
 from pipeline.engines.graph import GeneratorGraph
 from pipeline.engines.signature import Signature
-from pipeline.labels import LabelSpace, one_hot
+from pipeline.labels import LabelSpace, one_hot, split_codes
 from pipeline.networks.generator import Generator, layer_sizes
 from pipeline.networks.inference.folded import FoldedGenerator
 from pipeline.networks.label_input import LabelInput
@@ -49,8 +49,9 @@ class Compiled:
         generator, codes, z = workload.generator, workload.batches[0], workload.styles[0]
         signature = Signature(generator.settings, generator.space, generator.size, len(codes), "pattern")
         graph = GeneratorGraph(generator, signature, DTYPES[precision], on_cpu=workload.device.type == "cpu")
-        styles = z if z.shape[1] else None
-        example = signature.tensors(signature.label_input(codes), styles, range(len(codes)), seeds=workload.seeds)
+        styles, places = z if z.shape[1] else None, range(len(codes))
+        label_input = signature.batch_input(signature.label_input(codes), styles, places)
+        example = signature.tensors(label_input, styles, places, seeds=workload.seeds)
         settings = aot_inductor.arguments(workload.device, DTYPES[precision])
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / aot_inductor.FILE
@@ -229,6 +230,10 @@ class Workload:
             other.load_state_dict(self.generator.state_dict())
             self.generator = other
         self.generator.to(self.device)
+        # Every picture in one style: what a style is drawn for changes no sum, and not every way knows regions.
+        if self.generator.settings.region_styles == "instance":
+            codes, _ = split_codes(codes, self.generator.space)
+        self.generator.settings = self.generator.settings.model_copy(update={"region_styles": "none"})
         self.space: LabelSpace = self.generator.space
         self.batches = [torch.from_numpy(part).to(self.device) for part in np.split(codes, len(codes) // batch)]
         random = torch.Generator().manual_seed(0)

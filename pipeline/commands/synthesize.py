@@ -98,6 +98,11 @@ def plan_samples(source: str, out: Path, scores: Path | None, **options: Any) ->
     "--truncation", type=float, help="Spread of the styles: 0 (the mean) to 1  [default: 1; 0 with photographs]"
 )
 @click.option(
+    "--region-styles",
+    type=click.Choice(["none", "class", "instance"]),
+    help="What has a style of its own: the picture, each class, or each instance  [default: as in training]",
+)
+@click.option(
     "--format",
     "picture_format",
     type=click.Choice(["png", "webp", "jpeg"]),

@@ -10,7 +10,6 @@ import numpy as np
 from pipeline.config import Recipe
 from pipeline.data.records import check_columns, decode_record, iter_rows, resize_record
 from pipeline.errors import InputError
-from pipeline.labels import encode
 
 
 def sample_codes(
@@ -48,10 +47,10 @@ def sample_codes(
             )
         scenes = [draw_scene(0, index, height, width).record for index in range(count)]
         labels = [scene.label % len(space.classes) if few else scene.label for scene in scenes]
-        return np.stack([encode(label, scene.instance, space) for label, scene in zip(labels, scenes, strict=True)])
+        return np.stack([recipe.encode(label, scene.instance) for label, scene in zip(labels, scenes, strict=True)])
     check_columns(source, ["label"])
     rows = islice(iter_rows(source), count)
     records = [resize_record(decode_record({**row, "image": None}), height, width) for row in rows]
     if len(records) < count:
         raise InputError(f"{source} has {len(records)} label maps, {count} are needed (see --maps)")
-    return np.stack([encode(record.label, record.instance, space) for record in records])
+    return np.stack([recipe.encode(record.label, record.instance) for record in records])

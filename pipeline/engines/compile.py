@@ -30,6 +30,7 @@ from pipeline.networks.generator import Generator
 from pipeline.networks.inference.folded import FoldedGenerator
 from pipeline.networks.inference.onednn import has_bfloat16
 from pipeline.networks.label_input import LabelInput
+from pipeline.networks.noise import region_styles
 from pipeline.precision import DTYPES, Precision
 from pipeline.runtime.seeding import record_seeds, style_noise
 
@@ -64,7 +65,7 @@ class Subject:
         """All pictures, one label map after the other, from codes on: `[maps * copies, 3, H, W]` on the CPU."""
         made = []
         for index, codes in enumerate(self.codes.split(1)):
-            z = None if self.styles is None else self.styles[index : index + 1].repeat(copies, 1)
+            z = None if self.styles is None else self.styles[index : index + 1].repeat_interleave(copies, 0)
             seeds = None if self.seeds is None else self.seeds[index : index + 1].repeat(copies)
             if z is None and seeds is None:
                 codes = codes.repeat(copies, 1, 1)
@@ -142,6 +143,11 @@ def _prepare(
 ) -> Subject:
     loaded = load_checkpoint(resolve_checkpoint(checkpoint))
     recipe = loaded.recipe
+    if recipe.generator.region_styles == "instance":
+        raise InputError(
+            "the generator has a style for each instance, of which every label map has another number; there are no "
+            "engines for it, draw without --engine"
+        )
     if size:
         recipe = recipe.model_copy(
             update={"data": recipe.data.model_copy(update={"height": size[0], "width": size[1]})}
@@ -152,9 +158,12 @@ def _prepare(
     generator = adapted(loaded.generator, recipe).to(device)
     maps_to_check = sample_codes(recipe, source, count=maps, size=generator.size, share_classes=True)
     codes = torch.from_numpy(maps_to_check).to(device)
-    dim = recipe.generator.style_dim
+    settings, dim = recipe.generator, recipe.generator.style_dim
     styles = torch.stack([style_noise(0, "parity", index, dim) for index in range(maps)]).to(device) if dim else None
-    seeds = record_seeds(0, [f"parity {index}" for index in range(maps)]).to(device) if recipe.generator.noise else None
+    drawn = record_seeds(0, [f"parity {index}" for index in range(maps)]).to(device)
+    if settings.region_styles == "class":
+        styles = region_styles(drawn, recipe.labels.class_channels, dim)
+    seeds = drawn if settings.noise else None
     reference = _reference(generator, codes, styles, seeds)
     if (contrast := float(reference.std())) < 0.02:
         log.warning("pictures of these weights are flat (deviation %.2g), so the comparison says little", contrast)
@@ -222,7 +231,7 @@ def _spec(subject: Subject, backend: Backend, precision: Precision) -> EngineSpe
         backend=backend,
         precision=precision,
         batch=subject.signature.batch,
-        lengths=tuple(typical_lengths(subject.signature, subject.codes)),
+        lengths=tuple(typical_lengths(subject.signature, subject.codes, subject.styles)),
         maps=hashlib.sha256(np.ascontiguousarray(subject.codes.cpu().numpy()).tobytes()).hexdigest()[:16],
         arguments=arguments,
         device=describe_device(subject.device),
@@ -230,9 +239,11 @@ def _spec(subject: Subject, backend: Backend, precision: Precision) -> EngineSpe
     )
 
 
-def typical_lengths(signature: Signature, codes: torch.Tensor) -> list[int]:
-    """The median length of each table over label maps `[M, H, W]`, one map at a time."""
-    each = [signature.table_lengths(signature.label_input(one)) for one in codes.split(1)]
+def typical_lengths(signature: Signature, codes: torch.Tensor, styles: torch.Tensor | None = None) -> list[int]:
+    """The median length of each table over label maps `[M, H, W]`, one map at a time, in a batch of styles."""
+    z, places = None if styles is None else styles[:1], [0] * signature.batch
+    inputs = (signature.batch_input(signature.label_input(one), z, places) for one in codes.split(1))
+    each = [signature.table_lengths(label_input) for label_input in inputs]
     return [max(2, int(statistics.median(lengths))) for lengths in zip(*each, strict=True)]
 
 
@@ -300,7 +311,8 @@ def _example(subject: Subject, spec: EngineSpec) -> list[torch.Tensor]:
     label_input = signature.label_input(subject.codes[:1])
     z = None if subject.styles is None else subject.styles[:1]
     seeds = None if subject.seeds is None else subject.seeds[:1]
-    tensors = signature.tensors(label_input, z, [0] * signature.batch, seeds=seeds)
+    places = [0] * signature.batch
+    tensors = signature.tensors(signature.batch_input(label_input, z, places), z, places, seeds=seeds)
     lengths = iter(spec.lengths)
     return [
         tensor.new_zeros(next(lengths), *tensor.shape[1:]) if entry.is_table else tensor

@@ -73,13 +73,10 @@ class Engine:
     def _draw(self, label_input: LabelInput, z: torch.Tensor | None, seeds: torch.Tensor | None) -> torch.Tensor:
         """At most a batch of images."""
         images = max(len(given) for given in (label_input.codes, z, seeds) if given is not None)
-        tensors = self.signature.tensors(
-            label_input,
-            z,
-            [min(place, images - 1) for place in range(self.batch)],
-            self._filled(self.signature.table_lengths(label_input)),
-            seeds=seeds,
-        )
+        places = [min(place, images - 1) for place in range(self.batch)]
+        label_input = self.signature.batch_input(label_input, z, places)
+        lengths = self._filled(self.signature.table_lengths(label_input))
+        tensors = self.signature.tensors(label_input, z, places, lengths, seeds=seeds)
         with self._lock:
             return self._function(*tensors)[:images]
 
@@ -90,24 +87,26 @@ class Engine:
     def _check_draws(self, z: torch.Tensor | None, seeds: torch.Tensor | None, maps: int) -> int:
         """How many images are asked for."""
         settings = self.signature.settings
-        wanted: tuple[tuple[str, torch.Tensor | None, bool, torch.dtype, list[int]], ...] = (
-            ("styles", z, bool(settings.style_dim), torch.float32, [settings.style_dim]),
-            ("seeds", seeds, settings.noise, torch.int64, []),
+        one, each = [settings.style_dim], list(self.signature.style_shape)
+        vector = f"a style vector of length {settings.style_dim}"
+        wanted: tuple[tuple[str, torch.Tensor | None, bool, torch.dtype, list[list[int]]], ...] = (
+            ("styles", z, bool(settings.style_dim), torch.float32, [one] if one == each else [one, each]),
+            ("seeds", seeds, settings.noise, torch.int64, [[]]),
         )
         counts: dict[str, int] = {}
-        for name, given, taken, dtype, shape in wanted:
+        for name, given, taken, dtype, shapes in wanted:
             if not taken:
                 if given is not None:
                     raise InputError(f"got {name}, but the engine's generator takes none")
                 continue
             if given is None:
-                what = f"a style vector of length {settings.style_dim}" if shape else "a seed for each picture"
+                what = vector if name == "styles" else "a seed for each picture"
                 raise InputError(f"the engine's generator takes {what}, and got none")
-            if given.dtype != dtype or given.dim() != 1 + len(shape) or list(given.shape[1:]) != shape:
-                form = ", ".join(["N", *map(str, shape)])
+            if given.dtype != dtype or given.dim() == 0 or list(given.shape[1:]) not in shapes:
+                forms = " or ".join(f"[{', '.join(['N', *map(str, shape)])}]" for shape in shapes)
                 kind = str(dtype).removeprefix("torch.")
                 raise InputError(
-                    f"{name} are {given.dtype} of shape {list(given.shape)}; the engine takes {kind} [{form}]"
+                    f"{name} are {given.dtype} of shape {list(given.shape)}; the engine takes {kind} {forms}"
                 )
             self._check_device(f"{name} are", given)
             counts[name] = len(given)

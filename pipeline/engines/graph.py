@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -20,17 +20,25 @@ from pipeline.labels import one_hot
 from pipeline.networks.generator import Generator, doubled_before
 from pipeline.networks.inference.folded import FoldedTable
 from pipeline.networks.inference.winograd import is_wide, transform_kernels
+from pipeline.networks.label_input import Styled
 from pipeline.networks.noise import add_noise, split_noise
 from pipeline.networks.resampling import enlarge
-from pipeline.networks.spade import SLOPE, SPADE, SPADEBlock, tap_products
+from pipeline.networks.spade import SLOPE, SPADE, SPADEBlock, code_table, tap_products
 from pipeline.networks.spectral import fold_spectral_norm
 
 WIDE = 40
 """What `winograd.WORTHWHILE` is without a compiler: fused, the transforms cost less."""
-Maps = dict[int, tuple[torch.Tensor, ...]]
-"""What depends on the label map, by the height of the feature map."""
-Noises = list[torch.Tensor] | None
-"""`[N, 1, H, W]` for each SPADE layer; None: no noise is added."""
+
+
+class Given(NamedTuple):
+    """What all layers are given beside the feature map."""
+
+    maps: dict[int, tuple[torch.Tensor, ...]]
+    """What depends on the label map, by the height of the feature map."""
+    noise: list[torch.Tensor] | None
+    """`[N, 1, H, W]` for each SPADE layer; None: no noise is added."""
+    styles: torch.Tensor | None
+    """`[N, classes, style_dim]`, where styles enter everywhere."""
 
 
 class GeneratorGraph(nn.Module):
@@ -67,26 +75,35 @@ class GeneratorGraph(nn.Module):
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
         """The tensors of `Signature.inputs` to pictures, float32 `[batch, 3, H, W]` in (-1, 1)."""
         given = {entry.name: tensor for entry, tensor in zip(self.signature.inputs, inputs, strict=True)}
-        maps: Maps = {}
+        z = given["z"].to(self.dtype) if "z" in given else None
+        everywhere = z if self.signature.settings.style_channels else None
+        maps: dict[int, tuple[torch.Tensor, ...]] = {}
         for halvings, (height, _) in enumerate(reversed(self.signature.resolutions)):
             if self.signature.form == "pattern":
                 maps[height] = tuple(given[f"{name}_{height}"] for name in ("hidden_windows", "windows", "rows"))
             else:  # the pixels that nearest-neighbour interpolation takes
-                maps[height] = (self._one_hot(given["codes"][:, :: 2**halvings, :: 2**halvings]),)
+                maps[height] = (self._planes(given["codes"][:, :: 2**halvings, :: 2**halvings], everywhere),)
         first = self.signature.resolutions[0]
-        if "z" in given:
-            x = self.first(given["z"].to(self.dtype)).view(self.signature.batch, -1, *first)
+        if isinstance(self.first, nn.Conv2d):
+            dense = self.signature.form == "dense"
+            x = self.first(maps[first[0]][0] if dense else self._planes(given["codes"], everywhere))
         else:
-            x = self.first(maps[first[0]][0] if self.signature.form == "dense" else self._one_hot(given["codes"]))
+            x = self.first(z).view(self.signature.batch, -1, *first)
         x = x.contiguous(memory_format=torch.channels_last)  # [N, 16 channels, H / 2^d, W / 2^d]
-        noises = split_noise(given["noise"], self.signature.noise_sizes) if "noise" in given else None
+        noise = split_noise(given["noise"], self.signature.noise_sizes) if "noise" in given else None
         for block in self.blocks:
-            x = block(x, maps, noises)
+            x = block(x, Given(maps, noise, everywhere))
         return torch.tanh(self.to_rgb(F.leaky_relu(x, SLOPE)).float())
 
-    def _one_hot(self, codes: torch.Tensor) -> torch.Tensor:
-        """Codes `[N, H, W]` to the semantic input of the paper, `[N, channels, H, W]`: looked up, not scattered."""
-        return F.embedding(codes, self.planes).permute(0, 3, 1, 2)
+    def _planes(self, codes: torch.Tensor, styles: torch.Tensor | None) -> torch.Tensor:
+        """Codes `[N, H, W]` to the semantic input of the paper, `[N, channels, H, W]`, looked up, not scattered; and
+        the style of each pixel's class beside it.
+        """
+        planes = F.embedding(codes, self.planes)  # [N, H, W, channels]
+        if styles is not None:
+            classes = planes[..., : self.signature.space.class_channels].flatten(1, 2)
+            planes = torch.cat([planes, torch.bmm(classes, styles).unflatten(1, codes.shape[1:])], dim=3)
+        return planes.permute(0, 3, 1, 2)
 
     def export(self, tensors: list[torch.Tensor]) -> torch.export.ExportedProgram:
         """The graph with dynamic table lengths; `tensors` are an example of its inputs."""
@@ -122,17 +139,16 @@ class BlockGraph(nn.Module):
             projection = block.conv_shortcut.weight.flatten(1)
             self.norm_shortcut = ModulationGraph(block.norm_shortcut, form, bags, projection)
 
-    def forward(self, x: torch.Tensor, maps: Maps, noises: Noises) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, given: Given) -> torch.Tensor:
         """`x` `[N, inputs, H, W]`, before the doubling if there is one, to `[N, outputs, H or 2H, W or 2W]`."""
         if self.enlargement:
             x = enlarge(x, self.enlargement)
-        at = maps[x.shape[2]]
         shortcut = x
         if self.learned_shortcut:
-            scaled, shift = self.norm_shortcut(x, at, noises)
+            scaled, shift = self.norm_shortcut(x, given)
             shortcut = self.conv_shortcut(scaled) + shift
-        y = self.conv_0(F.leaky_relu(torch.add(*self.norm_0(x, at, noises)), SLOPE))
-        return shortcut + self.conv_1(F.leaky_relu(torch.add(*self.norm_1(y, at, noises)), SLOPE))
+        y = self.conv_0(F.leaky_relu(torch.add(*self.norm_0(x, given)), SLOPE))
+        return shortcut + self.conv_1(F.leaky_relu(torch.add(*self.norm_1(y, given)), SLOPE))
 
 
 class WinogradGraph(nn.Module):
@@ -187,8 +203,12 @@ class ModulationGraph(nn.Module):
         self.padding = layer.kernel_size // 2
         self.channels = layer.gamma.out_channels
         self.hidden_bias, self.bias = table.shared_bias, table.bias
+        self.space = layer.space
         if form == "pattern":
-            self.codes = table.codes  # [k*k*codes, hidden]
+            if layer.shared.in_channels > layer.space.channels:
+                self.hidden_weight = table.shared_weight  # the code table depends on the styles
+            else:
+                self.codes = table.codes  # [k*k*codes, hidden]
             self.taps = nn.Parameter(tap_products(table.weight).contiguous())  # [k*k*(C + S), hidden]
         else:
             self.hidden_weight, self.weight = (
@@ -196,19 +216,28 @@ class ModulationGraph(nn.Module):
                 table.weight,
             )  # [hidden, channels, k, k], [C + S, ...]
 
-    def forward(
-        self, x: torch.Tensor, at: tuple[torch.Tensor, ...], noises: Noises
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, x: torch.Tensor, given: Given) -> tuple[torch.Tensor, torch.Tensor]:
         """`x` `[N, C, H, W]`, scaled, and the shift `[N, S, H, W]`, S being C or the projection's outputs."""
-        modulation = self._pattern(*at) if self.form == "pattern" else self._dense(*at)
-        if noises is not None and self.noise_scale is not None:
-            x = add_noise(x, noises[self.number], self.noise_scale)
+        at = given.maps[x.shape[2]]
+        modulation = self._pattern(at, self._codes(given.styles)) if self.form == "pattern" else self._dense(*at)
+        if given.noise is not None and self.noise_scale is not None:
+            x = add_noise(x, given.noise[self.number], self.noise_scale)
         x = F.instance_norm(x) if self.instance else x
         return x * modulation[:, : self.channels], modulation[:, self.channels :]
 
-    def _pattern(self, hidden_windows: torch.Tensor, windows: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    def _codes(self, styles: torch.Tensor | None) -> torch.Tensor:
+        """`code_table`, `[k*k*codes, hidden]`, for styles `[N, classes, style_dim]` if they enter everywhere."""
+        if styles is None:
+            return self.codes
+        numbers = torch.arange(styles.shape[0] * styles.shape[1], device=styles.device)
+        return code_table(
+            self.hidden_weight, self.space, Styled(numbers % styles.shape[1], styles.flatten(0, 1), numbers)
+        )
+
+    def _pattern(self, at: tuple[torch.Tensor, ...], codes: torch.Tensor) -> torch.Tensor:
         """`pattern_table`, looked up: `[V, k*k]`, `[U, k*k]` and `[N, H, W]` to `[N, C + S, H, W]`."""
-        hidden = F.relu(self._sum(hidden_windows, self.codes) + self.hidden_bias)  # [V, hidden]
+        hidden_windows, windows, rows = at
+        hidden = F.relu(self._sum(hidden_windows, codes) + self.hidden_bias)  # [V, hidden]
         hidden = torch.cat([torch.zeros_like(hidden[:1]), hidden])  # row 0: outside the image
         taps = F.linear(hidden, self.taps).view(-1, len(self.bias))  # [(1 + V)*k*k, C + S]
         table = self._sum(windows, taps) + self.bias  # [U, C + S]

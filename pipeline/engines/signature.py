@@ -62,6 +62,17 @@ class Signature:
         height, width = self.size
         return [(height >> halvings, width >> halvings) for halvings in range(self.settings.doublings, -1, -1)]
 
+    @property
+    def takes_codes(self) -> bool:
+        """Whether the first feature map, or everything, is made of the label map and not of the style alone."""
+        return self.form == "dense" or not self.settings.style_dim or bool(self.settings.style_channels)
+
+    @property
+    def style_shape(self) -> tuple[int, ...]:
+        """Of z for one picture: a style for each class where styles enter everywhere, be they all the same."""
+        dim = self.settings.style_dim
+        return (self.space.class_channels, dim) if self.settings.style_channels else (dim,)
+
     @cached_property
     def noise_sizes(self) -> list[tuple[int, int]]:
         """(height, width) of the noise for each SPADE layer, whose pixels follow one another in the input `noise`."""
@@ -79,11 +90,11 @@ class Signature:
                     Input(f"windows_{height}", table, torch.int32, is_table=True),
                     Input(f"rows_{height}", (self.batch, height, width), torch.int32),
                 ]
-        if self.form == "dense" or not self.settings.style_dim:
+        if self.takes_codes:
             size = self.size if self.form == "dense" else self.resolutions[0]
             found.append(Input("codes", (self.batch, *size), torch.int32))
         if self.settings.style_dim:
-            found.append(Input("z", (self.batch, self.settings.style_dim), torch.float32))
+            found.append(Input("z", (self.batch, *self.style_shape), torch.float32))
         if self.settings.noise:
             pixels = sum(height * width for height, width in self.noise_sizes)
             found.append(Input("noise", (self.batch, pixels), torch.float32))
@@ -111,6 +122,19 @@ class Signature:
             )
         return LabelInput(codes, self.space, self.form, self.settings.doublings)
 
+    def batch_input(self, label_input: LabelInput, z: torch.Tensor | None, images: Sequence[int]) -> LabelInput:
+        """The label maps for a batch, as `table_lengths` and `tensors` want them.
+
+        Where styles enter everywhere, windows are told apart by image too, so that they are found for the batch; else
+        those of each label map, found before, will do.
+        """
+        if not self.settings.style_channels or z is None:
+            return label_input
+        if len(label_input.codes) > 1:
+            chosen = torch.tensor(images, device=label_input.codes.device)
+            label_input = self.label_input(label_input.codes.index_select(0, chosen))
+        return label_input.with_styles(z.index_select(0, torch.tensor(images, device=z.device)))
+
     def table_lengths(self, label_input: LabelInput) -> list[int]:
         """How long each table is for these label maps, in the order of `inputs`."""
         if self.form == "dense":
@@ -129,10 +153,14 @@ class Signature:
     ) -> list[torch.Tensor]:
         """The inputs for a batch: image `i` of it is that of label map (unless there is only one), style and seed `i`.
 
+        `label_input` is what `batch_input` made for them.
+
         Tables are filled up to `lengths` with rows that no pixel shows.
         """
         assert len(images) == self.batch
         maps = list(images) if len(label_input.codes) > 1 else [0] * self.batch
+        if label_input.styles is not None:  # made for this batch
+            maps = list(range(self.batch))
         chosen = torch.tensor(maps, device=label_input.codes.device)
         found = []
         if self.form == "pattern":
@@ -141,14 +169,18 @@ class Signature:
             for size in self.resolutions:
                 patterns = label_input.patterns_at(*size, self.settings.kernel_size)
                 assert patterns is not None
-                found.append(_filled(patterns.code_index(taps * self.space.codes), next(tables)))
+                rows = 1 + 2 * self.space.class_channels * (1 if label_input.styles is None else self.batch)
+                found.append(_filled(patterns.code_index(taps * rows), next(tables)))
                 found.append(_filled(patterns.window_index, next(tables)))
                 found.append(patterns.rows.index_select(0, chosen))
-        if self.form == "dense" or z is None:
+        if self.takes_codes:
             size = self.size if self.form == "dense" else self.resolutions[0]
             found.append(label_input.codes_at(*size).index_select(0, chosen))
         if z is not None:
-            found.append(z.index_select(0, torch.tensor(images, device=z.device)))
+            z = z.index_select(0, torch.tensor(images, device=z.device))
+            if self.settings.style_channels and z.dim() == 2:
+                z = z.unsqueeze(1).expand(-1, *self.style_shape).contiguous()
+            found.append(z)
         if seeds is not None:
             seeds = seeds.index_select(0, torch.tensor(images, device=seeds.device))
             found.append(draw_noise(seeds, self.noise_sizes))

@@ -10,7 +10,7 @@ from torch import nn
 
 from pipeline.config import GeneratorSettings
 from pipeline.errors import InputError
-from pipeline.labels import LabelSpace
+from pipeline.labels import LabelSpace, split_codes
 from pipeline.networks.label_input import LabelInput
 from pipeline.networks.noise import draw_noise, split_noise
 from pipeline.networks.resampling import enlarge
@@ -53,8 +53,9 @@ class Generator(nn.Module):
     ) -> torch.Tensor:
         """Pictures `[N, 3, H, W]` in (-1, 1) of codes int32 `[N, H, W]`, or of their `LabelInput`.
 
-        `z` `[N, style_dim]` for a generator with style, `seeds` int64 `[N]` for one with noise. With the input of one
-        label map and N of either: N pictures of that map. Raises `InputError` where what is needed is missing.
+        `z` `[N, style_dim]` for a generator with style, or `[N, regions, style_dim]` where it enters everywhere;
+        `seeds` int64 `[N]` for one with noise. With the input of one label map and N of either: N pictures of that map.
+        Raises `InputError` where what is needed is missing.
         """
         label_input = codes if isinstance(codes, LabelInput) else self.label_input(codes)
         label_input = with_draws(label_input, z, seeds, self.settings)
@@ -68,8 +69,16 @@ class Generator(nn.Module):
         return torch.tanh(self.to_rgb(F.leaky_relu(x, SLOPE)))  # [N, 3, H, W]
 
     def label_input(self, codes: torch.Tensor) -> LabelInput:
-        """The label maps in the form the layers want, with this generator's choice of modulation."""
-        return LabelInput(codes, self.space, self.settings.modulation, self.settings.doublings)
+        """The label maps in the form the layers want, with this generator's choice of modulation and of regions."""
+        return make_label_input(codes, self.space, self.settings)
+
+
+def make_label_input(codes: torch.Tensor, space: LabelSpace, settings: GeneratorSettings) -> LabelInput:
+    """Codes int32 `[N, H, W]`, of `Recipe.encode`, as a generator of some settings takes them."""
+    regions = None
+    if settings.region_styles == "instance":
+        codes, regions = split_codes(codes, space)
+    return LabelInput(codes, space, settings.modulation, settings.doublings, regions=regions)
 
 
 def with_draws(
@@ -111,7 +120,7 @@ def first_map(
         if label_input.modulation == "dense":
             x = layer(label_input.one_hot_at(*first, layer.weight.dtype))
         else:
-            table = code_table(layer.weight, label_input.space, label_input.styles) if table is None else table
+            table = code_table(layer.weight, label_input.space, label_input.styled) if table is None else table
             x = convolve_codes(label_input.numbers_at(*first), table, layer.bias, layer.kernel_size[0])
         return x if label_input.noise is None else x.expand(len(label_input.noise[0]), -1, -1, -1)
     assert z is not None

@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable
-from functools import lru_cache
-from typing import Any, Literal, TypeVar
+from functools import cached_property, lru_cache
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,17 @@ DENSE_SHARE = 0.7
 """Of hidden windows distinct among pixels: from here on, `auto` computes gamma and beta at every pixel."""
 
 
+class Styled(NamedTuple):
+    """What a generator with styles everywhere has in the place of classes: regions."""
+
+    classes: torch.Tensor
+    """int64 `[R]`, the class of each."""
+    styles: torch.Tensor
+    """float `[M, style_dim]`: those that there are."""
+    numbers: torch.Tensor
+    """int64 `[R]`, which of them each region has."""
+
+
 class LabelInput:
     """Label codes `[N, H, W]`, nearest-neighbour copies of them, and their patterns: each found once and kept.
 
@@ -31,19 +42,31 @@ class LabelInput:
     """
 
     def __init__(
-        self, codes: torch.Tensor, space: LabelSpace, modulation: Modulation = "auto", doublings: int = 0
+        self,
+        codes: torch.Tensor,
+        space: LabelSpace,
+        modulation: Modulation = "auto",
+        doublings: int = 0,
+        *,
+        regions: torch.Tensor | None = None,
     ) -> None:
-        """`doublings`: patterns will be wanted at so many halvings of the resolution too, and are found together."""
+        """`doublings`: patterns will be wanted at so many halvings of the resolution too, and are found together.
+
+        `regions` int32 `[N, H, W]`: what has a style of its own, numbered from 0 in each image, each of one class;
+        None: the classes.
+        """
         self.codes = codes
+        self.regions = regions
         self.space = space
         self.modulation = modulation
         self.styles: torch.Tensor | None = None
-        """`[N, style_dim]`, where every layer sees a style beside the label map (`with_styles`)."""
+        """`[N, style_dim]`, or `[N, regions, style_dim]`, where every layer sees styles beside the label map."""
         self.noise: list[torch.Tensor] | None = None
         """`[N, 1, height, width]` for each layer by its number, where layers add noise (`with_noise`)."""
         height, width = codes.shape[1:]
         self._resolutions = [(height >> halvings, width >> halvings) for halvings in range(doublings + 1)]
         self._codes: dict[tuple[int, int], torch.Tensor] = {}
+        self._regions: dict[tuple[int, int], torch.Tensor] = {}
         self._one_hot: dict[tuple[int, int, torch.dtype], torch.Tensor] = {}
         self._patterns: dict[tuple[int, int, int, bool], Patterns] = {}
         self._remembered: dict[object, Any] = {}
@@ -51,16 +74,26 @@ class LabelInput:
 
     def codes_at(self, height: int, width: int) -> torch.Tensor:
         """The codes at a resolution, int32 `[N, height, width]`: the pixels that `F.interpolate` takes ("nearest")."""
-        if (height, width) == tuple(self.codes.shape[1:]):
-            return self.codes
         if (height, width) not in self._codes:
-            # Codes are small integers, so float32 holds them exactly.
-            small = F.interpolate(self.codes.unsqueeze(1).float(), size=(height, width), mode="nearest")
-            self._codes[height, width] = small.squeeze(1).int()
+            self._codes[height, width] = _shrunk(self.codes, height, width)
         return self._codes[height, width]
 
+    def regions_at(self, height: int, width: int) -> torch.Tensor:
+        """The number of each pixel's region among those of all images: `[N, height, width]`, below N * regions."""
+        if (height, width) not in self._regions:
+            own = (self.codes - 1) // 2 if self.regions is None else self.regions
+            first = torch.arange(len(own), dtype=own.dtype, device=own.device) * self.region_count
+            self._regions[height, width] = _shrunk(own, height, width) + first.view(-1, 1, 1)
+        return self._regions[height, width]
+
+    @cached_property
+    def region_count(self) -> int:
+        """How many regions an image has, at most: of an image with fewer the last ones are nowhere."""
+        return self.space.class_channels if self.regions is None else int(self.regions.max()) + 1
+
     def with_styles(self, z: torch.Tensor) -> LabelInput:
-        """The same label maps, for layers that see the style `z` `[N, style_dim]` of each image too.
+        """The same label maps, for layers that see the styles `z` too: `[N, style_dim]`, one for each image, or
+        `[N, regions, style_dim]`, one for each region.
 
         What was found of the label maps alone is shared. One label map serves any number of styles.
         """
@@ -69,7 +102,9 @@ class LabelInput:
             assert len(self.codes) == 1, "several styles of several label maps would mix them up"
             if len(z) not in self._copies:
                 several = self.codes.expand(len(z), -1, -1)
-                self._copies[len(z)] = LabelInput(several, self.space, self.modulation, len(self._resolutions) - 1)
+                regions = None if self.regions is None else self.regions.expand(len(z), -1, -1)
+                doublings = len(self._resolutions) - 1
+                self._copies[len(z)] = LabelInput(several, self.space, self.modulation, doublings, regions=regions)
             base = self._copies[len(z)]
         styled = copy.copy(base)
         styled.styles, styled._remembered = z, {}
@@ -86,19 +121,34 @@ class LabelInput:
         return noisy
 
     def numbers_at(self, height: int, width: int) -> torch.Tensor:
-        """What tells pixels apart at a resolution, int32 `[N, height, width]`: their code and, if it matters, image.
+        """What tells pixels apart at a resolution, int32 `[N, height, width]`: their code and, if it matters, region.
 
-        With styles code c of image n is n * (codes - 1) + c: the same window in two images is two.
+        Then it is 1 + 2 * region + edge, as codes are 1 + 2 * class + edge: the same window in two images, or of two
+        instances, is two.
         """
         codes = self.codes_at(height, width)
-        if not self._images_differ:
-            return codes
-        first = torch.arange(len(codes), dtype=codes.dtype, device=codes.device) * (self.space.codes - 1)
-        return codes + first.view(-1, 1, 1)
+        return 1 + 2 * self.regions_at(height, width) + (codes - 1) % 2 if self._regions_differ else codes
 
     @property
-    def _images_differ(self) -> bool:
-        return self.styles is not None and len(self.codes) > 1
+    def _regions_differ(self) -> bool:
+        return self.regions is not None or (self.styles is not None and len(self.codes) > 1)
+
+    @property
+    def styled(self) -> Styled | None:
+        """The styles by region, for `code_table`; None without styles."""
+        if self.styles is None:
+            return None
+        images, count = len(self.styles), self.region_count
+        numbers = torch.arange(images * count, device=self.styles.device)
+        if self.regions is None:
+            classes = numbers % count
+        else:
+            classes = torch.zeros_like(numbers)
+            regions = self.regions_at(*self.codes.shape[1:])
+            classes[regions.flatten().long()] = (self.codes.flatten().long() - 1) // 2
+        if self.styles.dim() == 2:
+            return Styled(classes, self.styles, numbers // count)
+        return Styled(classes, self.styles.flatten(0, 1), numbers)
 
     def one_hot_at(self, height: int, width: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
         """The semantic input of the paper at a resolution, and the styles if any: `[N, channels, height, width]`."""
@@ -107,8 +157,12 @@ class LabelInput:
         planes = self._one_hot[height, width, dtype]
         if self.styles is None:
             return planes
-        styles = self.styles.to(dtype)[:, :, None, None].expand(-1, -1, height, width)
-        return torch.cat([planes, styles], dim=1)
+        styles = self.styles.to(dtype)
+        if styles.dim() == 2:
+            everywhere = styles[:, :, None, None].expand(-1, -1, height, width)
+        else:
+            everywhere = F.embedding(self.regions_at(height, width), styles.flatten(0, 1)).permute(0, 3, 1, 2)
+        return torch.cat([planes, everywhere], dim=1)
 
     def remember(self, owner: object, compute: Callable[[], T]) -> T:
         """What `compute` returned for `owner` the first time: for layers whose weights do not change any more."""
@@ -120,18 +174,26 @@ class LabelInput:
         """The distinct windows at a resolution, or None where gamma and beta are to be computed densely."""
         if self.modulation == "dense":
             return None
-        key = (height, width, kernel_size, self._images_differ)
+        key = (height, width, kernel_size, self._regions_differ)
         if key not in self._patterns:
             sizes = self._resolutions if (height, width) in self._resolutions else [(height, width)]
             for size, found in zip(
                 sizes, find_all_patterns([self.numbers_at(*size) for size in sizes], kernel_size), strict=True
             ):
-                self._patterns[*size, kernel_size, self._images_differ] = found
+                self._patterns[*size, kernel_size, self._regions_differ] = found
         patterns = self._patterns[key]
         if self.modulation == "auto" and patterns.hidden_share > DENSE_SHARE:
             _say_dense(height, width)
             return None
         return patterns
+
+
+def _shrunk(numbers: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """Integers `[N, H, W]`, small enough for float32 to hold them exactly, by nearest neighbour."""
+    if (height, width) == tuple(numbers.shape[1:]):
+        return numbers
+    small = F.interpolate(numbers.unsqueeze(1).float(), size=(height, width), mode="nearest")
+    return small.squeeze(1).to(numbers.dtype)
 
 
 @lru_cache(maxsize=64)

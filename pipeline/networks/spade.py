@@ -11,7 +11,7 @@ from torch import nn
 from pipeline.config import GeneratorSettings
 from pipeline.labels import LabelSpace
 from pipeline.networks.inference.onednn import matrix_product
-from pipeline.networks.label_input import LabelInput
+from pipeline.networks.label_input import LabelInput, Styled
 from pipeline.networks.noise import add_noise
 from pipeline.networks.normalise import parameter_free_norm
 from pipeline.networks.patterns.modulation import modulate
@@ -54,37 +54,38 @@ class SPADE(nn.Module):
         if patterns is None:
             gamma, beta = self.dense(label_input.one_hot_at(height, width, self.shared.weight.dtype))
             return F.leaky_relu(normalised * (1 + gamma) + beta, slope)
-        return modulate(normalised, self.table(patterns, label_input.styles).to(normalised.dtype), patterns, slope)
+        return modulate(normalised, self.table(patterns, label_input.styled).to(normalised.dtype), patterns, slope)
 
     def dense(self, label_input: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """gamma and beta at every pixel, from the one-hot label map (and style) `[N, channels, H, W]`."""
         hidden = F.relu(self.shared(label_input))
         return self.gamma(hidden), self.beta(hidden)
 
-    def table(self, patterns: Patterns, styles: torch.Tensor | None = None) -> torch.Tensor:
+    def table(self, patterns: Patterns, styled: Styled | None = None) -> torch.Tensor:
         """`[1 + gamma | beta]` for each distinct window: `[U, 2C]`."""
         weight = torch.cat([self.gamma.weight, self.beta.weight])  # [2C, hidden, k, k]
         assert self.shared.bias is not None and self.gamma.bias is not None and self.beta.bias is not None
         bias = torch.cat([self.gamma.bias + 1, self.beta.bias])
         taps = tap_products(weight)
-        codes = code_table(self.shared.weight, self.space, styles)
+        codes = code_table(self.shared.weight, self.space, styled)
         return pattern_table(patterns, codes, self.shared.bias, lambda hidden: matrix_product(hidden, taps), bias)
 
 
-def code_table(weight: torch.Tensor, space: LabelSpace, styles: torch.Tensor | None = None) -> torch.Tensor:
+def code_table(weight: torch.Tensor, space: LabelSpace, styled: Styled | None = None) -> torch.Tensor:
     """What each code at each tap adds to the hidden layer: `[hidden, channels, k, k]` to `[k*k*codes, hidden]`.
 
     A convolution of a one-hot map is a sum of columns of its weight, one for each tap. A style vector that stands
-    beside the label map at every pixel adds the same to all codes of its image, and nothing outside: with `styles`
-    `[N, style_dim]` the rows are those of `LabelInput.numbers_at`, `[k*k*(1 + N*(codes - 1)), hidden]`.
+    beside the label map adds the same to all pixels of its region, and nothing outside: with `styled`, of R regions,
+    the rows are those of `LabelInput.numbers_at`, `[k*k*(1 + 2 * R), hidden]`.
     """
     columns = weight.flatten(2).permute(2, 1, 0)  # [k*k, channels, hidden]
     plain = columns[:, : space.class_channels]
     edged = plain + columns[:, space.channels - 1 : space.channels] if space.instance_edges else plain
-    table = torch.stack([plain, edged], dim=2).flatten(1, 2)  # codes 1, 2, 3, ...
-    if styles is not None:
-        added = styles.to(columns.dtype) @ columns[:, space.channels :]  # [k*k, N, hidden]
-        table = (table.unsqueeze(1) + added.unsqueeze(2)).flatten(1, 2)
+    table = torch.stack([plain, edged], dim=2)  # [k*k, classes, 2, hidden]
+    if styled is not None:
+        added = styled.styles.to(columns.dtype) @ columns[:, space.channels :]  # [k*k, styles, hidden]
+        table = table[:, styled.classes] + added[:, styled.numbers].unsqueeze(2)  # [k*k, R, 2, hidden]
+    table = table.flatten(1, 2)  # codes 1, 2, 3, ...
     return F.pad(table, (0, 0, 1, 0)).flatten(0, 1)  # code 0: outside, nothing
 
 

@@ -77,8 +77,8 @@ class Synthesizer:
 
     @property
     def needs_instances(self) -> bool:
-        """Whether the generator sees the borders of objects, so that `synthesize` must be given an instance map."""
-        return self._space.instance_edges
+        """Whether the generator tells objects of a class apart, so that `synthesize` must be given an instance map."""
+        return self._space.instance_edges or self._inner.recipe.generator.region_styles == "instance"
 
     @property
     def size(self) -> tuple[int, int]:
@@ -118,7 +118,8 @@ class Synthesizer:
         `synthesize` does unless told to keep sizes.
 
         `instance_map`, of the label map's size, has a number for each object; where no object is, any one number. Only
-        the borders between different numbers count. A generator that `needs_instances` must have one.
+        the borders between different numbers count, and where each instance has a style, their order. A generator that
+        `needs_instances` must have one.
 
         `style` is None for a random style; a photograph (a Pillow image, a file, or uint8 `[H, W, 3]`), whose mean
         style is taken; or a style vector `[style_dim]`, such as `style_of` gives. The random one is drawn from `seed`
@@ -153,11 +154,10 @@ class Synthesizer:
     ) -> np.ndarray:
         """uint8 `[height, width, 3]`."""
         from pipeline.data.images import resize_ids
-        from pipeline.labels import encode
 
         if self.needs_instances and instance is None:
             raise InputError(
-                "the generator sees the borders of objects, and got no instance map; give instance_map, "
+                "the generator tells objects apart, and got no instance map; give instance_map, "
                 "numpy.zeros_like(label_map) where there are no objects"
             )
         if instance is not None and instance.shape != label.shape:
@@ -167,12 +167,12 @@ class Synthesizer:
         label = resize_ids(label, *self.size)
         instance = None if instance is None else resize_ids(instance, *self.size)
         with self._computing():
-            sample = self._sample(style, seed, name)
-            label_input = self._inner.prepare(encode(label, instance, self._space))
+            label_input = self._inner.prepare(self._inner.recipe.encode(label, instance))
+            sample = self._sample(style, seed, name, label_input.region_count)
             (pixels,) = self._inner.synthesize(label_input, [sample], self.size)
         return pixels
 
-    def _sample(self, style: Style | None, seed: int, name: str) -> Sample:
+    def _sample(self, style: Style | None, seed: int, name: str, regions: int) -> Sample:
         """The style and the seed of the noise, as in the first sample of a record of that name."""
         from pipeline.synthesis.styles import StyleChoice, StyleSource
 
@@ -182,7 +182,7 @@ class Synthesizer:
         choice = StyleChoice()
         if style is not None and vector is None:
             choice = StyleChoice("photograph", (read_photograph(style),), 0.0)
-        (sample,) = StyleSource(choice, self._inner, seed=seed).samples(name, None, 1)
+        (sample,) = StyleSource(choice, self._inner, seed=seed).samples(name, None, 1, regions)
         if vector is None:
             return sample
         import torch

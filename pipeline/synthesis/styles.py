@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.errors import InputError
-from pipeline.runtime.seeding import record_seed, style_noise
+from pipeline.runtime.seeding import record_seed, record_seeds, style_noise
 
 if TYPE_CHECKING:
     import torch
@@ -21,7 +21,7 @@ class Sample:
     """What tells the pictures of a label map apart."""
 
     z: torch.Tensor | None
-    """The style, float32 `[style_dim]`; None for a generator without."""
+    """The style, float32 `[style_dim]`, or `[regions, style_dim]` if each has its own; None for a generator without."""
     seed: int = 0
     """Of the noise that layers add; a generator without noise does not look at it."""
 
@@ -94,15 +94,26 @@ class StyleSource:
         self._seed = seed
         self._given = [synthesizer.style_of(photograph) for photograph in choice.photographs]
 
-    def samples(self, record: str, photograph: bytes | None, count: int) -> list[Sample]:
-        """So many samples of a record, each a function of (seed, record, its number) and the photograph."""
-        seeds = [record_seed(self._seed, record, sample) for sample in range(count)]
-        return [Sample(*drawn) for drawn in zip(self._styles(record, photograph, count), seeds, strict=True)]
+    def samples(self, record: str, photograph: bytes | None, count: int, regions: int = 0) -> list[Sample]:
+        """So many samples of a record, each a function of (seed, record, its number) and the photograph.
 
-    def _styles(self, record: str, photograph: bytes | None, samples: int) -> list[torch.Tensor | None]:
+        `regions` is how many its label map has, for generators with a style for each.
+        """
+        seeds = [record_seed(self._seed, record, sample) for sample in range(count)]
+        return [Sample(*drawn) for drawn in zip(self._styles(record, photograph, count, regions), seeds, strict=True)]
+
+    def _noise(self, record: str, sample: int, regions: int) -> torch.Tensor:
+        """N(0, 1): float32 `[style_dim]`, or `[regions, style_dim]`."""
+        settings = self._synthesizer.recipe.generator
+        if settings.region_styles == "none":
+            return style_noise(self._seed, record, sample, settings.style_dim)
+        from pipeline.networks.noise import region_styles
+
+        return region_styles(record_seeds(self._seed, [record], sample), regions, settings.style_dim)[0]
+
+    def _styles(self, record: str, photograph: bytes | None, samples: int, regions: int) -> list[torch.Tensor | None]:
         """z of each sample; with a mean and deviation: mean + truncation * deviation * noise(seed, record, sample)."""
-        dim = self._synthesizer.style_dim
-        if not dim:
+        if not self._synthesizer.style_dim:
             return [None] * samples
         given = self._given
         if self._choice.per_row:
@@ -111,7 +122,7 @@ class StyleSource:
             given = [self._synthesizer.style_of(photograph)]
         styles: list[torch.Tensor | None] = []
         for sample in range(samples):
-            z = self._choice.truncation * style_noise(self._seed, record, sample, dim)
+            z = self._choice.truncation * self._noise(record, sample, regions)
             if given:
                 way = sample / max(samples - 1, 1)
                 (mu, sigma), (to_mu, to_sigma) = given[0], given[-1]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.checkpoints.file import Checkpoint, load_checkpoint, resolve_checkpoint
+from pipeline.config import RegionStyles
 from pipeline.data.encoders import PictureFormat
 from pipeline.data.images import Palette
 from pipeline.data.records import DatasetInfo
@@ -59,6 +60,7 @@ def synthesize(
     style_rows: Literal["own", "other"] = "own",
     style_interpolate: tuple[Path, Path, int] | None = None,
     truncation: float | None = None,
+    region_styles: RegionStyles | None = None,
     picture_format: PictureFormat = "png",
     precision: Precision | None = None,
     engine: Path | None = None,
@@ -73,11 +75,12 @@ def synthesize(
     """Make pictures of all label maps of `input` in the folder `output`.
 
     `input` is a Parquet file, folder, pattern or URI; `checkpoint` a run directory, a `.safetensors` file, or
-    `untrained:` and a recipe. `samples` pictures a label map differ by style; the column `samples_by` says how many
-    each one has, 0 for none (a null, a negative number or a fraction makes a bad row). `max_rejects` bad rows are left
-    out (a number, or a share such as `1%`) before the job gives up. `workers` processes with `threads` do the work
-    (None: as many as the cores or GPUs allow; 0: this process, without Ray). `export` writes the result once more as
-    files. `engine` is what `compile` made of the checkpoint; it has a precision, a size and a device of its own.
+    `untrained:` and a recipe. `samples` pictures a label map differ by style and noise; the column `samples_by` says
+    how many each one has, 0 for none (a null, a negative number or a fraction makes a bad row). `region_styles` gives
+    each class or instance a style of its own, or the picture one ("none"), whatever training did. `max_rejects` bad
+    rows are left out (a number, or a share such as `1%`) before the job gives up. `workers` processes with `threads` do
+    the work (None: as many as the cores or GPUs allow; 0: this process, without Ray). `export` writes the result once
+    more as files. `engine` is what `compile` made of the checkpoint; it has a precision, size and device of its own.
     Without one, `precision` is fp32 unless given.
 
     Raises `InputError` for anything wrong with the input or the options, and where `output` holds another job.
@@ -106,7 +109,9 @@ def synthesize(
         style_column=style_column,
         samples_column=samples_by,
     )
-    _check(plan, loaded, choice, keep_size=keep_size)
+    _check(plan, loaded, choice, keep_size=keep_size, region_styles=region_styles)
+    if engine and region_styles == "instance":
+        raise InputError("engines have no styles of instances; leave out --region-styles instance, or --engine")
     compiled = _find_engine(engine, loaded, precision, keep_size) if engine else None
     if compiled:
         device, precision = compiled.manifest.spec.device["type"], compiled.manifest.spec.precision
@@ -125,8 +130,9 @@ def synthesize(
         "format": picture_format,
         "style": choice.describe(),
         "precision": precision,
-        # Only where there is one, so that jobs from before there were engines can be resumed.
+        # Only where they are given, so that jobs from before there were such options can be resumed.
         **({"engine": compiled.manifest.name} if compiled else {}),
+        **({"region_styles": region_styles} if region_styles else {}),
         "device": device.split(":")[0],
         "threads": threads,
     }
@@ -144,6 +150,7 @@ def synthesize(
         keep_size=keep_size,
         picture_format=picture_format,
         style=choice,
+        region_styles=region_styles,
         precision=precision,
         engine=str(compiled.folder) if compiled else None,
         engine_name=compiled.manifest.name if compiled else None,
@@ -253,7 +260,9 @@ def _palette_for(path: Path, space: LabelSpace) -> Palette:
     return {colour: numbers[number] for colour, number in read.ids.items()}
 
 
-def _check(plan: Plan, checkpoint: Checkpoint, choice: StyleChoice, *, keep_size: bool) -> None:
+def _check(
+    plan: Plan, checkpoint: Checkpoint, choice: StyleChoice, *, keep_size: bool, region_styles: RegionStyles | None
+) -> None:
     """Refuse what cannot work before anything is written."""
     recipe = checkpoint.recipe
     space, style = recipe.labels, recipe.generator.style_dim
@@ -266,6 +275,16 @@ def _check(plan: Plan, checkpoint: Checkpoint, choice: StyleChoice, *, keep_size
     if space.instance_edges and plan.columns.instance is None:
         raise InputError(
             "the checkpoint wants instance maps, and the input has no column for them; name it with --instance-column"
+        )
+    if region_styles and not recipe.generator.style_channels:
+        raise InputError(
+            "the checkpoint's generator has no styles of regions (generator.style_input is not 'everywhere'); "
+            "leave out --region-styles"
+        )
+    if (region_styles or recipe.generator.region_styles) == "instance" and plan.columns.instance is None:
+        raise InputError(
+            "each instance has a style of its own, and the input has no column of instance maps; name it with "
+            "--instance-column, or take --region-styles class or none"
         )
     if choice.kind == "interpolation" and plan.most_samples < 2:
         raise InputError("--style-interpolate needs 2 steps or more")

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from pipeline.checkpoints.file import load_checkpoint
+from pipeline.config import RegionStyles
 from pipeline.data.images import decode_image
 from pipeline.errors import InputError
 from pipeline.networks.encoder import prepare_photograph
@@ -43,9 +44,11 @@ class Synthesizer:
         threads: int | None = None,
         precision: Precision = "fp32",
         engine: str | Path | None = None,
+        region_styles: RegionStyles | None = None,
         one_by_one: bool = False,
     ) -> None:
         """`threads` of this process for torch; None leaves them as they are. An `engine` has a precision of its own.
+        `region_styles`: what has a style of its own; None: what had one in training.
 
         With `one_by_one` the samples of a label map share no batch on a GPU either: where their number is different
         from row to row, its size would show in the pictures.
@@ -59,8 +62,12 @@ class Synthesizer:
             torch.backends.cudnn.deterministic = True
         checkpoint = load_checkpoint(source, device=self.device if engine is None else "cpu")
         self.recipe, self.checkpoint_sha256 = checkpoint.recipe, checkpoint.sha256
+        if region_styles is not None:
+            settings = self.recipe.generator.model_copy(update={"region_styles": region_styles})
+            self.recipe = self.recipe.model_copy(update={"generator": settings})
+            checkpoint.generator.settings = settings
         self._encoder = checkpoint.encoder.to(self.device) if checkpoint.encoder else None
-        self._settings = checkpoint.recipe.generator
+        self._settings = self.recipe.generator
         self._multiple = 2**self._settings.doublings
         self.style_dim = self._settings.style_dim
         self.engine: str | None = None
@@ -78,7 +85,8 @@ class Synthesizer:
 
     @torch.inference_mode()
     def prepare(self, codes: np.ndarray) -> LabelInput:
-        """Codes int32 `[H, W]` on the device, padded on the right and below to what the generator takes.
+        """Codes int32 `[H, W]` (`recipe.encode`) on the device, padded on the right and below to what the generator
+        takes.
 
         The padding repeats the border, so that the picture goes on there; `synthesize` cuts it off. Runs in any thread.
         """

@@ -20,13 +20,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.config import LARGEST_PIXELS
+from pipeline.config import LARGEST_PIXELS, RegionStyles
 from pipeline.data.encoders import ENCODERS, PictureFormat
 from pipeline.data.images import Palette, encode_png, is_plain
 from pipeline.data.records import PICTURE, DatasetInfo, RecordWriter, decode_record, picture_bytes, resize_record
 from pipeline.data.shards import Columns, InputDigest, Shard, generated_id, iter_shard, sample_count
 from pipeline.errors import InputError
-from pipeline.labels import encode
 from pipeline.networks.label_input import LabelInput
 from pipeline.precision import Precision
 from pipeline.runtime.memory import keep_freed_memory
@@ -80,6 +79,8 @@ class WorkOrder:
     keep_size: bool = False
     picture_format: PictureFormat = "png"
     style: StyleChoice = field(default_factory=StyleChoice)
+    region_styles: RegionStyles | None = None
+    """What has a style of its own; None: what had one in training."""
     precision: Precision = "fp32"
     engine: str | None = None
     """Folder of a compiled generator; None: the eager one."""
@@ -148,13 +149,13 @@ class ShardWorker:
             threads=order.threads,
             precision=order.precision,
             engine=order.engine,
+            region_styles=order.region_styles,
             one_by_one=order.columns.samples is not None,
         )
         if self._synthesizer.checkpoint_sha256 != order.checkpoint_sha256:
             raise InputError(f"checkpoint {order.checkpoint} changed after the job began; start it again")
         if self._synthesizer.engine != order.engine_name:
             raise InputError(f"engine {order.engine} changed after the job began; start it again")
-        self._space = self._synthesizer.recipe.labels
         self._styles = StyleSource(order.style, self._synthesizer, seed=order.seed)
         self._fields = [column for column in OUTPUT_FIELDS if column.name != "instance" or order.columns.instance]
         self._encode_picture = ENCODERS[order.picture_format]
@@ -258,15 +259,16 @@ class ShardWorker:
                 record = resize_record(record, *self._synthesizer.size)
             elif record.label.size > LARGEST_PIXELS:
                 raise InputError(f"label map is {given[1]}x{given[0]}, too large for one picture; cut it up")
-            codes = encode(record.label, record.instance, self._space)
+            codes = self._synthesizer.recipe.encode(record.label, record.instance)
             own = None if columns.style is None else cells[columns.style]
             photograph = picture_bytes(other if self._order.style.kind == "other row" else own)
+            label_input = self._synthesizer.prepare(codes)
             height, width = record.label.shape
             changed = (height, width) != given
             return DecodedRow(
                 id=name,
-                label_input=self._synthesizer.prepare(codes),
-                samples=self._styles.samples(name, photograph, samples),
+                label_input=label_input,
+                samples=self._styles.samples(name, photograph, samples, label_input.region_count),
                 height=height,
                 width=width,
                 label=_cell(record.label, cells["label"], changed or self._order.palette is not None),

@@ -83,6 +83,7 @@ training: {steps: 10}
         ("discriminator.kind=segmentation", "has no patch features to match; set it to 0"),
         ("discriminator.augment=[rotation]", "'colour', 'translation' or 'cutout'"),
         ("losses.lecam=-1", "losses.lecam is -1: input should be greater than or equal to 0"),
+        ("generator.region_styles=class", "a style that enters first is of no region; make style_input 'everywhere'"),
         ("generator.enlargement=bicubic", "'nearest', 'bilinear' or 'blur'"),
         ("discriminator.enlargement=blur", "a patch discriminator enlarges nothing; leave it out"),
         ("generator.style_input=everywhere", "style_input is 'everywhere', but style_dim is 0; make it 64"),

@@ -92,15 +92,14 @@ def recipes(tiny_recipe: Make) -> list[Recipe]:
     augment = ["colour", "translation", "cutout"]
     segmentation = {"losses": regularised, "discriminator": {"kind": "segmentation", "augment": augment}}
     noise = {"noise": True, "enlargement": "bilinear"}
+    regions = {"style_input": "everywhere", "style_encoder": False, "region_styles": "class", "noise": True}
     return [
         tiny_recipe(size=64),
         tiny_recipe(size=64, style_dim=3, generator=noise, discriminator={"downsampling": "blur"}),
         tiny_recipe(**in_parts),
         tiny_recipe(size=64, losses=regularised, discriminator={"augment": augment}),
         tiny_recipe(size=64, **segmentation),
-        tiny_recipe(
-            **in_parts, **segmentation, generator={"style_input": "everywhere", "style_encoder": False, "noise": True}
-        ),
+        tiny_recipe(**in_parts, **segmentation, generator=regions),
     ]
 
 

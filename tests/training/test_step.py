@@ -12,7 +12,7 @@ from pipeline.checkpoints.public_names import GENERATOR, from_public
 from pipeline.config import DiscriminatorSettings, GeneratorSettings, LossSettings, Recipe, TrainingSettings
 from pipeline.labels import LabelSpace, encode
 from pipeline.networks.generator import Generator, layer_sizes
-from pipeline.networks.noise import draw_noise, split_noise
+from pipeline.networks.noise import draw_noise, region_styles, split_noise
 from pipeline.runtime.counter_based import derived_seeds
 from tests.golden import own
 from tests.golden.files import HERE, REFERENCE, needs_reference, read
@@ -184,3 +184,28 @@ def test_a_step_teaches_the_scales_of_noise_and_draws_anew_for_the_discriminator
         drawn = draw_noise(derived_seeds(batch.seeds, f"fake {turn}"), sizes)
         assert torch.equal(noise, split_noise(drawn, sizes)[6])
     assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize("region", ["class", "instance"])
+def test_regions_have_styles_of_their_own_and_the_discriminator_sees_classes(tiny_recipe: Make, region: str) -> None:
+    generator = {"style_input": "everywhere", "style_encoder": False, "region_styles": region}
+    recipe = tiny_recipe(
+        size=64,
+        style_dim=3,
+        generator=generator,
+        discriminator={"kind": "segmentation"},
+        losses={"feature_matching": 0},
+    )
+    state = TrainingState(recipe, Worker(), None)
+    plain = tiny_recipe(size=64)
+    seen: list[torch.Tensor] = []
+    state.step.bare_synthesis.generator.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[1]))
+    batch, same = (next(BatchLoader(RecordDataset(each.data.train, each)).batches()) for each in (recipe, plain))
+    (part,) = state.step._prepare(batch)
+    expected = ((same.codes.long() - 1) // 2).masked_fill(same.codes > 6, -1)  # don't-care
+    assert torch.equal(part.objective.targets.classes, expected)
+    state.step(batch)
+    count = part.label_input.region_count
+    assert count == 4  # the data set's instances do not cut up its classes
+    for turn, z in enumerate(seen):
+        assert torch.equal(z, region_styles(derived_seeds(batch.seeds, f"fake {turn}"), count, 3))

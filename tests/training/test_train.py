@@ -98,7 +98,13 @@ def test_a_run_leaves_a_usable_checkpoint_and_its_records(tiny_recipe: Make, tmp
         {"losses": {"lecam": 0.1, "r1": 1, "r1_every": 3}, "discriminator": {"augment": ["colour", "cutout"]}},
         {
             "style_dim": 3,
-            "generator": {"style_input": "everywhere", "style_encoder": False, "noise": True, "enlargement": "blur"},
+            "generator": {
+                "style_input": "everywhere",
+                "style_encoder": False,
+                "region_styles": "instance",
+                "noise": True,
+                "enlargement": "blur",
+            },
             "losses": {"lecam": 0.1, "feature_matching": 0},
             "discriminator": {"kind": "segmentation", "downsampling": "blur", "enlargement": "bilinear"},
         },

@@ -26,7 +26,6 @@ from pipeline.data.records import decode_record, resize_record
 from pipeline.data.schema import Record
 from pipeline.data.sources import as_sources, open_sources
 from pipeline.errors import InputError
-from pipeline.labels import encode
 from pipeline.runtime.seeding import record_seed
 from training.data.batch import Batch
 from training.data.preprocess import crop_and_flip, resize
@@ -96,7 +95,7 @@ class RecordDataset:
         """The codes of a record's label map, with its photograph."""
         assert record.image is not None
         try:
-            codes = encode(record.label, record.instance, self.recipe.labels)
+            codes = self.recipe.encode(record.label, record.instance)
         except InputError as error:
             raise InputError(f"record '{record.id}': {error}") from None
         return Example(record.id, codes, record.image)

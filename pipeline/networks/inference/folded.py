@@ -20,10 +20,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from pipeline.config import Enlargement
-from pipeline.networks.generator import Generator, doubled_before, first_map, with_draws
+from pipeline.networks.generator import Generator, doubled_before, first_map, make_label_input, with_draws
 from pipeline.networks.inference.onednn import PackedConvolution, matrix_product
 from pipeline.networks.inference.winograd import WinogradConvolution, frozen_convolution
-from pipeline.networks.label_input import LabelInput
+from pipeline.networks.label_input import LabelInput, Styled
 from pipeline.networks.patterns.modulation import (
     Noise,
     look_up,
@@ -95,7 +95,7 @@ class FoldedGenerator(nn.Module):
 
     def label_input(self, codes: torch.Tensor) -> LabelInput:
         """As `Generator.label_input`."""
-        return LabelInput(codes, self.space, self.settings.modulation, self.settings.doublings)
+        return make_label_input(codes, self.space, self.settings)
 
 
 class FoldedBlock(nn.Module):
@@ -260,7 +260,7 @@ class FoldedTable(nn.Module):
         batch, _, height, width = out.shape
         patterns = label_input.patterns_at(height, width, self.kernel_size)
         if patterns is not None:
-            tables = label_input.remember(self, lambda: self._apart(self._pattern(patterns, label_input.styles)))
+            tables = label_input.remember(self, lambda: self._apart(self._pattern(patterns, label_input.styled)))
             return tables, repeated(patterns.rows.flatten(), batch, len(label_input.codes))
         one_hot = label_input.one_hot_at
         tables = label_input.remember(self, lambda: self._apart(self._dense(one_hot(height, width, out.dtype))))
@@ -271,9 +271,9 @@ class FoldedTable(nn.Module):
     def _apart(self, table: torch.Tensor) -> list[torch.Tensor]:
         return [part.contiguous() for part in table.split(self.parts, dim=1)]
 
-    def _pattern(self, patterns: Patterns, styles: torch.Tensor | None) -> torch.Tensor:
+    def _pattern(self, patterns: Patterns, styled: Styled | None) -> torch.Tensor:
         """`[scale | shift]` for each distinct window: `[U, C + C]`."""
-        codes = self.codes if styles is None else code_table(self.shared_weight, self.space, styles)
+        codes = self.codes if styled is None else code_table(self.shared_weight, self.space, styled)
         return pattern_table(
             patterns, codes, self.shared_bias, lambda hidden: matrix_product(hidden, self._taps), self.bias
         )

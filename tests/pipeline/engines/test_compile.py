@@ -163,6 +163,23 @@ def test_what_cannot_be_is_refused_before_any_work(trained, tmp_path, options, m
     assert not (tmp_path / "cache").exists()
 
 
+def test_styles_of_regions(tmp_path, label_maps) -> None:
+    """Of classes they are in any engine; of instances, of which each map has another number, in none."""
+    options = {"style_dim": 4, "style_input": "everywhere", "style_encoder": False}
+    by_class = cases.write_checkpoint(tmp_path / "class", **options, region_styles="class")
+    folder, manifest = eager(by_class, tmp_path / "cache")
+    assert manifest.parity.max_error < 1e-4 and manifest.parity.contrast > 0.1
+    for name, engine in (("plain", None), ("engine", folder)):
+        synthesize(label_maps, by_class, tmp_path / name, engine=engine, workers=0, quiet=True)
+    plain, drawn = ([row["image"] for row in cases.output_rows(tmp_path / name)] for name in ("plain", "engine"))
+    assert plain == drawn
+    with pytest.raises(InputError, match="engines have no styles of instances"):
+        synthesize(label_maps, by_class, tmp_path / "out", engine=folder, region_styles="instance", workers=0)
+    by_instance = cases.write_checkpoint(tmp_path / "instance", **options, region_styles="instance")
+    with pytest.raises(InputError, match="a style for each instance, of which every label map has another number"):
+        eager(by_instance, tmp_path / "cache")
+
+
 def test_the_key_is_everything_that_the_engine_depends_on(trained, tmp_path, label_maps) -> None:
     keys = {
         eager(trained, tmp_path, **options)[1].key

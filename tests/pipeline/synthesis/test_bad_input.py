@@ -432,6 +432,7 @@ def test_a_bad_checkpoint_ends_in_one_line_and_leaves_nothing(maps, tmp_path, ma
         (["--samples", 0], "the number of pictures a label map is 0"),
         (["--samples", 3], "adds no noise (generator.noise), so each label map has one picture"),
         (["--truncation", 0.5], "generator.style_dim is 0"),
+        (["--region-styles", "class"], "generator.style_input is not 'everywhere'"),
         (["--truncation", 2], "--truncation is 2"),
         (["--style", "none.jpg"], "photograph none.jpg does not exist"),
         (["--style-column", "image"], "generator.style_dim is 0"),

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 import spadework
-from pipeline.checkpoints.file import load_checkpoint
+from pipeline.checkpoints.file import load_checkpoint, save_generator
 from pipeline.data import shards as shard_plan
 from pipeline.data.images import decode_image, decode_label, encode_png
 from pipeline.data.storage import Folder
@@ -83,8 +83,9 @@ def test_samples_differ_and_a_seed_repeats_them(maps, styled, tmp_path):
     assert rows[0]["image"] != cases.output_rows(tmp_path / "c")[0]["image"]
 
 
-def test_noise_makes_samples_that_show_in_no_bit_what_is_beside_them(maps, tmp_path, monkeypatch):
+def test_noise_makes_samples_that_show_in_no_bit_what_is_beside_them(tmp_path, monkeypatch):
     """Without any style; and from Python, with the id of the row, the same pixels."""
+    maps = cases.write_maps(tmp_path / "maps.parquet", 5)
     noisy = cases.write_checkpoint(tmp_path / "run", noise=True, enlargement="bilinear")
     synthesize(maps, noisy, tmp_path / "few", samples=3, seed=5)
     monkeypatch.setattr(shard_plan, "SMALLEST_SHARD", 3)
@@ -100,6 +101,35 @@ def test_noise_makes_samples_that_show_in_no_bit_what_is_beside_them(maps, tmp_p
     assert np.array_equal(made, pictures[0])
     synthesize(maps, noisy, tmp_path / "other", seed=6)
     assert cases.output_rows(tmp_path / "other")[0]["image"] != few["map/0", 0]
+
+
+@pytest.mark.parametrize("region", ["class", "instance"])
+def test_regions_have_styles_of_their_own(tmp_path, region):
+    """As in training, or on demand of weights that had one style for a picture; from Python too."""
+    maps = cases.write_maps(tmp_path / "maps.parquet", 2)
+    plain = cases.write_checkpoint(tmp_path / "plain", style_dim=4, style_input="everywhere", style_encoder=False)
+    checkpoint = load_checkpoint(plain)
+    settings = checkpoint.recipe.generator.model_copy(update={"region_styles": region})
+    recipe = checkpoint.recipe.model_copy(update={"generator": settings})
+    trained = tmp_path / "trained.safetensors"
+    save_generator(trained, checkpoint.generator, recipe, step=1)
+
+    def images(weights, name, **options):
+        synthesize(maps, weights, tmp_path / name, samples=2, **options)
+        return [row["image"] for row in cases.output_rows(tmp_path / name)]
+
+    asked = images(plain, "asked", region_styles=region)
+    assert images(trained, "as trained") == asked
+    assert asked[0] != asked[1]
+    one = images(plain, "plain")
+    assert images(trained, "one", region_styles="none") == one != asked
+    described = [json.loads((tmp_path / name / "_job/job.json").read_text())["settings"] for name in ("asked", "plain")]
+    assert described[0]["region_styles"] == region and "region_styles" not in described[1]
+    made = spadework.load(trained)
+    assert made.needs_instances == (region == "instance")
+    label = cases.label_map(0)
+    picture = made.synthesize(label, label + np.uint8(1), id="map/0")
+    assert np.array_equal(np.asarray(picture), decode_image(asked[0]["bytes"]))
 
 
 def test_a_job_continues_where_it_stopped_and_ends_with_the_same_bytes(maps, checkpoint, tmp_path):
@@ -465,7 +495,6 @@ class TestStyles:
 
     @pytest.mark.parametrize("resample", ["lanczos", "bicubic"])
     def test_photographs_of_another_size_are_shrunk_as_in_training(self, tmp_path, resample):
-        from pipeline.checkpoints.file import load_checkpoint, save_generator
         from pipeline.synthesis.synthesizer import Synthesizer
 
         made = load_checkpoint(cases.write_checkpoint(tmp_path, style_dim=4, encoder=True))
