@@ -14,6 +14,7 @@ from evaluation import compare
 from evaluation.report.tables import summary
 from evaluation.scoring.image_scores import FILE_NAME
 from evaluation.scoring.scores import Scores, SetScores, ratio
+from evaluation.scoring.textures import texture_rows
 from pipeline.data.frames import to_table
 from pipeline.errors import InputError
 
@@ -23,24 +24,27 @@ class Evaluation:
     """What `evaluate` found; as text, the result in a sentence or two."""
 
     folder: Path
-    """Of report.html, report.md, report.json and scores.parquet."""
+    """Of report.html, report.md, report.json, scores.parquet and texture.csv."""
     scores: Scores
 
     def __str__(self) -> str:
         return summary(self.scores)
 
-    def to_table(self, rows: Literal["sets", "classes", "pictures"] = "sets") -> pa.Table:
+    def to_table(self, rows: Literal["sets", "classes", "texture", "pictures"] = "sets") -> pa.Table:
         """The scores; shares of 1, null where they are undefined.
 
         "sets": a row for each set of pictures (the synthesized ones first, the photographs, which are the ceiling,
         last) and protocol, with a column for each score and `..._low` and `..._high` for its 95 % interval.
         "classes": a row for each set, protocol and class, with `iou` and the `share` of known pixels.
+        "texture": a row for each set, class and period in pixels, as in texture.csv.
         "pictures": a row for each synthesized picture, as in scores.parquet.
         """
         if rows == "pictures":
             return pq.read_table(self.folder / FILE_NAME)
+        if rows == "texture":
+            return to_table(texture_rows((part.name, part.texture) for part in self.scores.sets))
         if rows not in ("sets", "classes"):
-            raise InputError(f"rows is '{rows}'; take sets, classes or pictures")
+            raise InputError(f"rows is '{rows}'; take sets, classes, texture or pictures")
         return to_table(set_rows(self.scores) if rows == "sets" else class_rows(self.scores))
 
 
@@ -82,9 +86,12 @@ def set_rows(scores: Scores) -> list[dict[str, Any]]:
                     "boundary_f": labels.boundary_f,
                     **{name: found.frechet if found else None for name, found in distances.items()},
                     "lpips_diversity": part.lpips.mean if part.lpips else None,
+                    "power_factor": part.texture.power_factor if part.texture else None,
+                    "lattice_factor": part.texture.lattice_factor if part.texture else None,
                     **_ends(labels.intervals),
                     **_ends({name: found.intervals.get("frechet") for name, found in distances.items() if found}),
                     **_ends({"lpips_diversity": part.lpips.interval} if part.lpips else {}),
+                    **_ends(part.texture.intervals if part.texture else {}),
                 }
             )
     return rows

@@ -179,7 +179,7 @@ def test_a_run_on_sources_is_resumed_and_refuses_other_data(
     train(recipe, tmp_path / "whole", workers=0)
     assert train(recipe, tmp_path / "parts", workers=0, max_minutes=0).step == 1
     assert train(recipe, tmp_path / "parts", workers=0).finished
-    tensors = [RunFolder(tmp_path / name).load_snapshot()[0] for name in ("whole", "parts")]  # type: ignore[index]
+    tensors = [RunFolder(tmp_path / name).load_snapshot()[1] for name in ("whole", "parts")]  # type: ignore[index]
     for name, value in tensors[0].items():
         torch.testing.assert_close(tensors[1][name], value, rtol=0, atol=1e-6)
     known = json.loads((tmp_path / "parts" / "data.json").read_text())
