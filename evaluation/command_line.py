@@ -45,7 +45,8 @@ class Synthetic(Location):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The text as it was given, which `parse_sets` reads; `InputError` where there is no such folder."""
-        super().convert(value.partition("=")[2] or value, param, ctx)
+        named = "=" in value.partition("://")[0]
+        super().convert(value.partition("=")[2] if named else value, param, ctx)
         return value
 
 

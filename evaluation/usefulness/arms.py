@@ -73,10 +73,13 @@ def parse_sets(texts: Sequence[str], label_columns: Sequence[str]) -> dict[str, 
 
     >>> parse_sets(["images/"], [])
     {'synthetic': SyntheticSet(path='images/', label_column='label')}
+    >>> parse_sets(["s3://maps/images?scheme=http"], [])["synthetic"].path
+    's3://maps/images?scheme=http'
     """
     paths: dict[str, str] = {}
     for text in texts:
-        name, path = _named(text, "--synthetic") if "=" in text or len(texts) > 1 else ("synthetic", text)
+        named = "=" in text.partition("://")[0]  # A URI has such signs of its own.
+        name, path = _named(text, "--synthetic") if named or len(texts) > 1 else ("synthetic", text)
         if name in paths:
             raise InputError(f"--synthetic {text}: there are two sets of the name '{name}'")
         paths[name] = path
