@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import time
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -18,7 +19,7 @@ from pipeline.errors import InputError
 from pipeline.recipe_file import dump_recipe
 from training.data import ray_loader as streaming
 from training.data.batch import Batch
-from training.data.dataset import BatchLoader, RecordDataset
+from training.data.dataset import BatchLoader, RecordDataset, to_batch
 from training.distributed import ray_for_training
 
 Make = Callable[..., Recipe]
@@ -80,24 +81,28 @@ def test_batches_and_errors_are_those_of_the_threads(
     assert sorted(messages)[1] == (7, "")
 
 
-@pytest.mark.ray
-def test_batches_of_several_sources_are_those_of_the_threads(
-    large: Recipe, tiny_data: Path, ray_session: None, monkeypatch: pytest.MonkeyPatch
+def test_a_decoder_makes_the_batches_of_several_sources(
+    large: Recipe, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tiny_data.parent)  # relative paths are those of this process
+    """As an actor would: what it is made of is pickled, and read where relative paths mean something else."""
+    monkeypatch.chdir(tiny_data.parent)
     sources = (
         Source(path=tiny_data.name, name="tiny", weight=2),
         Source(path=str(large.data.train), name="noise", weight=1, count=3),
     )
     recipe = large.model_copy(update={"data": large.data.model_copy(update={"train": sources})})
     half = BatchLoader(RecordDataset(recipe.data.train, recipe), rank=1, workers=2)
+    expected, _ = drain(half.batches(3, steps=4))
+    assert len(expected) == 4
     assert {number >= 10 for step in range(3, 7) for _, number in half.records(step)} == {True, False}
-    expected, said = drain(half.batches(3, steps=4))
-    found, message = drain(streaming.stream_batches(half, 3, steps=4, pin=False, decoders=1))
-    assert (len(found), message) == (len(expected), said)
-    for ours, theirs in zip(found, expected, strict=True):
+    monkeypatch.chdir("/")
+    arguments = ([source.source for source in half.examples.sources], recipe, 1, 2, 1)
+    decoder = streaming.Decoder(*pickle.loads(pickle.dumps(arguments)))
+    for step, batch in zip(range(3, 7), expected, strict=True):
+        arrays = {name: torch.from_numpy(array[0]) for name, array in decoder({"step": np.array([step])}).items()}
+        made = to_batch(**arrays)
         for name in ("codes", "pictures", "noise", "seeds"):
-            assert torch.equal(getattr(ours, name), getattr(theirs, name))
+            assert torch.equal(getattr(made, name), getattr(batch, name))
 
 
 @pytest.mark.ray
