@@ -28,7 +28,7 @@ def half_right() -> ImageResults:
 
 
 def test_the_ends_are_those_of_95_per_cent() -> None:
-    """The accuracy of resampled maps is binomial(100, 1/2) / 100, whose ends are 0.40 and 0.60 (of 90 %: 0.42, 0.58)."""
+    """The accuracy of resampled maps is binomial(100, 1/2) / 100, whose ends are 0.40 and 0.60 (90 %: 0.42, 0.58)."""
     results = half_right()
     low, high = bootstrap_scores(results, results, Protocol(name="native"))["accuracy"]
     assert 0.385 <= low <= 0.405
