@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.data.records import METADATA_KEY, DatasetInfo, check_names, holds_pictures, is_text
-from pipeline.data.storage import FilePath, filesystem, find_files, first_line, relative
+from pipeline.data.storage import FilePath, filesystem, find_files, first_line, reachable, relative
 from pipeline.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -203,7 +203,9 @@ def _open(path: FilePath) -> pq.ParquetFile:
     system, inner = filesystem(path)
     try:
         # Unbuffered, a reader would hold whole column chunks, which may be gigabytes of pictures.
-        return pq.ParquetFile(system.open_input_file(inner), buffer_size=1 << 20, pre_buffer=False)
+        with reachable(path):
+            file = system.open_input_file(inner)
+        return pq.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False)
     except FileNotFoundError:
         raise InputError(f"{path} does not exist") from None
     except (pa.ArrowException, OSError) as error:
