@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import InputError
-from pipeline.runtime.ray_session import prepare_environment, ray_session
+from pipeline.runtime.ray_session import AGAIN, is_failure_of_ray, prepare_environment, ray_session
 from training.job import TrainingJob
 
 if TYPE_CHECKING:
@@ -63,7 +63,8 @@ def train_on_ray(job: TrainingJob, *, workers: int, should_stop: Callable[[], bo
     """Train with `workers` processes inside `ray_for_training`; returns the steps done. `watch` is told of steps and of
     what the workers have last reported.
 
-    Workers that die are started again from the last checkpoint; an `InputError` in one of them is raised here.
+    Workers that die are started again from the last checkpoint; an `InputError` in one of them is raised here, and one
+    where they die too often, or Ray Train cannot start them.
     """
     from ray.train import TrainingFailedError
 
@@ -72,11 +73,12 @@ def train_on_ray(job: TrainingJob, *, workers: int, should_stop: Callable[[], bo
             _fit(job, workers, should_stop, watch)
             break
         except TrainingFailedError as failure:
-            for error in getattr(failure, "worker_failures", {}).values():
-                cause = getattr(error, "cause", None) or error
+            for cause in _causes(failure):
                 if isinstance(cause, InputError):
                     raise InputError(str(cause)) from None
             if attempt == RESTARTS or should_stop():
+                if hasattr(failure, "controller_failure") or any(map(is_failure_of_ray, _causes(failure))):
+                    raise InputError(f"Ray ended the training ({_reason(failure)}); {AGAIN}") from failure
                 raise
             log.warning("a worker failed (%s); resuming from step %d", _reason(failure), job.folder.step())
     return job.folder.step()
@@ -148,8 +150,14 @@ def _run_worker(config: dict[str, Any]) -> None:
     )
 
 
+def _causes(failure: BaseException) -> list[BaseException]:
+    """What happened to each worker."""
+    errors = getattr(failure, "worker_failures", {}).values()
+    return [getattr(error, "cause", None) or error for error in errors]
+
+
 def _reason(failure: BaseException) -> str:
     """The last line of the first worker's error, which says most."""
-    errors = list(getattr(failure, "worker_failures", {}).values()) or [failure]
+    errors = _causes(failure) or [failure]
     lines = str(errors[0]).strip().splitlines()
     return lines[-1].strip() if lines else type(errors[0]).__name__

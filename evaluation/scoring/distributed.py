@@ -178,7 +178,7 @@ class ScorerPool:
             actor, task = running.pop(done[0])
             idle.append(actor)
             result = ray.get(done[0])
-            if isinstance(result, InputError):
+            if isinstance(result, InputError | OSError):
                 raise result
             yield task.index, result
 
@@ -200,8 +200,8 @@ class _Actor:
     def __init__(self, order: ScorerSpec) -> None:
         self._worker = ShardScorer(order)
 
-    def run(self, task: ShardTask) -> ImageResults | InputError | None:
+    def run(self, task: ShardTask) -> ImageResults | InputError | OSError | None:
         try:
             return self._worker.run(task)
-        except InputError as error:  # As a value: Ray would wrap it into pages of traceback.
+        except (InputError, OSError) as error:  # As a value: Ray would wrap it into pages of traceback.
             return error

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from pipeline.data.schema import METADATA_KEY, DatasetInfo
-from pipeline.data.storage import FilePath, filesystem, find_files, first_line, relative
+from pipeline.data.storage import FilePath, filesystem, find_files, first_line, reachable, relative
 from pipeline.errors import InputError
 
 OPEN_FILES = 256
@@ -263,7 +263,8 @@ def _open(path: FilePath) -> tuple[Any, pq.ParquetFile]:
     """A file for reading, and its footer read from it."""
     system, inner = filesystem(path)
     try:
-        source = system.open_input_file(inner)
+        with reachable(path):
+            source = system.open_input_file(inner)
         # Unbuffered, a reader would hold whole column chunks, which may be gigabytes of pictures.
         return source, pq.ParquetFile(source, buffer_size=1 << 20, pre_buffer=False)
     except FileNotFoundError:

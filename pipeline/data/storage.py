@@ -9,13 +9,15 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
 from glob import glob
 from pathlib import Path
 from typing import Any
 
 from pipeline.data.atomic import publish, temporary_name, write_atomic
 from pipeline.errors import InputError
+
+GOOGLE_RETRY_SECONDS = 120
+"""How long Google's client tries again what fails; its own 15 minutes are no answer to a mistyped name."""
 
 FilePath = str
 """A local path, or a URI that pyarrow knows (`s3://`, `gs://`, `hdfs://`, `fsspec+...://`)."""
@@ -54,15 +56,30 @@ def beside(location: str | Path, suffix: str) -> str:
 
 def filesystem(location: str | Path) -> tuple[Any, str]:
     """The pyarrow file system of a location and the path inside it; `InputError` if there is no such scheme."""
-    import pyarrow as pa
     from pyarrow import fs
 
     if not is_uri(location):
         return fs.LocalFileSystem(), str(local_path(location))
+    uri = str(location)
+    if not uri.partition("://")[2].strip("/"):
+        raise InputError(f"{uri} names nothing; write a bucket, and a path in it")
+    if uri.startswith(("gs://", "gcs://")) and "retry_limit_seconds" not in uri:
+        uri += f"{'&' if '?' in uri else '?'}retry_limit_seconds={GOOGLE_RETRY_SECONDS}"
+    with reachable(location):
+        return fs.FileSystem.from_uri(uri)
+
+
+@contextmanager
+def reachable(location: str | Path) -> Iterator[None]:
+    """A `with` block in which what an object store makes fail becomes an `InputError`; errors of local files stay."""
+    import pyarrow as pa
+
     try:
-        return fs.FileSystem.from_uri(str(location))
+        yield
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise InputError(f"{location} cannot be reached: {first_line(error)}") from None
+        if isinstance(error, InputError) or not is_uri(location):
+            raise
+        raise InputError(f"{str(location).partition('?')[0]} cannot be reached: {first_line(error)}") from None
 
 
 def find_files(location: str | Path, extension: str = ".parquet") -> tuple[str, list[FilePath]]:
@@ -79,15 +96,13 @@ def find_files(location: str | Path, extension: str = ".parquet") -> tuple[str, 
     system, path = filesystem(str(location))
     prefix = text[: len(text) - len(path)] if text.endswith(path) else text.split("://")[0] + "://"
     root = path.split("*")[0].rpartition("/")[0] if "*" in path else path
-    try:
-        import pyarrow.fs
+    import pyarrow.fs
 
+    with reachable(location):
         if "*" not in path and system.get_file_info(path).type == pyarrow.fs.FileType.File:
             return prefix + path.rpartition("/")[0], [prefix + path + options]
         selector = pyarrow.fs.FileSelector(root, recursive=True, allow_not_found=True)
         found = [info.path for info in system.get_file_info(selector) if info.is_file]
-    except OSError as error:
-        raise InputError(f"{text} cannot be read: {first_line(error)}") from None
     if "*" in path:
         found = [name for name in found if fnmatch.fnmatchcase(name, path)]
     else:
@@ -132,7 +147,9 @@ class Folder:
     """
 
     def __init__(self, location: str | Path) -> None:
-        self.location = str(location).rstrip("/") if is_uri(location) else str(local_path(location))
+        text = str(location).rstrip("/")  # But for a URI of nothing else.
+        self.location = text if is_uri(text) else str(location) if is_uri(location) else str(local_path(location))
+        self._remote: tuple[Any, str] | None = None
 
     def __reduce__(self) -> tuple[type, tuple[str]]:
         return Folder, (self.location,)
@@ -145,9 +162,13 @@ class Folder:
         """Its path on this machine; None for a folder at a URI."""
         return None if is_uri(self.location) else Path(self.location)
 
-    @cached_property
-    def _remote(self) -> tuple[Any, str]:
-        return filesystem(self.location)
+    @contextmanager
+    def _store(self) -> Iterator[tuple[Any, str]]:
+        """The file system and the path of the folder in it, for a `with` block that is to be `reachable`."""
+        if self._remote is None:
+            self._remote = filesystem(self.location)
+        with reachable(self.location):
+            yield self._remote
 
     def exists(self) -> bool:
         """Whether there is such a folder (in an object store: anything in it), or a file of this name."""
@@ -155,8 +176,8 @@ class Folder:
             return self.local.exists()
         from pyarrow import fs
 
-        system, root = self._remote
-        return system.get_file_info(root).type != fs.FileType.NotFound
+        with self._store() as (system, root):
+            return system.get_file_info(root).type != fs.FileType.NotFound
 
     @contextmanager
     def filled_at_once(self) -> Iterator[Path]:
@@ -195,29 +216,29 @@ class Folder:
             return sorted(file.name for file in folder.iterdir() if file.is_file()) if folder.is_dir() else []
         from pyarrow import fs
 
-        system, root = self._remote
-        selector = fs.FileSelector(posixpath.join(root, subfolder) if subfolder else root, allow_not_found=True)
-        return sorted(info.base_name for info in system.get_file_info(selector) if info.is_file)
+        with self._store() as (system, root):
+            selector = fs.FileSelector(posixpath.join(root, subfolder) if subfolder else root, allow_not_found=True)
+            return sorted(info.base_name for info in system.get_file_info(selector) if info.is_file)
 
     def size(self, name: str) -> int | None:
         """Bytes of a file; None if it does not exist."""
         if self.local:
             file = self.local / name
             return file.stat().st_size if file.is_file() else None
-        system, root = self._remote
-        info = system.get_file_info(posixpath.join(root, name))
-        return info.size if info.is_file else None
+        with self._store() as (system, root):
+            info = system.get_file_info(posixpath.join(root, name))
+            return info.size if info.is_file else None
 
     def open(self, name: str) -> Any:
         """A file for reading (a binary, seekable pyarrow file)."""
-        system, root = self._remote
-        return system.open_input_file(posixpath.join(root, name))
+        with self._store() as (system, root):
+            return system.open_input_file(posixpath.join(root, name))
 
     def read(self, name: str) -> bytes | None:
         """A small file's content; None if it does not exist."""
         if self.size(name) is None:
             return None
-        with self.open(name) as file:
+        with reachable(self.location), self.open(name) as file:
             return bytes(file.read())
 
     def put(self, name: str, data: bytes) -> None:
@@ -225,11 +246,11 @@ class Folder:
         if self.local:
             write_atomic(self.local / name, data, tidy=False)  # A job tidies up by itself, once.
             return
-        system, root = self._remote
-        path = posixpath.join(root, name)
-        system.create_dir(posixpath.dirname(path), recursive=True)
-        with system.open_output_stream(path) as stream:
-            stream.write(data)
+        with self._store() as (system, root):
+            path = posixpath.join(root, name)
+            system.create_dir(posixpath.dirname(path), recursive=True)
+            with system.open_output_stream(path) as stream:
+                stream.write(data)
 
     def publish(self, name: str, file: Path) -> None:
         """Move a finished local file here; locally it must be on the same file system as the folder."""
@@ -246,13 +267,13 @@ class Folder:
         if self.local:
             (self.local / name).unlink(missing_ok=True)
         elif self.size(name) is not None:
-            system, root = self._remote
-            system.delete_file(posixpath.join(root, name))
+            with self._store() as (system, root):
+                system.delete_file(posixpath.join(root, name))
 
     def sha256(self, name: str) -> str:
         """The checksum of a file's content, in hexadecimal."""
         digest = hashlib.sha256()
-        with self.open(name) as file:
+        with reachable(self.location), self.open(name) as file:
             while block := file.read(1 << 20):
                 digest.update(block)
         return digest.hexdigest()

@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import socket
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from tempfile import TemporaryFile
+
+from pipeline.errors import InputError
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +33,14 @@ CLUSTERS_OWN = ("RAY_AUTH_MODE", "RAY_BACKEND_LOG_LEVEL")
 
 STARTS = 3
 """Ray gives its own start 30 seconds, which a busy machine may need more than once."""
+
+JOIN_SECONDS = 10.0
+"""For a first answer of a cluster; Ray itself would go on asking for minutes."""
+
+WATCH_SECONDS = 0.2
+"""Between two looks at the processes of a local instance."""
+
+AGAIN = "run the same command again, which goes on where it stopped, or with --workers 0, which needs no Ray"
 
 NO_PROGRESS_SECONDS = 120
 """A Ray Data job that stands still for so long is a deadlock of logical resources (Ray's default: 30 minutes)."""
@@ -54,6 +65,7 @@ def ensure_ray(*, num_cpus: int | None = None) -> bool:
 
     With `RAY_ADDRESS` set, joins that cluster. Otherwise starts an instance on this machine with at least four
     logical CPUs: they are bookkeeping, and with as many as cores a pool of actors can wait for one another forever.
+    Raises `InputError` where the cluster cannot be reached, or the instance does not start.
     """
     prepare_environment()
     import ray
@@ -63,11 +75,28 @@ def ensure_ray(*, num_cpus: int | None = None) -> bool:
     for name in ("ray", "ray.data", "ray.train", "ray.tune"):
         logging.getLogger(name).setLevel(logging.ERROR)
     if "RAY_ADDRESS" in os.environ:
-        ray.init(logging_level=logging.ERROR, log_to_driver=False)
+        _join(os.environ["RAY_ADDRESS"])
     else:
         _start(num_cpus or max(4, os.cpu_count() or 1))
     configure_data()
     return True
+
+
+def _join(address: str) -> None:
+    """Connect to the cluster that `RAY_ADDRESS` names."""
+    import ray
+
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        if port.isdecimal():  # Else `auto` or `local`.
+            socket.create_connection((host, int(port)), timeout=JOIN_SECONDS).close()
+        with _quiet_stderr():
+            ray.init(logging_level=logging.ERROR, log_to_driver=False)
+    except Exception as error:  # Ray raises no class of its own here.
+        raise InputError(
+            f"the Ray cluster of RAY_ADDRESS={address} cannot be joined ({_reason(error)}); start it, unset "
+            "RAY_ADDRESS, or give --workers 0, which needs no Ray"
+        ) from error
 
 
 def _start(num_cpus: int) -> None:
@@ -76,7 +105,7 @@ def _start(num_cpus: int) -> None:
 
     for start in range(1, STARTS + 1):
         try:
-            with _stderr_after_errors_only():
+            with _quiet_stderr():
                 ray.init(
                     address="local",
                     num_cpus=num_cpus,
@@ -88,27 +117,21 @@ def _start(num_cpus: int) -> None:
         except Exception as error:  # Ray raises no class of its own here.
             ray.shutdown()
             if start == STARTS or "timed out" not in str(error):
-                raise
+                raise InputError(f"Ray did not start ({_reason(error)}); {AGAIN}") from error
             log.warning("Ray did not start within its time on this busy machine; trying again")
 
 
 @contextmanager
-def _stderr_after_errors_only() -> Iterator[None]:
-    """Hold back what is written to the error stream, by Ray's core too, and let it out only after an exception."""
+def _quiet_stderr() -> Iterator[None]:
+    """Drop what is written to the error stream, by Ray's core too: Ray keeps it in its logs."""
     sys.stderr.flush()
     stream = os.dup(2)
     try:
-        with TemporaryFile() as held:
-            os.dup2(held.fileno(), 2)
-            try:
-                yield
-            except BaseException:
-                held.seek(0)
-                os.write(stream, held.read())
-                raise
-            finally:
-                os.dup2(stream, 2)
+        with Path(os.devnull).open("w") as nothing:
+            os.dup2(nothing.fileno(), 2)
+        yield
     finally:
+        os.dup2(stream, 2)
         os.close(stream)
 
 
@@ -135,14 +158,23 @@ def ray_session(*, num_cpus: int | None = None) -> Iterator[None]:
     """Ray for the length of a `with` block: joined if it runs already, else started and shut down again.
 
     After a block that ended well, the folder of logs that a local instance leaves in the temporary directory is
-    removed; after an error it stays, for whoever looks for the reason.
+    removed; after an error it stays, for whoever looks for the reason. Raises `InputError` where Ray does not start, or
+    fails: where the code of a task fails, what the block raises. Where a local instance dies, the program ends with
+    exit code 2.
     """
     started = ensure_ray(num_cpus=num_cpus)
-    logs = _logs_folder() if started and "RAY_ADDRESS" not in os.environ else None
+    local = started and "RAY_ADDRESS" not in os.environ
+    logs = _logs_folder() if local else None
     failed = True
     try:
-        yield
+        with _watched_processes() if local else nullcontext():
+            yield
         failed = False
+    except Exception as error:
+        if is_failure_of_ray(error):
+            where = f"; its logs are in {logs}" if logs else ""
+            raise InputError(f"Ray failed ({_reason(error)}){where}; {AGAIN}") from error
+        raise
     finally:
         if started:
             import ray
@@ -150,6 +182,49 @@ def ray_session(*, num_cpus: int | None = None) -> Iterator[None]:
             ray.shutdown()
             if logs and not failed:
                 shutil.rmtree(logs, ignore_errors=True)
+
+
+def is_failure_of_ray(error: BaseException) -> bool:
+    """Whether Ray, or one of its processes or machines, failed, and not the code of a task."""
+    from ray.data.exceptions import ExecutionTimeoutError
+    from ray.exceptions import RayError, RayTaskError, UserCodeException
+
+    own = isinstance(error, RayError) and not isinstance(error, RayTaskError | UserCodeException)
+    return own or isinstance(error, ExecutionTimeoutError)
+
+
+def _reason(error: BaseException) -> str:
+    """The first sentence of an error of Ray, which may go on for pages."""
+    line = (str(error).strip().splitlines() or [""])[0].rstrip(". ")
+    return f"{type(error).__name__}: {line[:200]}".removesuffix(": ")
+
+
+@contextmanager
+def _watched_processes() -> Iterator[None]:
+    """End the program in one line when a process of the local instance dies.
+
+    Ray's core ends it too, some seconds later, wherever it is, after lines of its own and without another word.
+    """
+    import ray
+
+    node = ray._private.worker._global_node
+    over = threading.Event()
+
+    def watch() -> None:
+        while node is not None and not over.wait(WATCH_SECONDS):
+            if dead := {name for name, _ in node.dead_processes()} & {"raylet", "gcs_server"}:
+                sys.stderr.write(f"\nError: Ray has died (its {dead.pop()} ended); {AGAIN}\n")
+                sys.stderr.flush()
+                node.kill_all_processes(check_alive=False, allow_graceful=False)
+                os._exit(2)
+
+    thread = threading.Thread(target=watch, name="ray-watch", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def _logs_folder() -> Path | None:

@@ -106,11 +106,14 @@ class _Actor:
     """A shard worker as Ray Data wants one: tables in, tables out."""
 
     def __init__(self, order: WorkOrder, token: str) -> None:
-        self._worker = ShardWorker(order, token)
+        self._order, self._token = order, token
+        self._worker: ShardWorker | None = None
 
     def __call__(self, batch: Any) -> Iterator[dict[str, list[bytes]]]:
         for shard in batch["shard"].to_pylist():
             try:
+                # Not in __init__, whose mistakes Ray would tell as the actor's death.
+                self._worker = self._worker or ShardWorker(self._order, self._token)
                 for report in self._worker.run(pickle.loads(shard)):
                     yield {"message": [pickle.dumps(report)]}
             except TooManyRejects:

@@ -112,3 +112,63 @@ def test_an_input_that_is_not_there_is_named(tmp_path, location):
 def test_an_unknown_scheme_is_named():
     with pytest.raises(InputError, match="ftp"):
         find_files("ftp://host/x.parquet")
+
+
+@pytest.mark.parametrize("location", ["s3://", "gs:///"])
+def test_a_uri_without_a_bucket_is_refused(location, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for call in (lambda: find_files(location), lambda: Folder(location).put("a", b"x")):
+        with pytest.raises(InputError, match=f"^{location} names nothing; write a bucket, and a path in it$"):
+            call()
+    assert not list(tmp_path.iterdir())
+
+
+def test_google_is_not_asked_for_a_quarter_of_an_hour(monkeypatch):
+    from pyarrow import fs
+
+    asked = []
+
+    class FileSystem:
+        @staticmethod
+        def from_uri(uri):
+            asked.append(uri)
+            return None, ""
+
+    monkeypatch.setattr(fs, "FileSystem", FileSystem)
+    for uri in ("gs://a/b", "gs://a/b?scheme=http", "gs://a/b?retry_limit_seconds=7", "s3://a/b"):
+        storage.filesystem(uri)
+    assert asked == [
+        "gs://a/b?retry_limit_seconds=120",
+        "gs://a/b?scheme=http&retry_limit_seconds=120",
+        "gs://a/b?retry_limit_seconds=7",
+        "s3://a/b",
+    ]
+
+
+class _Down:
+    """A file system whose store fails at everything."""
+
+    def __getattr__(self, name):
+        def fail(*_, **__):
+            raise OSError(f"{name}: AWS Error NETWORK_CONNECTION\nand pages of it")
+
+        return fail
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda folder: folder.names("a"),
+        lambda folder: folder.size("a"),
+        lambda folder: folder.read("a"),
+        lambda folder: folder.open("a"),
+        lambda folder: folder.put("a", b"x"),
+        lambda folder: folder.delete("a"),
+        lambda folder: folder.sha256("a"),
+        lambda folder: find_files(str(folder)),
+    ],
+)
+def test_an_object_store_that_fails_is_named_in_one_line(monkeypatch, call):
+    monkeypatch.setattr(storage, "filesystem", lambda location: (_Down(), "bucket/out"))
+    with pytest.raises(InputError, match=r"^s3://bucket/out cannot be reached: \w+: AWS Error NETWORK_CONNECTION$"):
+        call(Folder("s3://bucket/out?scheme=http"))

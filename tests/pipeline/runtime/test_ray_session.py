@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pipeline.runtime.ray_session import ensure_ray
+from pipeline.errors import InputError
+from pipeline.runtime.ray_session import ensure_ray, ray_session
 
 
 @pytest.mark.ray
@@ -36,35 +42,119 @@ def test_data_jobs_use_the_plain_reader_and_end_when_they_stand_still(ray_sessio
     assert context.execution_no_progress_timeout_s == 120
 
 
-def test_a_start_that_times_out_is_tried_again(monkeypatch):
+def without_ray(monkeypatch: pytest.MonkeyPatch, failures: list[Exception]) -> list[dict[str, Any]]:
+    """Starts of Ray, which fail in turn as long as there are failures."""
     import ray
 
-    from pipeline.runtime import ray_session
+    starts: list[dict[str, Any]] = []
 
-    starts = []
-
-    def init(**options):
+    def init(**options: Any) -> None:
         starts.append(options)
-        if len(starts) < 3:
-            raise Exception("The current node timed out during startup.")
+        os.write(2, b"pages of the core's own words\n")
+        if len(starts) <= len(failures):
+            raise failures[len(starts) - 1]
 
     monkeypatch.setattr(ray, "init", init)
     monkeypatch.setattr(ray, "shutdown", lambda: None)
-    ray_session._start(4)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    return starts
+
+
+TIMES_OUT = Exception("The current node timed out during startup. This could happen because of this.\nOr of that.")
+
+
+def test_a_start_that_times_out_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    starts = without_ray(monkeypatch, [TIMES_OUT, TIMES_OUT])
+    assert ensure_ray()
     assert len(starts) == 3
 
 
-def test_other_failures_to_start_are_not_tried_again(monkeypatch, capfd):
-    import ray
+@pytest.mark.parametrize(
+    ("failure", "count", "told"),
+    [
+        (TIMES_OUT, 3, "Exception: The current node timed out during startup. This could happen because of this"),
+        (ValueError("no memory"), 1, "ValueError: no memory"),
+        (RuntimeError(), 1, "RuntimeError"),
+    ],
+)
+def test_a_start_that_fails_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], failure: Exception, count: int, told: str
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    starts = without_ray(monkeypatch, [failure] * 3)
+    with pytest.raises(InputError) as caught, ray_session():
+        pytest.fail("started")
+    assert str(caught.value) == (
+        f"Ray did not start ({told}); run the same command again, which goes on where it stopped, or with --workers 0, "
+        "which needs no Ray"
+    )
+    assert len(starts) == count
+    assert "own words" not in capfd.readouterr().err
 
-    from pipeline.runtime import ray_session
 
-    def init(**options):
-        os.write(2, b"no shared memory\n")
-        raise ValueError("no memory")
+@pytest.mark.parametrize("address", ["127.0.0.1:{port}", "ray://127.0.0.1:{port}"])
+def test_a_cluster_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = address.format(port=server.getsockname()[1])
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    starts = without_ray(monkeypatch, [])
+    with pytest.raises(InputError) as caught:
+        ensure_ray()
+    assert str(caught.value) == (
+        f"the Ray cluster of RAY_ADDRESS={address} cannot be joined (ConnectionRefusedError: [Errno 111] Connection "
+        "refused); start it, unset RAY_ADDRESS, or give --workers 0, which needs no Ray"
+    )
+    assert not starts
 
-    monkeypatch.setattr(ray, "init", init)
-    monkeypatch.setattr(ray, "shutdown", lambda: None)
-    with pytest.raises(ValueError, match="no memory"):
-        ray_session._start(4)
-    assert "no shared memory" in capfd.readouterr().err
+
+def test_what_ray_says_of_a_cluster_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    without_ray(monkeypatch, [ConnectionError("Could not find any running Ray instance. Please\nspecify one.")])
+    with pytest.raises(
+        InputError, match=r"\(ConnectionError: Could not find any running Ray instance\. Please\); start"
+    ):
+        ensure_ray()
+
+
+def test_a_failure_of_ray_is_one_line_and_one_of_ours_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray.exceptions import ActorDiedError, RayTaskError
+
+    without_ray(monkeypatch, [])
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    message = (
+        r"^Ray failed \(ActorDiedError: The actor died unexpectedly .*\); run the same command again, which goes on"
+    )
+    with pytest.raises(InputError, match=message), ray_session():
+        raise ActorDiedError
+    for ours in (KeyError("a bug"), RayTaskError("task", "pages", KeyError("a bug"))):
+        with pytest.raises(type(ours)), ray_session():
+            raise ours
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("name", ["raylet", "gcs_server"])
+def test_the_death_of_ray_ends_the_program_in_one_line(name: str) -> None:
+    """In a program of its own, which waits for a task."""
+    program = f"""
+import os, signal, time
+import ray
+from pipeline.runtime.ray_session import ray_session
+
+@ray.remote
+def forever():
+    time.sleep(1000)
+
+with ray_session():
+    waiting = forever.remote()
+    [process] = [info.process for info in ray._private.worker._global_node.all_processes["{name}"]]
+    os.kill(process.pid, signal.SIGKILL)
+    ray.get(waiting)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=Path(__file__).parents[3], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.splitlines()[-1] == (
+        f"Error: Ray has died (its {name} ended); run the same command again, which goes on where it stopped, or with "
+        "--workers 0, which needs no Ray"
+    )
