@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from evaluation.segmenters import check_kind
+from evaluation.usefulness.arms import has_name
 from pipeline.command_line import Existing, Location, check_there
 from pipeline.errors import InputError
 
@@ -45,8 +46,7 @@ class Synthetic(Location):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The text as it was given, which `parse_sets` reads; `InputError` where there is no such folder."""
-        named = "=" in value.partition("://")[0]
-        super().convert(value.partition("=")[2] if named else value, param, ctx)
+        super().convert(value.partition("=")[2] if has_name(value) else value, param, ctx)
         return value
 
 

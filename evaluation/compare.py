@@ -15,7 +15,7 @@ from evaluation.report.format import factor, interval, number, percent
 from evaluation.report.render import render_template
 from evaluation.scoring.image_results import FILE_NAME as JUDGEMENTS
 from evaluation.scoring.image_results import ImageResults
-from evaluation.scoring.label_maps import size_of
+from evaluation.scoring.label_maps import list_names, size_of
 from evaluation.scoring.protocols import Protocol
 from evaluation.scoring.scores import SCHEMA
 from pipeline.data.atomic import write_atomic
@@ -232,10 +232,9 @@ def _refuse_other_label_maps(one: Run, other: Run) -> list[str]:
         else:
             unknown += 1
     if others:
-        named = ", ".join(f"'{name}'" for name in others[:3]) + (", ..." if others[3:] else "")
         raise InputError(
             f"{other.path} is of other label maps than {one.path}: {len(others)} of the ids that both have stand for "
-            f"others ({named}); compare runs on the same data set"
+            f"others ({list_names(others)}); compare runs on the same data set"
         )
     if unknown:
         return [

@@ -32,6 +32,7 @@ from pipeline.data.atomic import write_atomic
 from pipeline.data.storage import base_name
 from pipeline.errors import InputError
 from pipeline.pretrained.state_dicts import sha256_of
+from pipeline.runtime.device import default_device
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +112,7 @@ def evaluate(
         lpips=given.lpips,
         lpips_sha256=None if given.lpips is None else sha256_of(given.lpips),
         batch_size=batch_size,
-        device=device or _default_device(),
+        device=device or default_device(),
         threads=threads,
         cache=unfinished if cache is None else cache,
     )
@@ -168,12 +169,6 @@ def _score_all(order: ScorerSpec, given: Inputs, *, workers: int) -> tuple[list[
             size, _ = _sizes(generated).most_common(1)[0]
             fid_results = scorers.score(given.fid_photographs, Selection(size=size), what="FID reference")
     return [*scored, _Scored(PHOTOGRAPHS, "photographs", given.photographs, real)], fid_results
-
-
-def _default_device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _sizes(generated: ImageResults) -> Counter[tuple[int, int]]:

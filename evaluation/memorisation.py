@@ -24,6 +24,7 @@ from pipeline.data.atomic import write_atomic
 from pipeline.errors import InputError
 from pipeline.pretrained.registry import find_or_fetched
 from pipeline.pretrained.state_dicts import sha256_of
+from pipeline.runtime.device import default_device
 
 HELD_OUT = "held-out photographs"
 
@@ -94,7 +95,7 @@ def measure_memorisation(
         raise InputError(f"{out} is a file; name a folder for the page")
     out = out.resolve()
     unfinished = out.with_name(f".{out.name}.unfinished")
-    order = _order(synthesized, segmenter, segmenter_weights, inception_weights, batch_size, device)
+    order, features = _order(synthesized, segmenter, segmenter_weights, inception_weights, batch_size, device)
     order = replace(order, cache=unfinished if cache is None else cache)
 
     measured: dict[str, MeasuredSet] = {}
@@ -115,12 +116,11 @@ def measure_memorisation(
     parts = [
         Copies.of(name, part.results.ids, neighbours[name], trained.results.ids) for name, part in measured.items()
     ]
-    features = load_segmenter(segmenter, order.weights).feature_name
     found = Memorisation(
         synthesized=parts[0],
         held_out=parts[1] if held_out is not None else None,
         photographs=len(reference),
-        features=features if order.inception is None else "Inception, 2048 dimensions",
+        features=features,
         settings={
             "segmenter": segmenter,
             "segmenter_sha256": order.weights_sha256,
@@ -145,15 +145,13 @@ def _order(
     inception_weights: Path | None,
     batch_size: int,
     device: str | None,
-) -> ScorerSpec:
-    """What gives the features, checked before any work."""
-    import torch
-
+) -> tuple[ScorerSpec, str]:
+    """What gives the features, checked before any work, and what they are, in words."""
     weights = find_segmenter_weights(segmenter, segmenter_weights, synthesized.space.classes)
     network = load_segmenter(segmenter, weights)
     inception = find_or_fetched(inception_weights, "Inception")
     protocol = fit_mapping(Protocol(name="native"), synthesized.space.classes, network.classes, source=weights)
-    return ScorerSpec(
+    order = ScorerSpec(
         segmenter=segmenter,
         weights=weights,
         weights_sha256=network.sha256,
@@ -162,8 +160,9 @@ def _order(
         inception=inception,
         inception_sha256=None if inception is None else sha256_of(inception),
         batch_size=batch_size,
-        device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
+        device=device or default_device(),
     )
+    return order, network.feature_name if inception is None else "Inception, 2048 dimensions"
 
 
 def _features(results: ImageResults) -> np.ndarray:

@@ -31,6 +31,7 @@ from pipeline.data.schema import METADATA_KEY, PICTURE, DatasetInfo
 from pipeline.data.shards import iter_shard
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
+from pipeline.runtime.device import default_device
 
 COLUMN = "label_trusted"
 """The column of label maps whose doubtful pixels are don't-care."""
@@ -136,7 +137,7 @@ class RegionFilter:
         weights = find_segmenter_weights(settings.segmenter, settings.segmenter_weights, pictures.space.classes)
         self.settings = settings
         self.space = with_dont_care(pictures.space)
-        self.device = torch.device(settings.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = torch.device(settings.device or default_device())
         self.segmenter: Segmenter = load_segmenter(settings.segmenter, weights, device=str(self.device))
         self.protocol = fit_mapping(
             Protocol(name="native"), pictures.space.classes, self.segmenter.classes, source=weights

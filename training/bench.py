@@ -12,6 +12,7 @@ from pipeline.bench.synthesis import Load, describe
 from pipeline.config import Recipe
 from pipeline.errors import InputError
 from pipeline.recipe_file import parse_recipe
+from pipeline.runtime.device import default_device
 
 CANDIDATES = ("dense-fp32", "pattern-fp32", "dense-bf16", "pattern-bf16")
 """How gamma and beta are computed, and the precision; the first is the one all are compared with."""
@@ -30,7 +31,6 @@ def bench_train(
 
     A repeat is a step on `load.maps` label maps. Raises `InputError` for unknown candidates.
     """
-    import torch
 
     unknown = [name for name in candidates if name not in CANDIDATES]
     if unknown:
@@ -44,7 +44,7 @@ def bench_train(
     common = {
         "recipe": recipe.model_dump(mode="json"),
         "codes": load.codes(recipe),
-        "device": "cuda" if torch.cuda.is_available() else "cpu",
+        "device": default_device(),
         "threads": threads,
     }
     results = run_benchmark([Entry(name, Steps, {"name": name, **common}) for name in names], repeats=repeats)

@@ -22,6 +22,7 @@ from pipeline.data.sources import open_sources
 from pipeline.data.storage import first_line
 from pipeline.errors import InputError
 from pipeline.pretrained.registry import find_or_fetched
+from pipeline.runtime.device import default_device
 from training.data.dataset import check_shares
 from training.job import TrainingJob
 from training.run_folder import RunFolder
@@ -139,7 +140,7 @@ def _train_here(job: TrainingJob, should_stop: Callable[[], bool], progress: Pro
     from training.loop import train_worker
     from training.worker import Worker
 
-    worker = Worker(device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    worker = Worker(device=torch.device(default_device()))
     return train_worker(job, worker, should_stop=should_stop, progress=progress)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -14,8 +15,27 @@ from evaluation.scoring.textures import Textures
 from pipeline.data.atomic import atomic_path
 from pipeline.errors import InputError
 
+Made = TypeVar("Made")
+
 FILE_NAME = "judgements.npz"
 """What is known about every single picture, beside the report: `compare` reads it."""
+
+
+def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write a file of named arrays, atomically."""
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+
+
+def parse_arrays(content: bytes, name: object, make: Callable[[Mapping[str, np.ndarray]], Made]) -> Made:
+    """What `make` makes of the content of a file of `save_arrays`; `InputError`, which calls it `name`, where that is
+    damaged or lacks an array."""
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            return make(dict(file))
+    except Exception as error:  # noqa: BLE001 (whatever a damaged archive makes its readers raise)
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{name} is damaged ({reason})") from None
 
 
 @dataclass(frozen=True)
@@ -136,8 +156,7 @@ class ImageResults:
             arrays |= {f"{key}/{name}": getattr(part, key) for key in ("offsets", "cells", "pixels")}
             arrays[f"classes/{name}"] = np.array(part.classes)
             arrays[f"boundaries/{name}"] = self.boundaries[name]
-        with atomic_path(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
+        save_arrays(path, arrays)
 
     @classmethod
     def load(cls, path: Path) -> ImageResults:
@@ -147,13 +166,7 @@ class ImageResults:
     @classmethod
     def parse(cls, content: bytes, name: object) -> ImageResults:
         """The content of such a file; `name` is what `InputError` calls it."""
-        try:
-            with np.load(io.BytesIO(content), allow_pickle=False) as file:
-                arrays = dict(file)
-            return cls._of_arrays(arrays)
-        except Exception as error:  # noqa: BLE001 (whatever a damaged archive makes its readers raise)
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise InputError(f"{name} is damaged ({reason})") from None
+        return parse_arrays(content, name, cls._of_arrays)
 
     @classmethod
     def _of_arrays(cls, arrays: Mapping[str, np.ndarray]) -> ImageResults:

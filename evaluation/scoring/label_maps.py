@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -121,12 +121,12 @@ def compare_label_maps(
         if others:
             raise InputError(
                 f"{len(others)} of {len(ids)} label maps of {what} ({pictures}) are others than those of the same "
-                f"ids in {photographs} ({_named(others)}); give the data set whose label maps were synthesized"
+                f"ids in {photographs} ({list_names(others)}); give the data set whose label maps were synthesized"
             )
         if unknown:
             warnings.append(
                 f"{len(unknown)} label maps of {what} are don't-care elsewhere than the photographs' "
-                f"({_named(unknown)}), so other pixels count"
+                f"({list_names(unknown)}), so other pixels count"
             )
     return Pairs({key: value for (key, _), value in reversed(marks[""].items())}, reference_marks, tuple(warnings))
 
@@ -147,7 +147,8 @@ def _settle(
     return sorted(others), sorted(unknown)
 
 
-def _named(names: list[str]) -> str:
+def list_names(names: Sequence[str]) -> str:
+    """The first three, in quotes."""
     return ", ".join(f"'{name}'" for name in names[:3]) + (", ..." if names[3:] else "")
 
 

@@ -78,8 +78,7 @@ def parse_sets(texts: Sequence[str], label_columns: Sequence[str]) -> dict[str, 
     """
     paths: dict[str, str] = {}
     for text in texts:
-        named = "=" in text.partition("://")[0]  # A URI has such signs of its own.
-        name, path = _named(text, "--synthetic") if named or len(texts) > 1 else ("synthetic", text)
+        name, path = _named(text, "--synthetic") if has_name(text) or len(texts) > 1 else ("synthetic", text)
         if name in paths:
             raise InputError(f"--synthetic {text}: there are two sets of the name '{name}'")
         paths[name] = path
@@ -87,6 +86,11 @@ def parse_sets(texts: Sequence[str], label_columns: Sequence[str]) -> dict[str, 
     if unknown := columns.keys() - paths.keys():
         raise InputError(f"--label-column of '{sorted(unknown)[0]}', but the synthetic sets are {', '.join(paths)}")
     return {name: SyntheticSet(path, columns.get(name, "label")) for name, path in paths.items()}
+
+
+def has_name(text: str) -> bool:
+    """Whether a text is `NAME=PATH` and not a path alone; a URI has such signs of its own."""
+    return "=" in text.partition("://")[0]
 
 
 def _named(text: str, option: str) -> tuple[str, str]:

@@ -6,17 +6,16 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from evaluation.metrics.confusion import ConfusionMatrix
-from evaluation.scoring.image_results import Confusions
+from evaluation.scoring.image_results import Confusions, parse_arrays, save_arrays
 from pipeline.config import Recipe
-from pipeline.data.atomic import atomic_path
 from pipeline.errors import InputError
 
 if TYPE_CHECKING:
@@ -76,7 +75,7 @@ class Cell:
         """
         if (self.path / RESULT).is_file():
             try:
-                return _load(self.path / RESULT)
+                return parse_arrays((self.path / RESULT).read_bytes(), self.path / RESULT, _confusions)
             except InputError as error:
                 log.warning("%s: trained again", error)
         import torch
@@ -87,7 +86,8 @@ class Cell:
             found = self._train_and_test()
         finally:
             torch.set_num_threads(threads)
-        _save(self.path / RESULT, found)
+        arrays = {"classes": np.array(found.classes), "offsets": found.offsets}
+        save_arrays(self.path / RESULT, arrays | {"cells": found.cells, "pixels": found.pixels})
         shutil.rmtree(self.path / TRAINING, ignore_errors=True)
         return found
 
@@ -140,17 +140,5 @@ class Cell:
             segmenter.save(self.path / "model")
 
 
-def _save(path: Path, found: Confusions) -> None:
-    arrays: dict[str, Any] = {"classes": np.array(found.classes), "offsets": found.offsets}
-    arrays |= {"cells": found.cells, "pixels": found.pixels}
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **arrays)
-
-
-def _load(path: Path) -> Confusions:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return Confusions(int(file["classes"]), file["offsets"], file["cells"], file["pixels"])
-    except Exception as error:  # noqa: BLE001 (whatever a damaged archive makes its readers raise)
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{path} is damaged ({reason})") from None
+def _confusions(arrays: Mapping[str, np.ndarray]) -> Confusions:
+    return Confusions(int(arrays["classes"]), arrays["offsets"], arrays["cells"], arrays["pixels"])

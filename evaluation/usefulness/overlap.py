@@ -6,7 +6,9 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from evaluation.scoring.label_maps import mark, read_label_maps
+import numpy as np
+
+from evaluation.scoring.label_maps import list_names, mark, read_label_maps
 from evaluation.scoring.picture_sets import PictureSet
 from pipeline.data.records import picture_bytes
 from pipeline.data.shards import iter_shard
@@ -40,10 +42,10 @@ def refuse_overlap(test: PictureSet, training: Mapping[str, PictureSet]) -> None
             ("label maps", sorted(found.maps[key] for key in found.maps.keys() & tested.maps.keys())),
         ):
             if shared:
-                named = ", ".join(f"'{each}'" for each in shared[:3]) + (", ..." if shared[3:] else "")
                 raise InputError(
-                    f"{len(shared)} {what} of {name} ({pictures}) are in the test set {test} too ({named}); "
-                    "a test set shares none with training, or with the maps that pictures were made of"
+                    f"{len(shared)} {what} of {name} ({pictures}) are in the test set {test} too "
+                    f"({list_names(shared)}); a test set shares none with training, or with the maps that pictures "
+                    "were made of"
                 )
 
 
@@ -56,6 +58,6 @@ def _read(pictures: PictureSet) -> _Contents:
     maps = {
         mark(label): name
         for name, _, _, label in read_label_maps(pictures, pictures.ids)
-        if len(set(label.ravel().tolist())) > PLAIN
+        if len(np.unique(label)) > PLAIN
     }
     return _Contents(pictures.ids, images, maps)

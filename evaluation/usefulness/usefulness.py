@@ -25,6 +25,7 @@ from pipeline.data.parquet import ParquetDataset
 from pipeline.errors import InputError
 from pipeline.pretrained.state_dicts import sha256_of
 from pipeline.recipe_file import override_recipe
+from pipeline.runtime.device import default_device
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +133,7 @@ def measure_usefulness(
         pretrained=pretrained,
         pretrained_sha256=None if pretrained is None else sha256_of(pretrained),
         folder=out / "cells",
-        device=device or _default_device(),
+        device=device or default_device(),
         threads=threads,
         keep_segmenter=keep_segmenters,
     )
@@ -289,9 +290,3 @@ def _checksum(location: str | Path) -> str:
     """Of the records of a data set, wherever they are stored."""
     files = fingerprint_data(ParquetDataset.open(location))
     return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
-
-
-def _default_device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"

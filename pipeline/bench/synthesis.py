@@ -15,6 +15,7 @@ from pipeline.checkpoints.file import UNTRAINED, load_checkpoint, resolve_checkp
 from pipeline.config import Recipe
 from pipeline.datasets.sample_maps import sample_codes
 from pipeline.errors import InputError
+from pipeline.runtime.device import default_device
 
 CANDIDATES = (
     "eager-fp32", "folded-fp32", "inductor-fp32", "onnxruntime-fp32", "openvino-fp32", "pattern-fp32",
@@ -73,7 +74,7 @@ def bench_synthesize(
         "codes": load.codes(recipe),
         "batch": load.batch,
         "samples": load.samples,
-        "device": "cuda" if torch.cuda.is_available() else "cpu",
+        "device": default_device(),
         "threads": threads,
         "rescale": source.startswith(UNTRAINED),
     }

@@ -32,6 +32,7 @@ from pipeline.networks.inference.onednn import has_bfloat16
 from pipeline.networks.label_input import LabelInput
 from pipeline.networks.noise import region_styles
 from pipeline.precision import DTYPES, Precision
+from pipeline.runtime.device import default_device
 from pipeline.runtime.seeding import record_seeds, style_noise
 
 log = logging.getLogger(__name__)
@@ -154,7 +155,7 @@ def _prepare(
         )
     if modulation:
         recipe = recipe.model_copy(update={"generator": recipe.generator.model_copy(update={"modulation": modulation})})
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(default_device())
     generator = adapted(loaded.generator, recipe).to(device)
     maps_to_check = sample_codes(recipe, source, count=maps, size=generator.size, share_classes=True)
     codes = torch.from_numpy(maps_to_check).to(device)

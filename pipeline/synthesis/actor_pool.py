@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline.data.shards import Shard
 from pipeline.errors import InputError
+from pipeline.runtime.device import default_device
 from pipeline.runtime.ray_session import ray_session
 from pipeline.synthesis.worker import Report, ShardWorker, TooManyRejects, WorkOrder
 
@@ -82,9 +83,7 @@ def choose_device(actors: int | None) -> str:
     """`cuda` where the workers will find a GPU, else `cpu`."""
     if actors != 0 and joins_cluster():
         return "cuda" if _count_gpus() else "cpu"
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    return default_device()
 
 
 def codec_threads(device: str, gpus_per_worker: float) -> int:

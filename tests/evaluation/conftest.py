@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,25 @@ def make_recipe(folder: Path, **segmenter: Any) -> Recipe:
         },
         source="test",
     )
+
+
+@contextmanager
+def stopped_at_step(number: int) -> Iterator[None]:
+    """A block whose segmenters' trainings are stopped in their so-many-th step, all steps counted together."""
+    from evaluation.segmenters.training import train as training
+
+    loss, calls = training._loss, []
+
+    def stops(*arguments: Any, **options: Any) -> Any:
+        calls.append(1)
+        if len(calls) == number:
+            raise KeyboardInterrupt
+        return loss(*arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "_loss", stops)
+        with pytest.raises(KeyboardInterrupt):
+            yield
 
 
 @pytest.fixture(scope="session")

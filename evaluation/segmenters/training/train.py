@@ -26,6 +26,7 @@ from pipeline.data.parquet import ParquetDataset
 from pipeline.data.storage import first_line
 from pipeline.errors import InputError
 from pipeline.pretrained.state_dicts import sha256_of
+from pipeline.runtime.device import default_device
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ def train_segmenter(
     to the same result bit for bit on a CPU, and returns the segmenter of a finished one. Raises `InputError` for bad
     data or weights, and where `out` holds a training of other settings.
     """
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = torch.device(device or default_device())
     plan = _plan(recipe, weights)
     if (done := _finished(out, plan)) is not None:
         log.info("%s is trained already", out / FILE_NAME)

@@ -24,7 +24,7 @@ from evaluation.usefulness.cells import RESULT, Cell
 from evaluation.usefulness.usefulness import list_sources, measure_usefulness
 from pipeline.data.records import DatasetInfo, RecordWriter
 from pipeline.errors import InputError
-from tests.evaluation.conftest import SPACE, draw, make_recipe, write_records
+from tests.evaluation.conftest import SPACE, draw, make_recipe, stopped_at_step, write_records
 
 HALVES = (Fraction(1, 2), Fraction(1))
 
@@ -183,20 +183,10 @@ def test_a_killed_command_resumes_and_equal_trainings_are_done_once(
     """The third of eight trainings is stopped in its middle; the same command then ends as one that was not."""
     whole = measure(folder, tmp_path / "whole")
     monkeypatch.setattr(training, "SAVE_EVERY", 1)
-    loss, calls = training._loss, []
-
-    def stops(*arguments: Any, **options: Any) -> Any:
-        calls.append(1)
-        if len(calls) == 6:
-            raise KeyboardInterrupt
-        return loss(*arguments, **options)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(training, "_loss", stops)
-        with pytest.raises(KeyboardInterrupt):
-            measure(folder, tmp_path / "parts")
+    with stopped_at_step(6):
+        measure(folder, tmp_path / "parts")
     assert len(list((tmp_path / "parts" / "cells").glob(f"*/{RESULT}"))) == 2
-    calls.clear()
+    loss, calls = training._loss, []
     with monkeypatch.context() as patch:
         patch.setattr(training, "_loss", lambda *given, **options: (calls.append(1), loss(*given, **options))[1])
         resumed = measure(folder, tmp_path / "parts")

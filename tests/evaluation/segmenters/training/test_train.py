@@ -18,7 +18,7 @@ from pipeline.config import Recipe, Source
 from pipeline.data.records import Record
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
-from tests.evaluation.conftest import SIZE, draw, make_recipe, write_pictures, write_records
+from tests.evaluation.conftest import SIZE, draw, make_recipe, stopped_at_step, write_pictures, write_records
 
 pytestmark = pytest.mark.slow
 
@@ -30,28 +30,14 @@ def test_it_learns_and_says_how_well(trained: Path) -> None:
     assert [path.name for path in trained.iterdir()] == [FILE_NAME]
 
 
-class _StopError(Exception):
-    pass
-
-
 def test_an_interrupted_training_continues_to_the_same_weights(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = make_recipe(data, steps=4)
     whole = train_segmenter(recipe, tmp_path / "whole")
     monkeypatch.setattr(training, "SAVE_EVERY", 2)
-    loss, calls = training._loss, []
-
-    def stops(*arguments: object, **options: object) -> torch.Tensor:
-        calls.append(1)
-        if len(calls) == 4:
-            raise _StopError
-        return loss(*arguments, **options)  # type: ignore[arg-type]
-
-    with monkeypatch.context() as patch:
-        patch.setattr(training, "_loss", stops)
-        with pytest.raises(_StopError):
-            train_segmenter(recipe, tmp_path / "parts")
+    with stopped_at_step(4):
+        train_segmenter(recipe, tmp_path / "parts")
     train_segmenter(recipe, tmp_path / "parts")
     assert (tmp_path / "parts" / FILE_NAME).read_bytes() == (tmp_path / "whole" / FILE_NAME).read_bytes()
     # And once more: nothing to do, and nothing changes.
@@ -161,18 +147,8 @@ def test_a_training_on_sources_continues_and_knows_its_sources(
     recipe = mixed(make_recipe(data, steps=2), sources)
     train_segmenter(recipe, tmp_path / "whole")
     monkeypatch.setattr(training, "SAVE_EVERY", 1)
-    loss, calls = training._loss, []
-
-    def stops(*arguments: object, **options: object) -> torch.Tensor:
-        calls.append(1)
-        if len(calls) == 2:
-            raise _StopError
-        return loss(*arguments, **options)  # type: ignore[arg-type]
-
-    with monkeypatch.context() as patch:
-        patch.setattr(training, "_loss", stops)
-        with pytest.raises(_StopError):
-            train_segmenter(recipe, tmp_path / "parts")
+    with stopped_at_step(2):
+        train_segmenter(recipe, tmp_path / "parts")
     train_segmenter(recipe, tmp_path / "parts")
     assert (tmp_path / "parts" / FILE_NAME).read_bytes() == (tmp_path / "whole" / FILE_NAME).read_bytes()
     made = load_deeplab(tmp_path / "whole").settings.training
