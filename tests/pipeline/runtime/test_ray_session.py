@@ -122,7 +122,8 @@ def test_a_failure_of_ray_is_one_line_and_one_of_ours_is_not(monkeypatch: pytest
     without_ray(monkeypatch, [])
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     message = (
-        r"^Ray failed \(ActorDiedError: The actor died unexpectedly .*\); run the same command again, which goes on"
+        r"^Ray failed \(ActorDiedError: The actor died unexpectedly .*\)(; its logs are in .*)?; "
+        r"run the same command again, which goes on"
     )
     with pytest.raises(InputError, match=message), ray_session():
         raise ActorDiedError
