@@ -12,7 +12,18 @@ import click
 
 from evaluation import commands as evaluation
 from evaluation.command_line import SEGMENTER, SEGMENTER_WEIGHTS
-from pipeline.command_line import DATA, MINUTES, OUT, RECIPE, WEIGHTS, NamedWeights, Program, read_recipe, show_log
+from pipeline.command_line import (
+    DATA,
+    MINUTES,
+    OUT,
+    RECIPE,
+    WEIGHTS,
+    WORKERS,
+    NamedWeights,
+    Program,
+    read_recipe,
+    show_log,
+)
 from pipeline.commands.bench import bench
 from pipeline.commands.engines import compile_, engines
 from pipeline.commands.prepare import prepare
@@ -38,14 +49,14 @@ def main() -> None:
     "--workers",
     default=1,
     show_default=True,
-    type=click.IntRange(0),
+    type=WORKERS,
     help="Processes on Ray, each on a GPU where there are any; 0: this process, without Ray.",
 )
 @click.option(
     "--decoders",
     default=0,
     show_default=True,
-    type=click.IntRange(0),
+    type=WORKERS,
     help="Ray Data actors that read, decode and augment for each worker, on any machine; "
     "0: threads of the worker itself.",
 )

@@ -22,13 +22,19 @@ from pipeline.command_line import (
     DATA,
     OUT,
     OUT_LOCATION,
+    PROCESSES,
     RECIPE,
     WEIGHTS,
+    WORKERS,
+    Amount,
     Existing,
     NamedWeights,
     read_recipe,
 )
 from pipeline.errors import InputError
+
+SHARE = Amount(0, 1, min_open=True, max_open=True)
+
 
 VOTES = Existing("file of votes", "the page of `spadework prefer` saves it")
 
@@ -92,7 +98,7 @@ def train_segmenter(recipe: Path, out: Path, weights: Path | None, overrides: tu
 @click.option("--fid-reference", type=DATA, help="Photographs for --set fid_reference=training.")
 @click.option("--protocol", "protocols", multiple=True, default=("native",), show_default=True, help="How to score.")
 @click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Override a field of the protocols.")
-@click.option("--workers", default=0, show_default=True, type=click.IntRange(0), help="Ray actors; 0: this process.")
+@click.option("--workers", default=0, show_default=True, type=WORKERS, help="Ray actors; 0: this process.")
 @click.option("--batch-size", default=16, show_default=True, type=click.IntRange(1), help="Pictures at a time.")
 @click.option("--examples", default=8, show_default=True, type=click.IntRange(0), help="Pictures shown in the report.")
 @click.option("--cache", type=OUT, help="Folder to keep image results in, for later evaluations too.")
@@ -152,18 +158,16 @@ def evaluate_style(checkpoint: str, reference: str, out: Path, **options: Any) -
 @click.option(
     "--out", type=OUT_LOCATION, help="New folder, or URI, for the pictures that pass  [default: IMAGES-filtered]"
 )
-@click.option("--min-accuracy", type=click.FloatRange(0, 1), help="Least share of pixels of the right class.")
-@click.option("--min-mean-iou", type=click.FloatRange(0, 1), help="Least mean IoU of the picture.")
-@click.option("--max-feature-distance", type=click.FloatRange(0), help="Largest distance to the photograph.")
+@click.option("--min-accuracy", type=Amount(0, 1), help="Least share of pixels of the right class.")
+@click.option("--min-mean-iou", type=Amount(0, 1), help="Least mean IoU of the picture.")
+@click.option("--max-feature-distance", type=Amount(0), help="Largest distance to the photograph.")
 @click.option(
     "--regions",
     is_flag=True,
     help="Add label_trusted, where pixels of too large a loss are don't-care.",
 )
 @click.option("--reference", type=DATA, help="Parquet of real photographs, whose losses say what is too large ...")
-@click.option(
-    "--loss-factor", type=click.FloatRange(0, min_open=True), help="... times the mean of the class.  [default: 1.25]"
-)
+@click.option("--loss-factor", type=Amount(0, min_open=True), help="... times the mean of the class.  [default: 1.25]")
 @click.option("--segmenter", type=SEGMENTER, help="Network that looks for the classes.  [default: deeplab]")
 @click.option("--segmenter-weights", type=SEGMENTER_WEIGHTS, help="Its weights  [default: those that evaluate takes]")
 def filter_(
@@ -232,7 +236,7 @@ def filter_(
     help="Compare Inception's features: file, or name of weights list.",
 )
 @click.option("--out", type=OUT, default=Path("memorisation"), show_default=True, help="Folder for page, JSON and CSV.")
-@click.option("--workers", default=0, show_default=True, type=click.IntRange(0), help="Ray actors; 0: this process.")
+@click.option("--workers", default=0, show_default=True, type=WORKERS, help="Ray actors; 0: this process.")
 @click.option("--batch-size", default=16, show_default=True, type=click.IntRange(1), help="Pictures at a time.")
 @click.option("--pairs", default=8, show_default=True, type=click.IntRange(0), help="Closest pairs shown on the page.")
 @click.option("--cache", type=OUT, help="Folder to keep image results in, as in evaluate.")
@@ -287,7 +291,7 @@ def compare(reports: tuple[str, ...], out: Path) -> None:
 @click.option("--fractions", default="1/8,1/4,1/2,1", show_default=True, help="Of the real photographs: the curve.")
 @click.option("--mixed-at", help="Fractions that are mixed with synthetic pictures too  [default: all of them]")
 @click.option("--seeds", default=3, show_default=True, type=click.IntRange(1), help="Trainings of each mixture.")
-@click.option("--synthetic-share", default=0.5, show_default=True, type=float, help="Of what a mixed training sees.")
+@click.option("--synthetic-share", default=0.5, show_default=True, type=SHARE, help="Of what a mixed training sees.")
 @click.option(
     "--segmenter",
     type=SEGMENTER,
@@ -296,8 +300,8 @@ def compare(reports: tuple[str, ...], out: Path) -> None:
     help="deeplab, or hf:FOLDER of transformers.",
 )
 @click.option("--weights", "pretrained", type=WEIGHTS, help="Local file that deeplab starts from.")
-@click.option("--workers", default=0, show_default=True, type=click.IntRange(0), help="Trainings at a time, on Ray.")
-@click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 1024), help="Of each training.")
+@click.option("--workers", default=0, show_default=True, type=WORKERS, help="Trainings at a time, on Ray.")
+@click.option("--threads", default=1, show_default=True, type=PROCESSES, help="Of each training.")
 @click.option("--keep-segmenters", is_flag=True, help="Keep the trained networks in OUT/cells.")
 def usefulness(
     real: str,

@@ -40,7 +40,7 @@ _EARLY = {"resnet50": ("layer2", 512), "mobilenet_v3_large": ("6", 40)}
 class DeepLabSettings(BaseModel):
     """Everything but the weights; kept as JSON in the metadata of the weights file."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     kind: Literal["deeplab"] = "deeplab"
     backbone: Backbone

@@ -222,8 +222,6 @@ class Job:
     def _workers(self, shards: int) -> int:
         """How many actors; 0: none, the work is done here."""
         if self.workers is not None:
-            if self.workers < 0:
-                raise InputError(f"--workers is {self.workers}; give 1 or more, or 0 for no Ray at all")
             return min(self.workers, shards)
         size = pool_size(self.order.device, threads=self.order.threads or 1, gpus_per_worker=self.gpus_per_worker)
         return min(size, shards)

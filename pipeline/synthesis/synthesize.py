@@ -7,6 +7,7 @@ that are not there yet. A killed job is continued by starting it again, and ends
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ from pipeline.datasets.folder import read_palette
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
 from pipeline.precision import Precision
+from pipeline.runtime.limits import check_processes
 from pipeline.synthesis.actor_pool import choose_device, codec_threads
 from pipeline.synthesis.export import ExportKind
 from pipeline.synthesis.job import Job, Summary
@@ -87,7 +89,7 @@ def synthesize(
     """
     started = time.monotonic()
     samples = style_interpolate[2] if style_interpolate else samples
-    _check_options(samples, threads, gpus_per_worker, picture_format)
+    _check_options(samples, threads, workers, gpus_per_worker, picture_format)
     if samples_by is not None and (samples != 1 or style_interpolate):
         raise InputError("give only one of --samples-by, --samples and --style-interpolate")
     _refuse_output_in_input(input, output)
@@ -193,11 +195,15 @@ def parse_max_rejects(value: str | int, rows: int) -> int:
     return limit
 
 
-def _check_options(samples: int, threads: int, gpus_per_worker: float, picture_format: PictureFormat) -> None:
-    for option, value in (("the number of pictures a label map", samples), ("--threads", threads)):
-        if value < 1:
-            raise InputError(f"{option} is {value}; give 1 or more")
-    if gpus_per_worker <= 0:
+def _check_options(
+    samples: int, threads: int, workers: int | None, gpus_per_worker: float, picture_format: PictureFormat
+) -> None:
+    if samples < 1:
+        raise InputError(f"the number of pictures a label map is {samples}; give 1 or more")
+    check_processes("--threads", threads)
+    if workers is not None:
+        check_processes("--workers", workers, least=0)
+    if not 0 < gpus_per_worker < math.inf:
         raise InputError(f"--gpus-per-worker is {gpus_per_worker:g}; give 1, or a fraction such as 0.5")
     if picture_format == "jpeg":
         log.warning(
