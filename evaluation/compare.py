@@ -21,6 +21,7 @@ from evaluation.scoring.scores import SCHEMA
 from pipeline.data.atomic import write_atomic
 from pipeline.data.storage import Folder, base_name, first_line
 from pipeline.errors import InputError
+from pipeline.runtime.json_text import read_json
 
 REPLICATES = 2000
 
@@ -177,10 +178,10 @@ def _read(location: str | Path) -> Run:
         return found
 
     try:
-        report = json.loads(content("report.json"))
+        report = read_json(content("report.json"))
         current = report["schema"] == SCHEMA
         results = ImageResults.parse(content(JUDGEMENTS), JUDGEMENTS) if current else None
-    except (OSError, ValueError, KeyError, InputError) as error:
+    except (OSError, ValueError, KeyError, TypeError, InputError) as error:
         raise InputError(f"{location} is no whole report of `evaluate` ({first_line(error)}); run it again") from None
     if results is None:
         raise InputError(f"{location} is of another version of spadework; run the same evaluate again")

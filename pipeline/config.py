@@ -31,6 +31,8 @@ LARGEST_PIXELS = 16 * 2**20
 
 Width = Annotated[int, Field(gt=0, le=1024)]
 """Channels; the bound is wider than anything that was ever trained, and tells a mistake before it takes memory."""
+BatchSize = Annotated[int, Field(gt=0, le=65536)]
+"""Pictures a step; the bound is far beyond what any machine holds, and tells a mistake before it takes memory."""
 NonNegativeInt = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 RegionStyles = Literal["none", "class", "instance"]
@@ -97,7 +99,7 @@ class DataSettings(Settings):
     size; to a width of `load_size` with the proportions of the crop (286 for 256x256 in the public training); to a
     width, or a short side, of `load_size` with the record's own proportions; or not at all. Label maps always by
     nearest neighbour."""
-    load_size: PositiveInt | None = None
+    load_size: Annotated[int, Field(gt=0, le=16384)] | None = None
     """What records are resized to before cropping; only where `preprocess` says so."""
     resample: Literal["lanczos", "bicubic"] = "lanczos"
     """How photographs are resized, antialiased either way."""
@@ -258,7 +260,7 @@ class TrainingSettings(Settings):
     """Optimiser steps in all (a generator and a discriminator step each)."""
     decay_steps: NonNegativeInt = 0
     """The last so many steps lower the learning rates linearly to 0."""
-    batch_size: PositiveInt = 32
+    batch_size: BatchSize = 32
     """Pictures per step over all workers."""
     accumulate: PositiveInt = 1
     """Parts in which a worker's share of the batch goes through, one after the other, for batches that do not fit into
@@ -316,7 +318,7 @@ class SegmenterSettings(Settings):
     smaller than what it is given."""
     steps: PositiveInt = 2000
     """Optimiser steps."""
-    batch_size: PositiveInt = 8
+    batch_size: BatchSize = 8
     """Photographs a step."""
     learning_rate: PositiveFloat = 1e-3
     """Peak rate of AdamW, lowered to 0 by a cosine."""

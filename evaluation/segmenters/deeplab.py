@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +23,7 @@ from pipeline.data.safetensors_file import write_tensors
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
 from pipeline.pretrained.state_dicts import fill, is_torch_file, read_state_dict, refuse_nonfinite, sha256_of
+from pipeline.runtime.json_text import read_json
 
 FILE_NAME = "segmenter.safetensors"
 """Of the weights in a run directory of `train-segmenter`."""
@@ -190,7 +190,7 @@ def load_deeplab(path: Path, *, device: torch.device | str = "cpu") -> DeepLab:
 def _is_ours(metadata: str | None) -> bool:
     """Whether a file's metadata are those of `save_deeplab`, as far as that they can be read."""
     try:
-        fields = json.loads(metadata or "")
+        fields = read_json(metadata or "")
     except ValueError:
         return False
     return isinstance(fields, dict) and fields.get("kind") == "deeplab"

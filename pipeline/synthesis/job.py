@@ -33,6 +33,11 @@ ATTEMPTS = 3
 """Ray restarts dead actors by itself; a pool that ends with shards undone is started so often."""
 
 
+SHEET = "contact_sheet.png"
+SUMMARY = "summary.json"
+"""Beside the parts, for people."""
+
+
 @dataclass(frozen=True)
 class Summary:
     """What a job did: `summary.json`."""
@@ -179,10 +184,12 @@ class Job:
         )
         if not folder.finished:
             folder.write_manifest(records)
+        if not folder.finished or folder.folder.size(SHEET) is None:
             sheet = contact_sheet(folder, records, self.order.info.space)
             if sheet is not None:
-                folder.folder.put("contact_sheet.png", sheet)
-            folder.folder.put("summary.json", (json.dumps(asdict(summary), indent=1) + "\n").encode())
+                folder.folder.put(SHEET, sheet)
+        if not folder.finished or folder.folder.size(SUMMARY) is None:
+            folder.folder.put(SUMMARY, (json.dumps(asdict(summary), indent=1) + "\n").encode())
         for kind in self.exports:
             export(folder, records, kind, several=self.plan.most_samples > 1, picture_format=self.order.picture_format)
         if not folder.finished:
