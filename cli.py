@@ -78,7 +78,7 @@ def train(
 ) -> None:
     """Train the generator of a recipe; without one, of configs/landscape.yaml.
 
-    Ctrl-C stops after the step at hand and leaves a checkpoint; the same command goes on from there. With
+    Ctrl-C stops after the step at hand and leaves a checkpoint; the same command resumes from there. With
     --segmenter-weights the run keeps its best weights, best.safetensors, beside the newest.
 
     \b
@@ -100,7 +100,7 @@ def train(
     result = run(settings, out or Path("runs", settings.name), validate=validate, **options)
     click.echo(f"{result.folder / 'generator.safetensors'}: {result.step} steps")
     if not result.finished:
-        click.echo("Not all steps are done; the same command goes on.")
+        click.echo("Not all steps are done; the same command resumes.")
 
 
 @click.command()
@@ -108,7 +108,7 @@ def train(
 def demo(minutes: float) -> None:
     """Run the whole workflow on landscapes, from nothing to a report in demo/: ten minutes on two cores.
 
-    Each command is shown before it runs. Run again, the trainings go on where they stopped.
+    Each command is shown before it runs. Run again, the trainings resume where they stopped.
 
     \b
     Example:

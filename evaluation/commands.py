@@ -130,7 +130,7 @@ def evaluate(
 @click.option("--learn-from", required=True, type=DATA, help="Parquet of photographs that teach the moods.")
 @click.option("--out", required=True, type=OUT, help="Folder for style.json and style.png.")
 @click.option("--column", default="mood", show_default=True, help="Column that names a photograph's mood.")
-@click.option("--maps", default=25, show_default=True, type=click.IntRange(1), help="Label maps to paint.")
+@click.option("--maps", default=25, show_default=True, type=click.IntRange(1), help="Label maps to synthesize.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1), help="Of the photographs.")
 def evaluate_style(checkpoint: str, reference: str, out: Path, **options: Any) -> None:
     """See whether pictures take the mood of the photograph that gives their style.

@@ -13,7 +13,7 @@ import numpy as np
 from evaluation.metrics.boundaries import mean_boundary_f
 from evaluation.report.format import factor, interval, number, percent
 from evaluation.report.render import render_template
-from evaluation.scoring.image_results import FILE_NAME as JUDGEMENTS
+from evaluation.scoring.image_results import FILE_NAME as IMAGE_RESULTS
 from evaluation.scoring.image_results import ImageResults
 from evaluation.scoring.label_maps import list_names, size_of
 from evaluation.scoring.protocols import Protocol
@@ -179,7 +179,7 @@ def _read(location: str | Path) -> Run:
     try:
         report = json.loads(content("report.json"))
         current = report["schema"] == SCHEMA
-        results = ImageResults.parse(content(JUDGEMENTS), JUDGEMENTS) if current else None
+        results = ImageResults.parse(content(IMAGE_RESULTS), IMAGE_RESULTS) if current else None
     except (OSError, ValueError, KeyError, InputError) as error:
         raise InputError(f"{location} is no whole report of `evaluate` ({first_line(error)}); run it again") from None
     if results is None:

@@ -246,7 +246,8 @@ def with_dont_care(space: LabelSpace) -> LabelSpace:
 def common_size(pictures: PictureSet) -> tuple[int, int] | None:
     """Height and width of all pictures, from the heads of their files; None where they differ.
 
-    A segmenter sees a photograph as it sees the pictures only at their size.
+    A segmenter sees a photograph as it sees the pictures only at their size. Raises `InputError`, which names a picture
+    that cannot be decoded.
     """
     found: set[tuple[int, int]] = set()
     for shard in pictures.plan.shards:

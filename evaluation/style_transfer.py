@@ -1,7 +1,7 @@
 """Whether styles matter: is the mood of a synthesized picture that of the photograph which gave the style?
 
-Each label map is painted once in the style of a photograph of every mood, and a classifier that learnt the moods from
-colour statistics of real photographs looks at the pictures. A generator that ignores its style paints the same picture
+Each label map is drawn once in the style of a photograph of every mood, and a classifier that learnt the moods from
+colour statistics of real photographs looks at the pictures. A generator that ignores its style draws the same picture
 each time, and agrees in exactly one case out of as many as there are moods; the classifier's accuracy on real
 photographs is the ceiling.
 """
@@ -137,7 +137,7 @@ def evaluate_style(
     maps: int,
     seed: int,
 ) -> StyleTransfer:
-    """Paint `maps` label maps of `reference` in the style of a photograph of each mood, and see which moods come out.
+    """Synthesize `maps` label maps of `reference` in the style of a photograph of each mood; see which moods come out.
 
     Both data sets have the mood of their photographs in `column`; the classifier learns from `learn_from`. Writes
     style.json and a grid, style.png, into `out`. Raises `InputError` for a checkpoint without a style encoder and data
@@ -186,7 +186,7 @@ def load_styled(
 
 
 def statistics_of(record: Record, space: LabelSpace, image: np.ndarray | None = None) -> np.ndarray:
-    """`colour_statistics` of a record's photograph, or of a picture of its label map."""
+    """The `colour_statistics` of a record's photograph, or of a picture of its label map: float64 `[12]`."""
     picture = record.image if image is None else image
     assert picture is not None
     sky = [index for index, name in enumerate(space.classes) if name in SKY]
@@ -202,7 +202,10 @@ def measure(
     maps: int,
     seed: int,
 ) -> StyleTransfer:
-    """Every one of the first `maps` label maps in every mood, after photographs of other places drawn by the seed."""
+    """Every one of the first `maps` label maps in every mood, after photographs of other places drawn by the seed.
+
+    Raises `InputError` where the two data sets have other moods, or one has a single photograph of a mood.
+    """
     moods = classifier.moods
     missing = sorted(set(moods) ^ {styled.mood for styled in records})
     if missing:
@@ -225,7 +228,7 @@ def measure(
 
 
 def style_grid(synthesize: Synthesize, records: Sequence[StyledRecord], space: LabelSpace, *, seed: int) -> np.ndarray:
-    """uint8 RGB: a photograph of each mood in the first row, then label maps, each in the style of those."""
+    """uint8 `[H, W, 3]`: a photograph of each mood in the first row, then label maps, each in the style of those."""
     random = np.random.default_rng(seed)
     moods = sorted({styled.mood for styled in records})
     choices = [[other.record for other in records if other.mood == mood] for mood in moods]

@@ -215,13 +215,13 @@ def show_log(package: str) -> None:
 
 
 def check_there(what: str, path: Path, fix: str = "") -> None:
-    """Refuse a file or folder that is not there, before what would read it is imported."""
+    """Refuse (`InputError`) a file or folder that is not there, before what would read it is imported."""
     if not path.exists():
         raise InputError(f"{what} {path} does not exist{fix and '; '}{fix}")
 
 
 def read_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
-    """`load_recipe`, whose imports take half a second."""
+    """`load_recipe`, whose imports take half a second; raises `InputError` as that does."""
     from pipeline.recipe_file import load_recipe
 
     return load_recipe(path, overrides)

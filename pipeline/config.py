@@ -281,7 +281,7 @@ class TrainingSettings(Settings):
     keep_checkpoints: PositiveInt = 2
     """How many of the last checkpoints stay."""
     rollbacks: NonNegativeInt = 0
-    """How often a run whose loss is no longer a number goes back to its last checkpoint, and on with other batches,
+    """How often a run whose loss is NaN or infinite returns to its last checkpoint, to continue with other batches,
     before it gives up."""
     validate_every: PositiveInt = 5
     """Epochs between validations, where a segmenter is given for them."""

@@ -247,7 +247,10 @@ def fit_mapping(protocol: Protocol, data: Sequence[str], segmenter: Sequence[str
 
 
 def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:
-    """`field=value` each, values as in YAML, to the fields to override in a protocol."""
+    """`field=value` each, values as in YAML, to the fields to override in a protocol.
+
+    Raises `InputError` for a text of another form or an unknown field.
+    """
     fields = {}
     for text in texts:
         name, equals, value = text.partition("=")

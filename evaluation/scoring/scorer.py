@@ -117,7 +117,10 @@ class ImageScorer:
         return features
 
     def data_classes(self, picture: Picture) -> np.ndarray:
-        """The data set's classes at the picture's own pixels, int32 `[H, W]`; don't-care is beyond them."""
+        """The data set's classes at the picture's own pixels, int32 `[H, W]`; don't-care is beyond them.
+
+        Raises `InputError`, which names a picture whose label map has unknown ids.
+        """
         try:
             return class_channels(resize_ids(picture.label, *picture.image.shape[:2]), self.space)
         except InputError as error:

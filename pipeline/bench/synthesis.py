@@ -55,7 +55,7 @@ def bench_synthesize(
     threads: int,
     json_path: Path | None,
 ) -> str:
-    """Race the ways to run a generator; returns the table, and writes all figures to `json_path`.
+    """Time the ways to run a generator side by side; returns the table, and writes all figures to `json_path`.
 
     Raises `InputError` for unknown candidates, label maps that do not fit the generator, or too few of them.
     """

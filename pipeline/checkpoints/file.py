@@ -115,7 +115,7 @@ def load_checkpoint(source: str | Path, *, device: torch.device | str = "cpu") -
     for name, value in tensors.items():
         if not value.isfinite().all():
             raise InputError(
-                f"checkpoint {path} holds NaN or infinite weights in {name}, which paint nothing; take an earlier one"
+                f"checkpoint {path} holds NaN or infinite weights in {name}, which draw nothing; take an earlier one"
             )
     size = {"height": recipe.data.height, "width": recipe.data.width}
     stored, needed = (

@@ -248,7 +248,7 @@ class ParquetDataset:
         return self.info
 
     def check_columns(self, required: Sequence[str], *, pictures: Collection[str] = PICTURE_COLUMNS) -> None:
-        """`ParquetFile.check_columns` of every file."""
+        """`ParquetFile.check_columns` of every file; `InputError` names the first that is refused."""
         for file in self.files:
             file.check_columns(required, pictures=pictures)
 

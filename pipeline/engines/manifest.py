@@ -56,7 +56,7 @@ class EngineSpec:
 
     @property
     def parsed_recipe(self) -> Recipe:
-        """`recipe` as an object."""
+        """`recipe` as an object; `InputError` where it is none of ours."""
         return parse_recipe(self.recipe, source="the engine's recipe")
 
     def __str__(self) -> str:

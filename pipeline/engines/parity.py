@@ -1,4 +1,4 @@
-"""The gate that an engine passes before it is used: its pictures against the float32 eager generator's."""
+"""The parity check that an engine passes before it is used: its pictures against the float32 eager generator's."""
 
 from __future__ import annotations
 

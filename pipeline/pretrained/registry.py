@@ -240,7 +240,7 @@ def _named(name: str, files: Sequence[WeightsFile]) -> list[WeightsFile]:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects to web servers only; urllib would go on to FTP."""
+    """Follows redirects to web servers only; urllib would follow them to FTP."""
 
     inf_msg = "redirects in a loop: "
 
@@ -308,7 +308,7 @@ def _receive(part: WeightsFile, partial: Path, response: http.client.HTTPRespons
             chunk = response.read(CHUNK)
     if have > most:
         partial.unlink()
-        raise InputError(f"what {part.url} sends is not {part.name}: it goes on after {most} bytes; it was removed")
+        raise InputError(f"what {part.url} sends is not {part.name}: it is longer than {most} bytes; it was removed")
     if total is not None and have < total:
         raise http.client.IncompleteRead(b"", total - have)
 

@@ -87,7 +87,7 @@ def choose_device(actors: int | None) -> str:
 
 
 def codec_threads(device: str, gpus_per_worker: float) -> int:
-    """Decoders, and encoders, of an actor: a GPU paints faster than two threads compress."""
+    """Decoders, and encoders, of an actor: a GPU synthesizes faster than two threads compress."""
     if not device.startswith("cuda"):
         return 2
     import torch

@@ -173,7 +173,7 @@ def synthesize(
 
 
 def parse_max_rejects(value: str | int, rows: int) -> int:
-    """A number of rows, or a share of them as `1%`, to a number of rows.
+    """A number of rows, or a share of them as `1%`, to a number of rows; `InputError` for anything else.
 
     >>> parse_max_rejects("1%", 250), parse_max_rejects(3, 250)
     (2, 3)

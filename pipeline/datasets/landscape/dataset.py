@@ -172,7 +172,10 @@ VALIDATION_START = 1_000_000
 def prepare(
     out: Path, *, train: int, validation: int, height: int, width: int, seed: int = 0, workers: int | None = None
 ) -> Summary:
-    """Draw `train` and `validation` scenes into `out`/train.parquet and `out`/validation.parquet."""
+    """Draw `train` and `validation` scenes into `out`/train.parquet and `out`/validation.parquet.
+
+    Returns what was written. Raises `InputError` for too many scenes, and for a side of less than 16 pixels.
+    """
     if train >= VALIDATION_START:
         raise InputError(f"--train is {train:,}; at most {VALIDATION_START - 1:,} scenes can be told from validation")
     if min(height, width) < 16:

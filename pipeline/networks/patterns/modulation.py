@@ -28,7 +28,8 @@ CHUNK_BYTES = 1 << 20
 def modulate(x: torch.Tensor, table: torch.Tensor, patterns: Patterns, slope: float) -> torch.Tensor:
     """Scale and shift `x` `[N, C, H, W]` by the rows of `table` `[U, 2C]` that `patterns` name; then leaky ReLU.
 
-    `slope` 1 means no activation. If there are patterns of one label map only, they serve every image of the batch.
+    Returns the shape of `x`. `slope` 1 means no activation. If there are patterns of one label map only, they serve
+    every image of the batch.
     """
     if torch.compiler.is_compiling():
         return modulate_plain(x, table, patterns, slope)
@@ -41,7 +42,7 @@ def modulate(x: torch.Tensor, table: torch.Tensor, patterns: Patterns, slope: fl
 
 
 def modulate_plain(x: torch.Tensor, table: torch.Tensor, patterns: Patterns, slope: float) -> torch.Tensor:
-    """`modulate` in one expression: for compilers, and the oracle in tests."""
+    """As `modulate`, in one expression: for compilers, and the oracle in tests."""
     scale, shift = table[patterns.rows].permute(0, 3, 1, 2).chunk(2, dim=1)  # [N, C, H, W]
     return F.leaky_relu(x * scale + shift, slope)
 
@@ -146,5 +147,6 @@ def map_to_pixels(x: torch.Tensor) -> torch.Tensor:
 
 
 def pixels_to_map(pixels: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """The inverse of `map_to_pixels`: `[N*H*W, C]` to the shape of `like`, `[N, C, H, W]`; a view, channels last."""
     batch, channels, height, width = like.shape
     return pixels.view(batch, height, width, channels).permute(0, 3, 1, 2)

@@ -167,11 +167,11 @@ def test_a_server_that_announces_nothing_is_cut_off_at_the_known_size(
     server.content, server.announces = CONTENT + b"more" * 100_000, 0
     (cache / "folder").mkdir(parents=True)
     (cache / "folder" / ".file.pth.partial").write_bytes(CONTENT[:have])
-    with pytest.raises(InputError, match=f"is not net: it goes on after {len(CONTENT)} bytes; it was removed"):
+    with pytest.raises(InputError, match=f"is not net: it is longer than {len(CONTENT)} bytes; it was removed"):
         fetch_weights("net", known(server))
     assert not list((cache / "folder").iterdir())
     monkeypatch.setattr(registry, "MAX_BYTES", 5000)
-    with pytest.raises(InputError, match="is not net: it goes on after 5000 bytes; it was removed"):
+    with pytest.raises(InputError, match="is not net: it is longer than 5000 bytes; it was removed"):
         fetch_weights("net", known(server, size=None))
     assert not list((cache / "folder").iterdir())
 
