@@ -117,7 +117,7 @@ def list_engines(cache: Path) -> str:
 
 
 def clean_engines(cache: Path, *, everything: bool = False) -> list[Path]:
-    """Remove engines that cannot be used here, refused ones, and what killed builds left; or everything."""
+    """Remove engines that cannot be used here, rejected ones, and what killed builds left; or everything."""
     if not (cache / LOCK).exists():  # nothing was ever built here
         return []
     with build_lock(cache):

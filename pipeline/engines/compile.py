@@ -23,7 +23,7 @@ from pipeline.engines.engine import Engine, adapted, file_digest, make_engine
 from pipeline.engines.environment import COMPILERS, Backend, describe_device, find_versions
 from pipeline.engines.graph import GeneratorGraph
 from pipeline.engines.manifest import EngineSpec, Manifest, make_signature
-from pipeline.engines.parity import compare, refusal
+from pipeline.engines.parity import compare, rejection
 from pipeline.engines.signature import Form, Signature
 from pipeline.errors import InputError
 from pipeline.networks.generator import Generator
@@ -97,7 +97,7 @@ def compile_generator(
     subject = _prepare(checkpoint, size, modulation, batch, source, maps)
     backends = _backends(backend, subject.device)
     precisions = _precisions(precision, subject.device)
-    refused = []
+    rejected = []
     with build_lock(out):
         for name in backends:
             for kind in precisions:
@@ -109,14 +109,14 @@ def compile_generator(
                     log.warning("%s failed: %s", name, first_line(error))
                     break
                 if manifest.refused:
-                    log.warning("%s in %s refused: %s", name, kind, manifest.refused)
-                    refused.append(f"{name} {kind}: {manifest.refused}")
+                    log.warning("%s in %s rejected: %s", name, kind, manifest.refused)
+                    rejected.append(f"{name} {kind}: {manifest.refused}")
                 elif backend == "auto" and (slower := _slower(manifest)):
                     log.warning("not %s: %s", name, slower)
                     break
                 else:
                     return folder, manifest
-    raise InputError(f"no engine is within tolerance: {'; '.join(refused)}; take --precision auto or fp32")
+    raise InputError(f"no engine is within tolerance: {'; '.join(rejected)}; take --precision auto or fp32")
 
 
 def _find_or_build(subject: Subject, spec: EngineSpec, out: Path) -> tuple[Path, Manifest]:
@@ -249,7 +249,7 @@ def typical_lengths(signature: Signature, codes: torch.Tensor, styles: torch.Ten
 
 
 def _build(subject: Subject, spec: EngineSpec, out: Path) -> Manifest:
-    """Compile, compare, time; the folder appears with its manifest, and without a file where the engine is refused."""
+    """Compile, compare, time; the folder appears with its manifest, and without a file where the engine is rejected."""
     started = time.monotonic()
     eager = FoldedGenerator(subject.generator, DTYPES[spec.precision])
     with new_engine(out, spec.key) as folder:
@@ -262,7 +262,7 @@ def _build(subject: Subject, spec: EngineSpec, out: Path) -> Manifest:
             engine, pictures, cuda_graphs = _first_lap(subject, spec, file)
         build_seconds = time.monotonic() - started
         parity = compare(pictures, subject.reference)
-        reason = refusal(parity, spec.precision)
+        reason = rejection(parity, spec.precision)
         if reason and file:
             file.unlink()
             file = None

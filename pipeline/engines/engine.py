@@ -129,7 +129,7 @@ class Engine:
 def load_engine(folder: Path, checkpoint: Checkpoint) -> tuple[Engine | FoldedGenerator, Manifest]:
     """The engine in a folder; of the checkpoint, an eager engine needs the generator, and any other only the sha256.
 
-    Raises `InputError` where there is none, it was refused, was made from other weights, of other library versions or
+    Raises `InputError` where there is none, it was rejected, was made from other weights, of other library versions or
     for another device, or where its file is damaged.
     """
     manifest = Manifest.read(folder)

@@ -130,7 +130,7 @@ def unusable(manifest: Manifest) -> str | None:
     """Why an engine cannot be used in this process; None: it can."""
     spec = manifest.spec
     if manifest.refused:
-        return f"it was refused: {manifest.refused}"
+        return f"it was rejected: {manifest.refused}"
     if spec.format != FORMAT:
         return "it is of another version of spadework"
     if spec.device["type"] == "cuda" and not torch.cuda.is_available():

@@ -78,7 +78,7 @@ def compare(pictures: torch.Tensor, reference: torch.Tensor) -> Parity:
     )
 
 
-def refusal(parity: Parity, precision: Precision) -> str | None:
+def rejection(parity: Parity, precision: Precision) -> str | None:
     """Why an engine of that precision may not be used; None: it may."""
     if not parity.finite:
         return f"pictures are not finite: {precision} overflows"

@@ -1,4 +1,4 @@
-"""Whether styles matter, measured on painters of which the answer is known."""
+"""Whether styles matter, measured on generators of which the answer is known."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_the_classifier_measures_in_deviations() -> None:
     assert classifier(np.array([[0.1, 3.0], [0.9, -3.0], [0.4, 0.0], [0.6, 0.0]])).tolist() == [0, 1, 0, 1]
 
 
-def test_a_painter_that_follows_styles_agrees_always_and_one_that_does_not_by_chance(
+def test_a_generator_that_follows_styles_agrees_always_and_one_that_does_not_by_chance(
     scenes: list[StyledRecord], classifier: MoodClassifier
 ) -> None:
     moods = {styled.record.id: styled.mood for styled in scenes}
