@@ -23,8 +23,9 @@ import pyarrow as pa
 from pipeline.config import LARGEST_PIXELS, RegionStyles
 from pipeline.data.encoders import ENCODERS, PictureFormat
 from pipeline.data.images import Palette, encode_png, is_plain
+from pipeline.data.input_digest import InputDigest
 from pipeline.data.records import PICTURE, DatasetInfo, RecordWriter, decode_record, picture_bytes, resize_record
-from pipeline.data.shards import Columns, InputDigest, Shard, generated_id, iter_shard, sample_count
+from pipeline.data.shards import Columns, Shard, generated_id, iter_shard, sample_count
 from pipeline.errors import InputError
 from pipeline.networks.label_input import LabelInput
 from pipeline.precision import Precision

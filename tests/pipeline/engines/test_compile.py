@@ -24,6 +24,7 @@ from pipeline.engines.engine import load_engine
 from pipeline.engines.environment import COMPILERS
 from pipeline.engines.manifest import Manifest
 from pipeline.engines.parity import Tolerance, compare, rejection
+from pipeline.engines.subject import prepare_subject
 from pipeline.errors import InputError
 from pipeline.networks.inference.folded import FoldedGenerator
 from pipeline.synthesis.synthesize import synthesize
@@ -134,7 +135,7 @@ def test_auto_leaves_a_compiled_engine_that_is_slower(trained, tmp_path, monkeyp
 @pytest.mark.parametrize(("style", "noise"), [(0, False), (4, False), (0, True), (4, True)])
 def test_batches_are_timed_whole(tmp_path, style, noise) -> None:
     checkpoint = cases.write_checkpoint(tmp_path, style_dim=style, noise=noise)
-    subject = compile._prepare(checkpoint, None, None, 3, None, 2)
+    subject = prepare_subject(checkpoint, None, None, 3, None, 2)
     asked = []
 
     class Recorder(FoldedGenerator):
