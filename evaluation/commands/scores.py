@@ -93,14 +93,14 @@ def evaluate(
 @click.option(
     "--checkpoint", type=CHECKPOINT, required=True, help="Run directory or .safetensors file, with a style encoder."
 )
-@click.option("--reference", required=True, type=DATA, help="Parquet of label maps and photographs with moods.")
-@click.option("--learn-from", required=True, type=DATA, help="Parquet of photographs that teach the moods.")
+@click.option("--reference", required=True, type=DATA, help="Parquet of label maps and photographs with lightings.")
+@click.option("--learn-from", required=True, type=DATA, help="Parquet of photographs that teach the lightings.")
 @click.option("--out", required=True, type=OUT, help="Folder for style.json and style.png.")
-@click.option("--column", default="mood", show_default=True, help="Column that names a photograph's mood.")
+@click.option("--column", default="mood", show_default=True, help="Column that names a photograph's lighting.")
 @click.option("--maps", default=25, show_default=True, type=click.IntRange(1), help="Label maps to synthesize.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1), help="Of the photographs.")
 def evaluate_style(checkpoint: str, reference: str, out: Path, **options: Any) -> None:
-    """See whether pictures take the mood of the photograph that gives their style.
+    """See whether pictures take the lighting of the photograph that gives their style.
 
     \b
     Example:

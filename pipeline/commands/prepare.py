@@ -49,7 +49,7 @@ SKIP_BAD = click.option("--skip-bad", is_flag=True, help="Leave out and report b
 )
 @WORKERS
 def landscape(out: Path, size: tuple[int, int], **options: Any) -> None:
-    """Draw landscapes: 14 classes, four moods, trees and houses with instance ids.
+    """Draw landscapes: 14 classes, four kinds of light, trees and houses with instance ids.
 
     \b
     Example:
