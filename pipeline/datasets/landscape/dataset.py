@@ -163,7 +163,7 @@ def _free(canvas: Canvas, noise: Noise, ground: Ground, what: str, x: float, y: 
 
 
 FIELDS = (*RECORD_FIELDS, pa.field("mood", pa.string()))
-"""The columns of the landscapes: those of every data set, and the name of the lighting; files of all versions call it so."""
+"""The columns of the landscapes: those of every data set, and the name of the lighting (`mood` in all versions)."""
 
 VALIDATION_START = 1_000_000
 """Where the indices of validation scenes begin, so that the two sets never share a scene, however many there are."""
