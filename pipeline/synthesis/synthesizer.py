@@ -31,9 +31,9 @@ class Synthesizer:
     """A generator, or its engine, that takes codes and gives uint8 pictures.
 
     The rounding of a convolution depends on the shape of its batch and on the number of threads. So pictures are
-    painted one by one (on a GPU: all samples of a label map in batches of a fixed size), with a number of threads that
-    belongs to the job: then neighbours, the number of workers and the shard do not show in any bit. To fill a GPU, let
-    several workers share it.
+    synthesized one by one (on a GPU: all samples of a label map in batches of a fixed size), with a number of threads
+    that belongs to the job: then neighbours, the number of workers and the shard do not show in any bit. To fill a GPU,
+    let several workers share it.
     """
 
     def __init__(
