@@ -188,7 +188,10 @@ class RegionFilter:
         return schema.insert(place, pa.field(COLUMN, PICTURE)).with_metadata(metadata)
 
     def rows(self, batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-        """Rows of pictures with their `label_trusted`, in a `schema` that the method of this name made."""
+        """Rows of pictures with their `label_trusted`, in a `schema` that the method of this name made.
+
+        Raises `InputError`, which names a picture that is missing or broken.
+        """
         names = [name for name in ("id", "sample", "image", "label") if name in batch.schema.names]
         pictures = (decode_picture(row, Selection()) for row in batch.select(names).to_pylist())
         cells = [{"bytes": encode_png(self.trusted(picture)), "path": None} for picture in pictures]

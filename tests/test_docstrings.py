@@ -16,7 +16,8 @@ FILES = [
     ROOT / "spadework.py",
 ]
 ARRAY = re.compile(r"\b(np\.ndarray|(torch\.)?Tensor)\b")
-SHAPE = re.compile(r"`\[.*\]`|\bscalars?\b|\b(as|see|of|inverse of) `\w+", re.IGNORECASE | re.DOTALL)
+CALLED = ("__init__", "__call__")
+SHAPE = re.compile(r"`\[.*\]`|\bscalars?\b|\b(as|see|inverse of) `\w+", re.IGNORECASE)
 """A shape, or the name of the function whose shape it is."""
 
 
@@ -25,7 +26,7 @@ def public_functions(body: list[ast.stmt]) -> Iterator[ast.FunctionDef]:
     for node in body:
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
             yield from public_functions(node.body)
-        if not isinstance(node, ast.FunctionDef) or (node.name.startswith("_") and node.name != "__call__"):
+        if not isinstance(node, ast.FunctionDef) or (node.name.startswith("_") and node.name not in CALLED):
             continue
         if not any(re.search(r"\.(command|group)\b", ast.unparse(each)) for each in node.decorator_list):
             yield node

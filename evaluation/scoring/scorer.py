@@ -49,7 +49,8 @@ class ImageScorer:
     def score(self, pictures: Iterable[Picture]) -> ImageResults | None:
         """The results of all pictures, in their order; None if there are none.
 
-        Samples of one label map stand together.
+        Samples of one label map stand together. Raises `InputError`, which names a picture whose label map has ids
+        beyond the classes.
         """
         spreads: list[np.ndarray] = []
         if self.lpips is not None:

@@ -42,7 +42,7 @@ class Load:
     """Random pixels instead of label maps: the worst case for patterns."""
 
     def codes(self, recipe: Recipe) -> np.ndarray:
-        """The label maps of a repeat, int32 `[maps, height, width]`."""
+        """The label maps of a repeat, int32 `[maps, height, width]`; `InputError` as `sample_codes`."""
         return sample_codes(recipe, self.source, count=self.maps, size=self.size, noise=self.noise)
 
 

@@ -73,7 +73,7 @@ def save_generator(
 def halve(source: Path, target: Path) -> None:
     """Write a checkpoint in half the bytes: matrices and kernels in float16, the rest and the recipe as they are.
 
-    Loading brings everything back to float32.
+    Loading brings everything back to float32. Raises `InputError` where `source` is no checkpoint of ours.
     """
     source = find_checkpoint(source)
     recipe, step, tensors = _read(source)

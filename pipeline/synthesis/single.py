@@ -43,7 +43,7 @@ class Synthesizer:
         engine: PathLike | None = None,
         threads: int = 1,
     ) -> None:
-        """The arguments and errors of `load`, which fills in the checkpoint."""
+        """The arguments of `load`, which fills in the checkpoint; raises `InputError` as that does."""
         from pipeline.checkpoints.file import resolve_checkpoint
         from pipeline.synthesis.synthesizer import Synthesizer as BatchSynthesizer
 

@@ -101,7 +101,7 @@ class Synthesizer:
     def synthesize(
         self, label_input: LabelInput, samples: Sequence[Sample], size: tuple[int, int]
     ) -> Iterator[np.ndarray]:
-        """A picture for each sample: uint8 `[*size, 3]`."""
+        """A picture for each sample: uint8 `[*size, 3]`; `InputError` where pixels are NaN or infinite."""
         # An engine has one batch for good; the eager generator one for all pictures of a job.
         batch = self._batch if self.engine else min(self._batch, len(samples))
         for start in range(0, len(samples), batch):

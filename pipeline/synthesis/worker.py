@@ -140,7 +140,10 @@ class ShardWorker:
     """Holds a generator and turns shards into parts; several shards one after another, one at a time."""
 
     def __init__(self, order: WorkOrder, token: str = "") -> None:
-        """`token` is that of the driver's lock (`driver_lock`), under which parts are written."""
+        """`token` is that of the driver's lock (`driver_lock`), under which parts are written.
+
+        Raises `InputError` where the checkpoint or the engine is another one than the job began with.
+        """
         keep_freed_memory()
         self._order, self._token = order, token
         self._folder = JobFolder(order.output)

@@ -188,7 +188,7 @@ class FoldedInput(nn.Module):
     def forward(
         self, x: torch.Tensor, label_input: LabelInput, *, out: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, Noise]:
-        """The views of `laid_over(x, out)`, and the noise that is still to be added to the pixels.
+        """Views as `laid_over(x, out)` gives them, and the noise that is still to be added to the pixels.
 
         It costs least where they are read. Statistics of an image are of its noise too, which therefore passes through
         `out` beforehand.

@@ -64,7 +64,7 @@ class MatrixProduct(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-        """The gradients of `x` and `weight`."""
+        """The gradients by `x` `[M, inputs]` and `weight` `[outputs, inputs]`, None for one that nobody needs."""
         x, weight = ctx.saved_tensors
         of_x = of_weight = None
         if ctx.needs_input_grad[0]:

@@ -61,7 +61,7 @@ class Modulate(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None, None]:
-        """The gradients of `x`, and of `table`: summed over the pixels of each row."""
+        """The gradients by `x` `[N, C, H, W]`, and by `table` `[U, 2C]`: summed over the pixels of each row."""
         x, table = ctx.saved_tensors
         pixels, rows = map_to_pixels(x), repeated(ctx.patterns.rows.flatten(), len(x), len(ctx.patterns.rows))
         incoming = map_to_pixels(gradient)
@@ -102,7 +102,7 @@ def modulate_pixels(
 
 
 def with_noise(pixels: torch.Tensor, noise: Noise, part: slice, *, out: torch.Tensor) -> torch.Tensor:
-    """A part of `pixels`, with noise if there is any: then it is written into that part of `out`."""
+    """A part of `pixels` `[P, C]`, with noise if there is any: then it is written into that part of `out`."""
     return pixels[part] if noise is None else torch.addcmul(pixels[part], noise[0][part], noise[1], out=out[part])
 
 
