@@ -102,7 +102,7 @@ def modulate_pixels(
 
 
 def with_noise(pixels: torch.Tensor, noise: Noise, part: slice, *, out: torch.Tensor) -> torch.Tensor:
-    """A part of `pixels` `[P, C]`, with noise if there is any: then it is written into that part of `out`."""
+    """A part of `pixels` `[..., C]`, with noise if there is any: then it is written into that part of `out`."""
     return pixels[part] if noise is None else torch.addcmul(pixels[part], noise[0][part], noise[1], out=out[part])
 
 
