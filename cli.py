@@ -10,15 +10,17 @@ from typing import Any
 
 import click
 
-from evaluation import commands as evaluation
 from evaluation.command_line import SEGMENTER, SEGMENTER_WEIGHTS
+from evaluation.commands.scores import compare, evaluate, evaluate_style, memorisation, prefer
+from evaluation.commands.training_data import filter_, train_segmenter, usefulness
 from pipeline.command_line import (
     DATA,
     MINUTES,
     OUT,
+    OVERRIDES,
+    PROCESSES_OR_NONE,
     RECIPE,
     WEIGHTS,
-    WORKERS,
     NamedWeights,
     Program,
     read_recipe,
@@ -49,14 +51,14 @@ def main() -> None:
     "--workers",
     default=1,
     show_default=True,
-    type=WORKERS,
+    type=PROCESSES_OR_NONE,
     help="Processes on Ray, each on a GPU where there are any; 0: this process, without Ray.",
 )
 @click.option(
     "--decoders",
     default=0,
     show_default=True,
-    type=WORKERS,
+    type=PROCESSES_OR_NONE,
     help="Ray Data actors that read, decode and augment for each worker, on any machine; "
     "0: threads of the worker itself.",
 )
@@ -78,7 +80,7 @@ def main() -> None:
 )
 @click.option("--segmenter-weights", type=SEGMENTER_WEIGHTS, help="... and its weights  [default: no validation]")
 @click.option("--max-time", "max_minutes", type=MINUTES, metavar="MINUTES", help="Stop then, with a checkpoint.")
-@click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Override a field of the recipe.")
+@OVERRIDES
 def train(
     recipe: Path,
     out: Path | None,
@@ -89,7 +91,7 @@ def train(
 ) -> None:
     """Train the generator of a recipe; without one, of configs/landscape.yaml.
 
-    Ctrl-C stops after the step at hand and leaves a checkpoint; the same command goes on from there. With
+    Ctrl-C stops after the step at hand and leaves a checkpoint; the same command resumes from there. With
     --segmenter-weights the run keeps its best weights, best.safetensors, beside the newest.
 
     \b
@@ -111,7 +113,7 @@ def train(
     result = run(settings, out or Path("runs", settings.name), validate=validate, **options)
     click.echo(f"{result.folder / 'generator.safetensors'}: {result.step} steps")
     if not result.finished:
-        click.echo("Not all steps are done; the same command goes on.")
+        click.echo("Not all steps are done; the same command resumes.")
 
 
 @click.command()
@@ -119,7 +121,7 @@ def train(
 def demo(minutes: float) -> None:
     """Run the whole workflow on landscapes, from nothing to a report in demo/: ten minutes on two cores.
 
-    Each command is shown before it runs. Run again, the trainings go on where they stopped.
+    Each command is shown before it runs. Run again, the trainings resume where they stopped.
 
     \b
     Example:
@@ -152,16 +154,16 @@ for verb in (
     synthesize,
     verify,
     import_weights,
-    evaluation.train_segmenter,
+    train_segmenter,
     demo,
     bench,
-    evaluation.evaluate,
-    evaluation.evaluate_style,
-    evaluation.filter_,
-    evaluation.memorisation,
-    evaluation.compare,
-    evaluation.usefulness,
-    evaluation.prefer,
+    evaluate,
+    evaluate_style,
+    filter_,
+    memorisation,
+    compare,
+    usefulness,
+    prefer,
     weights,
 ):
     main.add_command(verb)

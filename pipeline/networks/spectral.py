@@ -34,7 +34,7 @@ class SpectralNorm(nn.Module):
         self.register_buffer("_v", F.normalize(torch.randn_like(matrix[0]), dim=0, eps=EPSILON))
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
-        """The normalised weight; in training after one power iteration."""
+        """The normalised weight, `[outputs, ...]` as `weight`; in training after one power iteration."""
         matrix = weight.flatten(1)
         if self.training:
             self.iterate(matrix.detach())
@@ -43,7 +43,7 @@ class SpectralNorm(nn.Module):
         return weight / sigma
 
     def right_inverse(self, value: torch.Tensor) -> torch.Tensor:
-        """Assigning a weight sets the raw one."""
+        """The raw weight that assigning one sets: `value` `[outputs, ...]` itself."""
         return value
 
     @torch.no_grad()
