@@ -7,9 +7,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     NonNegativeFloat,
@@ -22,6 +20,7 @@ from pydantic import (
 
 from pipeline.label_sets import LABEL_SETS
 from pipeline.labels import LabelSpace, encode
+from pipeline.settings import Settings, Width
 
 UPSAMPLINGS = {"normal": 5, "more": 6, "most": 7}
 """How often each variant of the generator doubles the resolution (the public `num_upsampling_layers`)."""
@@ -29,20 +28,12 @@ UPSAMPLINGS = {"normal": 5, "more": 6, "most": 7}
 LARGEST_PIXELS = 16 * 2**20
 """Of a picture that is synthesized: beyond, its feature maps take tens of gigabytes."""
 
-Width = Annotated[int, Field(gt=0, le=1024)]
-"""Channels; the bound is wider than anything that was ever trained, and tells a mistake before it takes memory."""
 NonNegativeInt = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 RegionStyles = Literal["none", "class", "instance"]
 """What has a style of its own in a picture: nothing but the picture, each class, or each instance."""
 Enlargement = Literal["nearest", "bilinear", "blur"]
 """How feature maps are doubled (`pipeline.networks.resampling.enlarge`)."""
-
-
-class Settings(BaseModel):
-    """A section of a recipe: unknown keys and wrong types are errors, and nothing changes after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 def _read_location(value: Any) -> Any:
@@ -215,6 +206,9 @@ class DiscriminatorSettings(Settings):
     layers: Annotated[int, Field(ge=2, le=16)] = 4
     """Convolutions before the last one (the public `n_layers_D`); with `segmentation` the halvings of the resolution,
     6 in OASIS. Not of `projected`."""
+    spectral: bool = True
+    """Spectral normalisation of the convolutions before instance normalisation (`patchgan` only); without it the
+    network is pix2pixHD's, whose `n_layers_D` counts one convolution less."""
     downsampling: Literal["stride", "blur"] = "stride"
     """Blur: the filter [1, 2, 1] before each halving (the strides of `patchgan`, the means of 2x2 pixels of
     `segmentation`), so that finer detail does not alias (Zhang 2019; before the stride as in Karras et al. 2020)."""

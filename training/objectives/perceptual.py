@@ -36,10 +36,16 @@ class PerceptualLoss(nn.Module):
         return torch.stack([weight * F.l1_loss(*maps) for *maps, weight in pairs]).sum()
 
 
-def vgg_loss(features: nn.Sequential) -> PerceptualLoss:
-    """The loss in the form of pix2pixHD and SPADE, of torchvision's `vgg19().features` or any of the same length."""
+def vgg_loss(features: nn.Sequential, *, normalise: bool = True) -> PerceptualLoss:
+    """The loss in the form of SPADE, of torchvision's `vgg19().features` or any of the same length.
+
+    Without `normalise` that of pix2pixHD, which gives the network pictures in [-1, 1] rather than of ImageNet's mean
+    and deviation.
+    """
     edges = [0, *(end for end, _ in TAPS)]
-    return PerceptualLoss(Trunk([features[a:b] for a, b in itertools.pairwise(edges)]), [weight for _, weight in TAPS])
+    stages = [features[a:b] for a, b in itertools.pairwise(edges)]
+    trunk = Trunk(stages) if normalise else Trunk(stages, mean=[0.5] * 3, std=[0.5] * 3)
+    return PerceptualLoss(trunk, [weight for _, weight in TAPS])
 
 
 def load_perceptual_loss(vgg_weights: Path | None, trunk: Trunk | None = None) -> PerceptualLoss | None:
