@@ -79,3 +79,15 @@ class Pix2PixHDPlusSettings(Settings):
     def multiple(self) -> int:
         """Of what the sides of pictures must be multiples."""
         return 2**self.downsamplings
+
+
+class CRNSettings(Settings):
+    """The cascaded refinement network (Chen and Koltun, ICCV 2017): no adversary, perceptual regression alone."""
+
+    kind: Literal["crn"] = "crn"
+    widths: tuple[Width, Width, Width, Width] = (1024, 512, 128, 32)
+    """Channels of the modules of heights up to 64, up to 256, up to 512, and above."""
+    first_height: Annotated[int, Field(gt=0, le=64)] = 4
+    """Rows of the first module; each of the others has twice those of the one before, up to the picture's."""
+    pictures: Annotated[int, Field(gt=0, le=64)] = 1
+    """Pictures of each label map, all of one pass (Sec. 3.3: 9, with the diversity loss)."""

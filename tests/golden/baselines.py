@@ -18,8 +18,8 @@ FOLDER = HERE / "baselines"
 PUBLIC = REFERENCE / "baselines"
 STRIDE = 4
 """Of stored pictures and features, beside the strides that the reference folder has already."""
-WHOLE = ["pix2pixhd/image_pool"]
-CUT = ["pix2pixhd/global_generator", "pix2pixhd_plus/generator_spectralinstance"]
+WHOLE = ["pix2pixhd/image_pool", "crn/operations", "crn/loss_simple"]
+CUT = ["pix2pixhd/global_generator", "pix2pixhd_plus/generator_spectralinstance", "crn/generator_256p_diversity"]
 
 
 def cases(names: list[str]) -> list[Any]:
@@ -32,13 +32,14 @@ def cases(names: list[str]) -> list[Any]:
 
 
 class Golden(dict[str, torch.Tensor]):
-    """The tensors of a file, and its `config`; stored `stride`d where it is larger than 1."""
+    """The tensors of a file, and its `config`. Outputs are stored at a `stride`, other features at `cut` more."""
 
     def __init__(self, path: Path) -> None:
         tensors, metadata = read(path)
         super().__init__(tensors)
         self.config: dict[str, Any] = metadata["config"]
-        self.stride = int(metadata.get("stride", 1))
+        self.cut = int(metadata.get("stride", 1))
+        self.stride = self.cut * self.config.get("output_stride", 1)
 
     def below(self, prefix: str) -> dict[str, torch.Tensor]:
         """All tensors whose names begin so, without that beginning."""
@@ -48,10 +49,24 @@ class Golden(dict[str, torch.Tensor]):
         """A picture `[..., H, W]` as it is stored here."""
         return value[..., :: self.stride, :: self.stride]
 
+    def label_ids(self) -> torch.Tensor:
+        """`label_ids` of the networks of TensorFlow, int32 `[1, H, W]`."""
+        return self["label_ids"].int().unsqueeze(0)
+
     def codes(self, space: LabelSpace) -> torch.Tensor:
         """The codes of `label` and `instance`, int32 `[N, H, W]`."""
         pairs = zip(self["label"][:, 0].numpy(), self["instance"][:, 0].numpy(), strict=True)
         return torch.from_numpy(np.stack([encode(*pair, space) for pair in pairs]))
+
+
+def planar(value: torch.Tensor) -> torch.Tensor:
+    """TensorFlow's `[N, H, W, C]` as `[N, C, H, W]`."""
+    return value.permute(0, 3, 1, 2)
+
+
+def kernel(value: torch.Tensor) -> torch.Tensor:
+    """TensorFlow's kernels `[h, w, inputs, outputs]` as `[outputs, inputs, h, w]`; vectors as they are."""
+    return value.permute(3, 2, 0, 1) if value.dim() == 4 else value
 
 
 def space_of(config: dict[str, Any]) -> LabelSpace:
@@ -72,8 +87,11 @@ def cut(name: str, folder: Path = FOLDER) -> None:
     for key, value in golden.items():
         if key in ("label", "instance"):
             kept[key] = as_bytes(value)
-        elif key.startswith("output"):
-            kept[key] = value[..., ::stride, ::stride].contiguous()
+        elif key.startswith(("output", "module")) and value.dim() == 4:
+            if "layout" in golden.config:
+                kept[key] = value[:, ::stride, ::stride].contiguous()
+            else:
+                kept[key] = value[..., ::stride, ::stride].contiguous()
         else:
             kept[key] = value
     path = folder / f"{name}.safetensors"
