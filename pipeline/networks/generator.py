@@ -27,6 +27,8 @@ class Generator(nn.Module):
 
     memory_format = torch.channels_last
     """Of the feature maps: pixels one after the other, each with all its channels, as look-ups by pixel want them."""
+    block: type[nn.Module] = SPADEBlock
+    """What it is made of, after the first layer."""
 
     def __init__(self, settings: GeneratorSettings, space: LabelSpace, *, height: int, width: int) -> None:
         super().__init__()
@@ -41,7 +43,7 @@ class Generator(nn.Module):
             self.first = nn.Conv2d(space.channels + settings.style_channels, wide, 3, padding=1)
         widths = _block_widths(settings)
         self.blocks = nn.ModuleList(
-            SPADEBlock(inputs, outputs, settings, space) for inputs, outputs in pairwise(widths)
+            self.block(inputs, outputs, settings, space) for inputs, outputs in pairwise(widths)
         )
         self.to_rgb = nn.Conv2d(widths[-1], 3, 3, padding=1)
         for number, layer in enumerate(module for module in self.modules() if isinstance(module, SPADE)):

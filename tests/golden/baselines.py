@@ -18,13 +18,15 @@ FOLDER = HERE / "baselines"
 PUBLIC = REFERENCE / "baselines"
 STRIDE = 4
 """Of stored pictures and features, beside the strides that the reference folder has already."""
-WHOLE = ["pix2pixhd/image_pool", "crn/operations", "crn/loss_simple"]
+WASHING_AWAY = "special_cases/washing_away"
+WHOLE = ["pix2pixhd/image_pool", "crn/operations", "crn/loss_simple", "special_cases/adain"]
 CUT = ["pix2pixhd/global_generator", "pix2pixhd_plus/generator_spectralinstance", "crn/generator_256p_diversity"]
+HERE_TOO = [*WHOLE, *CUT, WASHING_AWAY]
 
 
 def cases(names: list[str]) -> list[Any]:
     """Parameters for `load`: those that are here in any clone, and all of the reference folder."""
-    here = [pytest.param(FOLDER / f"{name}.safetensors", id=f"here-{name}") for name in names if name in WHOLE + CUT]
+    here = [pytest.param(FOLDER / f"{name}.safetensors", id=f"here-{name}") for name in names if name in HERE_TOO]
     there = [
         pytest.param(PUBLIC / f"{name}.safetensors", id=f"reference-{name}", marks=needs_reference) for name in names
     ]
@@ -99,6 +101,15 @@ def cut(name: str, folder: Path = FOLDER) -> None:
     save_file(kept, path, {"config": json.dumps(golden.config), "stride": str(stride)})
 
 
+def cut_washing_away(folder: Path = FOLDER) -> None:
+    """Without the pictures of whole networks."""
+    tensors, metadata = read(PUBLIC / f"{WASHING_AWAY}.safetensors")
+    small = {key: value for key, value in tensors.items() if value.dim() < 4}
+    path = folder / f"{WASHING_AWAY}.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(small, path, {"config": json.dumps(metadata["config"])})
+
+
 def as_bytes(ids: torch.Tensor) -> torch.Tensor:
     """Labels as they are; instances renumbered, which differ where they did."""
     if ids.dtype == torch.uint8:
@@ -111,6 +122,7 @@ def as_bytes(ids: torch.Tensor) -> torch.Tensor:
 def main() -> None:
     for name in WHOLE + CUT:
         cut(name)
+    cut_washing_away()
 
 
 if __name__ == "__main__":
