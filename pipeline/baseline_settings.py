@@ -91,3 +91,13 @@ class CRNSettings(Settings):
     """Rows of the first module; each of the others has twice those of the one before, up to the picture's."""
     pictures: Annotated[int, Field(gt=0, le=64)] = 1
     """Pictures of each label map, all of one pass (Sec. 3.3: 9, with the diversity loss)."""
+
+
+class SIMSSettings(Settings):
+    """The synthesis network of SIMS (Qi et al., CVPR 2018), which mends what was pasted from training photographs."""
+
+    kind: Literal["sims"] = "sims"
+    widths: tuple[Width, Width, Width, Width] = (64, 128, 256, 512)
+    """Channels of the encoder's first three stages, and of the last three; the decoder has the last two of them."""
+    outer: bool = False
+    """Work on half the resolution, and double it in the end: the form for 512 rows."""

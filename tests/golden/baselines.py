@@ -19,7 +19,14 @@ PUBLIC = REFERENCE / "baselines"
 STRIDE = 4
 """Of stored pictures and features, beside the strides that the reference folder has already."""
 WASHING_AWAY = "special_cases/washing_away"
-WHOLE = ["pix2pixhd/image_pool", "crn/operations", "crn/loss_simple", "special_cases/adain"]
+WHOLE = [
+    "pix2pixhd/image_pool",
+    "crn/operations",
+    "crn/loss_simple",
+    "special_cases/adain",
+    "sims/order_network",
+    "sims/spatial_transformer",
+]
 CUT = ["pix2pixhd/global_generator", "pix2pixhd_plus/generator_spectralinstance", "crn/generator_256p_diversity"]
 HERE_TOO = [*WHOLE, *CUT, WASHING_AWAY]
 
