@@ -1,6 +1,8 @@
 # Two commands on a fresh machine: make demo, make test. Both set up .venv first.
 PYTHON ?= python3.11
 BIN := .venv/bin
+# A process for each core, and no more than memory serves: each holds torch.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup
 
 .PHONY: setup demo test test-fast check lock clean
 
@@ -17,11 +19,11 @@ demo: setup
 	$(BIN)/spadework demo
 
 test: setup
-	$(BIN)/python -m pytest
+	$(PYTEST) --durations 10
 
 # Under a minute on a quiet machine: no Ray, and no test that takes seconds.
 test-fast: setup
-	$(BIN)/python -m pytest -m "not slow and not ray"
+	$(PYTEST) -m "not slow and not ray"
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -10,9 +10,21 @@ from typing import Any
 
 import click
 
-from evaluation import commands as evaluation
 from evaluation.command_line import SEGMENTER, SEGMENTER_WEIGHTS
-from pipeline.command_line import DATA, MINUTES, OUT, RECIPE, WEIGHTS, NamedWeights, Program, read_recipe, show_log
+from evaluation.commands.scores import compare, evaluate, evaluate_style, memorisation, prefer
+from evaluation.commands.training_data import filter_, train_segmenter, usefulness
+from pipeline.command_line import (
+    DATA,
+    MINUTES,
+    OUT,
+    OVERRIDES,
+    RECIPE,
+    WEIGHTS,
+    NamedWeights,
+    Program,
+    read_recipe,
+    show_log,
+)
 from pipeline.commands.bench import bench
 from pipeline.commands.engines import compile_, engines
 from pipeline.commands.prepare import prepare
@@ -67,7 +79,7 @@ def main() -> None:
 )
 @click.option("--segmenter-weights", type=SEGMENTER_WEIGHTS, help="... and its weights  [default: no validation]")
 @click.option("--max-time", "max_minutes", type=MINUTES, metavar="MINUTES", help="Stop then, with a checkpoint.")
-@click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Override a field of the recipe.")
+@OVERRIDES
 def train(
     recipe: Path,
     out: Path | None,
@@ -78,7 +90,7 @@ def train(
 ) -> None:
     """Train the generator of a recipe; without one, of configs/landscape.yaml.
 
-    Ctrl-C stops after the step at hand and leaves a checkpoint; the same command goes on from there. With
+    Ctrl-C stops after the step at hand and leaves a checkpoint; the same command resumes from there. With
     --segmenter-weights the run keeps its best weights, best.safetensors, beside the newest.
 
     \b
@@ -100,7 +112,7 @@ def train(
     result = run(settings, out or Path("runs", settings.name), validate=validate, **options)
     click.echo(f"{result.folder / 'generator.safetensors'}: {result.step} steps")
     if not result.finished:
-        click.echo("Not all steps are done; the same command goes on.")
+        click.echo("Not all steps are done; the same command resumes.")
 
 
 @click.command()
@@ -108,7 +120,7 @@ def train(
 def demo(minutes: float) -> None:
     """Run the whole workflow on landscapes, from nothing to a report in demo/: ten minutes on two cores.
 
-    Each command is shown before it runs. Run again, the trainings go on where they stopped.
+    Each command is shown before it runs. Run again, the trainings resume where they stopped.
 
     \b
     Example:
@@ -141,16 +153,16 @@ for verb in (
     synthesize,
     verify,
     import_weights,
-    evaluation.train_segmenter,
+    train_segmenter,
     demo,
     bench,
-    evaluation.evaluate,
-    evaluation.evaluate_style,
-    evaluation.filter_,
-    evaluation.memorisation,
-    evaluation.compare,
-    evaluation.usefulness,
-    evaluation.prefer,
+    evaluate,
+    evaluate_style,
+    filter_,
+    memorisation,
+    compare,
+    usefulness,
+    prefer,
     weights,
 ):
     main.add_command(verb)

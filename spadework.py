@@ -25,8 +25,6 @@ from pipeline.synthesis.single import Synthesizer
 # torch, ray, pyarrow and click are imported inside the functions, so that `import spadework` takes no time.
 
 if TYPE_CHECKING:
-    import click
-
     from evaluation.frames import Comparison, Evaluation
     from pipeline.config import Recipe
     from pipeline.data.encoders import PictureFormat
@@ -163,6 +161,7 @@ def prepare(dataset: str, source: PathLike | None = None, *, out: PathLike, **op
 
     Raises `InputError` for files that are missing or bad, and options that are out of range.
     """
+    from pipeline.command_line import as_the_verb_takes
     from pipeline.commands.prepare import prepare as verbs
     from pipeline.datasets.convert import Preparation
 
@@ -173,7 +172,7 @@ def prepare(dataset: str, source: PathLike | None = None, *, out: PathLike, **op
         raise InputError(f"prepare '{dataset}': {fix}")
     verb = verbs.commands[dataset]
     place = {} if source is None else {verb.params[0].name or "": source}
-    given = _as_the_verb_takes(verb, {"out": out, **place, **options})
+    given = as_the_verb_takes(verb, {"out": out, **place, **options})
     folder = given.pop("out")
     if source is None:
         from pipeline.datasets.landscape.dataset import prepare as draw
@@ -209,11 +208,12 @@ def train(
     options = locals()
 
     from cli import train as verb
+    from pipeline.command_line import as_the_verb_takes
     from pipeline.config import Recipe
     from pipeline.recipe_file import load_recipe
     from training.train import train as run
 
-    given = _as_the_verb_takes(verb, options | ({"recipe": None} if isinstance(recipe, Recipe) else {}))
+    given = as_the_verb_takes(verb, options | ({"recipe": None} if isinstance(recipe, Recipe) else {}))
     file, folder, changes = given.pop("recipe"), given.pop("out"), given.pop("overrides")
     if isinstance(recipe, Recipe) and changes:
         raise InputError("overrides are for recipes in files; make the Recipe itself with these values")
@@ -268,9 +268,10 @@ def synthesize_dataset(
     options = locals()
     del options["quiet"]
 
+    from pipeline.command_line import as_the_verb_takes
     from pipeline.commands.synthesize import synthesize as verb
 
-    given = _as_the_verb_takes(verb, options)
+    given = as_the_verb_takes(verb, options)
 
     from pipeline.synthesis.job import Synthesis
     from pipeline.synthesis.synthesize import synthesize as run
@@ -309,9 +310,10 @@ def evaluate(
     options = locals()
     del options["baselines"]
 
-    from evaluation.commands import evaluate as verb
+    from evaluation.commands.scores import evaluate as verb
+    from pipeline.command_line import as_the_verb_takes
 
-    given = _as_the_verb_takes(verb, options)
+    given = as_the_verb_takes(verb, options)
 
     from evaluation.evaluate import evaluate as run
     from evaluation.frames import Evaluation
@@ -332,41 +334,9 @@ def compare(reports: Sequence[PathLike], *, out: PathLike) -> Comparison:
     """
     from evaluation.compare import compare as run
     from evaluation.frames import Comparison
+    from pipeline.command_line import several
 
-    return Comparison(Path(out), run([os.fspath(report) for report in _several(reports)], Path(out)))
-
-
-def _as_the_verb_takes(verb: click.Command, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of a function, converted and checked as the command line does its own, by their names in its code.
-
-    None, and what is left out, is the verb's default. Raises `InputError` for values that the verb does not take, and
-    `TypeError` for names that it does not have.
-    """
-    import click
-
-    names: dict[str, str] = {}
-    """The function's, by those in the code of the verb."""
-    values: dict[str, Any] = {}
-    for param in verb.params:
-        for name in (param.name or "", *(text.removeprefix("--").replace("-", "_") for text in param.opts)):
-            if (value := options.get(name)) is not None:
-                values[param.name or ""] = _several(value) if param.multiple else value
-                if isinstance(param.type, click.types.IntParamType) and not hasattr(value, "__index__"):
-                    raise InputError(f"{name} is {value!r}; give a whole number")
-            if name in options:
-                names[param.name or ""] = name
-    if unknown := sorted(options.keys() - names.values()):
-        raise TypeError(f"there is no option '{unknown[0]}'; the --help of {verb.name} lists them")
-    try:
-        return verb.make_context(verb.name, [], default_map=values).params
-    except click.BadParameter as error:
-        name = names.get(error.param.name or "", "") if error.param else ""
-        raise InputError(f"{name}: {error.message.rstrip('.')}") from None
-
-
-def _several(given: Any) -> Sequence[Any]:
-    """One text or path, which Python would take for its letters, as a sequence."""
-    return (given,) if isinstance(given, (str, os.PathLike)) else tuple(given)
+    return Comparison(Path(out), run([os.fspath(report) for report in several(reports)], Path(out)))
 
 
 def _landscape() -> Path:

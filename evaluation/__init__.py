@@ -1,0 +1,1 @@
+"""Scores of synthesized pictures, and reports on them."""

@@ -1,4 +1,4 @@
-"""What the verbs of scoring read: types that look for it before anything heavy is imported."""
+"""What the verbs of scoring share: options, and types that look for files before anything heavy is imported."""
 
 from __future__ import annotations
 
@@ -66,3 +66,18 @@ SCORES_FILE = "report/scores.parquet"
 
 
 REPORT = Location("report", "`spadework evaluate` writes one")
+
+
+ITS_WEIGHTS = click.option(
+    "--segmenter-weights", type=SEGMENTER_WEIGHTS, help="Its weights  [default: those that evaluate takes]"
+)
+
+
+WORKERS = click.option(
+    "--workers", default=0, show_default=True, type=click.IntRange(0), help="Ray actors; 0: this process."
+)
+
+
+BATCH_SIZE = click.option(
+    "--batch-size", default=16, show_default=True, type=click.IntRange(1), help="Pictures at a time."
+)

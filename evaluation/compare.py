@@ -13,31 +13,13 @@ import numpy as np
 from evaluation.metrics.boundaries import mean_boundary_f
 from evaluation.report.format import factor, interval, number, percent
 from evaluation.report.render import render_template
-from evaluation.scoring.image_results import FILE_NAME as JUDGEMENTS
+from evaluation.runs import Run, read_run, refuse_other_label_maps, refuse_other_protocol
 from evaluation.scoring.image_results import ImageResults
-from evaluation.scoring.label_maps import list_names, size_of
 from evaluation.scoring.protocols import Protocol
-from evaluation.scoring.scores import SCHEMA
 from pipeline.data.atomic import write_atomic
-from pipeline.data.storage import Folder, base_name, first_line
 from pipeline.errors import InputError
 
 REPLICATES = 2000
-
-
-@dataclass(frozen=True)
-class Run:
-    """A report, read back."""
-
-    name: str
-    path: str
-    report: dict[str, Any]
-    results: ImageResults
-
-    @property
-    def protocol(self) -> Protocol:
-        """The one of the headlines."""
-        return Protocol.model_validate(self.report["protocols"][0])
 
 
 @dataclass(frozen=True)
@@ -98,11 +80,11 @@ def compare(reports: Sequence[str | Path], out: Path) -> Comparison:
     """
     if len(reports) < 2:
         raise InputError("give two reports or more to compare")
-    runs = _unique_names([_read(report) for report in reports])
+    runs = _unique_names([read_run(report) for report in reports])
     unchecked = []
     for run in runs[1:]:
-        _refuse_other_protocol(runs[0], run)
-        unchecked += _refuse_other_label_maps(runs[0], run)
+        refuse_other_protocol(runs[0], run)
+        unchecked += refuse_other_label_maps(runs[0], run)
     segmenter = runs[0].report["settings"]["segmenter"]
     found = Comparison(
         rows=[_row(run) for run in runs],
@@ -164,93 +146,11 @@ def verdict(item: Difference, first: str) -> str:
     return f"{item.name} against {first}, on {item.label_maps} label maps of both: " + ", ".join(parts)
 
 
-def _read(location: str | Path) -> Run:
-    """The report in a folder, or beside a local file of one."""
-    folder = Folder(location)
-    if folder.local and folder.local.is_file():
-        folder = Folder(folder.local.parent)
-
-    def content(name: str) -> bytes:
-        found = folder.read(name)
-        if found is None:
-            raise FileNotFoundError(f"it has no {name}")
-        return found
-
-    try:
-        report = json.loads(content("report.json"))
-        current = report["schema"] == SCHEMA
-        results = ImageResults.parse(content(JUDGEMENTS), JUDGEMENTS) if current else None
-    except (OSError, ValueError, KeyError, InputError) as error:
-        raise InputError(f"{location} is no whole report of `evaluate` ({first_line(error)}); run it again") from None
-    if results is None:
-        raise InputError(f"{location} is of another version of spadework; run the same evaluate again")
-    return Run(base_name(folder.local.resolve() if folder.local else folder.location), str(location), report, results)
-
-
 def _unique_names(runs: list[Run]) -> list[Run]:
     """Folder names where they differ, else paths."""
     if len({run.name for run in runs}) == len(runs):
         return runs
     return [replace(run, name=run.path) for run in runs]
-
-
-def _refuse_other_protocol(one: Run, other: Run) -> None:
-    if one.protocol != other.protocol:
-        ours, theirs = one.protocol.model_dump(), other.protocol.model_dump()
-        field = next(name for name in ours if ours[name] != theirs[name])
-        raise InputError(
-            f"{other.path} was scored by another protocol than {one.path} ({field}: {theirs[field]} there, "
-            f"{ours[field]} here); scores of different protocols are not comparable"
-        )
-    ours, theirs = (run.report["settings"]["segmenter"]["weights_sha256"] for run in (one, other))
-    if ours != theirs:
-        raise InputError(
-            f"{other.path} was scored by another segmenter than {one.path} (sha256 {str(theirs)[:8]}..., "
-            f"{str(ours)[:8]}...); scores of different segmenters are not comparable"
-        )
-
-
-def _refuse_other_label_maps(one: Run, other: Run) -> list[str]:
-    """Refuse runs in which an id stands for two label maps; warn where that cannot be told.
-
-    A label map is the same if what the pictures were made of is, or what stands beside the photograph: the first
-    differs where label maps were resized to the pictures in other ways, the second where reference sets are of two
-    sizes.
-    """
-    first, second = _marks(one), _marks(other)
-    if not first or not second:
-        old = other if first else one
-        return [f"{old.name} was made before label maps were kept: that its ids stand for the same ones is not checked"]
-    others, unknown = [], 0
-    for name in sorted(first.keys() & second.keys()):
-        pairs = list(zip(first[name], second[name], strict=True))
-        comparable = [size_of(ours) == size_of(theirs) for ours, theirs in pairs]
-        if any(ours == theirs for ours, theirs in pairs):
-            continue
-        if any(comparable):
-            others.append(name)
-        else:
-            unknown += 1
-    if others:
-        raise InputError(
-            f"{other.path} is of other label maps than {one.path}: {len(others)} of the ids that both have stand for "
-            f"others ({list_names(others)}); compare runs on the same data set"
-        )
-    if unknown:
-        return [
-            f"{unknown} label maps of {other.name} and {one.name} are of two sizes, so that they are the same is not "
-            "checked"
-        ]
-    return []
-
-
-def _marks(run: Run) -> dict[str, tuple[str, str]]:
-    """By id: the label map that pictures were made of, and that of the photograph; empty for older reports."""
-    generated = run.results
-    if generated.label_marks is None or generated.reference_marks is None:
-        return {}
-    found = zip(generated.ids.tolist(), generated.label_marks.tolist(), generated.reference_marks.tolist(), strict=True)
-    return {name: (own, reference) for name, own, reference in found}
 
 
 def _row(run: Run) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from evaluation.report.examples import Illustrations, illustrate
 from evaluation.report.render import write_report
 from evaluation.report.texture import worst_regions
 from evaluation.scoring.distributed import ScorerPool, ScorerSpec
-from evaluation.scoring.image_results import FILE_NAME as JUDGEMENTS
+from evaluation.scoring.image_results import FILE_NAME as IMAGE_RESULTS
 from evaluation.scoring.image_results import ImageResults
 from evaluation.scoring.image_scores import FILE_NAME as PICTURE_SCORES
 from evaluation.scoring.image_scores import PICTURES, picture_scores, write_table
@@ -79,7 +79,7 @@ def evaluate(
     not given are those of `weights fetch`. `workers` actors do the work (0 or 1: this process, without Ray).
 
     Results are kept in the folder `cache` by the content of what was scored, and used again. Without one they are
-    kept beside `out` until the report is written, so that an evaluation that was stopped goes on.
+    kept beside `out` until the report is written, so that an evaluation that was stopped resumes.
 
     Raises `InputError` before any work where files are missing or unreadable, classes or the label maps of pairs
     differ, or nothing pairs.
@@ -149,7 +149,7 @@ def evaluate(
         generated,
         label_marks=np.array([given.pairs.marks[name] for name in generated.ids.tolist()]),
         reference_marks=np.array([given.pairs.reference_marks[name] for name in generated.ids.tolist()]),
-    ).save(out / JUDGEMENTS)
+    ).save(out / IMAGE_RESULTS)
     shutil.rmtree(unfinished, ignore_errors=True)
     return scores
 

@@ -38,6 +38,8 @@ class Evaluation:
         "classes": a row for each set, protocol and class, with `iou` and the `share` of known pixels.
         "texture": a row for each set, class and period in pixels, as in texture.csv.
         "pictures": a row for each synthesized picture, as in scores.parquet.
+
+        Raises `InputError` for other `rows`.
         """
         if rows == "pictures":
             return pq.read_table(self.folder / FILE_NAME)

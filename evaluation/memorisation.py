@@ -129,9 +129,9 @@ def measure_memorisation(
             **{name: _source(pictures) for name, pictures in sets.items()},
         },
     )
-    made, near = measured["synthesized"], neighbours["synthesized"]
-    page = render_page(parts, made, trained, near, reference, features=found.features, pairs=pairs)
-    write_atomic(out / "memorisation.csv", render_table(made, trained, near))
+    generated, near = measured["synthesized"], neighbours["synthesized"]
+    page = render_page(parts, generated, trained, near, reference, features=found.features, pairs=pairs)
+    write_atomic(out / "memorisation.csv", render_table(generated, trained, near))
     write_atomic(out / "memorisation.json", json.dumps(asdict(found), indent=2, allow_nan=False) + "\n")
     write_atomic(out / "memorisation.html", page)
     shutil.rmtree(unfinished, ignore_errors=True)

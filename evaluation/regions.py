@@ -188,7 +188,10 @@ class RegionFilter:
         return schema.insert(place, pa.field(COLUMN, PICTURE)).with_metadata(metadata)
 
     def rows(self, batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-        """Rows of pictures with their `label_trusted`, in a `schema` that the method of this name made."""
+        """Rows of pictures with their `label_trusted`, in a `schema` that the method of this name made.
+
+        Raises `InputError`, which names a picture that is missing or broken.
+        """
         names = [name for name in ("id", "sample", "image", "label") if name in batch.schema.names]
         pictures = (decode_picture(row, Selection()) for row in batch.select(names).to_pylist())
         cells = [{"bytes": encode_png(self.trusted(picture)), "path": None} for picture in pictures]
@@ -246,7 +249,8 @@ def with_dont_care(space: LabelSpace) -> LabelSpace:
 def common_size(pictures: PictureSet) -> tuple[int, int] | None:
     """Height and width of all pictures, from the heads of their files; None where they differ.
 
-    A segmenter sees a photograph as it sees the pictures only at their size.
+    A segmenter sees a photograph as it sees the pictures only at their size. Raises `InputError`, which names a picture
+    that cannot be decoded.
     """
     found: set[tuple[int, int]] = set()
     for shard in pictures.plan.shards:

@@ -1,9 +1,9 @@
-"""Whether styles matter: is the mood of a synthesized picture that of the photograph which gave the style?
+"""Whether styles matter: is the lighting of a synthesized picture that of the photograph which gave the style?
 
-Each label map is painted once in the style of a photograph of every mood, and a classifier that learnt the moods from
-colour statistics of real photographs looks at the pictures. A generator that ignores its style paints the same picture
-each time, and agrees in exactly one case out of as many as there are moods; the classifier's accuracy on real
-photographs is the ceiling.
+Each label map is drawn once in the style of a photograph of every lighting, and a classifier that learnt the lightings
+from colour statistics of real photographs looks at the pictures. A generator that ignores its style draws the same
+picture each time, and agrees in exactly one case out of as many as there are lightings; the classifier's accuracy on
+real photographs is the ceiling.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ Synthesize = Callable[[Record, Record], np.ndarray]
 
 @dataclass(frozen=True)
 class StyledRecord:
-    """A photograph with its label map, and the mood that it shows."""
+    """A photograph with its label map, and the lighting that it shows."""
 
     record: Record
-    mood: str
+    lighting: str
 
 
 def colour_statistics(image: np.ndarray, sky: np.ndarray) -> np.ndarray:
@@ -60,65 +60,66 @@ def colour_statistics(image: np.ndarray, sky: np.ndarray) -> np.ndarray:
     return np.concatenate([statistic for part in parts for statistic in (part.mean(axis=0), part.std(axis=0))])
 
 
-class MoodClassifier:
-    """Linear discriminant analysis: the nearest mean in the metric of the pooled covariance, all moods as likely."""
+class LightingClassifier:
+    """Linear discriminant analysis: the nearest mean in the metric of the pooled covariance, all classes as likely."""
 
-    def __init__(self, features: np.ndarray, moods: Sequence[str]) -> None:
-        """From features float64 `[N, d]` of photographs and the mood of each."""
-        names = np.asarray(moods)
-        self.moods = tuple(sorted(set(moods)))
-        self.means = np.stack([features[names == mood].mean(axis=0) for mood in self.moods])
-        centred = features - self.means[np.searchsorted(self.moods, names)]
+    def __init__(self, features: np.ndarray, lightings: Sequence[str]) -> None:
+        """From features float64 `[N, d]` of photographs and the lighting of each."""
+        names = np.asarray(lightings)
+        self.lightings = tuple(sorted(set(lightings)))
+        self.means = np.stack([features[names == lighting].mean(axis=0) for lighting in self.lightings])
+        centred = features - self.means[np.searchsorted(self.lightings, names)]
         covariance = centred.T @ centred / len(features)
         # Statistics that hardly vary must not count without bound.
         covariance += np.eye(len(covariance)) * (1e-3 * np.trace(covariance) / len(covariance) + 1e-9)
         self._precision = np.linalg.inv(covariance)
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
-        """The mood, as its place in `moods`, of each row of features `[N, d]`: int64 `[N]`."""
-        away = features[:, None] - self.means  # [N, moods, d]
+        """The lighting, as its place in `lightings`, of each row of features `[N, d]`: int64 `[N]`."""
+        away = features[:, None] - self.means  # [N, lightings, d]
         return np.einsum("nmi,ij,nmj->nm", away, self._precision, away).argmin(axis=1)
 
 
 @dataclass(frozen=True)
 class StyleTransfer:
-    """How often pictures show the mood that they were asked to."""
+    """How often pictures show the lighting that they were asked to."""
 
-    moods: tuple[str, ...]
+    lightings: tuple[str, ...]
     confusion: np.ndarray
-    """int64 `[moods, moods]`: pictures by the mood of the style's photograph, and the mood seen in them."""
+    """int64 `[lightings, lightings]`: pictures by the lighting of the style's photograph, and by that seen."""
     real: np.ndarray
-    """The same of real photographs: by their own mood, and the mood seen."""
+    """The same of real photographs: by their own lighting, and the lighting seen."""
 
     @cached_property
     def agreement(self) -> float:
-        """The share of pictures with the mood of their style."""
+        """The share of pictures with the lighting of their style."""
         return float(np.trace(self.confusion) / self.confusion.sum())
 
     @cached_property
     def ceiling(self) -> float:
-        """The share of real photographs whose mood the classifier names."""
+        """The share of real photographs whose lighting the classifier names."""
         return float(np.trace(self.real) / self.real.sum())
 
     def summary(self) -> str:
-        """One line a mood, and what it comes to."""
+        """One line a lighting, and what it comes to."""
         lines = [
-            f"{mood}: " + ", ".join(f"{other} {count}" for other, count in zip(self.moods, row, strict=True) if count)
-            for mood, row in zip(self.moods, self.confusion.tolist(), strict=True)
+            f"{lighting}: "
+            + ", ".join(f"{other} {count}" for other, count in zip(self.lightings, row, strict=True) if count)
+            for lighting, row in zip(self.lightings, self.confusion.tolist(), strict=True)
         ]
         return "\n".join(
             [
-                "Mood of the style's photograph: moods seen in the pictures",
+                "Lighting of the style's photograph: lightings seen in the pictures",
                 *lines,
                 f"Agreement {self.agreement:.1%} (real photographs {self.ceiling:.1%}, style ignored "
-                f"{1 / len(self.moods):.1%})",
+                f"{1 / len(self.lightings):.1%})",
             ]
         )
 
     def to_json(self) -> str:
         """All figures."""
         fields = {
-            "moods": self.moods,
+            "moods": self.lightings,
             "agreement": self.agreement,
             "ceiling": self.ceiling,
             "confusion": self.confusion.tolist(),
@@ -137,9 +138,9 @@ def evaluate_style(
     maps: int,
     seed: int,
 ) -> StyleTransfer:
-    """Paint `maps` label maps of `reference` in the style of a photograph of each mood, and see which moods come out.
+    """Synthesize `maps` label maps of `reference` in the style of a photograph of each lighting; see which come out.
 
-    Both data sets have the mood of their photographs in `column`; the classifier learns from `learn_from`. Writes
+    Both data sets have the lighting of their photographs in `column`; the classifier learns from `learn_from`. Writes
     style.json and a grid, style.png, into `out`. Raises `InputError` for a checkpoint without a style encoder and data
     that do not fit.
     """
@@ -154,8 +155,8 @@ def evaluate_style(
     resample = synthesizer.recipe.data.resample
     records = load_styled(reference, column, synthesizer.size, resample=resample)
     teaching = load_styled(learn_from, column, synthesizer.size, resample=resample)
-    classifier = MoodClassifier(
-        np.stack([statistics_of(styled.record, space) for styled in teaching]), [styled.mood for styled in teaching]
+    classifier = LightingClassifier(
+        np.stack([statistics_of(styled.record, space) for styled in teaching]), [styled.lighting for styled in teaching]
     )
 
     def synthesize(place: Record, style: Record) -> np.ndarray:
@@ -175,7 +176,7 @@ def evaluate_style(
 def load_styled(
     path: str | Path, column: str, size: tuple[int, int], *, resample: Resample = "lanczos"
 ) -> list[StyledRecord]:
-    """All records of a data set at a size, with their moods; `InputError` names one that is broken or has no mood."""
+    """All records of a data set at a size, with their lightings; `InputError` names one that is broken or has none."""
     loaded = []
     for row in iter_rows(path, ("id", "label", "instance", "image", column)):
         if not isinstance(row[column], str):
@@ -186,7 +187,7 @@ def load_styled(
 
 
 def statistics_of(record: Record, space: LabelSpace, image: np.ndarray | None = None) -> np.ndarray:
-    """`colour_statistics` of a record's photograph, or of a picture of its label map."""
+    """The `colour_statistics` of a record's photograph, or of a picture of its label map: float64 `[12]`."""
     picture = record.image if image is None else image
     assert picture is not None
     sky = [index for index, name in enumerate(space.classes) if name in SKY]
@@ -195,40 +196,45 @@ def statistics_of(record: Record, space: LabelSpace, image: np.ndarray | None = 
 
 def measure(
     synthesize: Synthesize,
-    classifier: MoodClassifier,
+    classifier: LightingClassifier,
     records: Sequence[StyledRecord],
     space: LabelSpace,
     *,
     maps: int,
     seed: int,
 ) -> StyleTransfer:
-    """Every one of the first `maps` label maps in every mood, after photographs of other places drawn by the seed."""
-    moods = classifier.moods
-    missing = sorted(set(moods) ^ {styled.mood for styled in records})
+    """Every one of the first `maps` label maps in every lighting, after photographs of other places drawn by the seed.
+
+    Raises `InputError` where the two data sets have other lightings, or one has a single photograph of a lighting.
+    """
+    lightings = classifier.lightings
+    missing = sorted(set(lightings) ^ {styled.lighting for styled in records})
     if missing:
-        raise InputError(f"mood '{missing[0]}' is not in both data sets; take data sets with the same moods")
+        raise InputError(f"lighting '{missing[0]}' is not in both data sets; take data sets with the same lightings")
     random = np.random.default_rng(seed)
     asked, features = [], []
     for styled in records[:maps]:
-        for number, mood in enumerate(moods):
-            others = [other for other in records if other.mood == mood and other is not styled]
+        for number, lighting in enumerate(lightings):
+            others = [other for other in records if other.lighting == lighting and other is not styled]
             if not others:
-                raise InputError(f"mood '{mood}' has only one photograph; take a larger set")
+                raise InputError(f"lighting '{lighting}' has only one photograph; take a larger set")
             picture = synthesize(styled.record, others[random.integers(len(others))].record)
             asked.append(number)
             features.append(statistics_of(styled.record, space, picture))
     real = np.stack([statistics_of(styled.record, space) for styled in records])
-    own = [moods.index(styled.mood) for styled in records]
+    own = [lightings.index(styled.lighting) for styled in records]
     return StyleTransfer(
-        moods, _confusion(asked, classifier(np.stack(features)), moods), _confusion(own, classifier(real), moods)
+        lightings,
+        _confusion(asked, classifier(np.stack(features)), lightings),
+        _confusion(own, classifier(real), lightings),
     )
 
 
 def style_grid(synthesize: Synthesize, records: Sequence[StyledRecord], space: LabelSpace, *, seed: int) -> np.ndarray:
-    """uint8 RGB: a photograph of each mood in the first row, then label maps, each in the style of those."""
+    """uint8 `[H, W, 3]`: a photograph of each lighting in the first row, then label maps in the styles of those."""
     random = np.random.default_rng(seed)
-    moods = sorted({styled.mood for styled in records})
-    choices = [[other.record for other in records if other.mood == mood] for mood in moods]
+    lightings = sorted({styled.lighting for styled in records})
+    choices = [[other.record for other in records if other.lighting == lighting] for lighting in lightings]
     styles = [photographs[random.integers(len(photographs))] for photographs in choices]
     shown = [style.image for style in styles if style.image is not None]
     rows = [[np.full_like(shown[0], 255), *shown]]
@@ -239,8 +245,8 @@ def style_grid(synthesize: Synthesize, records: Sequence[StyledRecord], space: L
     return np.concatenate([np.concatenate(row, axis=1) for row in framed])
 
 
-def _confusion(expected: Sequence[int], found: np.ndarray, moods: Sequence[str]) -> np.ndarray:
-    table = np.zeros((len(moods), len(moods)), np.int64)
+def _confusion(expected: Sequence[int], found: np.ndarray, lightings: Sequence[str]) -> np.ndarray:
+    table = np.zeros((len(lightings), len(lightings)), np.int64)
     np.add.at(table, (np.asarray(expected), found), 1)
     return table
 

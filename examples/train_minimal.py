@@ -31,13 +31,13 @@ def train(out: Path, steps: int) -> Path:
     recipe = load_recipe(RECIPE, [*files, *small, f"training.steps={steps}", "training.decay_steps=0"])
     data = BatchLoader(RecordDataset(recipe.data.train, recipe))
 
-    # The players: a generator, with the encoder that finds the style of a photograph, and a discriminator.
+    # The networks: a generator, with the encoder that finds the style of a photograph, and a discriminator.
     torch.manual_seed(recipe.training.seed)
     synthesis = Synthesis(build_generator(recipe), build_encoder(recipe))
     step = GanStep(synthesis, build_discriminator(recipe), weights=recipe.losses, settings=recipe.training)
     average = MovingAverage(synthesis, recipe.training.ema_decay)
 
-    # The game: each step moves the generator, then the discriminator; the average of the generators is what is kept.
+    # Training: each step moves the generator, then the discriminator; the average of the generators is what is kept.
     for number, batch in enumerate(data.batches(steps=steps)):
         terms = step(batch, number)
         average.update(synthesis, number)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
+from collections.abc import Mapping, Sequence
 from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -206,6 +208,14 @@ class Size(click.ParamType):
         return int(height), int(width)
 
 
+OVERRIDES = click.option(
+    "--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Override a field of the recipe."
+)
+
+
+PICTURE_SIZE = click.option("--size", type=Size(), help="Of the pictures  [default: the recipe's]")
+
+
 def show_log(package: str) -> None:
     """What a package of ours logs, on the terminal's error stream; of others warnings only."""
     import logging
@@ -214,14 +224,45 @@ def show_log(package: str) -> None:
     logging.getLogger(package).setLevel(logging.INFO)
 
 
+def as_the_verb_takes(verb: click.Command, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a function, converted and checked as the command line does its own, by their names in its code.
+
+    None, and what is left out, is the verb's default. Raises `InputError` for values that the verb does not take, and
+    `TypeError` for names that it does not have.
+    """
+    names: dict[str, str] = {}
+    """The function's, by those in the code of the verb."""
+    values: dict[str, Any] = {}
+    for param in verb.params:
+        for name in (param.name or "", *(text.removeprefix("--").replace("-", "_") for text in param.opts)):
+            if (value := options.get(name)) is not None:
+                values[param.name or ""] = several(value) if param.multiple else value
+                if isinstance(param.type, click.types.IntParamType) and not hasattr(value, "__index__"):
+                    raise InputError(f"{name} is {value!r}; give a whole number")
+            if name in options:
+                names[param.name or ""] = name
+    if unknown := sorted(options.keys() - names.values()):
+        raise TypeError(f"there is no option '{unknown[0]}'; the --help of {verb.name} lists them")
+    try:
+        return verb.make_context(verb.name, [], default_map=values).params
+    except click.BadParameter as error:
+        name = names.get(error.param.name or "", "") if error.param else ""
+        raise InputError(f"{name}: {error.message.rstrip('.')}") from None
+
+
+def several(given: Any) -> Sequence[Any]:
+    """One text or path, which Python would take for its letters, as a sequence."""
+    return (given,) if isinstance(given, (str, os.PathLike)) else tuple(given)
+
+
 def check_there(what: str, path: Path, fix: str = "") -> None:
-    """Refuse a file or folder that is not there, before what would read it is imported."""
+    """Refuse (`InputError`) a file or folder that is not there, before what would read it is imported."""
     if not path.exists():
         raise InputError(f"{what} {path} does not exist{fix and '; '}{fix}")
 
 
 def read_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
-    """`load_recipe`, whose imports take half a second."""
+    """`load_recipe`, whose imports take half a second; raises `InputError` as that does."""
     from pipeline.recipe_file import load_recipe
 
     return load_recipe(path, overrides)

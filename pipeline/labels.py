@@ -200,5 +200,5 @@ def one_hot(codes: torch.Tensor, space: LabelSpace, dtype: torch.dtype | None = 
 
 
 def colourise(label: np.ndarray, space: LabelSpace) -> np.ndarray:
-    """A label map of stored ids `[H, W]` to its picture, uint8 `[H, W, 3]`."""
+    """A label map of stored ids `[H, W]` to its picture, uint8 `[H, W, 3]`; `InputError` for ids beyond the classes."""
     return space.colour_table()[class_channels(label, space)]

@@ -101,14 +101,17 @@ def load_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
 
 
 def override_recipe(fields: dict[str, Any], overrides: Iterable[str], *, source: str) -> Recipe:
-    """`parse_recipe` of fields that `section.field=value` overrides have changed."""
+    """`parse_recipe` of fields that `section.field=value` overrides have changed; raises `InputError` as that does."""
     for override in overrides:
         _apply(fields, override)
     return parse_recipe(fields, source=source)
 
 
 def parse_recipe(fields: dict[str, Any], *, source: str) -> Recipe:
-    """Validate a recipe's fields (as YAML or JSON gives them); `source` names it in errors."""
+    """The recipe with these fields (as YAML or JSON gives them).
+
+    Raises `InputError`, which begins with `source` and says what is wrong with each field.
+    """
     try:
         # JSON mode keeps pydantic strict about types yet takes lists for tuples and strings for paths.
         return Recipe.model_validate_json(json.dumps(fields))
@@ -128,7 +131,7 @@ def dump_recipe(recipe: Recipe) -> str:
 
 
 def read_yaml(text: str, *, source: str) -> Any:
-    """The value of a YAML text; `source` names it in errors."""
+    """The value of a YAML text. Raises `InputError`, which begins with `source`, where it is not plain YAML."""
     try:
         return yaml.load(text, RecipeLoader)
     except _RefusedError as error:

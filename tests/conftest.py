@@ -11,11 +11,12 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # One process a core: two threads each 
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that use Ray go to one process, so that Ray starts once."""
+    """A file's tests go to one process, for its fixtures; those that use Ray too, so that Ray starts once."""
     for item in items:
-        if item.get_closest_marker("ray"):
-            item.add_marker(pytest.mark.xdist_group("ray"))
+        group = "ray" if item.get_closest_marker("ray") else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shlex
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -310,3 +312,15 @@ def test_what_is_told(command: str, told: str) -> None:
     assert done.exit_code == 2
     assert done.stderr.startswith(f"Error: {told}")
     assert done.stderr.count("\n") == 1
+
+
+def test_options_that_are_the_same_for_several_verbs_are_declared_once() -> None:
+    files = [ROOT / "cli.py", *(path for path in ROOT.glob("[pte]*/**/*.py") if "command" in path.as_posix())]
+    declared = Counter(
+        ast.unparse(node)
+        for path in files
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "click.option"
+    )
+    assert len(declared) > 100
+    assert [text for text, times in declared.items() if times > 1] == []

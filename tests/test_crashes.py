@@ -10,7 +10,7 @@ import pytest
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [["--every", "25"], ["--full-disk", "3"]], ids=["killed", "full disk"])
+@pytest.mark.parametrize("options", [["--every", "40"], ["--full-disk", "2"]], ids=["killed", "full disk"])
 def test_the_same_command_mends_what_a_crash_left(options: list[str]) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.crash_campaign", "synthesize", "train", *options],

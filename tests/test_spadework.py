@@ -60,7 +60,7 @@ def verb(*arguments: object) -> None:
 
 
 def synthesized(folder: Path) -> dict[str, Image.Image]:
-    """What the verb `synthesize` painted, by id."""
+    """What the verb `synthesize` synthesized, by id."""
     rows = pq.read_table(sorted(folder.glob("*.parquet")), columns=["id", "image"]).to_pylist()
     return {row["id"]: Image.open(io.BytesIO(row["image"]["bytes"])) for row in rows}
 

@@ -1,0 +1,1 @@
+"""Training of generators: recipes and Parquet files to checkpoints."""

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from pipeline.command_line import RECIPE, Renamed, read_recipe
-from pipeline.commands.bench import CROP, JSON, MAPS, NOISE, PATHS, REPEATS, THREADS, bench
+from pipeline.command_line import OVERRIDES, PICTURE_SIZE, RECIPE, Renamed, read_recipe
+from pipeline.commands.bench import JSON, MAPS, NOISE, PATHS, REPEATS, THREADS, bench
 
 
 @bench.command("train")
@@ -25,13 +25,13 @@ from pipeline.commands.bench import CROP, JSON, MAPS, NOISE, PATHS, REPEATS, THR
     show_default=True,
     help="Label maps in a step.",
 )
-@CROP
+@PICTURE_SIZE
 @NOISE
 @PATHS
 @REPEATS
 @THREADS
 @JSON
-@click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Override a field of the recipe.")
+@OVERRIDES
 def bench_train(
     recipe: Path,
     paths: str | None,

@@ -22,7 +22,7 @@ from training.worker import Worker
 log = logging.getLogger(__name__)
 
 Progress = Callable[[int, Entry | None], None]
-"""Called after a step by the leading worker: steps done, and the latest reading of the meter."""
+"""Called after a step by the leading worker: steps done, and the latest reading of the `MetricLogger`."""
 
 
 def train_worker(

@@ -1,4 +1,4 @@
-"""What people look at while a run goes on: losses and times, TensorBoard, `stats.jsonl`, grids of samples."""
+"""What people look at during a run: losses and times, TensorBoard, `stats.jsonl`, grids of samples."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class MetricLogger:
         self.values: list[Tensor] = []
 
     def add(self, terms: dict[str, Tensor]) -> None:
-        """Take in a step's terms, still on the device."""
+        """Take in a step's terms, scalars that are still on the device."""
         self.names = list(terms)
         self.values.append(torch.stack([value.double() for value in terms.values()]))
 
@@ -71,7 +71,7 @@ class MetricLogger:
             "discriminator": _gradient_norm(state.step.discriminator_optimiser.parameters),
         }
         for name, norm in norms.items():
-            # With fp16 such steps are part of the game: the scaler leaves them out.
+            # With fp16 such steps are to be expected: the scaler leaves them out.
             if not norm < float("inf") and state.recipe.training.precision != "fp16":
                 raise NotFinite(f"the gradient of the {name} is {norm} at step {step}")
         seconds = time.perf_counter() - self.start - self.paused
@@ -102,14 +102,14 @@ def _gradient_norm(parameters: list[nn.Parameter]) -> float:
 
 
 class Reporter:
-    """The leading worker's pen: TensorBoard, `stats.jsonl`, and grids of samples."""
+    """What the leading worker writes: TensorBoard, `stats.jsonl`, and grids of samples."""
 
     def __init__(self, recipe: Recipe, folder: RunFolder, worker: Worker, base: Path) -> None:
         self.folder = folder
         self.grid = SampleGrid(as_sources(recipe.data.validation, base), recipe, worker.device)
 
     def begin(self, step: int) -> None:
-        """Go on after a step: what was written of later ones is withdrawn."""
+        """Resume after a step: what was written of later ones is withdrawn."""
         from torch.utils.tensorboard import SummaryWriter
 
         self.folder.begin_stats(step)

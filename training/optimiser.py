@@ -26,7 +26,7 @@ class Optimiser:
         self.adam.zero_grad(set_to_none=True)
 
     def backward(self, loss: Tensor) -> None:
-        """Back-propagate, adding to the gradients that there are."""
+        """Back-propagate a scalar, adding to the gradients that there are."""
         self.scaler.scale(loss).backward()
 
     def update(self) -> None:

@@ -1,4 +1,4 @@
-"""A run's folder: its recipe, its lock, and snapshots from which training goes on as if it had never stopped.
+"""A run's folder: its recipe, its lock, and snapshots from which training resumes as if it had never stopped.
 
 recipe.yaml            the resolved recipe; another one is refused
 data.json              fingerprints of the files of its data sets; others are refused
@@ -79,7 +79,9 @@ class RunFolder:
         try:
             before = {path: dict(files) for path, files in json.loads(self.data_file.read_text()).items()}
         except (ValueError, AttributeError, TypeError):
-            raise InputError(f"{self.data_file} is damaged; remove it to go on with the data as they are now") from None
+            raise InputError(
+                f"{self.data_file} is damaged; remove it to resume with the data as they are now"
+            ) from None
         for path, files in data.items():
             old = before.get(path, files)
             for file in sorted(old.keys() | files.keys()):
@@ -187,7 +189,7 @@ class RunFolder:
             entry = None
         if not isinstance(entry, dict) or not entry.keys() >= ENTRY_FIELDS:
             raise InputError(
-                f"line {number} of {self.stats} is damaged; take that line out to go on without what it says"
+                f"line {number} of {self.stats} is damaged; take that line out to resume without what it says"
             )
         return entry
 
@@ -215,7 +217,7 @@ def _flatten(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def snapshot_optimiser(optimiser: torch.optim.Optimizer, prefix: str) -> dict[str, Tensor]:
-    """An optimiser's state as flat tensors."""
+    """An optimiser's state as flat tensors, by `prefix`, the parameter's number and the name of what it is."""
     state = optimiser.state_dict()["state"]
     return {f"{prefix}{index}.{key}": value for index, entry in state.items() for key, value in entry.items()}
 
@@ -238,6 +240,6 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, prefix: str, tensors: Ma
 
 
 def damaged_snapshot(path: Path, reason: Exception) -> InputError:
-    """What is told of a snapshot from which training cannot go on."""
+    """What is told of a snapshot from which training cannot resume."""
     told = f"it lacks {reason}" if isinstance(reason, KeyError) else " ".join(str(reason).split())[:300]
-    return InputError(f"snapshot {path} is damaged ({told}); remove it to go on from the one before")
+    return InputError(f"snapshot {path} is damaged ({told}); remove it to resume from the one before")

@@ -1,4 +1,4 @@
-"""Pictures made while a run goes on: grids of a few fixed validation records, and what validation is made of."""
+"""Pictures made during a run: grids of a few fixed validation records, and what validation is made of."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class SampleGrid:
 
     @staticmethod
     def save(picture: np.ndarray, path: Path) -> None:
-        """Write a grid as PNG, atomically."""
+        """Write a grid, uint8 `[H, W, 3]`, as PNG, atomically."""
         from PIL import Image
 
         with atomic_path(path) as temporary:
@@ -74,7 +74,7 @@ def to_pixels(pictures: torch.Tensor) -> np.ndarray:
 
 
 def sample_images(recipe: Recipe, synthesis: Synthesis) -> SampleImages:
-    """How a generator in evaluation mode paints records, each in a random style of its own where there are styles."""
+    """How a generator in evaluation mode draws records, each in a random style of its own where there are styles."""
     device = next(synthesis.parameters()).device
 
     @torch.no_grad()
@@ -87,7 +87,10 @@ def sample_images(recipe: Recipe, synthesis: Synthesis) -> SampleImages:
 
 
 def random_styles(recipe: Recipe, ids: Sequence[str], label_input: LabelInput) -> torch.Tensor | None:
-    """The styles of N records' first samples, on the device of their label maps; None for a generator without."""
+    """The styles of N records' first samples, float32 `[N, style_dim]` or, of regions, `[N, regions, style_dim]`.
+
+    On the device of their label maps; None for a generator without.
+    """
     seed, settings, device = recipe.training.seed, recipe.generator, label_input.codes.device
     if not settings.style_dim:
         return None

@@ -1,4 +1,4 @@
-"""One step of the adversarial game (Sec. 3 and Appendix A of the SPADE paper), to be read beside it."""
+"""One step of adversarial training (Sec. 3 and Appendix A of the SPADE paper), to be read beside it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Part:
     shown: Augmentation
     """How the discriminator gets to see pictures and label maps."""
     objective: Objective
-    """The label maps for the discriminator, and who pays what."""
+    """The label maps for the discriminator, and the losses."""
 
 
 class Synthesis(nn.Module):
@@ -184,7 +184,7 @@ class GanStep:
                 yield index
 
     def generator_terms(self, part: Part) -> tuple[Terms, Tensor]:
-        """What the generator (and encoder) pays for its fakes, and the fakes."""
+        """The generator's (and encoder's) loss, scalars by name, and its fakes, `[N, 3, H, W]`."""
         weights, batch, shown = self.weights, part.batch, part.shown
         with self._autocast(batch):
             fake, kl = self.synthesis(part.label_input, batch, 0)
@@ -202,7 +202,7 @@ class GanStep:
         return terms, fake
 
     def discriminator_terms(self, fake: Tensor, part: Part, step: int) -> tuple[Terms, Tensor]:
-        """What the discriminator pays for its judgement of fakes and of photographs, and for its sharpness.
+        """The discriminator's loss, scalars by name: its scores of fakes and of photographs, and regularisation.
 
         Also its mean scores, `[2, scales]`: of fakes, and of photographs.
         """

@@ -65,13 +65,13 @@ def train(
 ) -> Training:
     """Train until the recipe's steps are done, `max_minutes` are over, or Ctrl-C; in each case a checkpoint is left.
 
-    A folder in which the same recipe was trained is gone on with. `workers` processes train on Ray, each on a GPU if
+    In a folder in which the same recipe was trained it resumes. `workers` processes train on Ray, each on a GPU if
     the machine has any; 0 trains in this process, without Ray. The batches, and up to rounding the weights, are
     the same for any number. With `decoders` so many Ray Data actors make the batches of each worker, on any machine of
     the cluster, instead of threads of its own. `vgg_weights` are a file for the perceptual loss; `trunk_weights` one
     of a frozen backbone, for the perceptual loss where there is no VGG and for `discriminator.kind: projected`.
     `validate` scores the generator every few epochs, in the process of the leading worker. Raises `InputError` before
-    any work where the data, the folder or the batch size do not fit, and where a loss is no longer a number.
+    any work where the data, the folder or the batch size do not fit, and where a loss is NaN or infinite.
     """
     data = [
         *open_sources(recipe.data.sources, recipe.labels, seed=recipe.training.seed),

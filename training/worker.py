@@ -37,7 +37,7 @@ class Worker:
         return DistributedDataParallel(network, **options)
 
     def mean(self, values: Tensor) -> Tensor:
-        """The mean over the workers."""
+        """The mean over the workers, of the shape of `values`, `[...]`; all of them must ask at the same step."""
         if self.count > 1:
             dist.all_reduce(values)
             values /= self.count

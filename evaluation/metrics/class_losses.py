@@ -24,7 +24,7 @@ class ClassLosses:
         self.histogram = np.zeros((classes, BINS_PER_OCTAVE * OCTAVES), np.int64)
 
     def update(self, loss: np.ndarray, target: np.ndarray) -> None:
-        """Add pixels: their losses, and their classes, an integer array of the same shape; negative ones are void."""
+        """Add pixels: their losses `[...]`, and their classes, integers of the same shape; negative ones are void."""
         known = target >= 0
         classes, values = target[known].astype(np.int64), loss[known].astype(np.float64)
         self.sums += np.bincount(classes, values, len(self.sums))

@@ -106,7 +106,8 @@ def kernel_distance(
 ) -> tuple[float, tuple[float, float]]:
     """Unbiased MMD^2 with the kernel (x y / d + 1)^3: the mean over random subsets, and a 95% interval over them.
 
-    Sets that are no larger than a subset are taken whole for the mean; for the interval they are halved.
+    Of feature vectors `[N, d]` and `[M, d]`; KID of Binkowski et al. (ICLR 2018) where they are Inception's. Sets that
+    are no larger than a subset are taken whole for the mean; for the interval they are halved.
     """
     size = min(size, len(one), len(other))
     random = np.random.default_rng(seed)
@@ -184,7 +185,10 @@ class Neighbourhoods:
 
 
 def diversity(generated: np.ndarray, real: np.ndarray, groups: np.ndarray) -> float | None:
-    """Mean distance between pictures of one group over that between photographs; None where no group has two."""
+    """Mean distance between pictures of one group over that between photographs; None where no group has two.
+
+    Features are `[N, d]` and `[M, d]`, and `groups` `[N]`.
+    """
     within, among = _within(generated, groups), _among(real)
     return float(np.mean(within) / among) if len(within) and among > 0 else None
 

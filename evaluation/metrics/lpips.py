@@ -91,7 +91,8 @@ class LPIPS(nn.Module):
     def spread(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """Of K pictures of one size, uint8 `[H, W, 3]`: each one's mean distance to the others, float32 `[K]`.
 
-        The mean of these is the mean over all pairs. NaN for a single picture.
+        The mean of these is the mean over all pairs. NaN for a single picture. Raises `InputError` for pictures that
+        are smaller than the trunk can take.
         """
         if len(images) < 2:
             return np.full(len(images), np.nan, np.float32)

@@ -50,7 +50,7 @@ class MeasuredSet:
 
 def render_page(
     parts: Sequence[Copies],
-    made: MeasuredSet,
+    generated: MeasuredSet,
     trained: MeasuredSet,
     found: Neighbours,
     reference: TrainingPhotographs,
@@ -66,12 +66,12 @@ def render_page(
         features=features,
         photographs=len(reference),
         bars=_bars(parts),
-        copies=[_copy(index, made, trained, found, reference) for index in closest_copies(found, pairs)],
-        repeats=[_repeat(index, made, found) for index in closest_repeats(found, pairs)],
+        copies=[_copy(index, generated, trained, found, reference) for index in closest_copies(found, pairs)],
+        repeats=[_repeat(index, generated, found) for index in closest_repeats(found, pairs)],
     )
 
 
-def render_table(made: MeasuredSet, trained: MeasuredSet, found: Neighbours) -> str:
+def render_table(generated: MeasuredSet, trained: MeasuredSet, found: Neighbours) -> str:
     """CSV with `COLUMNS`: a row a picture, in the order of the files."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
@@ -79,9 +79,9 @@ def render_table(made: MeasuredSet, trained: MeasuredSet, found: Neighbours) -> 
     for index, (photograph, other) in enumerate(zip(found.photograph.tolist(), found.other.tolist(), strict=True)):
         distances = [f"{values[index]:.9g}" for values in (found.distance, found.spacing, found.closeness)]
         flags = [int(values[index]) for values in (found.authentic, found.copies)]
-        nearest = (*made.key(other), f"{found.other_distance[index]:.9g}") if other >= 0 else ("", "", "")
+        nearest = (*generated.key(other), f"{found.other_distance[index]:.9g}") if other >= 0 else ("", "", "")
         photographed = (*trained.key(photograph), int(found.mirrored[index]))
-        rows.writerow([*made.key(index), *photographed, *distances, *flags, *nearest, int(found.repeated[index])])
+        rows.writerow([*generated.key(index), *photographed, *distances, *flags, *nearest, int(found.repeated[index])])
     return text.getvalue()
 
 
@@ -103,25 +103,25 @@ def closest_repeats(found: Neighbours, count: int) -> list[int]:
 
 
 def _copy(
-    index: int, made: MeasuredSet, trained: MeasuredSet, found: Neighbours, reference: TrainingPhotographs
+    index: int, generated: MeasuredSet, trained: MeasuredSet, found: Neighbours, reference: TrainingPhotographs
 ) -> dict[str, Any]:
     """A picture, the nearest photograph, and that one's nearest other."""
     photograph, mirrored = int(found.photograph[index]), bool(found.mirrored[index])
     times, other = divmod(int(reference.other[photograph]), len(reference))
     other_mirrored = times > 0
     panels = [
-        ("synthesized", made.image(index)),
+        ("synthesized", generated.image(index)),
         (_form("nearest photograph", mirrored), trained.image(photograph, mirrored=mirrored)),
         (_form("its nearest other", other_mirrored), trained.image(other, mirrored=other_mirrored)),
     ]
-    names = f"{made.name(index)} and {trained.name(photograph)}"
+    names = f"{generated.name(index)} and {trained.name(photograph)}"
     return {"names": names, "closeness": float(found.closeness[index]), "panels": panels}
 
 
-def _repeat(index: int, made: MeasuredSet, found: Neighbours) -> dict[str, Any]:
+def _repeat(index: int, generated: MeasuredSet, found: Neighbours) -> dict[str, Any]:
     """A picture and the nearest other one."""
     both = (index, int(found.other[index]))
-    panels = [(made.name(one), made.image(one)) for one in both]
+    panels = [(generated.name(one), generated.image(one)) for one in both]
     return {"names": "", "closeness": float(found.other_closeness[index]), "panels": panels}
 
 

@@ -153,7 +153,10 @@ def list_names(names: Sequence[str]) -> str:
 
 
 def read_label_maps(pictures: PictureSet, ids: frozenset[str]) -> Iterator[tuple[str, int, bytes, np.ndarray]]:
-    """Id, sample, bytes and pixels of the label maps of some ids, in order."""
+    """Id, sample, bytes and stored ids `[H, W]` of the label maps of some `ids`, in order.
+
+    Raises `InputError`, which names a label map that is missing or broken.
+    """
     columns = (*KEY_COLUMNS, "label")
     rows = (row for shard in pictures.plan.shards for _, row in iter_shard(shard, columns) if row["id"] in ids)
     threads = min(8, os.cpu_count() or 1)

@@ -117,7 +117,7 @@ class PictureSet:
         return shards
 
     def pictures(self, keys: Iterable[Key], selection: Selection) -> list[Picture]:
-        """The pictures of some keys, in the order of the keys; they must exist."""
+        """The pictures of some keys, in the order of the keys; they must exist. `InputError` names a broken one."""
         wanted = list(keys)
         found: dict[Key, Picture] = {}
         for shard in self.plan.shards:
@@ -128,7 +128,7 @@ class PictureSet:
 
 
 def read_shard(shard: Shard, selection: Selection) -> Iterator[Picture]:
-    """The selected pictures of a shard, decoded, one at a time."""
+    """The selected pictures of a shard, decoded, one at a time; `InputError` names a missing or broken one."""
     for _, row in iter_shard(shard, PICTURE_COLUMNS):
         if selection.ids is None or row["id"] in selection.ids:
             yield decode_picture(row, selection)

@@ -79,7 +79,10 @@ class Protocol(BaseModel):
     (`--fid-reference`)."""
 
     def target(self, label: np.ndarray, space: LabelSpace, picture_size: tuple[int, int]) -> np.ndarray:
-        """A label map of stored ids to what predictions are compared with: int16 `[h, w]`, classes or `VOID`."""
+        """A label map of stored ids to what predictions are compared with: int16 `[h, w]`, classes or `VOID`.
+
+        Raises `InputError` for ids beyond the classes of `space`.
+        """
         if self.label_size == "picture" and label.shape != picture_size:
             label = _resize_ids(label, picture_size, self.label_filter)
         channels = class_channels(label, space)
@@ -247,7 +250,10 @@ def fit_mapping(protocol: Protocol, data: Sequence[str], segmenter: Sequence[str
 
 
 def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:
-    """`field=value` each, values as in YAML, to the fields to override in a protocol."""
+    """`field=value` each, values as in YAML, to the fields to override in a protocol.
+
+    Raises `InputError` for a text of another form or an unknown field.
+    """
     fields = {}
     for text in texts:
         name, equals, value = text.partition("=")

@@ -49,7 +49,8 @@ class ImageScorer:
     def score(self, pictures: Iterable[Picture]) -> ImageResults | None:
         """The results of all pictures, in their order; None if there are none.
 
-        Samples of one label map stand together.
+        Samples of one label map stand together. Raises `InputError`, which names a picture whose label map has ids
+        beyond the classes.
         """
         spreads: list[np.ndarray] = []
         if self.lpips is not None:
@@ -117,7 +118,10 @@ class ImageScorer:
         return features
 
     def data_classes(self, picture: Picture) -> np.ndarray:
-        """The data set's classes at the picture's own pixels, int32 `[H, W]`; don't-care is beyond them."""
+        """The data set's classes at the picture's own pixels, int32 `[H, W]`; don't-care is beyond them.
+
+        Raises `InputError`, which names a picture whose label map has unknown ids.
+        """
         try:
             return class_channels(resize_ids(picture.label, *picture.image.shape[:2]), self.space)
         except InputError as error:

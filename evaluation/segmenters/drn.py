@@ -64,7 +64,10 @@ class DRN(PublicSegmenter):
         return made
 
     def forward(self, images: torch.Tensor, *, scales: Scales = "own") -> Prediction:
-        """float `[N, 3, H, W]` in 0 to 255; sides of multiples of 8, as for the public network."""
+        """float `[N, 3, H, W]` in 0 to 255 to log-softmax; `InputError` where sides are no multiples of 8.
+
+        The public network takes no others.
+        """
         height, width = images.shape[-2:]
         if height % 8 or width % 8:
             raise InputError(f"drn-d-105 takes pictures whose sides are multiples of 8, not {width}x{height}")

@@ -58,7 +58,8 @@ def list_arms(
 
 
 def parse_fractions(text: str) -> tuple[Fraction, ...]:
-    """
+    """Fractions from a text with commas between them; `InputError` where it is none.
+
     >>> parse_fractions("1/8, 0.5,1")
     (Fraction(1, 8), Fraction(1, 2), Fraction(1, 1))
     """
@@ -70,6 +71,8 @@ def parse_fractions(text: str) -> tuple[Fraction, ...]:
 
 def parse_sets(texts: Sequence[str], label_columns: Sequence[str]) -> dict[str, SyntheticSet]:
     """`NAME=PATH`, or `PATH` for a single set named `synthetic`; and `NAME=COLUMN` of their label columns.
+
+    Raises `InputError` for texts of another form, a name that comes twice, and columns of unknown sets.
 
     >>> parse_sets(["images/"], [])
     {'synthetic': SyntheticSet(path='images/', label_column='label')}

@@ -127,7 +127,7 @@ def exchange(arm: ArmScores, real: int, curve: Sequence[tuple[int, ArmScores]], 
     """What `arm`, with `real` photographs of its own, is worth on the `curve` of (photographs, scores).
 
     The curve is made monotone (isotonic regression) and is straight between its points over the logarithm of their
-    numbers; beyond the last it goes on with the least-squares slope over all of them. The interval is that of the
+    numbers; beyond the last it continues with the least-squares slope over all of them. The interval is that of the
     inverse over resampled test maps, and over Student's chance between seeds, whose variance the points share.
     """
     numbers = np.array([count for count, _ in curve], np.float64)

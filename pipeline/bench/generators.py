@@ -36,7 +36,7 @@ class Ours:
         self.generator = FoldedGenerator(workload.generator, DTYPES[precision])
 
     def repeat(self) -> np.ndarray:
-        """Codes to pictures, with the discovery of patterns."""
+        """Codes to pictures, float32 `[pictures, 3, H, W]`, with the discovery of patterns."""
         return self.workload.pictures(self.generator.label_input, self.workload.seeded(self.generator))
 
 
@@ -60,7 +60,7 @@ class Compiled:
         self.workload = workload
 
     def repeat(self) -> np.ndarray:
-        """Codes to pictures, with the discovery of patterns."""
+        """Codes to pictures, float32 `[pictures, 3, H, W]`, with the discovery of patterns."""
         return self.workload.pictures(self.engine.label_input, self.workload.seeded(self.engine))
 
 
@@ -73,7 +73,7 @@ class Eager:
 
     @torch.inference_mode()
     def repeat(self) -> np.ndarray:
-        """Codes to pictures."""
+        """Codes to pictures, float32 `[pictures, 3, H, W]`."""
         return self.workload.pictures(self.workload.one_hot, self.network)
 
 
@@ -93,7 +93,7 @@ class Inductor:
 
     @torch.inference_mode()
     def repeat(self) -> np.ndarray:
-        """Codes to pictures."""
+        """Codes to pictures, float32 `[pictures, 3, H, W]`."""
 
         def prepare(codes: torch.Tensor) -> torch.Tensor:
             return self.workload.one_hot(codes).to(self.dtype).contiguous(memory_format=torch.channels_last)
@@ -118,7 +118,7 @@ class OnnxRuntime:
         self.workload = workload
 
     def repeat(self) -> np.ndarray:
-        """Codes to pictures."""
+        """Codes to pictures, float32 `[pictures, 3, H, W]`."""
 
         def run(planes: torch.Tensor, z: torch.Tensor | None) -> torch.Tensor:
             feed = {"semantics": planes.numpy()} | ({} if z is None else {"z": z.numpy()})
@@ -144,7 +144,7 @@ class OpenVino:
         self.workload = workload
 
     def repeat(self) -> np.ndarray:
-        """Codes to pictures."""
+        """Codes to pictures, float32 `[pictures, 3, H, W]`."""
 
         def run(planes: torch.Tensor, z: torch.Tensor | None) -> torch.Tensor:
             feed = [planes.numpy()] + ([] if z is None else [z.numpy()])
@@ -243,7 +243,7 @@ class Workload:
         """Of noise, for the pictures of a batch: the same in every batch and sample."""
 
     def one_hot(self, codes: torch.Tensor) -> torch.Tensor:
-        """The dense input of a batch, float32."""
+        """The dense input of a batch of codes int32 `[N, H, W]`: float32 `[N, channels, H, W]`."""
         return one_hot(codes, self.space)
 
     def seeded(self, run: Callable) -> Callable:

@@ -30,7 +30,7 @@ class Candidate(Protocol):
     """What a candidate's process builds: something to run, and what came out."""
 
     def repeat(self) -> np.ndarray:
-        """Do the whole work once, finished on the device; returns what is compared with the first candidate's."""
+        """Do all the work once, finished on the device; returns the array `[...]` by which candidates are compared."""
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ class Load:
     """Random pixels instead of label maps: the worst case for patterns."""
 
     def codes(self, recipe: Recipe) -> np.ndarray:
-        """The label maps of a repeat, int32 `[maps, height, width]`."""
+        """The label maps of a repeat, int32 `[maps, height, width]`; `InputError` as `sample_codes`."""
         return sample_codes(recipe, self.source, count=self.maps, size=self.size, noise=self.noise)
 
 
@@ -55,7 +55,7 @@ def bench_synthesize(
     threads: int,
     json_path: Path | None,
 ) -> str:
-    """Race the ways to run a generator; returns the table, and writes all figures to `json_path`.
+    """Time the ways to run a generator side by side; returns the table, and writes all figures to `json_path`.
 
     Raises `InputError` for unknown candidates, label maps that do not fit the generator, or too few of them.
     """

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pipeline.baseline_settings import Pix2PixHDPlusSettings, Pix2PixHDSettings
 from pipeline.checkpoints.public_names import SPECTRAL
+from pipeline.config import Pix2PixHDPlusSettings, Pix2PixHDSettings
 
 
 def global_generator_names(settings: Pix2PixHDSettings) -> dict[str, str]:

@@ -73,7 +73,7 @@ def save_generator(
 def halve(source: Path, target: Path) -> None:
     """Write a checkpoint in half the bytes: matrices and kernels in float16, the rest and the recipe as they are.
 
-    Loading brings everything back to float32.
+    Loading brings everything back to float32. Raises `InputError` where `source` is no checkpoint of ours.
     """
     source = find_checkpoint(source)
     recipe, step, tensors = _read(source)
@@ -115,7 +115,7 @@ def load_checkpoint(source: str | Path, *, device: torch.device | str = "cpu") -
     for name, value in tensors.items():
         if not value.isfinite().all():
             raise InputError(
-                f"checkpoint {path} holds NaN or infinite weights in {name}, which paint nothing; take an earlier one"
+                f"checkpoint {path} holds NaN or infinite weights in {name}, which draw nothing; take an earlier one"
             )
     size = {"height": recipe.data.height, "width": recipe.data.width}
     stored, needed = (

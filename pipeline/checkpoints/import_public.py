@@ -154,7 +154,10 @@ def _refuse(path: Path, recipe: Recipe, wrong: list[str]) -> None:
 
 
 def dont_care_last(state: dict[str, torch.Tensor], space: LabelSpace) -> dict[str, torch.Tensor]:
-    """Move the first input channel of every layer that sees the label map behind the other classes."""
+    """The state dict with the first input channel of every layer that sees the label map behind the other classes.
+
+    Weights are `[outputs, channels, k, k]` before and after. Raises `InputError` for a label space without don't-care.
+    """
     if space.dont_care is None:
         raise InputError("the recipe has no labels.dont_care, so there is no such channel to move")
     count = space.class_channels

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from pipeline.command_line import CHECKPOINT, LABEL_MAPS, OUT, Renamed, Size, Verbs
+from pipeline.command_line import CHECKPOINT, LABEL_MAPS, OUT, PICTURE_SIZE, Renamed, Verbs
 
 
 @click.group(cls=Verbs)
@@ -42,9 +42,6 @@ JSON = click.option("--json", "json_path", type=OUT, help="Write all figures to 
 PATHS = click.option("--paths", help="Comma-separated; an unknown one lists them  [default: all that make sense]")
 
 
-CROP = click.option("--size", type=Size(), help="Of the pictures  [default: the recipe's]")
-
-
 @bench.command("synthesize")
 @click.option(
     "--checkpoint", type=CHECKPOINT, required=True, help="As for synthesize; untrained:RECIPE.yaml for fresh weights."
@@ -62,7 +59,7 @@ CROP = click.option("--size", type=Size(), help="Of the pictures  [default: the 
     help="Label maps in a pass.",
 )
 @click.option("--samples", type=click.IntRange(1), default=1, show_default=True, help="Pictures of each label map.")
-@CROP
+@PICTURE_SIZE
 @NOISE
 @PATHS
 @REPEATS

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pipeline.command_line import CHECKPOINT, LABEL_MAPS, OUT, Existing, Renamed, Size, Verbs, show_log
+from pipeline.command_line import CHECKPOINT, LABEL_MAPS, OUT, PICTURE_SIZE, Existing, Renamed, Verbs, show_log
 
 
 @click.command("compile")
@@ -36,7 +36,7 @@ from pipeline.command_line import CHECKPOINT, LABEL_MAPS, OUT, Existing, Renamed
     show_default=True,
     help="Styles of a label map in a pass, fixed.",
 )
-@click.option("--size", type=Size(), help="Of the pictures  [default: the recipe's]")
+@PICTURE_SIZE
 @click.option(
     "--modulation",
     type=click.Choice(["pattern", "dense"]),

@@ -33,6 +33,9 @@ RESAMPLE = click.option(
 )
 
 
+ROOT = click.argument("root", type=Existing("folder of the data set"))
+
+
 SKIP_BAD = click.option("--skip-bad", is_flag=True, help="Leave out and report bad files instead of stopping.")
 
 
@@ -46,7 +49,7 @@ SKIP_BAD = click.option("--skip-bad", is_flag=True, help="Leave out and report b
 )
 @WORKERS
 def landscape(out: Path, size: tuple[int, int], **options: Any) -> None:
-    """Draw landscapes: 14 classes, four moods, trees and houses with instance ids.
+    """Draw landscapes: 14 classes, four kinds of light, trees and houses with instance ids.
 
     \b
     Example:
@@ -130,7 +133,7 @@ def remix(source: Path, out: Path, classes: tuple[str, ...], **options: Any) -> 
 
 
 @prepare.command()
-@click.argument("root", type=Existing("folder of the data set"))
+@ROOT
 @OUTPUT
 @SHRUNK
 @RESAMPLE
@@ -149,7 +152,7 @@ def camvid(root: Path, out: Path, **options: Any) -> None:
 
 
 @prepare.command("coco-stuff")
-@click.argument("root", type=Existing("folder of the data set"))
+@ROOT
 @OUTPUT
 @SHRUNK
 @RESAMPLE
@@ -168,7 +171,7 @@ def coco_stuff(root: Path, out: Path, **options: Any) -> None:
 
 
 @prepare.command()
-@click.argument("root", type=Existing("folder of the data set"))
+@ROOT
 @OUTPUT
 @SHRUNK
 @RESAMPLE
@@ -187,7 +190,7 @@ def ade20k(root: Path, out: Path, **options: Any) -> None:
 
 
 @prepare.command()
-@click.argument("root", type=Existing("folder of the data set"))
+@ROOT
 @OUTPUT
 @SHRUNK
 @RESAMPLE

@@ -15,6 +15,9 @@ INPUT = Location("label maps")
 PHOTOGRAPH = Existing("photograph")
 
 
+LABEL_COLUMN = click.option("--label-column", default="label", show_default=True, help="Column of the label maps.")
+
+
 @click.command("plan-samples")
 @click.argument("source", metavar="INPUT", type=INPUT)
 @click.option("--out", required=True, type=OUT, help="Parquet file: the input, with a column samples.")
@@ -31,7 +34,7 @@ PHOTOGRAPH = Existing("photograph")
 )
 @click.option("--mean-samples", type=float, default=2.0, show_default=True, help="With --scores: of a map, on average.")
 @click.option("--max-samples", type=int, default=8, show_default=True, help="Of one label map.")
-@click.option("--label-column", default="label", show_default=True, help="Column of the label maps.")
+@LABEL_COLUMN
 def plan_samples(source: str, out: Path, scores: Path | None, **options: Any) -> None:
     """Say how many samples each label map gets: more where classes are rare, or a segmenter does badly.
 
@@ -73,7 +76,7 @@ def plan_samples(source: str, out: Path, scores: Path | None, **options: Any) ->
 @click.option("--samples", default=1, show_default=True, help="Pictures of each label map: other styles, other noise.")
 @click.option("--samples-by", metavar="COLUMN", help="Column with each map's number of pictures (see plan-samples).")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1), help="Of styles and noise.")
-@click.option("--label-column", default="label", show_default=True, help="Column of the label maps.")
+@LABEL_COLUMN
 @click.option("--id-column", help="Column of the ids  [default: id; file and row where there is none]")
 @click.option("--instance-column", help="Column of the instance maps  [default: instance, where there is one]")
 @click.option("--palette", type=PALETTE, help="For RGB label maps: a line 'red green blue name' for each colour.")

@@ -63,7 +63,7 @@ def weights_fetch(names: tuple[str, ...]) -> None:
     Example:
       spadework weights fetch inception-pytorch-fid
     """
-    from pipeline.pretrained.registry import fetch_weights as run
+    from pipeline.pretrained.fetch import fetch_weights as run
 
     for name in names:
         for path in run(name):
@@ -79,7 +79,7 @@ def weights_check(ctx: click.Context) -> None:
     Example:
       spadework weights check
     """
-    from pipeline.pretrained.registry import check_weights as run
+    from pipeline.pretrained.fetch import check_weights as run
 
     lines, good = run()
     click.echo("\n".join(lines))

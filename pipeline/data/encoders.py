@@ -30,7 +30,7 @@ def encode_jpeg(pixels: np.ndarray) -> bytes:
 
 
 ENCODERS: dict[PictureFormat, Callable[[np.ndarray], bytes]] = {
-    "png": partial(encode_png, compress_level=1),  # encoding shares the processors with painting
+    "png": partial(encode_png, compress_level=1),  # encoding shares the processors with the generator
     "webp": encode_webp,
     "jpeg": encode_jpeg,
 }

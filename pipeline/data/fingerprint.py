@@ -1,4 +1,4 @@
-"""What a data set holds, in a few hashes: a run must not go on with other data under the same path."""
+"""What a data set holds, in a few hashes: a run must not resume with other data under the same path."""
 
 from __future__ import annotations
 

@@ -108,7 +108,10 @@ def decode_instance(data: bytes) -> np.ndarray:
 
 
 def is_plain(data: bytes, ids: np.ndarray) -> bool:
-    """Whether any reader finds these ids in an encoded map without further knowledge: a PNG whose values they are."""
+    """Whether any reader finds these ids, `[H, W]`, in an encoded map without further knowledge.
+
+    True for a PNG whose values they are.
+    """
     picture = _open(data)
     return picture.format == "PNG" and picture.mode != "1" and np.array_equal(np.array(picture), ids)
 
@@ -238,7 +241,8 @@ def encode_png(array: np.ndarray, *, compress_level: int = 6) -> bytes:
 
     Integers beyond 65535, which are instance ids, become RGB as `decode_instance` reads it.
     `compress_level` 1 (fast) to 9 (small): 1 takes a quarter of the time of 6, for pictures a fifth larger.
-    The same array gives the same bytes (with one version of Pillow and zlib).
+    The same array gives the same bytes (with one version of Pillow and zlib). Raises `InputError` for ids that three
+    bytes do not hold.
     """
     if array.ndim == 2 and array.dtype != np.uint8:
         low, high = (int(array.min()), int(array.max())) if array.size else (0, 0)

@@ -152,7 +152,10 @@ class ParquetFile:
                 raise InputError(f"column {name} of {self} is {kind}; it must be binary, or a struct of bytes and path")
 
     def read(self, columns: Sequence[str] | None = None, *, group: int | None = None) -> pa.Table:
-        """The whole file, or one of its row groups; `columns` that it does not have are left out."""
+        """The whole file, or one of its row groups; `columns` that it does not have are left out.
+
+        Raises `InputError` where its pages cannot be read.
+        """
         with _undamaged(self):
             if group is None:
                 return self._parquet.read(columns=self._there(columns))
@@ -248,7 +251,7 @@ class ParquetDataset:
         return self.info
 
     def check_columns(self, required: Sequence[str], *, pictures: Collection[str] = PICTURE_COLUMNS) -> None:
-        """`ParquetFile.check_columns` of every file."""
+        """`ParquetFile.check_columns` of every file; `InputError` names the first that is refused."""
         for file in self.files:
             file.check_columns(required, pictures=pictures)
 

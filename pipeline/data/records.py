@@ -56,12 +56,15 @@ __all__ = [
 
 
 def read_info(location: str | Path) -> DatasetInfo:
-    """The label space and preprocessing of a file, or of a folder whose files must agree on the label space."""
+    """The label space and preprocessing of a file, or of a folder whose files must agree on the label space.
+
+    Raises `InputError` where they do not agree, there is no such file, or `prepare` did not make it.
+    """
     return ParquetDataset.open(location).require_info()
 
 
 def check_columns(location: str | Path, required: Sequence[str]) -> None:
-    """Refuse a file that lacks one of the `required` columns, or holds something else there than records do."""
+    """Refuse (`InputError`) a file that lacks one of the `required` columns, or has other things there than records."""
     ParquetDataset.open(location).check_columns(required)
 
 
@@ -106,19 +109,25 @@ def record_key(row: Mapping[str, Any]) -> str:
 
 
 def count_rows(location: str | Path) -> int:
-    """How many records a file, or all files of a folder, have (read from the footers)."""
+    """How many records a file, or all files of a folder, have (from the footers); `InputError` if there is no file."""
     return ParquetDataset.open(location).rows
 
 
 def iter_rows(
     location: str | Path, columns: Sequence[str] | None = None, batch_rows: int = 64
 ) -> Iterator[dict[str, Any]]:
-    """The rows of a file, or of all files of a folder: see `ParquetDataset.iter_rows`."""
+    """The rows of a file, or of all files of a folder: see `ParquetDataset.iter_rows`.
+
+    Raises `InputError` where nothing is found, or a file is damaged.
+    """
     return ParquetDataset.open(location).iter_rows(columns, batch_rows=batch_rows)
 
 
 def picture_bytes(value: bytes | Mapping[str, Any] | None) -> bytes | None:
-    """The encoded picture of a cell, be it raw bytes or a `{bytes, path}` struct; None for a null."""
+    """The encoded picture of a cell, be it raw bytes or a `{bytes, path}` struct; None for a null.
+
+    Raises `InputError` for a struct that has only a path.
+    """
     if isinstance(value, Mapping):
         if value.get("bytes") is None and value.get("path"):
             raise InputError(f"is only a path, {value['path']}; put the bytes of the picture into the file")
@@ -146,7 +155,7 @@ def decode_record(row: Mapping[str, Any], *, need_image: bool = False, palette: 
 
 
 def check_sizes(record: Record) -> None:
-    """Refuse a record whose instance map or photograph is not as large as its label map."""
+    """Refuse (`InputError`) a record whose instance map or photograph is not as large as its label map."""
     height, width = record.label.shape
     for column, array in (("instance map", record.instance), ("photograph", record.image)):
         if array is not None and array.shape[:2] != (height, width):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -149,37 +149,6 @@ def plan_shards(
 def iter_shard(shard: Shard, columns: Sequence[str], *, batch_rows: int = 16) -> Iterator[tuple[int, dict[str, Any]]]:
     """The rows of a shard with their position in the file, pictures still encoded, few in memory at a time."""
     yield from shard.file.iter_rows(columns, start=shard.start, stop=shard.stop, batch_rows=batch_rows)
-
-
-class InputDigest:
-    """A hash of what a shard's rows hold, which footers do not tell: equally long label maps may have been swapped."""
-
-    def __init__(self, columns: Columns) -> None:
-        self._columns = columns.names()
-        self._hash = hashlib.sha256()
-
-    def watch(self, rows: Iterable[tuple[int, dict[str, Any]]]) -> Iterator[tuple[int, dict[str, Any]]]:
-        """The rows of `iter_shard` as they pass."""
-        for position, cells in rows:
-            for name in self._columns:
-                value = cells[name]
-                if isinstance(value, Mapping):
-                    value = value.get("bytes") or value.get("path")
-                data = b"" if value is None else value if isinstance(value, bytes) else str(value).encode()
-                self._hash.update(f"{name} {-1 if value is None else len(data)} ".encode() + data)
-            yield position, cells
-
-    def hexdigest(self) -> str:
-        """The hash of all rows that have passed."""
-        return self._hash.hexdigest()
-
-
-def digest_shard(shard: Shard, columns: Columns) -> str:
-    """The `InputDigest` of a shard, read again."""
-    digest = InputDigest(columns)
-    for _ in digest.watch(iter_shard(shard, columns.names())):
-        pass
-    return digest.hexdigest()
 
 
 def generated_id(file: ParquetFile, row: int) -> str:

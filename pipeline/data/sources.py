@@ -48,7 +48,10 @@ class OpenSource:
         return {**stored, "id": name, "label": stored[self.source.label_column]}
 
     def row_groups(self) -> Iterator[tuple[ParquetFile, RowGroup, np.ndarray | None]]:
-        """The row groups with records that are taken, and which rows of each, counted in the group (None: all)."""
+        """The row groups with records that are taken, and which rows of each.
+
+        Rows are counted in the group, int64 `[rows]` in ascending order; None: all of them.
+        """
         first = 0
         for file in self.dataset.files:
             for group in file.row_groups:

@@ -1,0 +1,1 @@
+"""Raw data sets, and procedural landscapes, to the Parquet format."""

@@ -25,9 +25,9 @@ def prepare(
     workers: int | None = None,
     skip_bad: bool = False,
 ) -> Summary:
-    """Convert `root`/{images,annotations}/{training,validation}.
+    """Convert `root`/{images,annotations}/{training,validation}; returns what was written.
 
-    `size` is height and width, to which photographs are resized by `resample`.
+    `size` is height and width, to which photographs are resized by `resample`. Raises `InputError` as `convert_files`.
     """
     splits = []
     for name, folder in (("train", "training"), ("validation", "validation")):

@@ -21,9 +21,9 @@ def prepare(
     workers: int | None = None,
     skip_bad: bool = False,
 ) -> Summary:
-    """Convert `root`/{gtFine,leftImg8bit}/{train,val}/<city>.
+    """Convert `root`/{gtFine,leftImg8bit}/{train,val}/<city>; returns what was written.
 
-    `size` is height and width, to which photographs are resized by `resample`.
+    `size` is height and width, to which photographs are resized by `resample`. Raises `InputError` as `convert_files`.
     """
     splits = []
     for name, folder in (("train", "train"), ("validation", "val")):

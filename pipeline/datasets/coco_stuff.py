@@ -22,9 +22,10 @@ def prepare(
     workers: int | None = None,
     skip_bad: bool = False,
 ) -> Summary:
-    """Convert `root`/{train,val}_{img,label,inst}, one of the two splits at least.
+    """Convert `root`/{train,val}_{img,label,inst}, one of the two splits at least; returns what was written.
 
-    `size` is height and width, to which photographs are resized by `resample`.
+    `size` is height and width, to which photographs are resized by `resample`. Raises `InputError` where there is
+    neither split, and as `convert_files`.
     """
     splits = []
     for name, prefix in (("train", "train"), ("validation", "val")):

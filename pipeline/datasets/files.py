@@ -188,7 +188,11 @@ def convert_files(
     palette: Palette | None = None,
     relabel: Mapping[int, int] | None = None,
 ) -> Summary:
-    """`write_dataset` for splits of `Source`s; `name` is kept in the metadata, with how the files were changed."""
+    """`write_dataset` for splits of `Source`s; `name` is kept in the metadata, with how the files were changed.
+
+    Returns what was written. Raises `InputError` for a bad file (with `skip_bad` it is left out), where nothing is left
+    for a split, and where `out` holds a split of an earlier preparation.
+    """
     notes: dict[str, Any] = {"source": name}
     if size is not None:
         notes |= {"size": [size[1], size[0]], "label_filter": "nearest", "image_filter": resample}

@@ -95,7 +95,10 @@ def _palette_rows(path: Path, text: str) -> list[tuple[str, tuple[int, int, int]
 
 
 def read_classes(path: Path) -> tuple[str, ...]:
-    """Class names, one a line, in the order of the ids; empty lines and lines that start with # do not count."""
+    """Class names, one a line, in the order of the ids; empty lines and lines that start with # do not count.
+
+    Raises `InputError` where the file cannot be read.
+    """
     lines = [line.strip() for line in _read_text(path, "class list").splitlines()]
     return tuple(line for line in lines if line and not line.startswith("#"))
 
@@ -148,7 +151,7 @@ def prepare(
     workers: int | None = None,
     skip_bad: bool = False,
 ) -> Summary:
-    """Convert folders of files that belong together by name.
+    """Convert folders of files that belong together by name; returns what was written.
 
     `size` is height and width, to which photographs are resized by `resample`.
 
@@ -156,6 +159,8 @@ def prepare(
     names come from the file `classes` or `palette`; `map_ids` is a file for `read_id_map`. A share `validation` of
     the records, chosen by a hash of their names, goes to validation.parquet (0: none, 1: all), the rest to
     train.parquet.
+
+    Raises `InputError` where the class names are unknown or differ, no label map is found, and as `convert_files`.
     """
     colours = read_palette(palette) if palette else None
     names = read_classes(classes) if classes else colours.classes if colours else None

@@ -35,7 +35,7 @@ class Instance:
 
     @cached_property
     def lower_edge(self) -> tuple[np.ndarray, np.ndarray]:
-        """Rows and columns, in the box, of the lowest pixel of each column that reaches the lower edge."""
+        """Rows and columns, in the box, of the lowest pixel of each column that reaches the lower edge: int64 `[n]`."""
         height = self.mask.shape[0]
         lowest = height - 1 - self.mask[::-1].argmax(axis=0)
         columns = np.flatnonzero(self.mask.any(axis=0) & (lowest >= height - 1 - EDGE * height))
@@ -49,7 +49,7 @@ class Instance:
         return label[rows[inside], columns[inside]]
 
     def around(self, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-        """Rows and columns of the pixels beside, above and below it, in a map of a shape `(H, W)`."""
+        """Rows and columns, int64 `[n]`, of the pixels beside, above and below it, in a map of a shape `(H, W)`."""
         padded = np.pad(self.mask, 1)
         wide = padded.copy()
         wide[1:] |= padded[:-1]

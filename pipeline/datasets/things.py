@@ -76,7 +76,8 @@ def learn(records: Iterable[Record], space: LabelSpace, classes: Collection[int]
     """What the maps of a data set teach about `classes`; None: about those that have two instances in one map.
 
     An instance that touches a border of the map, that stands on another thing or that is partly behind one does not
-    count: its height is unknown, and elsewhere it would look cut.
+    count: its height is unknown, and elsewhere it would look cut. Raises `InputError` where `classes` is None and a
+    record has no instance map.
     """
     seen: dict[int, list[_Seen]] = defaultdict(list)
     kept: dict[int, list[tuple[int, int, _Seen, Shape]]] = defaultdict(list)

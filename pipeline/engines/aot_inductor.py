@@ -62,7 +62,9 @@ def build(
 
 
 def load(path: Path, device: torch.device) -> Callable[..., torch.Tensor]:
-    """The compiled function. Inputs of another shape raise a RuntimeError.
+    """The compiled function: the tensors of `Signature.inputs` to pictures, float32 `[batch, 3, H, W]`.
+
+    Inputs of another shape raise a RuntimeError.
 
     Without its own check of the inputs, which is off by default, a package made for one batch size reads beyond the
     end of another, and takes the process with it.

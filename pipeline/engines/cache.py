@@ -56,7 +56,10 @@ def new_engine(cache: Path, key: str) -> Iterator[Path]:
 
 
 def find_built(cache: Path, key: str) -> Manifest | None:
-    """The manifest of an engine that is there and whole, refused ones too."""
+    """The manifest of an engine that is there and whole, rejected ones too.
+
+    None where there is none, and, with a warning, where reading it raises `InputError` or its file is damaged.
+    """
     try:
         manifest = Manifest.read(cache / key)
         if manifest.file and file_digest(cache / key / manifest.file) != manifest.sha256:
@@ -69,7 +72,10 @@ def find_built(cache: Path, key: str) -> Manifest | None:
 
 
 def find_engine(path: Path) -> Path:
-    """The engine's folder that `--engine` means: itself, or the only usable one in a cache."""
+    """The engine's folder that `--engine` means: itself, or the only usable one in a cache.
+
+    Raises `InputError` where a cache has none, or several.
+    """
     if (path / FILE).is_file() or not path.is_dir():
         return path.absolute()
     found = [
@@ -111,7 +117,7 @@ def list_engines(cache: Path) -> str:
 
 
 def clean_engines(cache: Path, *, everything: bool = False) -> list[Path]:
-    """Remove engines that cannot be used here, refused ones, and what killed builds left; or everything."""
+    """Remove engines that cannot be used here, rejected ones, and what killed builds left; or everything."""
     if not (cache / LOCK).exists():  # nothing was ever built here
         return []
     with build_lock(cache):

@@ -7,33 +7,25 @@ import logging
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
 
-from pipeline.checkpoints.file import load_checkpoint, resolve_checkpoint
-from pipeline.config import Recipe
 from pipeline.data.storage import first_line
-from pipeline.datasets.sample_maps import sample_codes
 from pipeline.engines.cache import build_lock, find_built, new_engine
-from pipeline.engines.engine import Engine, adapted, file_digest, make_engine
+from pipeline.engines.engine import Engine, file_digest, make_engine
 from pipeline.engines.environment import COMPILERS, Backend, describe_device, find_versions
 from pipeline.engines.graph import GeneratorGraph
-from pipeline.engines.manifest import EngineSpec, Manifest, make_signature
-from pipeline.engines.parity import compare, refusal
+from pipeline.engines.manifest import EngineSpec, Manifest
+from pipeline.engines.parity import compare, rejection
 from pipeline.engines.signature import Form, Signature
+from pipeline.engines.subject import Subject, prepare_subject
 from pipeline.errors import InputError
-from pipeline.networks.generator import Generator
 from pipeline.networks.inference.folded import FoldedGenerator
 from pipeline.networks.inference.onednn import has_bfloat16
-from pipeline.networks.label_input import LabelInput
-from pipeline.networks.noise import region_styles
 from pipeline.precision import DTYPES, Precision
-from pipeline.runtime.device import default_device
-from pipeline.runtime.seeding import record_seeds, style_noise
 
 log = logging.getLogger(__name__)
 
@@ -42,36 +34,6 @@ ORDER: tuple[Backend, ...] = ("tensorrt", "inductor", "eager")
 REPEATS = 5
 NOISE = 1.05
 """Medians of repeats in turn differ by so much for no reason."""
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What is compiled, and what the result is compared with."""
-
-    weights: str
-    recipe: Recipe
-    generator: Generator
-    signature: Signature
-    device: torch.device
-    codes: torch.Tensor
-    """int32 `[maps, H, W]`."""
-    styles: torch.Tensor | None
-    """float32 `[maps, style_dim]`."""
-    seeds: torch.Tensor | None
-    """Of noise, int64 `[maps]`."""
-    reference: torch.Tensor
-    """Pictures of the float32 eager generator, on the CPU."""
-
-    def repeat(self, generator: Engine | FoldedGenerator, copies: int = 1) -> torch.Tensor:
-        """All pictures, one label map after the other, from codes on: `[maps * copies, 3, H, W]` on the CPU."""
-        made = []
-        for index, codes in enumerate(self.codes.split(1)):
-            z = None if self.styles is None else self.styles[index : index + 1].repeat_interleave(copies, 0)
-            seeds = None if self.seeds is None else self.seeds[index : index + 1].repeat(copies)
-            if z is None and seeds is None:
-                codes = codes.repeat(copies, 1, 1)
-            made.append(generator(generator.label_input(codes), z, seeds).float().cpu())
-        return torch.cat(made)
 
 
 def compile_generator(
@@ -94,10 +56,10 @@ def compile_generator(
 
     Raises `InputError` where a backend is not there, and where no engine comes within the tolerance of its precision.
     """
-    subject = _prepare(checkpoint, size, modulation, batch, source, maps)
+    subject = prepare_subject(checkpoint, size, modulation, batch, source, maps)
     backends = _backends(backend, subject.device)
     precisions = _precisions(precision, subject.device)
-    refused = []
+    rejected = []
     with build_lock(out):
         for name in backends:
             for kind in precisions:
@@ -109,14 +71,14 @@ def compile_generator(
                     log.warning("%s failed: %s", name, first_line(error))
                     break
                 if manifest.refused:
-                    log.warning("%s in %s refused: %s", name, kind, manifest.refused)
-                    refused.append(f"{name} {kind}: {manifest.refused}")
+                    log.warning("%s in %s rejected: %s", name, kind, manifest.refused)
+                    rejected.append(f"{name} {kind}: {manifest.refused}")
                 elif backend == "auto" and (slower := _slower(manifest)):
                     log.warning("not %s: %s", name, slower)
                     break
                 else:
                     return folder, manifest
-    raise InputError(f"no engine is within tolerance: {'; '.join(refused)}; take --precision auto or fp32")
+    raise InputError(f"no engine is within tolerance: {'; '.join(rejected)}; take --precision auto or fp32")
 
 
 def _find_or_build(subject: Subject, spec: EngineSpec, out: Path) -> tuple[Path, Manifest]:
@@ -132,66 +94,6 @@ def _slower(manifest: Manifest) -> str | None:
     if ours is None or theirs is None or ours <= NOISE * theirs:
         return None
     return f"{ours:.3g} ms a picture, where the eager generator takes {theirs:.3g}"
-
-
-def _prepare(
-    checkpoint: str | Path,
-    size: tuple[int, int] | None,
-    modulation: Form | None,
-    batch: int,
-    source: Path | None,
-    maps: int,
-) -> Subject:
-    loaded = load_checkpoint(resolve_checkpoint(checkpoint))
-    recipe = loaded.recipe
-    if recipe.generator.region_styles == "instance":
-        raise InputError(
-            "the generator has a style for each instance, of which every label map has another number; there are no "
-            "engines for it, draw without --engine"
-        )
-    if size:
-        recipe = recipe.model_copy(
-            update={"data": recipe.data.model_copy(update={"height": size[0], "width": size[1]})}
-        )
-    if modulation:
-        recipe = recipe.model_copy(update={"generator": recipe.generator.model_copy(update={"modulation": modulation})})
-    device = torch.device(default_device())
-    generator = adapted(loaded.generator, recipe).to(device)
-    maps_to_check = sample_codes(recipe, source, count=maps, size=generator.size, share_classes=True)
-    codes = torch.from_numpy(maps_to_check).to(device)
-    settings, dim = recipe.generator, recipe.generator.style_dim
-    styles = torch.stack([style_noise(0, "parity", index, dim) for index in range(maps)]).to(device) if dim else None
-    drawn = record_seeds(0, [f"parity {index}" for index in range(maps)]).to(device)
-    if settings.region_styles == "class":
-        styles = region_styles(drawn, recipe.labels.class_channels, dim)
-    seeds = drawn if settings.noise else None
-    reference = _reference(generator, codes, styles, seeds)
-    if (contrast := float(reference.std())) < 0.02:
-        log.warning("pictures of these weights are flat (deviation %.2g), so the comparison says little", contrast)
-    return Subject(
-        weights=loaded.sha256,
-        recipe=recipe,
-        generator=generator,
-        signature=make_signature(recipe, batch),
-        device=device,
-        codes=codes,
-        styles=styles,
-        seeds=seeds,
-        reference=reference,
-    )
-
-
-@torch.inference_mode()
-def _reference(
-    generator: Generator, codes: torch.Tensor, styles: torch.Tensor | None, seeds: torch.Tensor | None
-) -> torch.Tensor:
-    """Pictures as published: dense, in float32, with nothing rounded to fewer bits on a GPU."""
-    made = []
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-        for index, one in enumerate(codes.split(1)):
-            z, seed = (None if given is None else given[index : index + 1] for given in (styles, seeds))
-            made.append(generator(LabelInput(one, generator.space, "dense"), z, seed).cpu())
-    return torch.cat(made)
 
 
 def _backends(wanted: Backend | Literal["auto"], device: torch.device) -> Sequence[Backend]:
@@ -249,7 +151,7 @@ def typical_lengths(signature: Signature, codes: torch.Tensor, styles: torch.Ten
 
 
 def _build(subject: Subject, spec: EngineSpec, out: Path) -> Manifest:
-    """Compile, compare, time; the folder appears with its manifest, and without a file where the engine is refused."""
+    """Compile, compare, time; the folder appears with its manifest, and without a file where the engine is rejected."""
     started = time.monotonic()
     eager = FoldedGenerator(subject.generator, DTYPES[spec.precision])
     with new_engine(out, spec.key) as folder:
@@ -259,10 +161,10 @@ def _build(subject: Subject, spec: EngineSpec, out: Path) -> Manifest:
         else:
             log.info("compiling: %s", spec)
             file = _compile(subject, spec, folder)
-            engine, pictures, cuda_graphs = _first_lap(subject, spec, file)
+            engine, pictures, cuda_graphs = _first_repeat(subject, spec, file)
         build_seconds = time.monotonic() - started
         parity = compare(pictures, subject.reference)
-        reason = refusal(parity, spec.precision)
+        reason = rejection(parity, spec.precision)
         if reason and file:
             file.unlink()
             file = None
@@ -294,7 +196,7 @@ def _compile(subject: Subject, spec: EngineSpec, folder: Path) -> Path:
     return file
 
 
-def _first_lap(subject: Subject, spec: EngineSpec, file: Path) -> tuple[Engine, torch.Tensor, bool]:
+def _first_repeat(subject: Subject, spec: EngineSpec, file: Path) -> tuple[Engine, torch.Tensor, bool]:
     """The engine, its pictures, and whether it runs as CUDA graphs: where it can be recorded, it does."""
     if spec.backend == "inductor" and subject.device.type == "cuda":
         try:

@@ -21,7 +21,7 @@ class GraphedFunction:
         ] = OrderedDict()
 
     def __call__(self, *inputs: torch.Tensor) -> torch.Tensor:
-        """The function's value, in memory of its own."""
+        """The function's value, of the shape that it has: as `function(*inputs)`, in memory of its own."""
         shapes = tuple(tensor.shape for tensor in inputs)
         if shapes not in self._graphs:
             self._graphs[shapes] = self._record(inputs)

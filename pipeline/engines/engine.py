@@ -26,7 +26,7 @@ Function = Callable[..., torch.Tensor]
 
 
 class Engine:
-    """A function of a fixed batch behind a door that takes any number of images, and checks them first.
+    """A compiled function of a fixed batch, called with any number of images, which are checked first.
 
     The last batch is filled up with its last image. So an image is computed by the same code in the same shapes
     whatever else is asked for, and is the same to the last bit.
@@ -129,7 +129,7 @@ class Engine:
 def load_engine(folder: Path, checkpoint: Checkpoint) -> tuple[Engine | FoldedGenerator, Manifest]:
     """The engine in a folder; of the checkpoint, an eager engine needs the generator, and any other only the sha256.
 
-    Raises `InputError` where there is none, it was refused, was made from other weights, of other library versions or
+    Raises `InputError` where there is none, it was rejected, was made from other weights, of other library versions or
     for another device, or where its file is damaged.
     """
     manifest = Manifest.read(folder)
@@ -151,7 +151,10 @@ def make_engine(spec: EngineSpec, file: Path, *, cuda_graphs: bool) -> Engine:
 
 
 def adapted(generator: Generator, recipe: Recipe) -> Generator:
-    """The same weights in a generator of another size or modulation, in evaluation mode."""
+    """The same weights in a generator of another size or modulation, in evaluation mode.
+
+    Raises `InputError` for another size of a generator with style, whose first layer has a fixed one.
+    """
     size = (recipe.data.height, recipe.data.width)
     if generator.settings == recipe.generator and generator.size == size:
         return generator

@@ -56,7 +56,7 @@ class EngineSpec:
 
     @property
     def parsed_recipe(self) -> Recipe:
-        """`recipe` as an object."""
+        """`recipe` as an object; `InputError` where it is none of ours."""
         return parse_recipe(self.recipe, source="the engine's recipe")
 
     def __str__(self) -> str:
@@ -130,7 +130,7 @@ def unusable(manifest: Manifest) -> str | None:
     """Why an engine cannot be used in this process; None: it can."""
     spec = manifest.spec
     if manifest.refused:
-        return f"it was refused: {manifest.refused}"
+        return f"it was rejected: {manifest.refused}"
     if spec.format != FORMAT:
         return "it is of another version of spadework"
     if spec.device["type"] == "cuda" and not torch.cuda.is_available():

@@ -1,4 +1,4 @@
-"""The gate that an engine passes before it is used: its pictures against the float32 eager generator's."""
+"""The parity check that an engine passes before it is used: its pictures against the float32 eager generator's."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def compare(pictures: torch.Tensor, reference: torch.Tensor) -> Parity:
     )
 
 
-def refusal(parity: Parity, precision: Precision) -> str | None:
+def rejection(parity: Parity, precision: Precision) -> str | None:
     """Why an engine of that precision may not be used; None: it may."""
     if not parity.finite:
         return f"pictures are not finite: {precision} overflows"

@@ -153,9 +153,8 @@ class Signature:
     ) -> list[torch.Tensor]:
         """The inputs for a batch: image `i` of it is that of label map (unless there is only one), style and seed `i`.
 
-        `label_input` is what `batch_input` made for them.
-
-        Tables are filled up to `lengths` with rows that no pixel shows.
+        `label_input` is what `batch_input` made for them. Tables are filled up to `lengths` with rows that no pixel
+        shows. Types and shapes are as `inputs` has them.
         """
         assert len(images) == self.batch
         maps = list(images) if len(label_input.codes) > 1 else [0] * self.batch

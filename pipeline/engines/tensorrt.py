@@ -115,7 +115,10 @@ def input_specs(signature: Signature, lengths: Sequence[int]) -> list[Any]:
 
 
 def load(path: Path, device: torch.device) -> Callable[..., torch.Tensor]:
-    """The engine as a function; the Python model is not needed."""
+    """The engine as a function: the tensors of `Signature.inputs` to pictures, float32 `[batch, 3, H, W]`.
+
+    The Python model is not needed.
+    """
     import torch_tensorrt
 
     with torch.cuda.device(device):

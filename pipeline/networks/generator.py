@@ -71,7 +71,7 @@ class Generator(nn.Module):
         return torch.tanh(self.to_rgb(F.leaky_relu(x, SLOPE)))  # [N, 3, H, W]
 
     def label_input(self, codes: torch.Tensor) -> LabelInput:
-        """The label maps in the form the layers want, with this generator's choice of modulation and of regions."""
+        """Codes int32 `[N, H, W]` in the form the layers want, with this generator's modulation and regions."""
         return make_label_input(codes, self.space, self.settings)
 
 
@@ -114,7 +114,8 @@ def first_map(
 ) -> torch.Tensor:
     """The feature map that the blocks start from: `[N, 16 channels, H / 2^d, W / 2^d]` for N pictures.
 
-    `table` may hold `code_table` of the layer's weight, where that does not change any more.
+    `table` may hold `code_table` of the layer's weight, where that does not change any more. Raises `InputError` for
+    label maps of a size that the layer cannot take.
     """
     height, width = label_input.codes.shape[1:]
     first = _first_size(settings, height, width)

@@ -48,7 +48,7 @@ class SynchronisedBatchNorm2d(nn.BatchNorm2d):
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:  # [N, C, H, W]
-        """Normalise; in training over the pixels of all workers, whose running statistics stay equal."""
+        """`x` `[N, C, H, W]` normalised; in training over the pixels of all workers, whose statistics stay equal."""
         if not (self.training and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
             return super().forward(x)
         y = x if x.dtype == torch.float64 else x.float()
@@ -82,14 +82,14 @@ class AllReduceSum(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
-        """Sum `x` of any shape over the workers; `x` itself is left alone."""
+        """The sum of `x` `[...]` over the workers; `x` itself is left alone."""
         total = x.clone()
         dist.all_reduce(total)
         return total
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
-        """Every worker's loss depends on the sum, so each input receives the gradients of all of them."""
+        """The gradient by `x`, of its shape `[...]`: the sum of all workers', as every worker's loss depends on it."""
         total = gradient.clone()
         dist.all_reduce(total)
         return total

@@ -86,7 +86,8 @@ def code_table(weight: torch.Tensor, space: LabelSpace, styled: Styled | None = 
         added = styled.styles.to(columns.dtype) @ columns[:, space.channels :]  # [k*k, styles, hidden]
         table = table[:, styled.classes] + added[:, styled.numbers].unsqueeze(2)  # [k*k, R, 2, hidden]
     table = table.flatten(1, 2)  # codes 1, 2, 3, ...
-    return F.pad(table, (0, 0, 1, 0)).flatten(0, 1)  # code 0: outside, nothing
+    outside = torch.zeros_like(table[:, :1])  # code 0: nothing
+    return torch.cat([outside, table], dim=1).flatten(0, 1)
 
 
 def convolve_codes(

@@ -37,7 +37,7 @@ class SpectralNorm(nn.Module):
         self.register_buffer("_v", F.normalize(torch.randn_like(matrix[0]), dim=0, eps=EPSILON))
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
-        """The normalised weight; in training after one power iteration."""
+        """The normalised weight, `[outputs, ...]` as `weight`; in training after one power iteration."""
         matrix = self._matrix(weight)
         if self.training:
             self.iterate(weight.detach())
@@ -46,7 +46,7 @@ class SpectralNorm(nn.Module):
         return weight / sigma
 
     def right_inverse(self, value: torch.Tensor) -> torch.Tensor:
-        """Assigning a weight sets the raw one."""
+        """The raw weight that assigning one sets: `value` `[outputs, ...]` itself."""
         return value
 
     @torch.no_grad()

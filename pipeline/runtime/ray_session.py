@@ -35,12 +35,12 @@ STARTS = 3
 """Ray gives its own start 30 seconds, which a busy machine may need more than once."""
 
 JOIN_SECONDS = 10.0
-"""For a first answer of a cluster; Ray itself would go on asking for minutes."""
+"""For a first answer of a cluster; Ray itself would keep asking for minutes."""
 
 WATCH_SECONDS = 0.2
 """Between two looks at the processes of a local instance."""
 
-AGAIN = "run the same command again, which goes on where it stopped, or with --workers 0, which needs no Ray"
+AGAIN = "run the same command again, which resumes where it stopped, or with --workers 0, which needs no Ray"
 
 NO_PROGRESS_SECONDS = 120
 """A Ray Data job that stands still for so long is a deadlock of logical resources (Ray's default: 30 minutes)."""

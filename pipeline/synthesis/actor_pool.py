@@ -20,7 +20,10 @@ STANDSTILL_SECONDS = 900
 def run_in_pool(
     order: WorkOrder, token: str, shards: Sequence[Shard], workers: int, *, gpus_per_worker: float = 1.0
 ) -> Generator[Report, None, None]:
-    """The shards through a pool of actors; reports come as they are made. A user's mistake or a full disk ends it."""
+    """The shards through a pool of actors; reports come as they are made.
+
+    An `InputError` or a full disk in an actor ends it, and is raised here.
+    """
     with ray_session(num_cpus=max(4, workers + 2)):
         import ray
         from ray.data import ActorPoolStrategy, DataContext
@@ -87,7 +90,7 @@ def choose_device(actors: int | None) -> str:
 
 
 def codec_threads(device: str, gpus_per_worker: float) -> int:
-    """Decoders, and encoders, of an actor: a GPU paints faster than two threads compress."""
+    """Decoders, and encoders, of an actor: a GPU synthesizes faster than two threads compress."""
     if not device.startswith("cuda"):
         return 2
     import torch

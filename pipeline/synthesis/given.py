@@ -71,7 +71,10 @@ def _image_ids(image: Image.Image, what: str, decode: Any) -> np.ndarray:
 
 
 def read_photograph(given: Any) -> bytes:
-    """A photograph as the bytes of a picture, which is what style encoders of checkpoints take."""
+    """A photograph as the bytes of a picture, which is what style encoders of checkpoints take.
+
+    `given` is a Pillow image of 8 bits a channel, a file, or an array uint8 `[H, W, 3]`; `InputError` for other things.
+    """
     from pipeline.data.images import decode_image, encode_png
 
     if isinstance(given, Image.Image):
@@ -95,7 +98,10 @@ def read_photograph(given: Any) -> bytes:
 
 
 def read_vector(style: Style, length: int) -> np.ndarray | None:
-    """A style that is a vector as float32 `[length]`; None for photographs."""
+    """A style that is a vector as float32 `[length]`; None for photographs.
+
+    Raises `InputError` for a vector of another length, and for numbers that are NaN or infinite.
+    """
     if isinstance(style, (Image.Image, str, os.PathLike)):
         return None
     try:
@@ -111,6 +117,7 @@ def read_vector(style: Style, length: int) -> np.ndarray | None:
 
 
 def read_seed(seed: SupportsIndex) -> int:
+    """A seed as an int from 0 to 2^63 - 1; `InputError` for anything else."""
     try:
         number = operator.index(seed)
     except TypeError:

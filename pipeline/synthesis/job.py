@@ -54,7 +54,7 @@ class Summary:
     images_per_second: float
     """From the first report of images to the last one; of a job that is over by then, from the start."""
     stage_seconds: dict[str, float]
-    """Summed over workers and threads; `wait` is painting without anything to paint."""
+    """Summed over workers and threads; `wait` is the generator without anything to do."""
     versions: dict[str, str]
 
 
@@ -88,7 +88,11 @@ class Job:
     started: float
 
     def run(self) -> Summary:
-        """Make what is missing, then the manifest and everything around it, and `_SUCCESS` last."""
+        """Make what is missing, then the manifest and everything around it, and `_SUCCESS` last; returns what was done.
+
+        Raises `InputError` where the folder holds another job, another driver writes into it or the disk is full, and
+        for more bad rows than the job allows.
+        """
         folder = JobFolder(self.order.output)
         folder.refuse_another(self.description)
         if not folder.finished:
@@ -190,7 +194,7 @@ class Job:
         return summary
 
     def _check_duplicates(self) -> None:
-        """Rows with an id that was used before are known from the plan, and need no painting to be too many."""
+        """Rows with an id that was used before are known from the plan, and need no synthesis to be too many."""
         rows = [(shard, row) for shard in self.plan.shards for row in sorted(shard.duplicates)]
         if len(rows) <= self.order.max_rejects:
             return

@@ -73,7 +73,7 @@ class JobFolder:
             raise InputError(f"{self.folder} holds another job: {'; '.join(others[:4])}; give a new folder")
 
     def claim(self, description: Mapping[str, Any]) -> None:
-        """Make the folder this job's; `refuse_another` decides whether it may be."""
+        """Make the folder this job's; `refuse_another` decides whether it may be, and raises `InputError`."""
         self.refuse_another(description)
         if self.folder.size(JOB) is None:
             self.folder.put(JOB, (json.dumps(description, indent=1) + "\n").encode())

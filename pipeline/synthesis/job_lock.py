@@ -24,7 +24,7 @@ def driver_lock(job: JobFolder) -> Iterator[str]:
     """Be the only driver of this folder, after any orphaned workers of a dead one have ended; gives a token.
 
     An object store has no locks and needs none: parts are put in one piece, and whoever writes one writes the
-    same bytes.
+    same bytes. Raises `InputError` where another driver, or a worker of a dead one, still writes.
     """
     token = uuid.uuid4().hex
     if not job.folder.local:

@@ -159,6 +159,7 @@ def _short(value: Any) -> str:
 
 
 def rejects_table(rejects: list[Reject]) -> bytes:
+    """One reject or more as the bytes of a Parquet file, `rejects.parquet`: a row each."""
     fields = [("id", pa.string()), ("source", pa.string()), ("row", pa.int64()), ("reason", pa.string())]
     if rejects[0].samples is not None:  # Then all of them have it.
         fields.append(("samples", pa.int64()))

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from pipeline.data.shards import Columns, Shard, digest_shard
+from pipeline.data.input_digest import digest_shard
+from pipeline.data.shards import Columns, Shard
 from pipeline.data.storage import first_line
 from pipeline.errors import InputError
 from pipeline.synthesis.job_folder import MANIFEST, RECORDS, REJECTS, SUCCESS, JobFolder

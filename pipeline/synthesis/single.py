@@ -43,7 +43,7 @@ class Synthesizer:
         engine: PathLike | None = None,
         threads: int = 1,
     ) -> None:
-        """The arguments and errors of `load`, which fills in the checkpoint."""
+        """The arguments of `load`, which fills in the checkpoint; raises `InputError` as that does."""
         from pipeline.checkpoints.file import resolve_checkpoint
         from pipeline.synthesis.synthesizer import Synthesizer as BatchSynthesizer
 
@@ -109,7 +109,7 @@ class Synthesizer:
         *,
         id: str | None = None,
     ) -> Image.Image:
-        """Paint a label map: an RGB picture of the generator's `size`.
+        """A picture of a label map: RGB, of the generator's `size`.
 
         `label_map` holds **ids**: the position of each pixel's class in `classes`, or `dont_care`. It is an array
         `[H, W]` of integers; a Pillow image of mode 1, L, P, I or I;16, whose values (of P, indices) are the ids; or a

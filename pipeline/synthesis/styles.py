@@ -97,7 +97,8 @@ class StyleSource:
     def samples(self, record: str, photograph: bytes | None, count: int, regions: int = 0) -> list[Sample]:
         """So many samples of a record, each a function of (seed, record, its number) and the photograph.
 
-        `regions` is how many its label map has, for generators with a style for each.
+        `regions` is how many its label map has, for generators with a style for each. Raises `InputError` for a record
+        without the photograph that was to give its style, and for a broken one.
         """
         seeds = [record_seed(self._seed, record, sample) for sample in range(count)]
         return [Sample(*drawn) for drawn in zip(self._styles(record, photograph, count, regions), seeds, strict=True)]

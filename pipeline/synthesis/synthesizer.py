@@ -1,4 +1,4 @@
-"""Label codes and styles to pictures, each the same to the last bit whatever is painted beside it."""
+"""Label codes and styles to pictures, each the same to the last bit whatever is synthesized beside it."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 
 GPU_BATCH = 8
-"""Samples of a label map that are painted at once on a GPU."""
+"""Samples of a label map that are synthesized at once on a GPU."""
 
 
 class Synthesizer:
-    """A generator behind a door that takes codes and gives uint8 pictures.
+    """A generator, or its engine, that takes codes and gives uint8 pictures.
 
     The rounding of a convolution depends on the shape of its batch and on the number of threads. So pictures are
-    painted one by one (on a GPU: all samples of a label map in batches of a fixed size), with a number of threads that
-    belongs to the job: then neighbours, the number of workers and the shard do not show in any bit. To fill a GPU, let
-    several workers share it.
+    synthesized one by one (on a GPU: all samples of a label map in batches of a fixed size), with a number of threads
+    that belongs to the job: then neighbours, the number of workers and the shard do not show in any bit. To fill a GPU,
+    let several workers share it.
     """
 
     def __init__(
@@ -88,20 +88,20 @@ class Synthesizer:
         """Codes int32 `[H, W]` (`recipe.encode`) on the device, padded on the right and below to what the generator
         takes.
 
-        The padding repeats the border, so that the picture goes on there; `synthesize` cuts it off. Runs in any thread.
+        The padding repeats the border, so that the picture continues; `synthesize` cuts it off. Runs in any thread.
         """
         height, width = codes.shape
         padding = ((0, -height % self._multiple), (0, -width % self._multiple))
         padded = np.pad(codes, padding, mode="edge") if any(after for _, after in padding) else codes
         label_input = self._generator.label_input(torch.from_numpy(padded).unsqueeze(0).to(self.device))
-        # Find the patterns, of every resolution, now: beside the painting of another picture.
+        # Find the patterns, of every resolution, now: beside the synthesis of another picture.
         label_input.patterns_at(padded.shape[0], padded.shape[1], self._settings.kernel_size)
         return label_input
 
     def synthesize(
         self, label_input: LabelInput, samples: Sequence[Sample], size: tuple[int, int]
     ) -> Iterator[np.ndarray]:
-        """A picture for each sample: uint8 `[*size, 3]`."""
+        """A picture for each sample: uint8 `[*size, 3]`; `InputError` where pixels are NaN or infinite."""
         # An engine has one batch for good; the eager generator one for all pictures of a job.
         batch = self._batch if self.engine else min(self._batch, len(samples))
         for start in range(0, len(samples), batch):
@@ -119,7 +119,7 @@ class Synthesizer:
         if not pictures.isfinite().all():
             # Weights are finite where they are loaded; half precision, and what a compiler made of it, can overflow.
             what = f"engine {self.engine}" if self.engine else f"the generator in {self.precision}"
-            raise InputError(f"{what} paints NaN or infinite pixels; take --precision fp32, and no engine")
+            raise InputError(f"{what} gives NaN or infinite pixels; take --precision fp32, and no engine")
         pixels = ((pictures[:, :, : size[0], : size[1]] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
         return pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
@@ -127,7 +127,8 @@ class Synthesizer:
     def style_of(self, photograph: bytes) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and standard deviation of a photograph's style, float32 `[style_dim]` each, on the CPU.
 
-        Photographs of any size are resized to the recipe's as in training.
+        Photographs of any size are resized to the recipe's as in training. Raises `InputError` for bytes that are no
+        picture, and where the checkpoint has no style encoder.
         """
         if self._encoder is None:
             raise InputError("the checkpoint has no style encoder, so photographs cannot give the style")

@@ -1,6 +1,6 @@
-"""One shard of a batch job, from rows to a finished part: read, decode, paint and encode at the same time.
+"""One shard of a batch job, from rows to a finished part: read, decode, synthesize and encode at the same time.
 
-    reader thread -> decoder threads -> painting (the caller's thread) -> encoder threads -> writer
+    reader thread -> decoder threads -> synthesis (the caller's thread) -> encoder threads -> writer
 
 Every arrow holds a few rows at most, so memory does not grow with the shard. Pillow's codecs, pyarrow and torch
 release the interpreter's lock, so threads suffice, and a picture never crosses a process boundary. Rows come out
@@ -23,8 +23,9 @@ import pyarrow as pa
 from pipeline.config import LARGEST_PIXELS, RegionStyles
 from pipeline.data.encoders import ENCODERS, PictureFormat
 from pipeline.data.images import Palette, encode_png, is_plain
+from pipeline.data.input_digest import InputDigest
 from pipeline.data.records import PICTURE, DatasetInfo, RecordWriter, decode_record, picture_bytes, resize_record
-from pipeline.data.shards import Columns, InputDigest, Shard, generated_id, iter_shard, sample_count
+from pipeline.data.shards import Columns, Shard, generated_id, iter_shard, sample_count
 from pipeline.errors import InputError
 from pipeline.networks.label_input import LabelInput
 from pipeline.precision import Precision
@@ -49,7 +50,7 @@ OUTPUT_FIELDS = (
 
 READ_ROWS = 16
 AHEAD = 8
-"""Decoded rows waiting to be painted, and painted ones waiting to be written."""
+"""Decoded rows waiting for synthesis, and pictures waiting to be written."""
 REPORT_IMAGES = 8
 """Images between two reports: often enough for a display, and the same at every repetition."""
 
@@ -103,14 +104,14 @@ class Report:
     rejects: tuple[Reject, ...] = ()
     """Since the last report."""
     seconds: Mapping[str, float] = field(default_factory=dict)
-    """Per stage so far, summed over its threads; `wait` is painting without anything to paint."""
+    """Per stage so far, summed over its threads; `wait` is the generator without anything to do."""
     record: ShardRecord | None = None
     """In the last report."""
 
 
 @dataclass(frozen=True)
 class DecodedRow:
-    """A row that is ready to be painted."""
+    """A row that is ready for the generator."""
 
     id: str
     label_input: LabelInput
@@ -139,7 +140,10 @@ class ShardWorker:
     """Holds a generator and turns shards into parts; several shards one after another, one at a time."""
 
     def __init__(self, order: WorkOrder, token: str = "") -> None:
-        """`token` is that of the driver's lock (`driver_lock`), under which parts are written."""
+        """`token` is that of the driver's lock (`driver_lock`), under which parts are written.
+
+        Raises `InputError` where the checkpoint or the engine is another one than the job began with.
+        """
         keep_freed_memory()
         self._order, self._token = order, token
         self._folder = JobFolder(order.output)

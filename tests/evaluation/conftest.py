@@ -107,7 +107,7 @@ def write_pictures(
     parts: int = 2,
     space: LabelSpace = SPACE,
 ) -> Path:
-    """What `synthesize` writes: parts with `samples` pictures of each record, drawn by `paint(record, sample)`."""
+    """What `synthesize` writes: parts with `samples` pictures of each record, drawn by `synthesize(record, sample)`."""
     info = DatasetInfo(space, {"synthesis": {"checkpoint": "c0ffee", "seed": 3}})
     for part in range(parts):
         path = folder / f"part-{part:05d}.parquet"

@@ -1,6 +1,6 @@
 """Measured by hand, `python -m tests.evaluation.measurements`: segmentation evaluation by two workers against one.
 
-This process and two Ray actors, of one thread each, judge the same pictures in turn, their networks loaded before the
+This process and two Ray actors, of one thread each, score the same pictures in turn, their networks loaded before the
 clock starts. With fewer than two idle cores the ratio says nothing.
 """
 
@@ -24,7 +24,7 @@ PICTURES, SIDE, REPEATS = 192, 128, 5
 
 
 def main() -> None:
-    """Print the seconds of every lap and the ratio of medians."""
+    """Print the seconds of every repeat and the ratio of medians."""
     with TemporaryDirectory() as name, ray_session(num_cpus=4):
         folder = Path(name)
         pictures = PictureSet.open(

@@ -13,7 +13,7 @@ import torch
 
 from evaluation.evaluate import PHOTOGRAPHS, evaluate
 from evaluation.report.tables import ABOVE_CEILING, summary
-from evaluation.scoring import distributed as judge_shards
+from evaluation.scoring import distributed as distributed_scoring
 from evaluation.scoring.protocols import Protocol
 from evaluation.scoring.scores import Scores
 from tests.evaluation.conftest import SPACE, draw, noise, photograph, write_pictures, write_records
@@ -74,7 +74,10 @@ def test_report_is_whole_self_contained_and_consistent(evaluated: tuple[Scores, 
     fields = json.loads((out / "report.json").read_text())
     mean_iou = scores.synthesized.labels["native"].mean_iou
     assert fields["sets"][0]["labels"]["native"]["mean_iou"] == mean_iou
-    assert fields["settings"]["segmenter"]["weights_sha256"] == judge_shards.load_segmenter("deeplab", trained).sha256
+    assert (
+        fields["settings"]["segmenter"]["weights_sha256"]
+        == distributed_scoring.load_segmenter("deeplab", trained).sha256
+    )
     assert fields["sets"][0]["source"]["made"] == {"checkpoint": "c0ffee", "seed": 3}
     assert fields["protocols"][0]["averaging"] == "present"
     page = (out / "report.html").read_text()
@@ -98,7 +101,7 @@ def test_a_score_above_the_ceiling_is_a_warning(evaluated: tuple[Scores, Path]) 
     assert ABOVE_CEILING in summary(replace(scores, sets=(above, *scores.sets[1:])))
 
 
-def test_judgements_are_kept_and_used(
+def test_image_results_are_kept_and_used(
     good: Path, data: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = {"segmenter_weights": trained, "cache": tmp_path / "cache", "examples": 0, "device": "cpu"}
@@ -109,7 +112,7 @@ def test_judgements_are_kept_and_used(
     def fails(*_: object) -> None:
         raise AssertionError("scored again")
 
-    monkeypatch.setattr(judge_shards.ImageScorer, "score", fails)
+    monkeypatch.setattr(distributed_scoring.ImageScorer, "score", fails)
     second = evaluate(good, data / "validation.parquet", tmp_path / "two", **options)  # type: ignore[arg-type]
     assert first.to_json() == second.to_json()
     assert sorted((tmp_path / "cache").rglob("*.npz")) == kept
@@ -117,7 +120,7 @@ def test_judgements_are_kept_and_used(
         evaluate(good, data / "validation.parquet", tmp_path / "three", **options, protocols=("oasis",))  # type: ignore[arg-type]
 
 
-def test_damaged_judgements_are_made_anew(
+def test_damaged_image_results_are_made_anew(
     good: Path, data: Path, trained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     options = {"segmenter_weights": trained, "cache": tmp_path / "cache", "examples": 0, "device": "cpu"}
@@ -143,7 +146,7 @@ def test_workers_change_nothing(
     assert one.to_json() == two.to_json()
 
 
-def test_photographs_are_judged_at_the_size_of_the_pictures(data: Path, trained: Path, tmp_path: Path) -> None:
+def test_photographs_are_scored_at_the_size_of_the_pictures(data: Path, trained: Path, tmp_path: Path) -> None:
     large = [draw(index, 64) for index in range(100, 106)]
     reference = write_records(tmp_path / "large.parquet", large)
     small = write_pictures(
@@ -239,24 +242,24 @@ def test_a_stopped_evaluation_goes_on(
     good: Path, data: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = {"segmenter_weights": trained, "examples": 0, "device": "cpu"}
-    scorer, scored = judge_shards.ImageScorer.score, []
+    scorer, scored = distributed_scoring.ImageScorer.score, []
 
-    def stops(self: judge_shards.ImageScorer, pictures) -> object:  # type: ignore[no-untyped-def]
+    def stops(self: distributed_scoring.ImageScorer, pictures) -> object:  # type: ignore[no-untyped-def]
         if len(scored) == 1:
             raise KeyboardInterrupt
         scored.append(generated := scorer(self, pictures))
         return generated
 
-    monkeypatch.setattr(judge_shards.ImageScorer, "score", stops)
+    monkeypatch.setattr(distributed_scoring.ImageScorer, "score", stops)
     with pytest.raises(KeyboardInterrupt):
         evaluate(good, data / "validation.parquet", tmp_path / "out", **options)  # type: ignore[arg-type]
     assert [path.name for path in tmp_path.iterdir()] == [".out.unfinished"]
 
-    def counts(self: judge_shards.ImageScorer, pictures) -> object:  # type: ignore[no-untyped-def]
+    def counts(self: distributed_scoring.ImageScorer, pictures) -> object:  # type: ignore[no-untyped-def]
         scored.append(generated := scorer(self, pictures))
         return generated
 
-    monkeypatch.setattr(judge_shards.ImageScorer, "score", counts)
+    monkeypatch.setattr(distributed_scoring.ImageScorer, "score", counts)
     scored.clear()
     resumed = evaluate(good, data / "validation.parquet", tmp_path / "out", **options)  # type: ignore[arg-type]
     assert sum(len(part) for part in scored if part is not None) == 12 - 3
@@ -265,19 +268,19 @@ def test_a_stopped_evaluation_goes_on(
     assert resumed.to_json() == whole.to_json()
 
 
-def test_photographs_are_judged_once_for_several_evaluations(
+def test_photographs_are_scored_once_for_several_evaluations(
     good: Path, bad: Path, data: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = {"segmenter_weights": trained, "cache": tmp_path / "cache", "examples": 0, "device": "cpu"}
     first = evaluate(good, data / "validation.parquet", tmp_path / "one", **options)  # type: ignore[arg-type]
     scored = []
-    scorer = judge_shards.ImageScorer.score
+    scorer = distributed_scoring.ImageScorer.score
 
-    def counts(self: judge_shards.ImageScorer, pictures) -> object:  # type: ignore[no-untyped-def]
+    def counts(self: distributed_scoring.ImageScorer, pictures) -> object:  # type: ignore[no-untyped-def]
         scored.append(generated := scorer(self, pictures))
         return generated
 
-    monkeypatch.setattr(judge_shards.ImageScorer, "score", counts)
+    monkeypatch.setattr(distributed_scoring.ImageScorer, "score", counts)
     # Under another path: what counts is the content.
     reference = tmp_path / "copy.parquet"
     reference.write_bytes((data / "validation.parquet").read_bytes())

@@ -229,7 +229,7 @@ def test_baselines_of_other_sizes_are_warned_of_and_scored(
     assert np.sum(scores.sets[1].labels["native"].confusion) == 6 * 16 * 16
 
 
-def test_pictures_of_several_sizes_are_judged_each_at_its_own(data: Path, trained: Path, tmp_path: Path) -> None:
+def test_pictures_of_several_sizes_are_scored_each_at_its_own(data: Path, trained: Path, tmp_path: Path) -> None:
     def synthesize(record: Record, _: int) -> np.ndarray:
         whole = photograph(record, 0)
         return whole if record.id == "scene-102" else np.ascontiguousarray(whole[::2, ::2])

@@ -1,4 +1,4 @@
-"""Whether styles matter, measured on painters of which the answer is known."""
+"""Whether styles matter, measured on generators of which the answer is known."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from evaluation.style_transfer import (
-    MoodClassifier,
+    LightingClassifier,
     StyledRecord,
     colour_statistics,
     evaluate_style,
@@ -29,16 +29,16 @@ LIGHTS = {"dawn": (230, 150, 120), "day": (90, 160, 240), "night": (10, 15, 40)}
 
 
 def scene(index: int, size: int = 32) -> StyledRecord:
-    """Sky and a cloud above ground, all of it in the light of a mood."""
+    """Sky and a cloud above ground, all of it in one lighting."""
     random = np.random.default_rng(index)
-    mood = list(LIGHTS)[index % 3]
+    lighting = list(LIGHTS)[index % 3]
     label = np.full((size, size), 2, np.uint8)
     horizon = int(random.integers(size // 4, 3 * size // 4))
     label[:horizon] = 0
     label[: horizon // 2, : size // 2] = 1
     own = np.array([[0, 0, 0], [20, 20, 20], [-60, -40, -30]])[label]
-    image = np.array(LIGHTS[mood]) + own + random.normal(0, 10, (size, size, 3))
-    return StyledRecord(Record(f"s{index}", label, None, image.round().clip(0, 255).astype(np.uint8)), mood)
+    image = np.array(LIGHTS[lighting]) + own + random.normal(0, 10, (size, size, 3))
+    return StyledRecord(Record(f"s{index}", label, None, image.round().clip(0, 255).astype(np.uint8)), lighting)
 
 
 def write_scenes(path: Path, count: int, *, first: int = 0, space: LabelSpace = SPACE) -> Path:
@@ -46,7 +46,7 @@ def write_scenes(path: Path, count: int, *, first: int = 0, space: LabelSpace = 
     with RecordWriter(path, DatasetInfo(space), fields=fields) as writer:
         for styled in map(scene, range(first, first + count)):
             record = styled.record
-            writer.write({"id": record.id, "label": record.label, "image": record.image, "mood": styled.mood})
+            writer.write({"id": record.id, "label": record.label, "image": record.image, "mood": styled.lighting})
     return path
 
 
@@ -56,9 +56,9 @@ def scenes() -> list[StyledRecord]:
 
 
 @pytest.fixture(scope="module")
-def classifier(scenes: list[StyledRecord]) -> MoodClassifier:
+def classifier(scenes: list[StyledRecord]) -> LightingClassifier:
     features = np.stack([statistics_of(styled.record, SPACE) for styled in scenes])
-    return MoodClassifier(features, [styled.mood for styled in scenes])
+    return LightingClassifier(features, [styled.lighting for styled in scenes])
 
 
 def test_colour_statistics_by_hand() -> None:
@@ -72,23 +72,23 @@ def test_colour_statistics_by_hand() -> None:
 
 
 def test_the_classifier_measures_in_deviations() -> None:
-    """Two moods apart in a feature that hardly varies, beside one that varies wildly."""
+    """Two lightings apart in a feature that hardly varies, beside one that varies wildly."""
     random = np.random.default_rng(0)
-    moods = ["a", "b"] * 200
+    lightings = ["a", "b"] * 200
     features = np.stack([np.tile([0.0, 1.0], 200) + random.normal(0, 0.2, 400), random.normal(0, 3, 400)], axis=1)
-    classifier = MoodClassifier(features, moods)
-    assert classifier.moods == ("a", "b")
+    classifier = LightingClassifier(features, lightings)
+    assert classifier.lightings == ("a", "b")
     assert classifier(np.array([[0.1, 3.0], [0.9, -3.0], [0.4, 0.0], [0.6, 0.0]])).tolist() == [0, 1, 0, 1]
 
 
-def test_a_painter_that_follows_styles_agrees_always_and_one_that_does_not_by_chance(
-    scenes: list[StyledRecord], classifier: MoodClassifier
+def test_a_generator_that_follows_styles_agrees_always_and_one_that_does_not_by_chance(
+    scenes: list[StyledRecord], classifier: LightingClassifier
 ) -> None:
-    moods = {styled.record.id: styled.mood for styled in scenes}
+    lightings = {styled.record.id: styled.lighting for styled in scenes}
 
     def follow(place: Record, style: Record) -> np.ndarray:
         assert place.id != style.id
-        return np.full((32, 32, 3), LIGHTS[moods[style.id]], np.uint8)
+        return np.full((32, 32, 3), LIGHTS[lightings[style.id]], np.uint8)
 
     found = measure(follow, classifier, scenes, SPACE, maps=8, seed=0)
     assert found.ceiling == 1
@@ -100,7 +100,8 @@ def test_a_painter_that_follows_styles_agrees_always_and_one_that_does_not_by_ch
 
     found = measure(ignore, classifier, scenes, SPACE, maps=8, seed=0)
     assert found.agreement == pytest.approx(1 / 3)
-    assert found.confusion.tolist() == [[3, 3, 2]] * 3  # the moods of the first eight photographs, whatever was asked
+    # Those of the first eight photographs, whatever was asked.
+    assert found.confusion.tolist() == [[3, 3, 2]] * 3
 
 
 def test_the_grid_shows_styles_above_what_was_made_of_them(scenes: list[StyledRecord]) -> None:
@@ -154,8 +155,8 @@ def test_what_is_refused(tmp_path: Path) -> None:
         evaluate_style(plain, scenes, tmp_path / "out", **options)
     with pytest.raises(InputError, match="has other classes than the checkpoint"):
         evaluate_style(styled, other, tmp_path / "out", **options)
-    with pytest.raises(InputError, match="mood 'night' is not in both data sets"):
+    with pytest.raises(InputError, match="lighting 'night' is not in both data sets"):
         evaluate_style(styled, write_scenes(tmp_path / "two.parquet", 2), tmp_path / "out", **options)
-    with pytest.raises(InputError, match="mood 'dawn' has only one photograph"):
+    with pytest.raises(InputError, match="lighting 'dawn' has only one photograph"):
         evaluate_style(styled, write_scenes(tmp_path / "few.parquet", 3), tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()

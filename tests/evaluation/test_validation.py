@@ -24,7 +24,7 @@ RECORDS = [draw(index) for index in range(100, 106)]
 """Those of the validation set."""
 
 
-def paint_photographs(ids: Sequence[str], codes: np.ndarray) -> np.ndarray:
+def draw_photographs(ids: Sequence[str], codes: np.ndarray) -> np.ndarray:
     """A perfect generator, which checks what it is given."""
     by_id = {record.id: record for record in RECORDS}
     for name, code in zip(ids, codes, strict=True):
@@ -33,7 +33,7 @@ def paint_photographs(ids: Sequence[str], codes: np.ndarray) -> np.ndarray:
     return np.stack([photograph(by_id[name], 0) for name in ids])
 
 
-def paint_noise(ids: Sequence[str], codes: np.ndarray) -> np.ndarray:
+def draw_noise(ids: Sequence[str], codes: np.ndarray) -> np.ndarray:
     by_id = {record.id: record for record in RECORDS}
     return np.stack([noise(by_id[name], 0) for name in ids])
 
@@ -49,13 +49,13 @@ def test_scores_are_those_of_evaluate(validation: Validation, data: Path, traine
     reference = data / "validation.parquet"
     expected = evaluate(images, reference, tmp_path / "out", segmenter_weights=trained, examples=0)
     for _ in range(2):
-        found = validation(paint_noise, torch.device("cpu"))
+        found = validation(draw_noise, torch.device("cpu"))
         labels, distance = expected.synthesized.labels["native"], expected.synthesized.segmenter
         assert distance
         assert found["mean_iou"] == pytest.approx(labels.mean_iou, abs=1e-6)
         assert found["accuracy"] == pytest.approx(labels.accuracy, abs=1e-6)
         assert found["frechet"] == pytest.approx(distance.frechet, rel=1e-3)
-    perfect = validation(paint_photographs, torch.device("cpu"))
+    perfect = validation(draw_photographs, torch.device("cpu"))
     assert perfect["mean_iou"] == pytest.approx(expected.ceiling.labels["native"].mean_iou, abs=1e-6)
     assert perfect["mean_iou"] > 2 * found["mean_iou"]
     assert perfect["frechet"] == pytest.approx(0, abs=1e-6)

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
+from torchvision.models import vgg19
 
 from pipeline.labels import LabelSpace, encode
-from tests.golden.files import HERE, REFERENCE, needs_reference, read
+from tests.golden.files import HERE, REFERENCE, fill_by_name, needs_reference, read
 
 FOLDER = HERE / "baselines"
 PUBLIC = REFERENCE / "baselines"
@@ -27,7 +29,12 @@ WHOLE = [
     "sims/order_network",
     "sims/spatial_transformer",
 ]
-CUT = ["pix2pixhd/global_generator", "pix2pixhd_plus/generator_spectralinstance", "crn/generator_256p_diversity"]
+CUT = [
+    "pix2pixhd/global_generator",
+    "pix2pixhd/discriminator",
+    "pix2pixhd_plus/generator_spectralinstance",
+    "crn/generator_256p_diversity",
+]
 HERE_TOO = [*WHOLE, *CUT, WASHING_AWAY]
 
 
@@ -78,6 +85,15 @@ def kernel(value: torch.Tensor) -> torch.Tensor:
     return value.permute(3, 2, 0, 1) if value.dim() == 4 else value
 
 
+def golden_vgg(seed: int) -> nn.Sequential:
+    """torchvision's `vgg19().features` with the weights that the figures were made with."""
+    with torch.device("meta"):
+        features = vgg19(weights=None).features
+    features = features.to_empty(device="cpu")
+    fill_by_name(features.state_dict(), seed)
+    return features
+
+
 def space_of(config: dict[str, Any]) -> LabelSpace:
     """The label space of public options of pix2pixHD or of SPADE."""
     count = config["label_nc"]
@@ -96,7 +112,7 @@ def cut(name: str, folder: Path = FOLDER) -> None:
     for key, value in golden.items():
         if key in ("label", "instance"):
             kept[key] = as_bytes(value)
-        elif key.startswith(("output", "module")) and value.dim() == 4:
+        elif key.startswith(("output", "module", "features")) and value.dim() == 4:
             if "layout" in golden.config:
                 kept[key] = value[:, ::stride, ::stride].contiguous()
             else:

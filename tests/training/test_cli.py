@@ -26,9 +26,9 @@ def recipe_file(tiny_recipe: Make, tmp_path: Path) -> Path:
 def test_train_stops_at_its_time_and_goes_on(recipe_file: Path, tmp_path: Path) -> None:
     command = ["train", str(recipe_file), "--out", str(tmp_path / "run"), "--workers", "0", "--set", "training.steps=4"]
     first = CliRunner().invoke(main, [*command, "--max-time", "0"])
-    assert (first.exit_code, "1 steps" in first.output, "goes on" in first.output) == (0, True, True)
+    assert (first.exit_code, "1 steps" in first.output, "resumes" in first.output) == (0, True, True)
     second = CliRunner().invoke(main, command)
-    assert (second.exit_code, "4 steps" in second.output, "goes on" in second.output) == (0, True, False)
+    assert (second.exit_code, "4 steps" in second.output, "resumes" in second.output) == (0, True, False)
     assert load_checkpoint(tmp_path / "run").step == 4
 
 

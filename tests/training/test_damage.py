@@ -58,7 +58,7 @@ def test_a_broken_line_of_the_metrics_is_named(stopped: tuple[Recipe, Path], run
     first, second, _ = (run / "stats.jsonl").read_bytes().split(b"\n")
     (run / "stats.jsonl").write_bytes(b"\n".join([first, line, second, b""]))
     said = refusal(stopped[0], run)
-    assert said == f"line 2 of {run / 'stats.jsonl'} is damaged; take that line out to go on without what it says"
+    assert said == f"line 2 of {run / 'stats.jsonl'} is damaged; take that line out to resume without what it says"
     (run / "stats.jsonl").write_bytes(b"\n".join([first, second, b""]))
     assert train(stopped[0], run, workers=0).finished
 
@@ -93,7 +93,7 @@ def test_a_snapshot_without_a_tensor_is_refused(
     path = damage(run, without=name, values={} if counted else {"tensors": None})
     said = refusal(stopped[0], run)
     assert said.startswith(f"snapshot {path} is damaged (")
-    assert said.endswith("); remove it to go on from the one before")
+    assert said.endswith("); remove it to resume from the one before")
     assert (" tensors, where " if counted else name.partition(".")[2].partition(".")[2]) in said
 
 

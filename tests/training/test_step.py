@@ -136,14 +136,14 @@ def before_normalisation(name: str) -> bool:
 @pytest.mark.parametrize("reuse_fake", [False, True])
 def test_the_discriminator_sees_new_fakes_or_on_request_the_same(tiny_recipe: Make, reuse_fake: bool) -> None:
     state = TrainingState(tiny_recipe(reuse_fake=reuse_fake), Worker(), None)
-    drawn, judged = [], []
+    drawn, seen = [], []
     generator, discriminator = state.step.bare_synthesis.generator, state.step.bare_discriminator
     generator.register_forward_hook(lambda module, inputs, output: drawn.append(output.detach()))
-    discriminator.register_forward_pre_hook(lambda module, inputs: judged.append(inputs[1][:4].detach()))
+    discriminator.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[1][:4].detach()))
     state.step(next(BatchLoader(RecordDataset(state.recipe.data.train, state.recipe)).batches()))
     assert len(drawn) == (1 if reuse_fake else 2)
-    assert torch.equal(judged[0], drawn[0])
-    assert torch.equal(judged[1], drawn[-1])
+    assert torch.equal(seen[0], drawn[0])
+    assert torch.equal(seen[1], drawn[-1])
 
 
 def test_weights_of_the_pixel_and_the_style_term(tiny_recipe: Make) -> None:

@@ -147,7 +147,7 @@ def test_the_best_weights_stay_and_are_remembered(
     assert load_checkpoint(folder / "best.safetensors").step == 5
     assert load_checkpoint(folder).step == 8
 
-    # What was judged is what the published weights make, in styles that belong to the records.
+    # What was scored is what the published weights make, in styles that belong to the records.
     for checkpoint, shown in ((folder / "best.safetensors", validation.pictures[1]), (folder, validation.pictures[2])):
         from pipeline.runtime.seeding import style_noise
 

@@ -85,14 +85,14 @@ class RecordDataset:
         return self.encode(resize_record(self.record(index), data.height, data.width, resample=data.resample))
 
     def record(self, index: int) -> Record:
-        """A record as it is stored, decoded; waits until its row group has been read."""
+        """A record as it is stored, decoded; waits until its row group has been read. `InputError` if it is broken."""
         number = bisect_right(self._firsts, index) - 1
         table = self._request(number).result()
         row: dict[str, Any] = table.slice(index - self._firsts[number], 1).to_pylist()[0]
         return decode_record(self.groups[number].source.row(row), need_image=True)
 
     def encode(self, record: Record) -> Example:
-        """The codes of a record's label map, with its photograph."""
+        """The codes of a record's label map, with its photograph; `InputError` names a record with unknown ids."""
         assert record.image is not None
         try:
             codes = self.recipe.encode(record.label, record.instance)

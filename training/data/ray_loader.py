@@ -45,6 +45,7 @@ class Decoder:
 
     @cached_property
     def data(self) -> BatchLoader:
+        """The worker's batches, made on first use; `InputError` names the machine where the data cannot be read."""
         try:
             return BatchLoader(RecordDataset(self.sources, self.recipe), **self.part)
         except InputError as error:

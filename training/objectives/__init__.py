@@ -1,1 +1,1 @@
-"""What the two networks play for: discriminators, losses, augmentation, regularisation."""
+"""The objective of both networks: discriminators, losses, augmentation, regularisation."""

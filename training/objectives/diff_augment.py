@@ -3,7 +3,7 @@
 Changed are the pictures on their way into the discriminator, in the generator's step too, with gradients through the
 change; so the generator learns nothing of it. The discriminator is conditional: where geometry changes, the label map
 changes with the picture. What translation moves into view, and what cutout hides, is grey in the picture and blank in
-the label map (code 0), so that nobody is judged by it.
+the label map (code 0), so that it is in nobody's loss.
 
 All pictures of a record (its photograph and its fakes, in both steps) are changed in the same way: they stay
 comparable pixel by pixel for feature matching and LabelMix, and the label map is prepared once.

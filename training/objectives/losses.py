@@ -13,7 +13,7 @@ from training.objectives.patch_discriminator import Features
 Criterion = Callable[[Tensor], Tensor]
 """From patch scores to what each of them costs."""
 
-# What the discriminator pays for its scores of real pictures, and of fake ones; the keys are `losses.gan` of a recipe.
+# The discriminator's loss on its scores of real pictures, and of fake ones; the keys are `losses.gan` of a recipe.
 REAL: dict[str, Criterion] = {
     "hinge": lambda scores: F.relu(1 - scores),
     "least_squares": lambda scores: (scores - 1).square(),
@@ -31,17 +31,17 @@ WANTED: dict[str, Criterion] = {**REAL, "hinge": lambda scores: -scores}
 
 
 def at_least_float32(value: Tensor) -> Tensor:
-    """For losses, whose long sums lose too much in half precision."""
+    """`value` `[...]` in float32 if it is in half precision, in which the long sums of losses lose too much."""
     return value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
 
 
 def score_loss(features: Features, criterion: Criterion) -> Tensor:
-    """The mean over patches, then over scales, of what `criterion` says about the patch scores."""
+    """The mean over patches, then over scales, of what `criterion` says about the patch scores; a scalar."""
     return torch.stack([criterion(layers[-1]).mean() for layers in features]).mean()
 
 
 def feature_matching(fake: Features, real: Features) -> Tensor:
-    """L1 distance of the discriminator's features, summed over layers (the scores left out), mean over scales.
+    """L1 distance of the discriminator's features, summed over layers (scores left out), mean over scales; a scalar.
 
     Gradients go to the fake side only (pix2pixHD, Sec. 3.3).
     """
@@ -53,7 +53,7 @@ def feature_matching(fake: Features, real: Features) -> Tensor:
 
 
 def kl_divergence(mu: Tensor, logvar: Tensor) -> Tensor:
-    """KL(N(mu, exp(logvar)) || N(0, 1)), summed over the batch and the dimensions of the style.
+    """KL(N(mu, exp(logvar)) || N(0, 1)), summed over the batch and the dimensions of the style; a scalar.
 
     >>> float(kl_divergence(torch.tensor([[1.0, 0.0]]), torch.zeros(1, 2)))
     0.5

@@ -1,4 +1,4 @@
-"""One round of the game on some label maps, for either kind of discriminator: who pays what."""
+"""The objective on some label maps, for either kind of discriminator: the losses of both networks."""
 
 from __future__ import annotations
 
@@ -46,13 +46,16 @@ class Scores:
 
 
 class Objective(Protocol):
-    """What both players' steps know of the label maps, which does not depend on weights and is found once."""
+    """What both networks' steps know of the label maps, which does not depend on weights and is found once.
+
+    Pictures are `[N, 3, H, W]` in [-1, 1]. The terms of a loss are scalars by name, weights included.
+    """
 
     def generator_terms(self, discriminator: nn.Module, fake: Tensor, real: Tensor) -> Terms:
-        """What the generator pays for fakes `[N, 3, H, W]`, beside the photographs of the same label maps."""
+        """The generator's loss on fakes `[N, 3, H, W]`, beside the photographs of the same label maps."""
 
     def discriminator_terms(self, discriminator: nn.Module, fake: Tensor, real: Tensor) -> tuple[Terms, Scores]:
-        """What the discriminator pays, and its scores of the fakes and of the photographs."""
+        """The discriminator's loss on fakes and photographs, `[N, 3, H, W]` each, and its scores of them."""
 
 
 def build_discriminator(recipe: Recipe, trunk: Trunk | None = None) -> AnyDiscriminator:
@@ -87,9 +90,9 @@ def build_objectives(
     *,
     workers: int = 1,
 ) -> Sequence[Objective]:
-    """A round for each part of a batch: label codes int32 `[N, H, W]`, 0 where pictures are blank, and seeds `[N]`.
+    """One for each part of a batch: label codes int32 `[N, H, W]`, 0 where pictures are blank, and seeds int64 `[N]`.
 
-    All workers must begin them together.
+    All workers must build them together.
     """
     if not isinstance(discriminator, Discriminator):
         space = discriminator.space
@@ -102,14 +105,14 @@ def build_objectives(
 
 
 class PatchObjective:
-    """The paper's game: patch scores and feature matching (Appendix A)."""
+    """The paper's objective: patch scores and feature matching (Appendix A)."""
 
     def __init__(self, discriminator: Discriminator, codes: Tensor, weights: LossSettings) -> None:
         self.planes = discriminator.planes(codes)
         self.weights = weights
 
     def generator_terms(self, discriminator: nn.Module, fake: Tensor, real: Tensor) -> Terms:
-        """The adversarial term, and feature matching."""
+        """The adversarial term and feature matching: see `Objective`."""
         of_fake, of_real = self._features_of(discriminator, fake, real)
         terms = {"generator/gan": losses.score_loss(of_fake, losses.WANTED[self.weights.gan])}
         if self.weights.feature_matching:
@@ -118,7 +121,7 @@ class PatchObjective:
         return terms
 
     def discriminator_terms(self, discriminator: nn.Module, fake: Tensor, real: Tensor) -> tuple[Terms, Scores]:
-        """One term each for fakes and photographs."""
+        """A term each for fakes and photographs: see `Objective`."""
         of_fake, of_real = self._features_of(discriminator, fake, real)
         terms = {
             "discriminator/fake": losses.score_loss(of_fake, losses.FAKE[self.weights.gan]),
@@ -133,18 +136,18 @@ class PatchObjective:
 
 
 class SegmentationObjective:
-    """The game of OASIS (Sec. 3.1): every pixel's class, or fake; with LabelMix."""
+    """The objective of OASIS (Sec. 3.1): every pixel's class, or fake; with LabelMix."""
 
     def __init__(self, targets: Targets, mask: Tensor, weights: LossSettings) -> None:
         self.targets, self.mask, self.weights = targets, mask, weights
 
     def generator_terms(self, discriminator: nn.Module, fake: Tensor, real: Tensor) -> Terms:
-        """The generator wants each pixel of its fakes taken for the class that it should be."""
+        """The generator wants each pixel of its fakes taken for the class that it should be: see `Objective`."""
         logits = losses.at_least_float32(discriminator(fake))
         return {"generator/gan": self.targets.real_loss(logits)}
 
     def discriminator_terms(self, discriminator: nn.Module, fake: Tensor, real: Tensor) -> tuple[Terms, Scores]:
-        """Classes of photographs, fakes, and that a mixed picture gets the mixture of what its parts get."""
+        """Photographs by class, fakes, and that a mixed picture gets the mixture of its parts': see `Objective`."""
         pictures = [fake, real, torch.where(self.mask, real, fake)] if self.weights.label_mix else [fake, real]
         of_fake, of_real, *of_mixed = losses.at_least_float32(discriminator(torch.cat(pictures))).chunk(
             len(pictures)

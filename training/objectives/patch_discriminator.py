@@ -20,7 +20,7 @@ Features = list[list[Tensor]]
 
 
 class PatchDiscriminator(nn.Module):
-    """One scale: a stack of 4x4 convolutions that judges overlapping patches of a label map and its picture."""
+    """One scale: a stack of 4x4 convolutions that scores overlapping patches of a label map and its picture."""
 
     def __init__(self, settings: DiscriminatorSettings, label_channels: int) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class Discriminator(nn.Module):
         return label_pyramid(codes, self.space, scales=len(self.scales), kernel=KERNEL, stride=STRIDE, padding=PADDING)
 
     def forward(self, labels: Tensor | list[LabelPlanes], pictures: Tensor, *, dense: bool = False) -> Features:
-        """Judge pictures `[k * N, 3, H, W]` in [-1, 1]: k for each of the N label maps, all maps once, then again.
+        """Features of pictures `[k * N, 3, H, W]` in [-1, 1]: k of each of the N label maps, all maps once, then again.
 
         `labels` are codes int32 `[N, H, W]`, or the `planes` of them where several passes share the label maps.
         """

@@ -1,8 +1,8 @@
 """A discriminator whose encoder is a frozen backbone, with a learned decoder to classes (DP-SIMS, Berrada et al. 2024).
 
-The game is that of OASIS: every pixel's class, or fake. The encoder knows photographs already, as in Projected GANs
-(Sauer et al. 2021), and only the decoder learns. DP-SIMS's noise in the encoder's features and its contrastive term are
-left out.
+The objective is that of OASIS: every pixel's class, or fake. The encoder knows photographs already, as in Projected
+GANs (Sauer et al. 2021), and only the decoder learns. DP-SIMS's noise in the encoder's features and its contrastive
+term are left out.
 """
 
 from __future__ import annotations

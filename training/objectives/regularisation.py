@@ -30,7 +30,10 @@ class LeCam(nn.Module):
         self.register_buffer("real", torch.zeros(scales))
 
     def forward(self, of_fake: Sequence[Tensor], of_real: Sequence[Tensor]) -> Tensor:
-        """The mean over scales of E|D(photograph) - anchor of fakes|^2 + E|D(fake) - anchor of photographs|^2."""
+        """The mean over scales of E|D(photograph) - anchor of fakes|^2 + E|D(fake) - anchor of photographs|^2.
+
+        A scalar, of the maps of scores of each scale, `[N, 1, h, w]`.
+        """
         penalties = [
             (real - fake_anchor).square().mean() + (fake - real_anchor).square().mean()
             for fake, real, fake_anchor, real_anchor in zip(of_fake, of_real, self.fake, self.real, strict=True)

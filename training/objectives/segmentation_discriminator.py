@@ -1,7 +1,7 @@
 """The segmentation-based discriminator of OASIS (Sushko et al., ICLR 2021, Sec. 3.1), with what it is taught.
 
 It is given a picture alone, and says of every pixel which of the N classes it shows, or that it is fake. The label
-map is not its input but its answer sheet, so that it has to look at every class, and the generator is told pixel by
+map is not its input but its target, so that it has to look at every class, and the generator is told pixel by
 pixel what is wrong.
 """
 
@@ -24,7 +24,7 @@ from pipeline.runtime.counter_based import uniforms
 
 MAX_CHANNELS = 512
 IGNORED = -1
-"""The target of pixels that nobody is judged by: don't-care, and what augmentation has hidden."""
+"""The target of pixels that are in nobody's loss: don't-care, and what augmentation has hidden."""
 
 
 class SegmentationDiscriminator(nn.Module):
@@ -121,11 +121,14 @@ class Targets:
     """float64 `[classes + 1]`: what a pixel of each class counts in the sum over the pixels; fake last."""
 
     def real_loss(self, logits: Tensor) -> Tensor:
-        """Class-balanced cross-entropy of logits `[N, classes + 1, H, W]` with the classes: "this is real"."""
+        """Class-balanced cross-entropy of logits `[N, classes + 1, H, W]` with the classes, "it is real"; a scalar."""
         return self._cross_entropy(logits, self.classes)
 
     def fake_loss(self, logits: Tensor) -> Tensor:
-        """The mean over the pixels that are not ignored of the cross-entropy with "this is fake"."""
+        """The mean over the pixels that are not ignored of the cross-entropy with "this is fake"; a scalar.
+
+        Logits are `[N, classes + 1, H, W]`.
+        """
         fake = logits.shape[1] - 1
         return self._cross_entropy(logits, torch.where(self.classes == IGNORED, IGNORED, fake))
 

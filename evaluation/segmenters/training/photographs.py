@@ -41,7 +41,9 @@ class Photographs:
         return len(self.images)
 
     def batches(self, size: int, *, seed: int, start: int = 0) -> Iterator[np.ndarray]:
-        """Index batches without end, each source in its own order every epoch; from batch number `start` on.
+        """Indices, int64 `[size]`, batch after batch without end, from batch number `start` on.
+
+        Each source comes in an order of its own every epoch.
 
         Batch b is a function of the seed and b, however one got there.
         """

@@ -1,1 +1,1 @@
-"""How the procedural landscapes are drawn: noise, moods, a canvas that is lit at the end, terrain and objects."""
+"""How the procedural landscapes are drawn: noise, lightings, a canvas that is lit at the end, terrain and objects."""

@@ -72,10 +72,10 @@ class Canvas:
 
     def develop(self, light: Light, noise: Noise, horizon: float) -> Array:
         """The photograph, uint8 `[H, W, 3]`: surfaces lit, haze, reflections, exposure, vignette and sensor noise."""
-        mood = light.mood
+        lighting = light.lighting
         picture = self.albedo * (
-            np.asarray(mood.ambient, np.float32) * self.ambient[..., None]
-            + np.asarray(mood.sun, np.float32) * self.sun[..., None]
+            np.asarray(lighting.ambient, np.float32) * self.ambient[..., None]
+            + np.asarray(lighting.sun, np.float32) * self.sun[..., None]
         )
         clear = np.exp(-light.haze * self.km)[..., None]
         picture *= clear
@@ -91,12 +91,12 @@ class Canvas:
         stream = noise.stream("sensor")
         grain = stream.standard_normal((self.height, self.width, 1), np.float32)
         colour = stream.standard_normal((self.height, self.width, 3), np.float32)
-        picture += mood.grain * (0.8 * grain + 0.4 * colour)
+        picture += lighting.grain * (0.8 * grain + 0.4 * colour)
         return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
 
     def _haze(self, light: Light) -> Array:
         """The colour of the distance, `[1 or H, W, 3]`: warmer towards the sun."""
-        base, glow = np.asarray(light.mood.haze, np.float32), np.asarray(light.mood.glow, np.float32)
+        base, glow = np.asarray(light.lighting.haze, np.float32), np.asarray(light.lighting.glow, np.float32)
         near = np.exp(-((self.x - light.sun_x) ** 2) / 0.25) if light.sun_seen else np.zeros_like(self.x)
         return (base + 0.28 * near[:, None] * glow)[None]
 
@@ -116,17 +116,17 @@ class Canvas:
         mirror = picture[from_row, from_column]
         # Schlick's approximation would need the true slopes; grazing far away, clearer and darker up close is enough.
         fresnel = np.clip(0.78 - 0.5 * below[:, None] ** 0.6 + 0.14 * slope, 0.08, 0.95)[..., None]
-        mood = light.mood
-        lit = np.asarray(mood.ambient, np.float32) + 0.45 * np.asarray(mood.sun, np.float32)
+        lighting = light.lighting
+        lit = np.asarray(lighting.ambient, np.float32) + 0.45 * np.asarray(lighting.sun, np.float32)
         body = self.albedo[top:bottom] * lit * (1 + 0.16 * slope[..., None])
         surface = fresnel * mirror + (1 - fresnel) * body
         if light.sun_seen:
             spread = 0.02 + 0.12 * below[:, None]
             path = np.exp(-(((self.x - light.sun_x) / spread) ** 2))
             sparkle = np.clip(slope - 0.35, 0, None) ** 1.5 * (0.35 + 0.65 * below[:, None] ** 0.3)
-            surface = surface + (path * sparkle)[..., None] * np.asarray(mood.disc, np.float32) * 0.22
+            surface = surface + (path * sparkle)[..., None] * np.asarray(lighting.disc, np.float32) * 0.22
         foam = self.foam[top:bottom, :, None]
-        white = 0.75 * (np.asarray(mood.ambient, np.float32) + 0.8 * np.asarray(mood.sun, np.float32))
+        white = 0.75 * (np.asarray(lighting.ambient, np.float32) + 0.8 * np.asarray(lighting.sun, np.float32))
         surface = surface * (1 - foam) + foam * white
         part = picture[top:bottom]
         part += self.water[top:bottom, :, None] * (surface - part)

@@ -14,7 +14,7 @@ from pipeline.datasets.convert import Converted, Split, Summary, count_pixels, w
 from pipeline.datasets.landscape.canvas import Canvas
 from pipeline.datasets.landscape.ground import Ground, paint_ground, road_centre
 from pipeline.datasets.landscape.houses import paint_house
-from pipeline.datasets.landscape.lighting import MOODS, Light
+from pipeline.datasets.landscape.lighting import LIGHTINGS, Light
 from pipeline.datasets.landscape.noise import Noise
 from pipeline.datasets.landscape.objects import cast_shadow, paint_rock, paint_tree
 from pipeline.datasets.landscape.terrain import GRASS, SAND, paint_forest, paint_hills, paint_mountains, paint_sky
@@ -27,22 +27,22 @@ SPACE = LABEL_SETS["landscape"]
 
 @dataclass(frozen=True)
 class Scene:
-    """A record and the mood that it was lit with."""
+    """A record and the lighting that it was lit with."""
 
     record: Record
-    mood: str
+    lighting: str
 
 
-def draw_scene(seed: int, index: int, height: int, width: int, *, mood: str | None = None) -> Scene:
+def draw_scene(seed: int, index: int, height: int, width: int, *, lighting: str | None = None) -> Scene:
     """Scene `index` of the landscapes of `seed`, a function of its arguments alone.
 
-    `mood` shows the same place in another light (the sun and the clouds move); without it the scene has its own.
+    `lighting` shows the same place in another light (the sun and the clouds move); without it the scene has its own.
     """
     noise = Noise(seed, index)
     rng = noise.stream("plan")
     canvas = Canvas(height, width)
-    own = MOODS[int(noise.stream("mood").integers(len(MOODS)))]
-    shown = next(candidate for candidate in MOODS if candidate.name == (mood or own.name))
+    own = LIGHTINGS[int(noise.stream("mood").integers(len(LIGHTINGS)))]  # Another name, and all scenes were others.
+    shown = next(candidate for candidate in LIGHTINGS if candidate.name == (lighting or own.name))
     horizon = float(rng.uniform(0.36, 0.6))
     light = Light.draw(shown, noise.stream("light"), horizon=horizon, aspect=canvas.aspect)
     ground = _plan_ground(rng, horizon)
@@ -163,7 +163,7 @@ def _free(canvas: Canvas, noise: Noise, ground: Ground, what: str, x: float, y: 
 
 
 FIELDS = (*RECORD_FIELDS, pa.field("mood", pa.string()))
-"""The columns of the landscapes: those of every data set, and the name of the mood."""
+"""The columns of the landscapes: those of every data set, and the name of the lighting (`mood` in all versions)."""
 
 VALIDATION_START = 1_000_000
 """Where the indices of validation scenes begin, so that the two sets never share a scene, however many there are."""
@@ -172,7 +172,10 @@ VALIDATION_START = 1_000_000
 def prepare(
     out: Path, *, train: int, validation: int, height: int, width: int, seed: int = 0, workers: int | None = None
 ) -> Summary:
-    """Draw `train` and `validation` scenes into `out`/train.parquet and `out`/validation.parquet."""
+    """Draw `train` and `validation` scenes into `out`/train.parquet and `out`/validation.parquet.
+
+    Returns what was written. Raises `InputError` for too many scenes, and for a side of less than 16 pixels.
+    """
     if train >= VALIDATION_START:
         raise InputError(f"--train is {train:,}; at most {VALIDATION_START - 1:,} scenes can be told from validation")
     if min(height, width) < 16:
@@ -196,6 +199,6 @@ def _draw_row(index: int, *, seed: int, height: int, width: int) -> Converted:
         "label": encode_png(record.label),
         "instance": encode_png(record.instance),
         "image": encode_png(record.image),
-        "mood": scene.mood,
+        "mood": scene.lighting,
     }
     return Converted(row, count_pixels(record.label, SPACE))

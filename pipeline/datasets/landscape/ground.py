@@ -51,7 +51,7 @@ def paint_ground(canvas: Canvas, light: Light, noise: Noise, ground: Ground) -> 
     if ground.water == "none":
         land = below - (ground.horizon - 0.008 - 0.008 * noise.line("meadow", canvas.x, 2.0, 5, 0.5))
     clouds: Array | float = 0.0
-    if light.mood.name == "day":
+    if light.lighting.name == "day":
         clouds = 0.4 * np.clip(noise.ground("cloud shadows", near[rows], centred, 0.9, 3.0, 2) - 0.3, 0, 1)
     if ground.cover == "sand" or ground.water != "none":
         _paint_sand(canvas, noise, ground, rows, land, clouds, km)

@@ -66,10 +66,10 @@ def paint_house(
     panes = [(depth * (0.16 + 0.3 * number), 0.42 * wall) for number in range(3 if depth > 0.9 * size else 2)]
     for left, low in panes:
         pane = _rectangle(left, low, left + 0.15 * size, low + 0.36 * wall)
-        put(pane, GLASS, 0.25, glow=light.mood.lamps * float(rng.random() < 0.75))
+        put(pane, GLASS, 0.25, glow=light.lighting.lamps * float(rng.random() < 0.75))
     put(_rectangle(-0.58 * front, 0, -0.36 * front, 0.6 * wall), 0.6 * roof, gable_sun)  # door
     attic = _rectangle(-0.6 * front, wall, -0.4 * front, wall + 0.13 * size)
-    put(attic, GLASS, 0.25, glow=light.mood.lamps * float(rng.random() < 0.75))
+    put(attic, GLASS, 0.25, glow=light.lighting.lamps * float(rng.random() < 0.75))
 
 
 def _rectangle(left: float, low: float, right: float, high: float) -> Corners:

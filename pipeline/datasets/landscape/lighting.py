@@ -10,7 +10,7 @@ Colour = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
-class Mood:
+class Lighting:
     """Colours are linear RGB; pairs are ranges to draw from; heights are fractions of the sky above the horizon."""
 
     name: str
@@ -44,8 +44,8 @@ class Mood:
     """Brightness of lit windows."""
 
 
-MOODS = (
-    Mood(
+LIGHTINGS = (
+    Lighting(
         name="day",
         zenith=(0.09, 0.25, 0.66),
         horizon=(0.46, 0.66, 0.92),
@@ -63,7 +63,7 @@ MOODS = (
         exposure=(1.15, 1.45),
         grain=1.6,
     ),
-    Mood(
+    Lighting(
         name="sunset",
         zenith=(0.10, 0.13, 0.36),
         horizon=(1.05, 0.47, 0.17),
@@ -81,7 +81,7 @@ MOODS = (
         exposure=(1.1, 1.5),
         grain=2.2,
     ),
-    Mood(
+    Lighting(
         name="overcast",
         zenith=(0.62, 0.70, 0.80),
         horizon=(0.95, 0.97, 0.98),
@@ -99,7 +99,7 @@ MOODS = (
         exposure=(0.95, 1.25),
         grain=2.0,
     ),
-    Mood(
+    Lighting(
         name="night",
         zenith=(0.006, 0.012, 0.045),
         horizon=(0.035, 0.06, 0.14),
@@ -120,14 +120,14 @@ MOODS = (
         lamps=1.6,
     ),
 )
-"""Every mood is equally likely."""
+"""Every lighting is equally likely."""
 
 
 @dataclass(frozen=True)
 class Light:
-    """A mood at one moment: what is drawn from its ranges. Positions are in picture heights."""
+    """A lighting at one moment: what is drawn from its ranges. Positions are in picture heights."""
 
-    mood: Mood
+    lighting: Lighting
     sun_x: float
     sun_y: float
     sun_seen: bool
@@ -138,18 +138,18 @@ class Light:
     exposure: float
 
     @classmethod
-    def draw(cls, mood: Mood, rng: np.random.Generator, *, horizon: float, aspect: float) -> Light:
-        """One moment of a mood over a horizon at `horizon`, in a picture `aspect` times as wide as high."""
-        seen = bool(rng.random() < mood.sun_seen)
+    def draw(cls, lighting: Lighting, rng: np.random.Generator, *, horizon: float, aspect: float) -> Light:
+        """One moment of a lighting over a horizon at `horizon`, in a picture `aspect` times as wide as high."""
+        seen = bool(rng.random() < lighting.sun_seen)
         sun_x = float(rng.uniform(0.12, 0.88)) * aspect
         side = float(np.clip((sun_x / aspect - 0.5) * 2.5, -1, 1)) if seen else float(rng.choice([-0.9, 0.9]))
         return cls(
-            mood=mood,
+            lighting=lighting,
             sun_x=sun_x,
-            sun_y=horizon * (1 - float(rng.uniform(*mood.sun_height))),
+            sun_y=horizon * (1 - float(rng.uniform(*lighting.sun_height))),
             sun_seen=seen,
             side=side,
-            cover=float(rng.uniform(*mood.cover)),
-            haze=float(rng.uniform(*mood.haze_per_km)),
-            exposure=float(rng.uniform(*mood.exposure)),
+            cover=float(rng.uniform(*lighting.cover)),
+            haze=float(rng.uniform(*lighting.haze_per_km)),
+            exposure=float(rng.uniform(*lighting.exposure)),
         )

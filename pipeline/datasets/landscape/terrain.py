@@ -13,21 +13,23 @@ SKY, CLOUD, SUN, MOUNTAIN, SNOW, HILL, FOREST, TREE, GRASS, SAND, SEA, ROCK, ROA
 
 def paint_sky(canvas: Canvas, light: Light, noise: Noise, horizon: float) -> None:
     """Gradient, glow, stars, sun or moon, and clouds."""
-    mood = light.mood
+    lighting = light.lighting
     up = np.clip((horizon - canvas.y) / horizon, 0, 1)[:, None, None]
-    colour = np.asarray(mood.zenith, np.float32) * up**0.7 + np.asarray(mood.horizon, np.float32) * (1 - up**0.7)
+    colour = np.asarray(lighting.zenith, np.float32) * up**0.7 + np.asarray(lighting.horizon, np.float32) * (
+        1 - up**0.7
+    )
     colour = np.broadcast_to(colour, (canvas.height, canvas.width, 3)).copy()
     distance = np.hypot(canvas.x - light.sun_x, (canvas.y - light.sun_y)[:, None])
     if light.sun_seen:
         halo = 0.55 * np.exp(-distance / 0.22) + 0.6 * np.exp(-distance / 0.05)
-        colour += halo[..., None] * np.asarray(mood.glow, np.float32)
+        colour += halo[..., None] * np.asarray(lighting.glow, np.float32)
     canvas.paint(np.ones((canvas.height, canvas.width), np.float32), SKY, emission=colour)
-    if mood.stars:
+    if lighting.stars:
         canvas.stars[:] = _stars(canvas, noise)
     if light.sun_seen:
         radius = float(noise.stream("sun").uniform(0.028, 0.05))
-        dark = 0.25 * np.clip(noise.plane("maria", canvas.y, canvas.x, (30, 30), 3), 0, 1.5) if mood.stars else 0.0
-        disc = np.asarray(mood.disc, np.float32) * (1 - dark * np.ones_like(distance))[..., None]
+        dark = 0.25 * np.clip(noise.plane("maria", canvas.y, canvas.x, (30, 30), 3), 0, 1.5) if lighting.stars else 0.0
+        disc = np.asarray(lighting.disc, np.float32) * (1 - dark * np.ones_like(distance))[..., None]
         canvas.paint((radius - distance) * canvas.height, SUN, emission=disc)
     _paint_clouds(canvas, light, noise, horizon, distance, colour)
 
@@ -45,7 +47,7 @@ def _paint_clouds(canvas: Canvas, light: Light, noise: Noise, horizon: float, di
     """Clouds as thresholded noise; their thickness towards the light gives them bright rims and dark bases."""
     if light.cover < 0.03:
         return
-    mood, rng = light.mood, noise.stream("clouds")
+    lighting, rng = light.lighting, noise.stream("clouds")
     stretch = float(rng.choice([1.0, 1.8, 3.2], p=[0.5, 0.35, 0.15]))
     scale = float(rng.uniform(1.6, 3.0))
     # Rows shrink towards the horizon, as the layer of clouds recedes.
@@ -61,15 +63,18 @@ def _paint_clouds(canvas: Canvas, light: Light, noise: Noise, horizon: float, di
     reach = max(1, round(0.03 * canvas.height))
     body = np.clip(thick, 0, None)
     toward = 2 * body - _shifted(body, reach, 0) - _shifted(body, 0, round(reach * -light.side))
-    low = mood.sun_height[1] < 0.35  # the sun lights clouds from below
+    low = lighting.sun_height[1] < 0.35  # the sun lights clouds from below
     bright = np.clip(0.62 - 0.32 * np.clip(thick, 0, 2) + (-0.5 if low else 0.42) * toward, 0, 1)[..., None]
-    colour = np.asarray(mood.cloud_dark, np.float32) * (1 - bright) + np.asarray(mood.cloud_light, np.float32) * bright
+    colour = (
+        np.asarray(lighting.cloud_dark, np.float32) * (1 - bright)
+        + np.asarray(lighting.cloud_light, np.float32) * bright
+    )
     if light.sun_seen:
         colour = colour + (0.7 * np.exp(-distance / 0.12) * (1 - np.clip(thick, 0, 0.8)))[..., None] * np.asarray(
-            mood.glow, np.float32
+            lighting.glow, np.float32
         )
     fade = (0.35 * np.exp(-above / 0.12))[:, None, None]
-    colour = colour * (1 - fade) + np.asarray(mood.horizon, np.float32) * fade
+    colour = colour * (1 - fade) + np.asarray(lighting.horizon, np.float32) * fade
     # Thin edges let the sky through; the label changes where the cloud begins.
     solid = np.clip(thick / 0.35, 0, 1)[..., None] ** 0.7
     colour = colour * (0.35 + 0.65 * solid) + sky * (0.65 - 0.65 * solid)

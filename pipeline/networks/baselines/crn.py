@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pipeline.baseline_settings import CRNSettings
+from pipeline.config import CRNSettings
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
 from pipeline.networks.baselines.layers import resize_aligned, stage

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from pipeline.baseline_settings import Pix2PixHDSettings
+from pipeline.config import Pix2PixHDSettings
 from pipeline.networks.baselines.units import Hourglass, UnitFactory, check_size, last_layer
 from pipeline.networks.initialise import pix2pixhd_normal
 

@@ -65,9 +65,10 @@ def _area_weights(before: int, after: int) -> torch.Tensor:
 
 
 def pool_same(x: torch.Tensor, kind: str) -> torch.Tensor:
-    """3x3 pooling of stride 2, "average" or "max", with TensorFlow's SAME padding, which is left out of the mean.
+    """3x3 pooling of stride 2, "average" or "max": `[N, C, H, W]` to half the size, rounded up.
 
-    It is on both sides where a side is odd, and to the right and below only where it is even.
+    TensorFlow's SAME padding, which is left out of the mean, is on both sides where a side is odd, and to the right and
+    below only where it is even.
     """
     height, width = x.shape[2:]
     odd_rows, odd_columns = height % 2, width % 2

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pipeline.baseline_settings import Pix2PixHDSettings
+from pipeline.config import Pix2PixHDSettings
 from pipeline.labels import LabelSpace
 from pipeline.networks.baselines.pix2pixhd import global_body, input_planes
 from pipeline.networks.baselines.units import ResidualBlock, UnitFactory, last_layer
@@ -71,5 +71,5 @@ class Enhancer(nn.Module):
 
 
 def halve(planes: torch.Tensor) -> torch.Tensor:
-    """The mean of 3x3 pixels, those outside left out, at half the resolution."""
+    """The mean of 3x3 pixels, those outside left out: `[N, C, H, W]` to half the resolution, rounded up."""
     return F.avg_pool2d(planes, 3, stride=2, padding=1, count_include_pad=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from pipeline.baseline_settings import Pix2PixHDSettings
+from pipeline.config import Pix2PixHDSettings
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
 from pipeline.networks.baselines.units import Hourglass, UnitFactory, check_size, last_layer
@@ -53,7 +53,10 @@ def global_body(settings: Pix2PixHDSettings, space: LabelSpace) -> Hourglass:
 def input_planes(
     label_input: LabelInput, features: torch.Tensor | None, settings: Pix2PixHDSettings, dtype: torch.dtype
 ) -> torch.Tensor:
-    """What the first layer takes: one-hot classes, instance edges, features; `[N, inputs, H, W]`."""
+    """What the first layer takes: one-hot classes, instance edges, features; `[N, inputs, H, W]`.
+
+    Raises `InputError` for sizes that cannot be halved so often, and for missing or superfluous features.
+    """
     height, width = label_input.codes.shape[1:]
     # The blocks reflect one pixel around the smallest map, which must have two.
     check_size(height, width, multiple=settings.multiple, least=2 * settings.multiple)

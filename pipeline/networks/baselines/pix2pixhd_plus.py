@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from pipeline.baseline_settings import Pix2PixHDPlusSettings
-from pipeline.config import GeneratorSettings
+from pipeline.config import GeneratorSettings, Pix2PixHDPlusSettings
 from pipeline.labels import LabelSpace
 from pipeline.networks.baselines.units import Hourglass, UnitFactory, check_size, last_layer
 from pipeline.networks.initialise import glorot_normal

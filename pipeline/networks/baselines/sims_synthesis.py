@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from pipeline.baseline_settings import SIMSSettings
+from pipeline.config import SIMSSettings
 from pipeline.labels import LabelSpace
 from pipeline.networks.baselines.layers import pool_same, resize_aligned, stage
 from pipeline.networks.initialise import glorot_uniform

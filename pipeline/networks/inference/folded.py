@@ -188,8 +188,10 @@ class FoldedInput(nn.Module):
     def forward(
         self, x: torch.Tensor, label_input: LabelInput, *, out: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, Noise]:
-        """`laid_over(x, out)`, and the noise that is still to be added to the pixels: it costs least where they are
-        read. Statistics of an image are of its noise too, which therefore passes through `out` beforehand.
+        """Views as `laid_over(x, out)` gives them, and the noise that is still to be added to the pixels.
+
+        It costs least where they are read. Statistics of an image are of its noise too, which therefore passes through
+        `out` beforehand.
         """
         pixels, cells = laid_over(x, out)
         noise: Noise = None

@@ -64,7 +64,7 @@ class MatrixProduct(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-        """The gradients of `x` and `weight`."""
+        """The gradients by `x` `[M, inputs]` and `weight` `[outputs, inputs]`, None for one that nobody needs."""
         x, weight = ctx.saved_tensors
         of_x = of_weight = None
         if ctx.needs_input_grad[0]:
@@ -82,7 +82,7 @@ def _product(pixels: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 
 
 def uses_onednn(weight: torch.Tensor) -> bool:
-    """Whether this build of PyTorch hands such weights to oneDNN in the ways above."""
+    """Whether this build of PyTorch hands weights of this device and type, `[outputs, ...]`, to oneDNN as above."""
     return (
         weight.device.type == "cpu"
         and (weight.dtype == torch.float32 or (weight.dtype == torch.bfloat16 and has_bfloat16()))

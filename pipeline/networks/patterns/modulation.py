@@ -28,7 +28,8 @@ CHUNK_BYTES = 1 << 20
 def modulate(x: torch.Tensor, table: torch.Tensor, patterns: Patterns, slope: float) -> torch.Tensor:
     """Scale and shift `x` `[N, C, H, W]` by the rows of `table` `[U, 2C]` that `patterns` name; then leaky ReLU.
 
-    `slope` 1 means no activation. If there are patterns of one label map only, they serve every image of the batch.
+    Returns the shape of `x`. `slope` 1 means no activation. If there are patterns of one label map only, they serve
+    every image of the batch.
     """
     if torch.compiler.is_compiling():
         return modulate_plain(x, table, patterns, slope)
@@ -41,7 +42,7 @@ def modulate(x: torch.Tensor, table: torch.Tensor, patterns: Patterns, slope: fl
 
 
 def modulate_plain(x: torch.Tensor, table: torch.Tensor, patterns: Patterns, slope: float) -> torch.Tensor:
-    """`modulate` in one expression: for compilers, and the oracle in tests."""
+    """As `modulate`, in one expression: for compilers, and the oracle in tests."""
     scale, shift = table[patterns.rows].permute(0, 3, 1, 2).chunk(2, dim=1)  # [N, C, H, W]
     return F.leaky_relu(x * scale + shift, slope)
 
@@ -60,7 +61,7 @@ class Modulate(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None, None]:
-        """The gradients of `x`, and of `table`: summed over the pixels of each row."""
+        """The gradients by `x` `[N, C, H, W]`, and by `table` `[U, 2C]`: summed over the pixels of each row."""
         x, table = ctx.saved_tensors
         pixels, rows = map_to_pixels(x), repeated(ctx.patterns.rows.flatten(), len(x), len(ctx.patterns.rows))
         incoming = map_to_pixels(gradient)
@@ -101,7 +102,7 @@ def modulate_pixels(
 
 
 def with_noise(pixels: torch.Tensor, noise: Noise, part: slice, *, out: torch.Tensor) -> torch.Tensor:
-    """A part of `pixels`, with noise if there is any: then it is written into that part of `out`."""
+    """A part of `pixels` `[..., C]`, with noise if there is any: then it is written into that part of `out`."""
     return pixels[part] if noise is None else torch.addcmul(pixels[part], noise[0][part], noise[1], out=out[part])
 
 
@@ -146,5 +147,6 @@ def map_to_pixels(x: torch.Tensor) -> torch.Tensor:
 
 
 def pixels_to_map(pixels: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """The inverse of `map_to_pixels`: `[N*H*W, C]` to the shape of `like`, `[N, C, H, W]`; a view, channels last."""
     batch, channels, height, width = like.shape
     return pixels.view(batch, height, width, channels).permute(0, 3, 1, 2)

@@ -86,7 +86,7 @@ def find_patterns(codes: torch.Tensor, kernel_size: int) -> Patterns:
 def find_all_patterns(maps: Sequence[torch.Tensor], kernel_size: int) -> list[Patterns]:
     """`find_patterns` of label maps `[N, H, W]` at each of several resolutions, largest first, in one go.
 
-    A map of 8x8 costs as many calls of operators as one of 256x256, so that all of them go on one sheet.
+    A map of 8x8 costs as many calls of operators as one of 256x256, so that all of them go into one atlas.
     """
     atlas = Atlas([(codes.shape[1], codes.shape[2]) for codes in maps], kernel_size)
     codes = atlas.pack(maps)

@@ -16,20 +16,20 @@ OUTSIDE = 0
 
 @dataclass(frozen=True)
 class Windows:
-    """The distinct windows of the maps on a sheet, in the order of the maps; the same window in two maps is two."""
+    """The distinct windows of the maps in an atlas, in the order of the maps; the same window in two maps is two."""
 
     windows: torch.Tensor
     """int64 `[D, k*k]`, taps row by row."""
     rows: torch.Tensor
-    """int64 `[N, height, width]` of the sheet: the row of `windows` that each pixel shows; -1 outside the maps."""
+    """int64 `[N, height, width]` of the atlas: the row of `windows` that each pixel shows; -1 outside the maps."""
     ends: list[int]
     """The windows of map m are the rows from `ends[m]` up to `ends[m + 1]`."""
 
 
 class Atlas:
-    """Maps of several sizes on one sheet, zeros between them: the first on top, the others side by side below it.
+    """Maps of several sizes in one atlas, zeros between them: the first on top, the others side by side below it.
 
-    Made for the resolutions of one label map, each half of the one before, which fill most of the sheet.
+    Made for the resolutions of one label map, each half of the one before, which fill most of the atlas.
     """
 
     def __init__(self, sizes: Sequence[tuple[int, int]], kernel_size: int) -> None:
@@ -45,26 +45,26 @@ class Atlas:
         self.width = max(left, sizes[0][1] + 2 * gap)
 
     def view(self, atlas: torch.Tensor, place: int) -> torch.Tensor:
-        """The view of one map `[..., H, W]` in a sheet `[..., height, width]`."""
+        """The view of one map `[..., H, W]` in an atlas `[..., height, width]`."""
         (top, left), (height, width) = self._corners[place], self.sizes[place]
         return atlas[..., top : top + height, left : left + width]
 
     def pack(self, maps: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Integer maps `[N, H, W]`, one of each size, on sheets: int64 `[N, height, width]`."""
+        """Integer maps `[N, H, W]`, one of each size, in atlases: int64 `[N, height, width]`."""
         atlas = torch.full((len(maps[0]), self.height, self.width), OUTSIDE, device=maps[0].device)
         for place, each in enumerate(maps):
             self.view(atlas, place).copy_(each)
         return atlas
 
     def distinct_windows(self, ids: torch.Tensor, *, telling: list[int] | None = None) -> Windows:
-        """The distinct k x k windows of sheets of `ids` `[N, height, width]`, 1 or more in the maps.
+        """The distinct k x k windows of atlases of `ids` `[N, height, width]`, 1 or more in the maps.
 
         `telling`: taps known to differ between any two different windows; None: all.
 
         Most of a label map is flat, so windows of one id all over are numbered by that id, and only the others,
         along the boundaries, are sorted.
         """
-        # Windows are named by the place of their first tap in the sheets laid out as one line; those that would reach
+        # Windows are named by the place of their first tap in the atlases laid out as one line; those that would reach
         # over its ends have a centre outside.
         line = ids.flatten()
         steps = torch.arange(self.kernel_size, device=ids.device)
@@ -100,7 +100,7 @@ class Atlas:
         return Windows(windows, rows.view_as(ids), [0, *ends.tolist()])
 
     def _owners(self, ids: torch.Tensor) -> torch.Tensor:
-        """The number of the map that each place of the sheets belongs to, as a line."""
+        """The number of the map that each place of the atlases belongs to, as a line."""
         owners = ids.new_zeros(self.height, self.width)
         for place in range(1, len(self.sizes)):
             self.view(owners, place).fill_(place)
@@ -123,7 +123,7 @@ def distinct_columns(table: torch.Tensor, groups: torch.Tensor | None = None) ->
     With `groups` `[M]`, columns of different groups are different, and the distinct ones are in the order of groups.
 
     A column is folded, entry by entry, into one number in mixed radix; where that number would not fit 62 bits, the
-    prefixes seen so far are numbered afresh, in order, and go on from there. So equal keys mean equal columns.
+    prefixes seen so far are numbered afresh, in order, and folded on from there. So equal keys mean equal columns.
     """
     if not table.shape[1]:
         return table.new_zeros(0), table.new_zeros(0)
@@ -149,7 +149,7 @@ def _distinct(keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def look_up(table: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-    """`table[index]` for one dimension, which `index_select` does faster."""
+    """`table[index]` for a `table` `[M]`, of the shape of `index`, which `index_select` does faster."""
     return table.index_select(0, index.flatten()).view(index.shape)
 
 

@@ -63,7 +63,7 @@ def test_kernel_distance_of_equal_distributions_is_about_zero_and_may_be_negativ
     assert kernel_distance(normal(0, 60), normal(1, 60, shift=1))[0] > 0.5
 
 
-def test_large_sets_are_judged_by_subsets() -> None:
+def test_large_sets_are_scored_by_subsets() -> None:
     one, other = normal(0, 300), normal(1, 300, shift=0.5)
     value, (low, high) = kernel_distance(one, other, size=50)
     assert low < value < high

@@ -1,4 +1,4 @@
-"""The race itself, and one of each kind on a tiny recipe."""
+"""The benchmark itself, and one of each kind on a tiny recipe."""
 
 from __future__ import annotations
 

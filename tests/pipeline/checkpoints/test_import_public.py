@@ -111,7 +111,7 @@ def test_overflowing_pictures_are_refused(tmp_path: Path) -> None:
     (whole,) = synthesizer.synthesize(label_input, [Sample(None)], (32, 32))
     assert whole.shape == (32, 32, 3)
     synthesizer._generator = lambda *_: torch.full((1, 3, 32, 32), float("nan"))  # type: ignore[assignment]
-    with pytest.raises(InputError, match=r"the generator in fp32 paints NaN or infinite pixels; take --precision fp32"):
+    with pytest.raises(InputError, match=r"the generator in fp32 gives NaN or infinite pixels; take --precision fp32"):
         next(synthesizer.synthesize(label_input, [Sample(None)], (32, 32)))
 
 

@@ -288,7 +288,7 @@ def test_landscapes_are_written_and_read(tmp_path: Path) -> None:
     row = list(iter_rows(tmp_path / "train.parquet"))[1]
     scene = landscape.draw_scene(5, 1, 32, 48)
     np.testing.assert_array_equal(decode_record(row, need_image=True).image, scene.record.image)
-    assert row["mood"] == scene.mood
+    assert row["mood"] == scene.lighting
     assert not set(records(tmp_path)) & set(records(tmp_path, "validation"))
 
 

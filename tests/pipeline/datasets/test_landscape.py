@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.datasets.landscape.dataset import SPACE, draw_scene
-from pipeline.datasets.landscape.lighting import MOODS
+from pipeline.datasets.landscape.lighting import LIGHTINGS
 from pipeline.datasets.landscape.noise import Noise
 from pipeline.labels import encode, instance_edges
 
@@ -20,7 +20,7 @@ def test_a_scene_depends_on_its_seed_index_and_size_alone(scenes: list) -> None:
     again = draw_scene(0, 17, 64, 64)
     for name in ("label", "instance", "image"):
         np.testing.assert_array_equal(getattr(again.record, name), getattr(scenes[17].record, name))
-    assert again.mood == scenes[17].mood
+    assert again.lighting == scenes[17].lighting
     assert not np.array_equal(draw_scene(1, 17, 64, 64).record.image, again.record.image)
     assert len({scene.record.image.tobytes() for scene in scenes}) == len(scenes)
     assert len({scene.record.id for scene in scenes}) == len(scenes)
@@ -40,22 +40,22 @@ def test_the_same_scene_at_another_size_is_the_same_place() -> None:
     assert (large[::2, ::2] == small).mean() > 0.93
 
 
-def test_another_mood_shows_the_same_place() -> None:
+def test_another_lighting_shows_the_same_place() -> None:
     own = draw_scene(0, 9, 64, 64)
-    views = {mood.name: draw_scene(0, 9, 64, 64, mood=mood.name) for mood in MOODS}
-    np.testing.assert_array_equal(views[own.mood].record.image, own.record.image)
+    views = {lighting.name: draw_scene(0, 9, 64, 64, lighting=lighting.name) for lighting in LIGHTINGS}
+    np.testing.assert_array_equal(views[own.lighting].record.image, own.record.image)
     moving = [CLASSES.index(name) for name in ("sky", "cloud", "sun")]
     for view in views.values():
         same = view.record.label == own.record.label
         assert (same | np.isin(own.record.label, moving)).all()
-    assert len({view.record.image.mean().round(1) for view in views.values()}) == len(MOODS)
+    assert len({view.record.image.mean().round(1) for view in views.values()}) == len(LIGHTINGS)
 
 
-def test_every_class_and_mood_occurs_and_none_takes_over(scenes: list) -> None:
+def test_every_class_and_lighting_occurs_and_none_takes_over(scenes: list) -> None:
     counts = np.bincount(np.concatenate([scene.record.label.ravel() for scene in scenes]), minlength=len(CLASSES))
     assert (counts > 0).all(), dict(zip(CLASSES, counts, strict=True))
     assert counts.max() / counts.sum() < 0.45
-    assert {scene.mood for scene in scenes} == {mood.name for mood in MOODS}
+    assert {scene.lighting for scene in scenes} == {lighting.name for lighting in LIGHTINGS}
 
 
 def test_trees_and_houses_have_instances_and_nothing_else_does(scenes: list) -> None:
@@ -72,9 +72,9 @@ def test_label_maps_are_regions_and_not_noise(scenes: list) -> None:
     assert 0.02 < float(np.mean(borders)) < 0.3
 
 
-def test_mood_changes_the_colours_of_everything(scenes: list) -> None:
-    def mean(mood: str, name: str) -> np.ndarray:
-        records = [scene.record for scene in scenes if scene.mood == mood]
+def test_lighting_changes_the_colours_of_everything(scenes: list) -> None:
+    def mean(lighting: str, name: str) -> np.ndarray:
+        records = [scene.record for scene in scenes if scene.lighting == lighting]
         pixels = [record.image[record.label == CLASSES.index(name)] for record in records]
         return np.mean([part.mean(axis=0) for part in pixels if len(part)], axis=0)
 

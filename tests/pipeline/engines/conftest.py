@@ -14,8 +14,9 @@ from tests.pipeline.synthesis import cases
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run directory of a generator with style."""
-    return cases.write_checkpoint(tmp_path_factory.mktemp("trained"), style_dim=4, encoder=True)
+    """A run directory of a generator with style, noise and bilinear enlargement."""
+    levers = {"noise": True, "enlargement": "bilinear"}
+    return cases.write_checkpoint(tmp_path_factory.mktemp("trained"), style_dim=4, encoder=True, **levers)
 
 
 @pytest.fixture(scope="session")

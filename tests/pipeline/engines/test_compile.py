@@ -1,4 +1,4 @@
-"""What is chosen, what is refused, what is kept: with the eager backend, which takes no time to compile."""
+"""What is chosen, what is rejected, what is kept: with the eager backend, which takes no time to compile."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from pipeline.engines.compile import compile_generator
 from pipeline.engines.engine import load_engine
 from pipeline.engines.environment import COMPILERS
 from pipeline.engines.manifest import Manifest
-from pipeline.engines.parity import Tolerance, compare, refusal
+from pipeline.engines.parity import Tolerance, compare, rejection
+from pipeline.engines.subject import prepare_subject
 from pipeline.errors import InputError
 from pipeline.networks.inference.folded import FoldedGenerator
 from pipeline.synthesis.synthesize import synthesize
@@ -51,30 +52,30 @@ def test_figures_against_hand_computed_ones() -> None:
     assert (same.max_error, same.psnr, same.ssim) == (0, 200, 1)
 
 
-def test_the_gate_refuses_what_is_beyond_and_what_overflows() -> None:
+def test_the_parity_check_rejects_what_is_beyond_and_what_overflows() -> None:
     reference = torch.rand(1, 3, 16, 16)
-    assert refusal(compare(reference, reference), "fp32") is None
-    assert refusal(compare(reference + 0.01, reference), "fp32") == (
+    assert rejection(compare(reference, reference), "fp32") is None
+    assert rejection(compare(reference + 0.01, reference), "fp32") == (
         "max error 0.01 is beyond the tolerance of fp32, 0.002"
     )
-    assert refusal(compare(reference + 0.01, reference), "bf16") is None
+    assert rejection(compare(reference + 0.01, reference), "bf16") is None
     overflown = reference.clone()
     overflown[0, 0, 0, 0] = math.nan
-    assert refusal(compare(overflown, reference), "fp16") == "pictures are not finite: fp16 overflows"
+    assert rejection(compare(overflown, reference), "fp16") == "pictures are not finite: fp16 overflows"
 
 
-def test_auto_steps_down_and_remembers_what_was_refused(trained, tmp_path, monkeypatch, caplog) -> None:
+def test_auto_steps_down_and_remembers_what_was_rejected(trained, tmp_path, monkeypatch, caplog) -> None:
     monkeypatch.setattr(compile, "has_bfloat16", lambda: True)
     monkeypatch.setitem(parity.TOLERANCES, "bf16", EXACT)
     with caplog.at_level(logging.INFO, "pipeline.engines"):
         folder, manifest = eager(trained, tmp_path, precision="auto")
     assert manifest.spec.precision == "fp32"
-    assert "eager in bf16 refused: max error" in caplog.text
-    (refused,) = (other for other in tmp_path.glob("[!.]*") if other != folder)
-    with pytest.raises(InputError, match=r"cannot be used: it was refused: max error .* beyond the tolerance of bf16"):
-        load_engine(refused, load_checkpoint(trained))
-    assert "unusable: it was refused" in list_engines(tmp_path)
-    monkeypatch.setattr(compile, "_build", None)  # nothing is built again, the refused one either
+    assert "eager in bf16 rejected: max error" in caplog.text
+    (rejected,) = (other for other in tmp_path.glob("[!.]*") if other != folder)
+    with pytest.raises(InputError, match=r"cannot be used: it was rejected: max error .* beyond the tolerance of bf16"):
+        load_engine(rejected, load_checkpoint(trained))
+    assert "unusable: it was rejected" in list_engines(tmp_path)
+    monkeypatch.setattr(compile, "_build", None)  # nothing is built again, the rejected one either
     assert eager(trained, tmp_path, precision="auto")[0] == folder
     with pytest.raises(InputError, match="no engine is within tolerance: eager bf16: max error"):
         eager(trained, tmp_path, precision="bf16")
@@ -134,7 +135,7 @@ def test_auto_leaves_a_compiled_engine_that_is_slower(trained, tmp_path, monkeyp
 @pytest.mark.parametrize(("style", "noise"), [(0, False), (4, False), (0, True), (4, True)])
 def test_batches_are_timed_whole(tmp_path, style, noise) -> None:
     checkpoint = cases.write_checkpoint(tmp_path, style_dim=style, noise=noise)
-    subject = compile._prepare(checkpoint, None, None, 3, None, 2)
+    subject = prepare_subject(checkpoint, None, None, 3, None, 2)
     asked = []
 
     class Recorder(FoldedGenerator):

@@ -25,6 +25,7 @@ STANDIN = next((folder for folder in STANDINS if folder.is_dir()), None)
 BOUNDS = {"fp32": 1e-5, "fp16": 5e-3, "bf16": 4e-2}
 """Largest difference of a picture in (-1, 1) to the float32 eager generator's; three times what was seen."""
 PAIRS = [f"{form}-{precision}" for form in ("pattern", "dense") for precision in BOUNDS]
+PAIRS += ["pattern-fp32-levers", "dense-bf16-levers"]  # with noise, bilinear enlargement, a style for each class
 
 
 def why_not() -> str | None:

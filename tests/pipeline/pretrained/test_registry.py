@@ -13,12 +13,11 @@ from click.testing import CliRunner
 
 from cli import main
 from pipeline.errors import InputError
-from pipeline.pretrained import registry
+from pipeline.pretrained import fetch
+from pipeline.pretrained.fetch import check_weights, fetch_weights
 from pipeline.pretrained.registry import (
     FILES,
     WeightsFile,
-    check_weights,
-    fetch_weights,
     find_or_fetched,
     find_weights,
     list_weights,
@@ -163,15 +162,15 @@ def test_a_server_that_sends_more_than_it_announced_is_cut_off(server: Server, c
 def test_a_server_that_announces_nothing_is_cut_off_at_the_known_size(
     server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch, have: int
 ) -> None:
-    monkeypatch.setattr(registry, "CHUNK", 1000)
+    monkeypatch.setattr(fetch, "CHUNK", 1000)
     server.content, server.announces = CONTENT + b"more" * 100_000, 0
     (cache / "folder").mkdir(parents=True)
     (cache / "folder" / ".file.pth.partial").write_bytes(CONTENT[:have])
-    with pytest.raises(InputError, match=f"is not net: it goes on after {len(CONTENT)} bytes; it was removed"):
+    with pytest.raises(InputError, match=f"is not net: it is longer than {len(CONTENT)} bytes; it was removed"):
         fetch_weights("net", known(server))
     assert not list((cache / "folder").iterdir())
-    monkeypatch.setattr(registry, "MAX_BYTES", 5000)
-    with pytest.raises(InputError, match="is not net: it goes on after 5000 bytes; it was removed"):
+    monkeypatch.setattr(fetch, "MAX_BYTES", 5000)
+    with pytest.raises(InputError, match="is not net: it is longer than 5000 bytes; it was removed"):
         fetch_weights("net", known(server, size=None))
     assert not list((cache / "folder").iterdir())
 

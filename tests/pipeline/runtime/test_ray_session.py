@@ -85,7 +85,7 @@ def test_a_start_that_fails_is_one_line(
     with pytest.raises(InputError) as caught, ray_session():
         pytest.fail("started")
     assert str(caught.value) == (
-        f"Ray did not start ({told}); run the same command again, which goes on where it stopped, or with --workers 0, "
+        f"Ray did not start ({told}); run the same command again, which resumes where it stopped, or with --workers 0, "
         "which needs no Ray"
     )
     assert len(starts) == count
@@ -123,7 +123,7 @@ def test_a_failure_of_ray_is_one_line_and_one_of_ours_is_not(monkeypatch: pytest
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     message = (
         r"^Ray failed \(ActorDiedError: The actor died unexpectedly .*\)(; its logs are in .*)?; "
-        r"run the same command again, which goes on"
+        r"run the same command again, which resumes"
     )
     with pytest.raises(InputError, match=message), ray_session():
         raise ActorDiedError
@@ -156,6 +156,6 @@ with ray_session():
     )
     assert done.returncode == 2, done.stderr
     assert done.stderr.splitlines()[-1] == (
-        f"Error: Ray has died (its {name} ended); run the same command again, which goes on where it stopped, or with "
+        f"Error: Ray has died (its {name} ended); run the same command again, which resumes where it stopped, or with "
         "--workers 0, which needs no Ray"
     )

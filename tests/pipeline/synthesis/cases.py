@@ -10,7 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from click.testing import CliRunner, Result
 
+import cli
 from pipeline.checkpoints.file import build_encoder, build_generator, save_generator
 from pipeline.config import Recipe
 from pipeline.data.images import encode_png
@@ -114,3 +116,22 @@ def output_bytes(folder: Path) -> dict[str, bytes]:
     volatile = ("summary.json", "driver.lock", "workers.lock", "token")
     files = (path for path in folder.rglob("*") if path.is_file() and path.name not in volatile)
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def command(maps: Path | str, checkpoint: Path | str, output: Path | str, *options: object) -> Result:
+    """`spadework synthesize` in this process, without Ray."""
+    arguments = ["synthesize", "--input", maps, "--checkpoint", checkpoint, "--out", output, "--workers", 0, *options]
+    return CliRunner().invoke(cli.main, [str(argument) for argument in arguments])
+
+
+def error_line(result: Result) -> str:
+    """The one line of an error, which is all there is on the output beside the progress display."""
+    lines = [
+        line
+        for line in result.output.replace("\r", "\n").split("\n")
+        if line and not line.startswith(("synthesize:", "verify:"))
+    ]
+    assert result.exit_code == 2, result.output
+    assert len(lines) == 1, result.output
+    assert lines[0].startswith("Error: ")
+    return lines[0]

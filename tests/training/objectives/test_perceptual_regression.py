@@ -8,10 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torchvision.models import vgg19
 
-from tests.golden.baselines import Golden, cases, planar
-from tests.golden.files import fill_by_name
+from tests.golden.baselines import Golden, cases, golden_vgg, planar
 from training.objectives.perceptual_regression import (
     CITYSCAPES_256,
     CITYSCAPES_512,
@@ -20,14 +18,6 @@ from training.objectives.perceptual_regression import (
     vgg_regression,
 )
 from training.objectives.trunk import Trunk
-
-
-def golden_vgg(seed: int) -> nn.Sequential:
-    with torch.device("meta"):
-        features = vgg19(weights=None).features
-    features = features.to_empty(device="cpu")
-    fill_by_name(features.state_dict(), seed)
-    return features
 
 
 def picture(golden: Golden, name: str) -> torch.Tensor:

@@ -135,7 +135,7 @@ def test_realness_is_the_log_odds_of_not_fake() -> None:
     torch.testing.assert_close(realness(logits), torch.log((1 - fake) / fake))
 
 
-def test_label_mix_is_no_cost_for_a_discriminator_that_judges_pixels_by_themselves() -> None:
+def test_label_mix_is_no_cost_for_a_discriminator_that_scores_pixels_by_themselves() -> None:
     """Consistency by hand: a per-pixel network mixes as its inputs do; one that looks around does not."""
     codes = random_codes()
     network = SegmentationDiscriminator(DiscriminatorSettings(kind="segmentation", channels=4, layers=2), SPACE)

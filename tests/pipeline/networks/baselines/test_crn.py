@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.baseline_settings import CRNSettings
+from pipeline.config import CRNSettings
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
 from pipeline.networks.baselines.crn import CRN, module_heights

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.baseline_settings import Pix2PixHDSettings
 from pipeline.checkpoints.baseline_names import feature_encoder_names, global_generator_names, local_enhancer_names
 from pipeline.checkpoints.public_names import from_public
+from pipeline.config import Pix2PixHDSettings
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
 from pipeline.networks.baselines.feature_encoder import FeatureEncoder, instance_means

@@ -10,9 +10,9 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from pipeline.baseline_settings import Pix2PixHDPlusSettings
 from pipeline.checkpoints.baseline_names import pix2pixhd_plus_names
 from pipeline.checkpoints.public_names import from_public
+from pipeline.config import Pix2PixHDPlusSettings
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
 from pipeline.networks.baselines.pix2pixhd_plus import Pix2PixHDPlusGenerator

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pipeline.baseline_settings import SIMSSettings
+from pipeline.config import SIMSSettings
 from pipeline.labels import LabelSpace
 from pipeline.networks.baselines.sims_order import OrderNetwork
 from pipeline.networks.baselines.sims_synthesis import SIMSSynthesis

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.baseline_settings import CRNSettings
 from pipeline.checkpoints.baseline_names import global_generator_names, pix2pixhd_plus_names
 from pipeline.checkpoints.public_names import from_public
+from pipeline.config import CRNSettings
 from pipeline.networks.baselines.crn import CRN
 from pipeline.networks.baselines.pix2pixhd import GlobalGenerator
 from pipeline.networks.baselines.washing_away import (

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.settings import Settings, Width
+from pipeline.config.settings import Settings, Width
 
 Count = Annotated[int, Field(ge=0, le=64)]
 Statistics = Literal["batch", "sync_batch", "instance"]

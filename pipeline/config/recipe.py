@@ -1,0 +1,111 @@
+"""A recipe: the typed settings of a run (`pipeline.recipe_file` reads and writes them)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field, field_validator, model_validator
+
+from pipeline.config.data import DataSettings
+from pipeline.config.networks import DiscriminatorSettings, GeneratorSettings
+from pipeline.config.settings import Settings
+from pipeline.config.training import LossSettings, SegmenterSettings, TrainingSettings
+from pipeline.label_sets import LABEL_SETS
+from pipeline.labels import LabelSpace, encode
+
+
+class Recipe(Settings):
+    """Everything that a run depends on, apart from the machine it runs on."""
+
+    name: Annotated[str, Field(min_length=1)]
+    """For people: shown in logs and reports."""
+    labels: LabelSpace
+    """One of `LABEL_SETS` by its name, or spelled out."""
+    data: DataSettings
+    generator: GeneratorSettings = GeneratorSettings()
+    discriminator: DiscriminatorSettings = DiscriminatorSettings()
+    losses: LossSettings = LossSettings()
+    training: TrainingSettings
+    segmenter: SegmenterSettings = SegmenterSettings()
+
+    def encode(self, label: np.ndarray, instance: np.ndarray | None) -> np.ndarray:
+        """The codes that the recipe's generator takes, int32 `[H, W]`: see `pipeline.labels.encode`."""
+        return encode(label, instance, self.labels, regions=self.generator.region_styles == "instance")
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _find_labels(cls, value: Any) -> Any:
+        """A label set by its name."""
+        if not isinstance(value, str):
+            return value
+        if value not in LABEL_SETS:
+            raise ValueError(
+                f"there is no label set '{value}'; there are {', '.join(LABEL_SETS)}, or spell out classes"
+            )
+        return LABEL_SETS[value]
+
+    @model_validator(mode="after")
+    def _check(self) -> Recipe:
+        multiple = 2**self.generator.doublings
+        for side in ("height", "width"):
+            value = getattr(self.data, side)
+            if value % multiple:
+                below, above = value // multiple * multiple, (value // multiple + 1) * multiple
+                choices = f"{below} or {above}" if below else f"{above}"
+                raise ValueError(
+                    f"data.{side} is {value}, but a generator with upsampling '{self.generator.upsampling}' makes "
+                    f"multiples of {multiple}; take {choices}"
+                )
+        self._check_statistics()
+        self._check_discriminator()
+        return self
+
+    def _check_statistics(self) -> None:
+        pixels = self.data.height * self.data.width // 4**self.generator.doublings
+        pictures = self.training.batch_size // self.training.accumulate
+        if pixels == 1 and (self.generator.statistics == "instance" or pictures == 1):
+            raise ValueError(
+                f"the first feature map of {self.data.width}x{self.data.height} pictures is one pixel, which has no "
+                f"statistics ('{self.generator.statistics}', {pictures} at a time); take larger ones"
+            )
+
+    def _check_discriminator(self) -> None:
+        """Halvings must come out even; a patch discriminator's normalised layers need several patches a scale."""
+        if self.losses.r1 and self.training.precision == "fp16":
+            raise ValueError("losses.r1 takes gradients of gradients, too small for fp16; take training.precision bf16")
+        height, width = self.data.height, self.data.width
+        kind = self.discriminator.kind
+        if kind != "patchgan" and self.losses.feature_matching:
+            raise ValueError(
+                f"losses.feature_matching is {self.losses.feature_matching:g}, but a {kind} discriminator "
+                "has no patch features to match; set it to 0"
+            )
+        if kind == "projected":
+            if self.discriminator.downsampling != "stride":
+                raise ValueError(
+                    f"discriminator.downsampling is '{self.discriminator.downsampling}', but the frozen encoder of a "
+                    "projected discriminator stays as it is; leave it out"
+                )
+            return
+        if kind == "segmentation":
+            if height % 2**self.discriminator.layers or width % 2**self.discriminator.layers:
+                raise ValueError(
+                    f"discriminator.layers {self.discriminator.layers} halve {width}x{height} pictures to a fraction "
+                    "of a pixel; take fewer"
+                )
+            return
+        if self.discriminator.enlargement != "nearest":
+            raise ValueError(
+                f"discriminator.enlargement is '{self.discriminator.enlargement}', but a patch discriminator enlarges "
+                "nothing; leave it out"
+            )
+        for _ in range(self.discriminator.scales - 1):
+            height, width = (height + 1) // 2, (width + 1) // 2
+        for _ in range(self.discriminator.layers - 1):
+            height, width = height // 2 + 1, width // 2 + 1
+            if height == width == 1:
+                raise ValueError(
+                    f"discriminator.scales {self.discriminator.scales} and layers {self.discriminator.layers} leave a "
+                    f"single patch of {self.data.width}x{self.data.height} pictures; take fewer"
+                )

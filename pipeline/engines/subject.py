@@ -1,0 +1,119 @@
+"""What is compiled, with the label maps and pictures that the engine is checked by."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from pipeline.checkpoints.file import load_checkpoint, resolve_checkpoint
+from pipeline.config import Recipe
+from pipeline.datasets.sample_maps import sample_codes
+from pipeline.engines.engine import Engine, adapted
+from pipeline.engines.manifest import make_signature
+from pipeline.engines.signature import Form, Signature
+from pipeline.errors import InputError
+from pipeline.networks.generator import Generator
+from pipeline.networks.inference.folded import FoldedGenerator
+from pipeline.networks.label_input import LabelInput
+from pipeline.networks.noise import region_styles
+from pipeline.runtime.device import default_device
+from pipeline.runtime.seeding import record_seeds, style_noise
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is compiled, and what the result is compared with."""
+
+    weights: str
+    recipe: Recipe
+    generator: Generator
+    signature: Signature
+    device: torch.device
+    codes: torch.Tensor
+    """int32 `[maps, H, W]`."""
+    styles: torch.Tensor | None
+    """float32 `[maps, style_dim]`."""
+    seeds: torch.Tensor | None
+    """Of noise, int64 `[maps]`."""
+    reference: torch.Tensor
+    """Pictures of the float32 eager generator, on the CPU."""
+
+    def repeat(self, generator: Engine | FoldedGenerator, copies: int = 1) -> torch.Tensor:
+        """All pictures, one label map after the other, from codes on: `[maps * copies, 3, H, W]` on the CPU."""
+        made = []
+        for index, codes in enumerate(self.codes.split(1)):
+            z = None if self.styles is None else self.styles[index : index + 1].repeat_interleave(copies, 0)
+            seeds = None if self.seeds is None else self.seeds[index : index + 1].repeat(copies)
+            if z is None and seeds is None:
+                codes = codes.repeat(copies, 1, 1)
+            made.append(generator(generator.label_input(codes), z, seeds).float().cpu())
+        return torch.cat(made)
+
+
+def prepare_subject(
+    checkpoint: str | Path,
+    size: tuple[int, int] | None,
+    modulation: Form | None,
+    batch: int,
+    source: Path | None,
+    maps: int,
+) -> Subject:
+    """The generator of a checkpoint at a `size` (height, width), with `maps` label maps of `source` or landscapes.
+
+    Raises `InputError` for a generator that there are no engines for, and for a size or maps that do not fit it.
+    """
+    loaded = load_checkpoint(resolve_checkpoint(checkpoint))
+    recipe = loaded.recipe
+    if recipe.generator.region_styles == "instance":
+        raise InputError(
+            "the generator has a style for each instance, of which every label map has another number; there are no "
+            "engines for it, draw without --engine"
+        )
+    if size:
+        recipe = recipe.model_copy(
+            update={"data": recipe.data.model_copy(update={"height": size[0], "width": size[1]})}
+        )
+    if modulation:
+        recipe = recipe.model_copy(update={"generator": recipe.generator.model_copy(update={"modulation": modulation})})
+    device = torch.device(default_device())
+    generator = adapted(loaded.generator, recipe).to(device)
+    maps_to_check = sample_codes(recipe, source, count=maps, size=generator.size, share_classes=True)
+    codes = torch.from_numpy(maps_to_check).to(device)
+    settings, dim = recipe.generator, recipe.generator.style_dim
+    styles = torch.stack([style_noise(0, "parity", index, dim) for index in range(maps)]).to(device) if dim else None
+    drawn = record_seeds(0, [f"parity {index}" for index in range(maps)]).to(device)
+    if settings.region_styles == "class":
+        styles = region_styles(drawn, recipe.labels.class_channels, dim)
+    seeds = drawn if settings.noise else None
+    reference = _reference(generator, codes, styles, seeds)
+    if (contrast := float(reference.std())) < 0.02:
+        log.warning("pictures of these weights are flat (deviation %.2g), so the comparison says little", contrast)
+    return Subject(
+        weights=loaded.sha256,
+        recipe=recipe,
+        generator=generator,
+        signature=make_signature(recipe, batch),
+        device=device,
+        codes=codes,
+        styles=styles,
+        seeds=seeds,
+        reference=reference,
+    )
+
+
+@torch.inference_mode()
+def _reference(
+    generator: Generator, codes: torch.Tensor, styles: torch.Tensor | None, seeds: torch.Tensor | None
+) -> torch.Tensor:
+    """Pictures as published: dense, in float32, with nothing rounded to fewer bits on a GPU."""
+    made = []
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+        for index, one in enumerate(codes.split(1)):
+            z, seed = (None if given is None else given[index : index + 1] for given in (styles, seeds))
+            made.append(generator(LabelInput(one, generator.space, "dense"), z, seed).cpu())
+    return torch.cat(made)
