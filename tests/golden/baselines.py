@@ -32,6 +32,7 @@ WHOLE = [
 CUT = [
     "pix2pixhd/global_generator",
     "pix2pixhd/discriminator",
+    "pix2pixhd/encoder",
     "pix2pixhd_plus/generator_spectralinstance",
     "crn/generator_256p_diversity",
 ]

@@ -48,14 +48,16 @@ def vgg_loss(features: nn.Sequential, *, normalise: bool = True) -> PerceptualLo
     return PerceptualLoss(trunk, [weight for _, weight in TAPS])
 
 
-def load_perceptual_loss(vgg_weights: Path | None, trunk: Trunk | None = None) -> PerceptualLoss | None:
+def load_perceptual_loss(
+    vgg_weights: Path | None, trunk: Trunk | None = None, *, normalise: bool = True
+) -> PerceptualLoss | None:
     """The loss on torchvision's `vgg19` from a local file (.pth or .safetensors), or else on a trunk: the mean over its
-    stages, whose features batch normalisation keeps at one scale. None where there is neither.
+    stages, whose features batch normalisation keeps at one scale. None where there is neither. `normalise`: see `vgg_loss`.
 
     Raises `InputError` where the file is missing, unreadable, or holds another network or NaN or infinite weights.
     """
     if vgg_weights is not None:
-        return vgg_loss(_load_vgg(vgg_weights))
+        return vgg_loss(load_vgg(vgg_weights), normalise=normalise)
     if trunk is not None:
         count = len(trunk.stages)
         log.info("perceptual loss: on the trunk")
@@ -64,7 +66,11 @@ def load_perceptual_loss(vgg_weights: Path | None, trunk: Trunk | None = None) -
     return None
 
 
-def _load_vgg(weights: Path) -> nn.Sequential:
+def load_vgg(weights: Path) -> nn.Sequential:
+    """The layers of torchvision's `vgg19().features` with weights from a local file (.pth or .safetensors).
+
+    Raises `InputError` as `load_perceptual_loss` does.
+    """
     from torchvision.models import vgg19
 
     state = {key: value for key, value in read_state_dict(weights).items() if key.startswith("features.")}

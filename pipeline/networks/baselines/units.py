@@ -124,7 +124,7 @@ def last_layer(channels: int, outputs: int = 3) -> nn.Conv2d:
 
 
 def check_size(height: int, width: int, *, multiple: int, least: int) -> None:
-    """Raises `InputError` for label maps that do not come out even, or are too small for what is reflected around them."""
+    """Raises `InputError` for label maps that do not come out even, or too small for what is reflected around them."""
     if height % multiple or width % multiple:
         raise InputError(f"label map is {width}x{height}, but this generator needs multiples of {multiple}")
     if min(height, width) < least:

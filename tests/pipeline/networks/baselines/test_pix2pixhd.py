@@ -106,8 +106,9 @@ def test_feature_encoder(path: Path) -> None:
     )
     encoder = FeatureEncoder(settings)
     load(encoder, golden.below("state/"), feature_encoder_names(settings))
-    torch.testing.assert_close(encoder.features(golden["image"]), golden["features"], atol=1e-5, rtol=0)
-    output = encoder(golden["image"], golden["instance"][:, 0])
+    features = golden.strided(encoder.features(golden["image"]))
+    torch.testing.assert_close(features, golden["features"], atol=1e-5, rtol=0)
+    output = golden.strided(encoder(golden["image"], golden["instance"][:, 0]))
     torch.testing.assert_close(output, golden["output"], atol=1e-5, rtol=0)
 
 
@@ -129,6 +130,18 @@ def test_features_stand_beside_the_label_map() -> None:
         generator(codes)
     with pytest.raises(InputError, match="takes no features"):
         GlobalGenerator(SMALL, SPACE)(codes, torch.zeros(1, 3, 8, 12))
+
+
+@torch.no_grad()
+def test_a_batch_is_its_pictures() -> None:
+    torch.manual_seed(0)
+    codes = torch.randint(1, SPACE.codes, (3, 16, 24), dtype=torch.int32)
+    for changes in ({}, {"enhancers": 1}):
+        settings = SMALL.model_copy(update=changes)
+        generator = (LocalEnhancer if changes else GlobalGenerator)(settings, SPACE).double()
+        alone = torch.cat([generator(each[None]) for each in codes])
+        torch.testing.assert_close(generator(codes), alone, atol=1e-12, rtol=0)
+        assert (alone[0] - alone[1]).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize(("size", "message"), [((8, 10), "multiples of 4"), ((4, 12), "8 or more")])

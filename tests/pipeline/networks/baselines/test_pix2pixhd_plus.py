@@ -125,6 +125,22 @@ def test_with_spade_patterns_and_dense_modulation_agree() -> None:
     torch.testing.assert_close(*outputs, atol=1e-9, rtol=0)
 
 
+@pytest.mark.parametrize("labels", ["input", "concat", "spade"])
+@torch.no_grad()
+def test_in_evaluation_a_batch_is_its_pictures(labels: str) -> None:
+    torch.manual_seed(0)
+    generator = Pix2PixHDPlusGenerator(SMALL.model_copy(update={"labels": labels}), SPACE).double()
+    for parameter in generator.parameters():
+        if parameter.dim() > 1:
+            parameter.mul_(20)
+    codes = random_codes()
+    generator(codes)  # moves the running statistics
+    generator.eval()
+    alone = torch.cat([generator(each[None]) for each in codes])
+    torch.testing.assert_close(generator(codes), alone, atol=1e-12, rtol=0)
+    assert (alone[0] - alone[1]).abs().max() > 1e-3
+
+
 def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(ValidationError, match="'spade', which normalises, but statistics is 'none'"):
         Pix2PixHDPlusSettings(labels="spade", statistics="none")
