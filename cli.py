@@ -18,6 +18,7 @@ from pipeline.command_line import (
     MINUTES,
     OUT,
     OVERRIDES,
+    PROCESSES_OR_NONE,
     RECIPE,
     WEIGHTS,
     NamedWeights,
@@ -50,14 +51,14 @@ def main() -> None:
     "--workers",
     default=1,
     show_default=True,
-    type=click.IntRange(0),
+    type=PROCESSES_OR_NONE,
     help="Processes on Ray, each on a GPU where there are any; 0: this process, without Ray.",
 )
 @click.option(
     "--decoders",
     default=0,
     show_default=True,
-    type=click.IntRange(0),
+    type=PROCESSES_OR_NONE,
     help="Ray Data actors that read, decode and augment for each worker, on any machine; "
     "0: threads of the worker itself.",
 )

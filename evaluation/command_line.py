@@ -9,7 +9,7 @@ import click
 
 from evaluation.segmenters import check_kind
 from evaluation.usefulness.arms import has_name
-from pipeline.command_line import Existing, Location, check_there
+from pipeline.command_line import PROCESSES_OR_NONE, Existing, Location, check_there
 from pipeline.errors import InputError
 
 
@@ -74,7 +74,7 @@ ITS_WEIGHTS = click.option(
 
 
 WORKERS = click.option(
-    "--workers", default=0, show_default=True, type=click.IntRange(0), help="Ray actors; 0: this process."
+    "--workers", default=0, show_default=True, type=PROCESSES_OR_NONE, help="Ray actors; 0: this process."
 )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from pipeline.data.atomic import sync, write_atomic
 from pipeline.data.parquet import ParquetDataset, ParquetFile
 from pipeline.data.storage import Folder
 from pipeline.errors import InputError
+from pipeline.runtime.json_text import read_json
 
 if TYPE_CHECKING:
     from evaluation.regions import RegionFilter, RegionSettings, RegionSummary
@@ -91,7 +91,10 @@ def _check_scored(pictures: ParquetDataset, scores: ParquetDataset) -> None:
     scored = (scores.files[0].schema.metadata or {}).get(PICTURES.encode())
     if scored is None:
         raise InputError(f"{scores.location} does not say which pictures it scored; evaluate them again")
-    known = json.loads(scored)
+    try:
+        known = dict.fromkeys(read_json(scored))
+    except (ValueError, TypeError):
+        raise InputError(f"{scores.location} has damaged metadata; evaluate the pictures again") from None
     for file in pictures.files:
         if file.fingerprint not in known:
             raise InputError(

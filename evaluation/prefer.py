@@ -27,7 +27,7 @@ Ties = Literal["excluded", "half"]
 class Vote(BaseModel):
     """One pair's."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     id: str
     sample: int
@@ -37,7 +37,7 @@ class Vote(BaseModel):
 class Votes(BaseModel):
     """What the page saves: one voter's."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     schema_: Literal[1] = Field(alias="schema")
     page: str

@@ -27,7 +27,7 @@ from evaluation.scoring.protocols import VOID, Protocol, fit_mapping, resize
 from evaluation.segmenters import load_segmenter
 from evaluation.segmenters.base import Segmenter
 from pipeline.data.records import encode_png, picture_bytes
-from pipeline.data.schema import METADATA_KEY, PICTURE, DatasetInfo
+from pipeline.data.schema import METADATA_KEY, PICTURE, DatasetInfo, describe_column
 from pipeline.data.shards import iter_shard
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
@@ -180,10 +180,7 @@ class RegionFilter:
         info = DatasetInfo.from_json(metadata[METADATA_KEY])
         info = replace(info, space=self.space, preprocessing={**info.preprocessing, "regions": self.describe()})
         metadata[METADATA_KEY] = info.to_json().encode()
-        if features := metadata.get(b"huggingface"):
-            described = json.loads(features)
-            described["info"]["features"][COLUMN] = {"_type": "Image"}
-            metadata[b"huggingface"] = json.dumps(described).encode()
+        metadata = describe_column(metadata, COLUMN, {"_type": "Image"})
         place = schema.get_field_index("label") + 1
         return schema.insert(place, pa.field(COLUMN, PICTURE)).with_metadata(metadata)
 

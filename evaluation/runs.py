@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from evaluation.scoring.protocols import Protocol
 from evaluation.scoring.scores import SCHEMA
 from pipeline.data.storage import Folder, base_name, first_line
 from pipeline.errors import InputError
+from pipeline.runtime.json_text import read_json
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ def read_run(location: str | Path) -> Run:
         return found
 
     try:
-        report = json.loads(content("report.json"))
+        report = read_json(content("report.json"))
         current = report["schema"] == SCHEMA
         results = ImageResults.parse(content(IMAGE_RESULTS), IMAGE_RESULTS) if current else None
-    except (OSError, ValueError, KeyError, InputError) as error:
+    except (OSError, ValueError, KeyError, TypeError, InputError) as error:
         raise InputError(f"{location} is no whole report of `evaluate` ({first_line(error)}); run it again") from None
     if results is None:
         raise InputError(f"{location} is of another version of spadework; run the same evaluate again")

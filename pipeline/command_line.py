@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 import sys
@@ -14,6 +15,7 @@ import click
 
 from pipeline.data.storage import is_uri
 from pipeline.errors import InputError
+from pipeline.runtime.limits import MOST_PROCESSES
 
 if TYPE_CHECKING:
     from pipeline.config import Recipe
@@ -28,9 +30,6 @@ OUT = click.Path(path_type=Path)
 
 OUT_LOCATION = click.Path(path_type=str)
 """The same, on this machine or at a URI."""
-
-
-MINUTES = click.FloatRange(0)
 
 
 MAX_TOLD = 200
@@ -48,6 +47,8 @@ class Verbs(click.Group):
         """Run a verb; an `InputError`, or a file that cannot be used, ends in one line and exit code 2."""
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            raise _in_one_line(error) from None
         except InputError as error:
             click.echo(f"Error: {error}", err=True)
             sys.exit(2)
@@ -56,6 +57,15 @@ class Verbs(click.Group):
             told = error.strerror or " ".join(str(error).split()) or type(error).__name__
             click.echo(f"Error: {told}" if error.filename is None else f"Error: {error.filename}: {told}", err=True)
             sys.exit(2)
+
+
+def _in_one_line(error: click.UsageError) -> click.UsageError:
+    """What is wrong with the options, without the lines that click prints before it."""
+    help_alone = isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ()))  # click 8.1 has none
+    if error.ctx is None or help_alone:
+        return error
+    told = " ".join(error.format_message().split()).rstrip(".")
+    return click.UsageError(f"{told}; see {error.ctx.command_path} --help")
 
 
 class NoTextError(click.ClickException):
@@ -85,7 +95,10 @@ class Program(Verbs):
             if "\0" in argument or any("\ud800" <= char <= "\udfff" for char in argument):  # bytes that are not UTF-8
                 told = ascii(argument if len(argument) <= MAX_TOLD else f"{argument[:MAX_TOLD]}...")
                 raise NoTextError(f"{told} has a NUL or is not UTF-8; give text, and rename such files")
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            raise _in_one_line(error) from None
 
 
 def _keep_traceback(error: Exception) -> str:
@@ -114,6 +127,28 @@ class Renamed(click.Option):
         """Let the parser know both spellings."""
         super().add_to_parser(parser, ctx)
         parser.add_option(self, [self.old], dest=self.name, action="store", nargs=self.nargs)
+
+
+class Amount(click.FloatRange):
+    """A number within bounds; NaN, which no comparison refuses, and infinity are none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number, or a usage error."""
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number", param, ctx)
+        return number
+
+
+MINUTES = Amount(0)
+
+
+PROCESSES = click.IntRange(1, MOST_PROCESSES)
+"""How many threads, workers or processes."""
+
+
+PROCESSES_OR_NONE = click.IntRange(0, MOST_PROCESSES)
+"""The same, where 0 means this process alone."""
 
 
 class Existing(click.Path):

@@ -166,6 +166,81 @@ def test_what_was_foreseen_passes_through(
     assert not list(tmp_path.iterdir())
 
 
+def types_of(parameter: click.Parameter) -> list[click.ParamType]:
+    return list(parameter.type.types) if isinstance(parameter.type, click.Tuple) else [parameter.type]
+
+
+def numbers() -> Iterator[tuple[str, str, click.ParamType]]:
+    """Verb, option and type of every option that is a number."""
+    for name, verb in VERBS.items():
+        for parameter in verb.params:
+            for kind in types_of(parameter):
+                if isinstance(kind, click.types.IntParamType | click.types.FloatParamType):
+                    yield name, parameter.opts[0], kind
+
+
+FLOATS = [(name, option) for name, option, kind in numbers() if isinstance(kind, click.types.FloatParamType)]
+PROCESSES = [(name, option) for name, option, _ in numbers() if option in ("--workers", "--threads", "--decoders")]
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e999"])
+@pytest.mark.parametrize(("name", "option"), FLOATS)
+def test_numbers_are_finite(name: str, option: str, value: str) -> None:
+    done = CliRunner().invoke(main, [*name.split(), option, value])
+    assert (done.exit_code, done.stdout) == (2, "")
+    told = rf"Error: Invalid value for '{option}'.*: -?(nan|inf|1e999) is not (a finite number|in the range .*);.*\n"
+    assert re.fullmatch(told, done.stderr), done.stderr
+
+
+def test_all_fractions_are_checked() -> None:
+    assert [option for _, option in FLOATS] == [
+        *("--validation", "--max-time", "--mean-samples", "--truncation", "--gpus-per-worker", "--minutes"),
+        *("--min-accuracy", "--min-mean-iou", "--max-feature-distance", "--loss-factor", "--synthetic-share"),
+    ]
+
+
+@pytest.mark.parametrize(("name", "option"), PROCESSES)
+@pytest.mark.parametrize("value", ["1025", "1000000000", "-1"])
+def test_processes_are_limited(name: str, option: str, value: str) -> None:
+    done = CliRunner().invoke(main, [*name.split(), option, value])
+    assert (done.exit_code, done.stdout) == (2, "")
+    told = rf"Error: Invalid value for '{option}'.*: {value} is not in the range [01]<=x<=1024; see .* {name} --help\n"
+    assert re.fullmatch(told, done.stderr), done.stderr
+
+
+def test_workers_and_threads_are_in_many_verbs() -> None:
+    assert {name for name, _ in PROCESSES} >= {"train", "synthesize", "evaluate", "memorisation", "usefulness"}
+    assert len(PROCESSES) == 16
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("nothing", "No such command 'nothing'; see main --help"),
+        ("--nothing", "No such option '--nothing'; see main --help"),
+        ("prepare nothing", "No such command 'nothing'; see main prepare --help"),
+        ("compare tests", "Missing option '--out'; see main compare --help"),
+        ("weights fetch", "Missing argument 'NAMES...'; see main weights fetch --help"),
+        (
+            "synthesize --format gif",
+            "Invalid value for '--format': 'gif' is not one of 'png', 'webp', 'jpeg'; see main",
+        ),
+    ],
+)
+def test_wrong_options_are_one_line(command: str, told: str) -> None:
+    done = CliRunner().invoke(main, command.split())
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"Error: {told}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_groups_without_a_verb_help() -> None:
+    for group in ("", "prepare", "weights"):
+        done = CliRunner().invoke(main, group.split())
+        assert "Commands:\n" in done.output
+        assert "Error" not in done.output
+
+
 def test_exceptions_of_click_pass_through_to_other_programs() -> None:
     with pytest.raises(click.UsageError):
         main(["nothing"], standalone_mode=False)
@@ -195,10 +270,6 @@ TEXTS = {
     *("target_pixels", "label_columns", "fractions", "mixed_at"),
 }
 """Parameters that are text and no path."""
-
-
-def types_of(parameter: click.Parameter) -> list[click.ParamType]:
-    return list(parameter.type.types) if isinstance(parameter.type, click.Tuple) else [parameter.type]
 
 
 def missing(kind: click.ParamType) -> list[str]:

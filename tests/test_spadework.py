@@ -235,7 +235,8 @@ def test_what_a_generator_without_style_or_with_instances_wants(plain: spadework
         ({"precision": "fp16"}, "fp16 needs a GPU"),
         ({"precision": "int8"}, "precision is 'int8'; take fp32, bf16, fp16"),
         ({"engine": "nowhere"}, "nowhere"),
-        ({"threads": 0}, "threads is 0; give 1 or more"),
+        ({"threads": 0}, "threads is 0; give 1 to 1024"),
+        ({"threads": 10**9}, "threads is 1000000000; give 1 to 1024"),
     ],
 )
 def test_what_cannot_be_loaded_is_one_line(options: dict, message: str) -> None:
@@ -368,7 +369,7 @@ def test_prepare_converts_folders(tmp_path: Path) -> None:
         ),
         (lambda out: spadework.prepare("landscape", out=out, train=0), "train: 0 is not in the range x>=1"),
         (lambda out: spadework.train("nowhere.yaml", out=out), "recipe nowhere.yaml does not exist"),
-        (lambda out: spadework.train(out=out, workers=-1), "workers: -1 is not in the range x>=0"),
+        (lambda out: spadework.train(out=out, workers=-1), "workers: -1 is not in the range 0<=x<=1024"),
         (lambda out: spadework.train(out=out, overrides="training.stepz=1"), "did you mean 'steps'"),
         (lambda out: spadework.synthesize_dataset("nowhere", out=out), "nowhere"),
         (

@@ -30,6 +30,7 @@ from pipeline.data.atomic import write_atomic
 from pipeline.data.safetensors_file import write_tensors
 from pipeline.errors import InputError
 from pipeline.recipe_file import dump_recipe, load_recipe
+from pipeline.runtime.json_text import read_json
 
 ENTRY_FIELDS = {"step", "losses", "seconds", "images_per_second", "data_wait", "failures"}
 """What every entry of `stats.jsonl` has."""
@@ -77,7 +78,7 @@ class RunFolder:
             write_atomic(self.data_file, json.dumps(data, indent=1) + "\n")
             return
         try:
-            before = {path: dict(files) for path, files in json.loads(self.data_file.read_text()).items()}
+            before = {path: dict(files) for path, files in read_json(self.data_file.read_text()).items()}
         except (ValueError, AttributeError, TypeError):
             raise InputError(
                 f"{self.data_file} is damaged; remove it to resume with the data as they are now"
@@ -155,7 +156,7 @@ class RunFolder:
         try:
             with safe_open(found[-1], framework="pt") as file:
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (it is no mapping)
-                values = json.loads((file.metadata() or {})["values"])
+                values = read_json((file.metadata() or {})["values"])
             if len(tensors) != values.get("tensors", len(tensors)):  # Which snapshots of earlier versions do not say.
                 raise ValueError(f"{len(tensors)} tensors, where {values['tensors']} were written")
             return found[-1], tensors, values
@@ -184,7 +185,7 @@ class RunFolder:
 
     def _parse_stats(self, line: bytes, number: int) -> dict[str, Any]:
         try:
-            entry = json.loads(line)
+            entry = read_json(line)
         except ValueError:
             entry = None
         if not isinstance(entry, dict) or not entry.keys() >= ENTRY_FIELDS:

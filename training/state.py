@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from pipeline.checkpoints.file import build_encoder, build_generator, save_generator
 from pipeline.config import Recipe
+from pipeline.runtime.json_text import read_json
 from training.ema import MovingAverage
 from training.objectives.objectives import build_discriminator
 from training.objectives.perceptual import PerceptualLoss
@@ -92,7 +92,7 @@ class TrainingState:
                 expected |= {prefix + key: value for key, value in network.state_dict().items()}
         try:
             with safe_open(path, framework="pt") as file:
-                fields = json.loads((file.metadata() or {})["spadework"])
+                fields = read_json((file.metadata() or {})["spadework"])
                 return (
                     fields["step"] == step
                     and set(file.keys()) == set(expected)

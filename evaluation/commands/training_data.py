@@ -8,8 +8,21 @@ from typing import Any
 import click
 
 from evaluation.command_line import ITS_WEIGHTS, PICTURES, SCORES, SCORES_FILE, SEGMENTER, Synthetic
-from pipeline.command_line import DATA, OUT, OUT_LOCATION, OVERRIDES, RECIPE, WEIGHTS, read_recipe
+from pipeline.command_line import (
+    DATA,
+    OUT,
+    OUT_LOCATION,
+    OVERRIDES,
+    PROCESSES,
+    PROCESSES_OR_NONE,
+    RECIPE,
+    WEIGHTS,
+    Amount,
+    read_recipe,
+)
 from pipeline.errors import InputError
+
+SHARE = Amount(0, 1, min_open=True, max_open=True)
 
 
 @click.command("train-segmenter")
@@ -41,18 +54,16 @@ def train_segmenter(recipe: Path, out: Path, weights: Path | None, overrides: tu
 @click.option(
     "--out", type=OUT_LOCATION, help="New folder, or URI, for the pictures that pass  [default: IMAGES-filtered]"
 )
-@click.option("--min-accuracy", type=click.FloatRange(0, 1), help="Least share of pixels of the right class.")
-@click.option("--min-mean-iou", type=click.FloatRange(0, 1), help="Least mean IoU of the picture.")
-@click.option("--max-feature-distance", type=click.FloatRange(0), help="Largest distance to the photograph.")
+@click.option("--min-accuracy", type=Amount(0, 1), help="Least share of pixels of the right class.")
+@click.option("--min-mean-iou", type=Amount(0, 1), help="Least mean IoU of the picture.")
+@click.option("--max-feature-distance", type=Amount(0), help="Largest distance to the photograph.")
 @click.option(
     "--regions",
     is_flag=True,
     help="Add label_trusted, where pixels of too large a loss are don't-care.",
 )
 @click.option("--reference", type=DATA, help="Parquet of real photographs, whose losses say what is too large ...")
-@click.option(
-    "--loss-factor", type=click.FloatRange(0, min_open=True), help="... times the mean of the class.  [default: 1.25]"
-)
+@click.option("--loss-factor", type=Amount(0, min_open=True), help="... times the mean of the class.  [default: 1.25]")
 @click.option("--segmenter", type=SEGMENTER, help="Network that looks for the classes.  [default: deeplab]")
 @ITS_WEIGHTS
 def filter_(
@@ -119,7 +130,7 @@ def filter_(
 @click.option("--fractions", default="1/8,1/4,1/2,1", show_default=True, help="Of the real photographs: the curve.")
 @click.option("--mixed-at", help="Fractions that are mixed with synthetic pictures too  [default: all of them]")
 @click.option("--seeds", default=3, show_default=True, type=click.IntRange(1), help="Trainings of each mixture.")
-@click.option("--synthetic-share", default=0.5, show_default=True, type=float, help="Of what a mixed training sees.")
+@click.option("--synthetic-share", default=0.5, show_default=True, type=SHARE, help="Of what a mixed training sees.")
 @click.option(
     "--segmenter",
     type=SEGMENTER,
@@ -128,8 +139,8 @@ def filter_(
     help="deeplab, or hf:FOLDER of transformers.",
 )
 @click.option("--weights", "pretrained", type=WEIGHTS, help="Local file that deeplab starts from.")
-@click.option("--workers", default=0, show_default=True, type=click.IntRange(0), help="Trainings at a time, on Ray.")
-@click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 1024), help="Of each training.")
+@click.option("--workers", default=0, show_default=True, type=PROCESSES_OR_NONE, help="Trainings at a time, on Ray.")
+@click.option("--threads", default=1, show_default=True, type=PROCESSES, help="Of each training.")
 @click.option("--keep-segmenters", is_flag=True, help="Keep the trained networks in OUT/cells.")
 def usefulness(
     real: str,

@@ -25,6 +25,10 @@ from pipeline.recipe_file import read_yaml
 
 VOID = -1
 """The class of pixels that do not count."""
+MAX_SIDE = 16384
+"""Of what a segmenter is given; beyond, a picture's feature maps take tens of gigabytes."""
+MAX_SCALE = 16
+"""The largest factor of a picture's size."""
 
 Filter = Literal["nearest", "bilinear", "bicubic", "pil-bilinear", "pil-bicubic", "pil-lanczos"]
 """How pictures and class scores are resized. `nearest`, `bilinear` and `bicubic` are torch's, which sample; those of
@@ -41,14 +45,14 @@ CITYSCAPES_TRAIN_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27
 class Protocol(BaseModel):
     """One way to score pictures against the label maps that they were made of."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     name: str
-    input_size: Literal["picture", "label"] | Annotated[int, Field(gt=0)] = "picture"
+    input_size: Literal["picture", "label"] | Annotated[int, Field(gt=0, le=MAX_SIDE)] = "picture"
     """At which size the segmenter sees a picture: its own, that of its label map, or with this long side."""
     input_filter: Filter = "pil-bicubic"
     """How pictures are resized for the segmenter, where they are."""
-    scales: Scales | Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = "own"
+    scales: Scales | Annotated[tuple[Annotated[float, Field(gt=0, le=MAX_SCALE)], ...], Field(min_length=1)] = "own"
     """At which scales the segmenter sees it: those of its publication (UPerNet five, DeepLabV2 three), one, or these,
     as factors of the input."""
     merging: Literal["own"] | Merging = "own"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +23,7 @@ from pipeline.data.safetensors_file import write_tensors
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
 from pipeline.pretrained.state_dicts import fill, is_torch_file, read_state_dict, refuse_nonfinite, sha256_of
+from pipeline.runtime.json_text import read_json
 
 FILE_NAME = "segmenter.safetensors"
 """Of the weights in a run directory of `train-segmenter`."""
@@ -40,7 +40,7 @@ _EARLY = {"resnet50": ("layer2", 512), "mobilenet_v3_large": ("6", 40)}
 class DeepLabSettings(BaseModel):
     """Everything but the weights; kept as JSON in the metadata of the weights file."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     kind: Literal["deeplab"] = "deeplab"
     backbone: Backbone
@@ -190,7 +190,7 @@ def load_deeplab(path: Path, *, device: torch.device | str = "cpu") -> DeepLab:
 def _is_ours(metadata: str | None) -> bool:
     """Whether a file's metadata are those of `save_deeplab`, as far as that they can be read."""
     try:
-        fields = json.loads(metadata or "")
+        fields = read_json(metadata or "")
     except ValueError:
         return False
     return isinstance(fields, dict) and fields.get("kind") == "deeplab"

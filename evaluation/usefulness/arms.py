@@ -64,9 +64,15 @@ def parse_fractions(text: str) -> tuple[Fraction, ...]:
     (Fraction(1, 8), Fraction(1, 2), Fraction(1, 1))
     """
     try:
-        return tuple(Fraction(part.strip()) for part in text.split(","))
+        return tuple(_parse_fraction(part.strip()) for part in text.split(","))
     except (ValueError, ZeroDivisionError):
         raise InputError(f"'{text}' is no list of fractions, such as 1/8,1/4,1/2,1") from None
+
+
+def _parse_fraction(text: str) -> Fraction:
+    if "/" not in text and not 0 < float(text) <= 1:  # `Fraction` would write out 1e999999999
+        raise ValueError(text)
+    return Fraction(text)
 
 
 def parse_sets(texts: Sequence[str], label_columns: Sequence[str]) -> dict[str, SyntheticSet]:

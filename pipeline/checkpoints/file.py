@@ -21,6 +21,7 @@ from pipeline.errors import InputError
 from pipeline.networks.encoder import StyleEncoder
 from pipeline.networks.generator import Generator, least_weights
 from pipeline.recipe_file import dump_recipe, load_recipe, parse_recipe
+from pipeline.runtime.json_text import read_json
 
 FILE_NAME = "generator.safetensors"
 """Of the newest weights in a run directory."""
@@ -165,7 +166,7 @@ def _read(path: Path) -> tuple[Recipe, int, dict[str, torch.Tensor]]:
             "public SPADE weights are converted with `spadework import-weights`"
         )
     try:
-        fields = json.loads(metadata)
+        fields = read_json(metadata)
         recipe, step = fields["recipe"], int(fields["step"])
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from pipeline.command_line import CHECKPOINT, LABEL_MAPS, OUT, PICTURE_SIZE, Renamed, Verbs
+from pipeline.command_line import CHECKPOINT, LABEL_MAPS, OUT, PICTURE_SIZE, PROCESSES, Renamed, Verbs
 
 
 @click.group(cls=Verbs)
@@ -27,7 +27,7 @@ REPEATS = click.option(
 )
 
 
-THREADS = click.option("--threads", type=click.IntRange(1), help="Of each process  [default: the cores]")
+THREADS = click.option("--threads", type=PROCESSES, help="Of each process  [default: the cores]")
 
 
 MAPS = click.option("--input", "source", type=LABEL_MAPS, help="Parquet of label maps  [default: landscapes]")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pipeline.command_line import DATA, OUT, PALETTE, Existing, Size, Verbs
+from pipeline.command_line import DATA, OUT, PALETTE, PROCESSES, Amount, Existing, Size, Verbs
 
 
 @click.group(cls=Verbs)
@@ -15,7 +15,7 @@ def prepare() -> None:
     """Make the Parquet files that everything else reads: train.parquet and validation.parquet."""
 
 
-WORKERS = click.option("--workers", type=click.IntRange(1), help="Processes  [default: one for each CPU]")
+WORKERS = click.option("--workers", type=PROCESSES, help="Processes  [default: one for each CPU]")
 
 
 OUTPUT = click.option("--out", required=True, type=OUT, help="Folder for the Parquet files.")
@@ -80,9 +80,7 @@ def landscape(out: Path, size: tuple[int, int], **options: Any) -> None:
 @click.option("--label-suffix", default="", help="What names of label maps end in, such as _gtFine_labelIds.")
 @click.option("--image-suffix", default="", help="What names of photographs end in, such as _leftImg8bit.")
 @click.option("--instance-suffix", default="", help="What names of instance maps end in.")
-@click.option(
-    "--validation", default=0.1, show_default=True, type=click.FloatRange(0, 1), help="Share to keep from training."
-)
+@click.option("--validation", default=0.1, show_default=True, type=Amount(0, 1), help="Share to keep from training.")
 @SHRUNK
 @RESAMPLE
 @WORKERS

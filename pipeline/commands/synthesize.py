@@ -7,7 +7,18 @@ from typing import Any
 
 import click
 
-from pipeline.command_line import CHECKPOINT, OUT, OUT_LOCATION, PALETTE, Existing, Location, Renamed
+from pipeline.command_line import (
+    CHECKPOINT,
+    OUT,
+    OUT_LOCATION,
+    PALETTE,
+    PROCESSES,
+    PROCESSES_OR_NONE,
+    Amount,
+    Existing,
+    Location,
+    Renamed,
+)
 
 INPUT = Location("label maps")
 
@@ -32,7 +43,9 @@ LABEL_COLUMN = click.option("--label-column", default="label", show_default=True
     type=Existing("scores", "`spadework evaluate` writes them"),
     help="What evaluate wrote: more samples for maps (scores.parquet) or classes (report.json).",
 )
-@click.option("--mean-samples", type=float, default=2.0, show_default=True, help="With --scores: of a map, on average.")
+@click.option(
+    "--mean-samples", type=Amount(1), default=2.0, show_default=True, help="With --scores: of a map, on average."
+)
 @click.option("--max-samples", type=int, default=8, show_default=True, help="Of one label map.")
 @LABEL_COLUMN
 def plan_samples(source: str, out: Path, scores: Path | None, **options: Any) -> None:
@@ -98,7 +111,7 @@ def plan_samples(source: str, out: Path, scores: Path | None, **options: Any) ->
     help="As many pictures as steps from the style of one photograph to that of another.",
 )
 @click.option(
-    "--truncation", type=float, help="Spread of the styles: 0 (the mean) to 1  [default: 1; 0 with photographs]"
+    "--truncation", type=Amount(0, 1), help="Spread of the styles: 0 (the mean) to 1  [default: 1; 0 with photographs]"
 )
 @click.option(
     "--region-styles",
@@ -130,14 +143,15 @@ def plan_samples(source: str, out: Path, scores: Path | None, **options: Any) ->
     "--workers",
     cls=Renamed,
     old="--actors",
-    type=int,
+    type=PROCESSES_OR_NONE,
     help="Processes on Ray; 0: this process, without Ray  [default: as many as the cores or GPUs]",
 )
-@click.option("--threads", default=1, show_default=True, help="Of each worker's arithmetic.")
+@click.option("--threads", type=PROCESSES, default=1, show_default=True, help="Of each worker's arithmetic.")
 @click.option(
     "--gpus-per-worker",
     cls=Renamed,
     old="--gpus-per-actor",
+    type=Amount(0, min_open=True),
     default=1.0,
     show_default=True,
     help="May be a fraction.",

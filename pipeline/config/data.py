@@ -65,7 +65,7 @@ class DataSettings(Settings):
     size; to a width of `load_size` with the proportions of the crop (286 for 256x256 in the public training); to a
     width, or a short side, of `load_size` with the record's own proportions; or not at all. Label maps always by
     nearest neighbour."""
-    load_size: PositiveInt | None = None
+    load_size: Annotated[int, Field(gt=0, le=16384)] | None = None
     """What records are resized to before cropping; only where `preprocess` says so."""
     resample: Literal["lanczos", "bicubic"] = "lanczos"
     """How photographs are resized, antialiased either way."""

@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Width = Annotated[int, Field(gt=0, le=1024)]
 """Channels; the bound is wider than anything that was ever trained, and tells a mistake before it takes memory."""
+BatchSize = Annotated[int, Field(gt=0, le=65536)]
+"""Pictures a step; the bound is far beyond what any machine holds, and tells a mistake before it takes memory."""
 NonNegativeInt = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 RegionStyles = Literal["none", "class", "instance"]

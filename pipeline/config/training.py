@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
-from pipeline.config.settings import NonNegativeInt, Seed, Settings
+from pipeline.config.settings import BatchSize, NonNegativeInt, Seed, Settings
 
 
 class LossSettings(Settings):
@@ -42,7 +42,7 @@ class TrainingSettings(Settings):
     """Optimiser steps in all (a generator and a discriminator step each)."""
     decay_steps: NonNegativeInt = 0
     """The last so many steps lower the learning rates linearly to 0."""
-    batch_size: PositiveInt = 32
+    batch_size: BatchSize = 32
     """Pictures per step over all workers."""
     accumulate: PositiveInt = 1
     """Parts in which a worker's share of the batch goes through, one after the other, for batches that do not fit into
@@ -100,7 +100,7 @@ class SegmenterSettings(Settings):
     smaller than what it is given."""
     steps: PositiveInt = 2000
     """Optimiser steps."""
-    batch_size: PositiveInt = 8
+    batch_size: BatchSize = 8
     """Photographs a step."""
     learning_rate: PositiveFloat = 1e-3
     """Peak rate of AdamW, lowered to 0 by a cosine."""

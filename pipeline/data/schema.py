@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.labels import LabelSpace
+from pipeline.runtime.json_text import read_json
 
 METADATA_KEY = b"spadework"
 FORMAT_VERSION = 1
@@ -55,7 +57,25 @@ class DatasetInfo:
     @classmethod
     def from_json(cls, text: str | bytes) -> DatasetInfo:
         """Raises ValueError (pydantic's or json's) or KeyError for anything that `to_json` does not write."""
-        fields = json.loads(text)
+        fields = read_json(text)
+        if not (isinstance(fields, dict) and isinstance(fields.get("preprocessing", {}), dict)):
+            raise ValueError("it has no sections")
         if fields["version"] != FORMAT_VERSION:
             raise ValueError(f"metadata version {fields['version']}, this program reads {FORMAT_VERSION}")
         return cls(LabelSpace.model_validate(fields["labels"]), dict(fields["preprocessing"]))
+
+
+def describe_column(metadata: Mapping[bytes, bytes] | None, name: str, feature: dict[str, str]) -> dict[bytes, bytes]:
+    """A file's metadata for one more column, which the description for Hugging Face `datasets` then names too.
+
+    A description that is damaged is left out: `datasets` then goes by the columns themselves.
+    """
+    described = dict(metadata or {})
+    if text := described.pop(b"huggingface", None):
+        try:
+            fields = read_json(text)
+            fields["info"]["features"][name] = feature
+        except (ValueError, KeyError, TypeError):
+            return described
+        described[b"huggingface"] = json.dumps(fields).encode()
+    return described

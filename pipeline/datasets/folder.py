@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pipeline.datasets.convert import Split, Summary
 from pipeline.datasets.files import Source, convert_files, list_pictures, pair
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
+from pipeline.runtime.json_text import read_json
 
 DONT_CARE_NAMES = ("dont-care", "don't care", "dont_care")
 """Names in a palette file for colours that mean "unknown"."""
@@ -67,8 +67,8 @@ def _palette_rows(path: Path, text: str) -> list[tuple[str, tuple[int, int, int]
     rows: list[tuple[str, Any]] = []
     if path.suffix.lower() == ".json":
         try:
-            rows = list(json.loads(text).items())
-        except (json.JSONDecodeError, AttributeError) as error:
+            rows = list(read_json(text).items())
+        except (ValueError, AttributeError) as error:
             raise InputError(f"palette {path} is not a JSON object from names to [red, green, blue]: {error}") from None
     else:
         named_first = False

@@ -17,6 +17,7 @@ from pipeline.engines.signature import Form, Signature
 from pipeline.errors import InputError
 from pipeline.precision import Precision
 from pipeline.recipe_file import parse_recipe
+from pipeline.runtime.json_text import read_json
 
 FILE = "manifest.json"
 FORMAT = 1
@@ -103,7 +104,7 @@ class Manifest:
     def read(cls, folder: Path) -> Manifest:
         """`InputError` where there is none, or where it is not what `write` writes."""
         try:
-            fields = json.loads((folder / FILE).read_text())
+            fields = read_json((folder / FILE).read_text())
         except FileNotFoundError:
             raise InputError(f"{folder} is no engine: it has no {FILE}; `spadework compile` makes engines") from None
         except ValueError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
@@ -15,6 +16,7 @@ from pipeline.data.shards import Plan
 from pipeline.data.storage import is_uri, local_path
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
+from pipeline.runtime.limits import check_processes
 from pipeline.synthesis.styles import StyleChoice
 
 log = logging.getLogger(__name__)
@@ -44,12 +46,16 @@ def parse_max_rejects(value: str | int, rows: int) -> int:
     return limit
 
 
-def check_options(samples: int, threads: int, gpus_per_worker: float, picture_format: PictureFormat) -> None:
+def check_options(
+    samples: int, threads: int, workers: int | None, gpus_per_worker: float, picture_format: PictureFormat
+) -> None:
     """Refuse (`InputError`) numbers out of range; a warning for JPEG."""
-    for option, value in (("the number of pictures a label map", samples), ("--threads", threads)):
-        if value < 1:
-            raise InputError(f"{option} is {value}; give 1 or more")
-    if gpus_per_worker <= 0:
+    if samples < 1:
+        raise InputError(f"the number of pictures a label map is {samples}; give 1 or more")
+    check_processes("--threads", threads)
+    if workers is not None:
+        check_processes("--workers", workers, least=0)
+    if not 0 < gpus_per_worker < math.inf:
         raise InputError(f"--gpus-per-worker is {gpus_per_worker:g}; give 1, or a fraction such as 0.5")
     if picture_format == "jpeg":
         log.warning(

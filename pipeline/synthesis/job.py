@@ -33,6 +33,11 @@ ATTEMPTS = 3
 """Ray restarts dead actors by itself; a pool that ends with shards undone is started so often."""
 
 
+SHEET = "contact_sheet.png"
+SUMMARY = "summary.json"
+"""Beside the parts, for people."""
+
+
 @dataclass(frozen=True)
 class Summary:
     """What a job did: `summary.json`."""
@@ -183,10 +188,12 @@ class Job:
         )
         if not folder.finished:
             folder.write_manifest(records)
+        if not folder.finished or folder.folder.size(SHEET) is None:
             sheet = contact_sheet(folder, records, self.order.info.space)
             if sheet is not None:
-                folder.folder.put("contact_sheet.png", sheet)
-            folder.folder.put("summary.json", (json.dumps(asdict(summary), indent=1) + "\n").encode())
+                folder.folder.put(SHEET, sheet)
+        if not folder.finished or folder.folder.size(SUMMARY) is None:
+            folder.folder.put(SUMMARY, (json.dumps(asdict(summary), indent=1) + "\n").encode())
         for kind in self.exports:
             export(folder, records, kind, several=self.plan.most_samples > 1, picture_format=self.order.picture_format)
         if not folder.finished:
@@ -226,8 +233,6 @@ class Job:
     def _workers(self, shards: int) -> int:
         """How many actors; 0: none, the work is done here."""
         if self.workers is not None:
-            if self.workers < 0:
-                raise InputError(f"--workers is {self.workers}; give 1 or more, or 0 for no Ray at all")
             return min(self.workers, shards)
         size = pool_size(self.order.device, threads=self.order.threads or 1, gpus_per_worker=self.gpus_per_worker)
         return min(size, shards)

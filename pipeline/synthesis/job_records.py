@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.data.shards import Columns
+from pipeline.runtime.json_text import read_json
 
 COLUMNS = ("label", "id", "instance", "style", "samples")
 
@@ -117,8 +118,8 @@ def parse(text: bytes | None) -> Any:
     if text is None:
         raise ValueError("it is missing")
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return read_json(text)
+    except ValueError:
         raise ValueError("it is not JSON") from None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,10 +18,12 @@ from pipeline.data.atomic import atomic_path
 from pipeline.data.images import decode_label
 from pipeline.data.parquet import check_names, holds_pictures
 from pipeline.data.records import check_columns, picture_bytes
+from pipeline.data.schema import describe_column
 from pipeline.data.shards import MAX_SAMPLES, Plan, iter_shard, plan_shards
 from pipeline.data.storage import filesystem, is_uri, local_path
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace, class_channels
+from pipeline.runtime.json_text import read_json
 
 COLUMN = "samples"
 """The column that a plan adds, for `synthesize --samples-by samples`."""
@@ -210,7 +211,7 @@ def _map_loss(scores: Path, ids: Iterable[Any]) -> np.ndarray:
 def _class_loss(report: Path, space: LabelSpace, pixels: np.ndarray) -> np.ndarray:
     """float64 `[rows]`: the mean over a label map's classes of one minus the IoU that a report of `evaluate` gives."""
     try:
-        labels = json.loads(report.read_text())["sets"][0]["labels"]
+        labels = read_json(report.read_text())["sets"][0]["labels"]
         given = next(iter(labels.values()))["class_iou"]
         iou = np.array([np.nan if given[name] is None else float(given[name]) for name in space.classes])
     except OSError as error:
@@ -263,9 +264,4 @@ def _batches(plan: Plan) -> Iterator[tuple[pa.RecordBatch, str]]:
 
 def _with_feature(schema: pa.Schema) -> pa.Schema:
     """The schema, whose description for Hugging Face `datasets` names the new column too."""
-    metadata = dict(schema.metadata or {})
-    if text := metadata.get(b"huggingface"):
-        described = json.loads(text)
-        described["info"]["features"][COLUMN] = {"dtype": "int32", "_type": "Value"}
-        metadata[b"huggingface"] = json.dumps(described).encode()
-    return schema.with_metadata(metadata)
+    return schema.with_metadata(describe_column(schema.metadata, COLUMN, {"dtype": "int32", "_type": "Value"}))

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.errors import InputError
+from pipeline.runtime.limits import check_processes
 from pipeline.synthesis.given import Map, PathLike, Style, read_ids, read_photograph, read_seed, read_vector
 
 # torch and our networks are imported inside the functions, so that `import spadework` takes no time.
@@ -47,8 +48,7 @@ class Synthesizer:
         from pipeline.checkpoints.file import resolve_checkpoint
         from pipeline.synthesis.synthesizer import Synthesizer as BatchSynthesizer
 
-        if threads < 1:
-            raise InputError(f"threads is {threads}; give 1 or more")
+        check_processes("threads", threads)
         self._threads = threads
         source = resolve_checkpoint(os.fspath(checkpoint))
         folder: Path | None = None

@@ -82,7 +82,7 @@ def synthesize(
     """
     started = time.monotonic()
     samples = style_interpolate[2] if style_interpolate else samples
-    check_options(samples, threads, gpus_per_worker, picture_format)
+    check_options(samples, threads, workers, gpus_per_worker, picture_format)
     if samples_by is not None and (samples != 1 or style_interpolate):
         raise InputError("give only one of --samples-by, --samples and --style-interpolate")
     refuse_output_in_input(input, output)

@@ -132,6 +132,12 @@ def test_compare_refusals(reports: Path, mixed: Path, data: Path, trained: Path,
         compare([reports / "good"], tmp_path / "out")
     with pytest.raises(InputError, match="is no whole report"):
         compare([reports / "good", tmp_path], tmp_path / "out")
+    damaged = tmp_path / "damaged"
+    damaged.mkdir()
+    for text in ("", "[1]", "7", "[" * 10**5, '{"schema": null}', "{}"):
+        (damaged / "report.json").write_text(text)
+        with pytest.raises(InputError, match=r"damaged is (no whole report|of another version)"):
+            compare([reports / "good", damaged], tmp_path / "out")
     evaluate(
         mixed,
         data / "validation.parquet",

@@ -72,6 +72,12 @@ training: {steps: 10}
         ("generator.channels=200000", "generator.channels is 200000: input should be less than or equal to 1024"),
         ("generator.hidden=200000", "generator.hidden is 200000: input should be less than or equal to 1024"),
         ("generator.style_dim=1000000", "generator.style_dim is 1000000: input should be less than or equal to 65536"),
+        (
+            "training.batch_size=1000000000000",
+            "training.batch_size is 1000000000000: input should be less than or equal",
+        ),
+        ("segmenter.batch_size=1000000000000", "segmenter.batch_size is 1000000000000: input should be less than or"),
+        ("data.load_size=1000000000", "data.load_size is 1000000000: input should be less than or equal to 16384"),
         ("discriminator.channels=200000", "discriminator.channels is 200000: input should be less than"),
         ("discriminator.layers=1000000000", "discriminator.layers is 1000000000: input should be less than"),
         ("discriminator.scales=1000000000", "discriminator.scales is 1000000000: input should be less than"),

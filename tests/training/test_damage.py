@@ -51,8 +51,8 @@ def refusal(recipe: Recipe, run: Path) -> str:
 
 @pytest.mark.parametrize(
     "line",
-    [b'{"step": 1, "los', b"", b"[1]", b'{"losses": {}}', b'{"step": 1}', b"\xff\xfe"],
-    ids=["cut short", "empty", "no object", "no step", "no losses", "no text"],
+    [b'{"step": 1, "los', b"", b"[1]", b'{"losses": {}}', b'{"step": 1}', b"\xff\xfe", b"[" * 10**5, b"9" * 5000],
+    ids=["cut short", "empty", "no object", "no step", "no losses", "no text", "deep", "digits"],
 )
 def test_a_broken_line_of_the_metrics_is_named(stopped: tuple[Recipe, Path], run: Path, line: bytes) -> None:
     first, second, _ = (run / "stats.jsonl").read_bytes().split(b"\n")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import InputError
 from pipeline.pretrained.state_dicts import fill, is_torch_file, read_state_dict
+from pipeline.runtime.json_text import read_json
 
 log = logging.getLogger(__name__)
 
@@ -117,5 +117,8 @@ def _enlargement(file: Path) -> int:
     if is_torch_file(file):
         return 1
     with safe_open(file, framework="pt") as weights:
-        fields = json.loads((weights.metadata() or {}).get("spadework", "{}"))
-    return int(fields.get("enlarge", 1))
+        metadata = (weights.metadata() or {}).get("spadework", "{}")
+    try:
+        return int(read_json(metadata).get("enlarge", 1))
+    except (ValueError, AttributeError, TypeError):
+        raise InputError(f"trunk weights {file} have damaged metadata; copy or make the file again") from None

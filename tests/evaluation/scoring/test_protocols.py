@@ -17,6 +17,7 @@ from evaluation.scoring.protocols import (
     Protocol,
     find_protocol,
     fit_mapping,
+    parse_overrides,
     resize,
 )
 from evaluation.scoring.scorer import ImageScorer
@@ -268,3 +269,6 @@ def test_presets_can_be_overridden_and_explain_what_they_refuse() -> None:
         find_protocol("oasis", {"averaging": "median"})
     with pytest.raises(InputError, match="choose from native, spade, spade-ade20k"):
         find_protocol("paper")
+    for override in ("scales=[.nan]", "scales=[1, .inf]", "scales=[1000]", "input_size=100000", "input_size=.nan"):
+        with pytest.raises(InputError, match=r"protocol 'native' with these settings: (scales|input_size): "):
+            find_protocol("native", parse_overrides([override]))

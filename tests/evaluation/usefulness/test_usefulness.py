@@ -97,8 +97,9 @@ def test_names_and_columns_of_sets() -> None:
         parse_sets(["a=x/", "y/"], [])
     with pytest.raises(InputError, match="--label-column of 'c', but the synthetic sets are a"):
         parse_sets(["a=x/"], ["c=label"])
-    with pytest.raises(InputError, match="'half' is no list of fractions"):
-        parse_fractions("half")
+    for text in ("half", "nan", "inf", "2", "1e999999999", "1e-999999999", "1/0", ""):  # 10**999999999 would take hours
+        with pytest.raises(InputError, match=f"'{text}' is no list of fractions"):
+            parse_fractions(text)
 
 
 def test_a_test_set_that_shares_anything_with_training_is_refused(folder: Path, tmp_path: Path) -> None:

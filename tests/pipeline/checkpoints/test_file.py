@@ -34,6 +34,15 @@ def test_weights_that_are_no_finite_numbers_are_refused_and_named(tmp_path: Path
         load_checkpoint(tmp_path / "bad.safetensors")
 
 
+@pytest.mark.parametrize("text", ["[" * 10**5, "9" * 5000, "[1]", "null"], ids=["deep", "digits", "list", "null"])
+def test_metadata_that_are_no_checkpoints_are_refused(tmp_path: Path, text: str) -> None:
+    tensors, _ = contents()
+    write_tensors(tmp_path / "bad.safetensors", tensors, {"spadework": text})
+    with pytest.raises(InputError, match="has damaged metadata") as caught:
+        load_checkpoint(tmp_path / "bad.safetensors")
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("lacking", ["recipe", "step", None])
 def test_broken_metadata_are_refused(tmp_path: Path, lacking: str | None) -> None:
     tensors, metadata = contents()

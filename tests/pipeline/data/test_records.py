@@ -24,6 +24,7 @@ from pipeline.data.records import (
     read_info,
     resize_record,
 )
+from pipeline.data.schema import describe_column
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
 
@@ -247,3 +248,20 @@ def test_an_rgb_label_map_is_read_with_its_palette() -> None:
         InputError, match=r"record 'a': label has the colour 0 0 255 .first at column 1, row 0; 1 pixels"
     ):
         decode_record(row, palette={(255, 0, 0): 5})
+
+
+def test_columns_are_described_to_datasets_too() -> None:
+    known = {b"a": b"b", b"huggingface": b'{"info": {"features": {"id": {"dtype": "string"}}}}'}
+    found = describe_column(known, "samples", {"dtype": "int32"})
+    features = json.loads(found[b"huggingface"])["info"]["features"]
+    assert features == {"id": {"dtype": "string"}, "samples": {"dtype": "int32"}}
+    assert found[b"a"] == b"b"
+    assert describe_column(None, "samples", {}) == {}
+    for damaged in (b"{", b"[1]", b"null", b"[" * 10**5, b'{"info": 1}', b"\xff"):
+        assert describe_column({b"a": b"b", b"huggingface": damaged}, "samples", {}) == {b"a": b"b"}
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "7", "null", "[" * 10**5, "{}", '{"version": 1, "preprocessing": 3}'])
+def test_damaged_descriptions_of_data_sets(text: str) -> None:
+    with pytest.raises((ValueError, KeyError)):
+        DatasetInfo.from_json(text)

@@ -159,6 +159,18 @@ def test_a_finished_job_does_nothing_more(maps, checkpoint, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("[!_]*")} == before
 
 
+@pytest.mark.parametrize("name", ["contact_sheet.png", "summary.json"])
+def test_what_is_for_people_and_was_deleted_is_made_again(maps, checkpoint, tmp_path, name):
+    synthesize(maps, checkpoint, tmp_path / "out")
+    before = cases.output_bytes(tmp_path / "out")
+    sheet = (tmp_path / "out" / "contact_sheet.png").read_bytes()
+    (tmp_path / "out" / name).unlink()
+    assert synthesize(maps, checkpoint, tmp_path / "out").images_this_run == 0
+    assert cases.output_bytes(tmp_path / "out") == before
+    assert (tmp_path / "out" / "contact_sheet.png").read_bytes() == sheet
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["images"] == 20
+
+
 class TestRepair:
     """A finished job that something happened to, started again."""
 
