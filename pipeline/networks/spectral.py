@@ -88,6 +88,8 @@ def settle_spectral_norm(network: nn.Module, iterations: int = 15) -> None:
     for module in network.modules():
         if parametrize.is_parametrized(module, "weight"):
             weight = cast(parametrize.ParametrizationList, cast(nn.ModuleDict, module.parametrizations)["weight"])
+            if weight.original.is_meta:  # without numbers there is nothing to settle, and it takes long
+                continue
             for _ in range(iterations):
                 cast(SpectralNorm, weight[0]).iterate(weight.original)
 

@@ -52,7 +52,9 @@ def load_perceptual_loss(
     vgg_weights: Path | None, trunk: Trunk | None = None, *, normalise: bool = True
 ) -> PerceptualLoss | None:
     """The loss on torchvision's `vgg19` from a local file (.pth or .safetensors), or else on a trunk: the mean over its
-    stages, whose features batch normalisation keeps at one scale. None where there is neither. `normalise`: see `vgg_loss`.
+    stages, whose features batch normalisation keeps at one scale. None where there is neither.
+
+    `normalise`: see `vgg_loss`.
 
     Raises `InputError` where the file is missing, unreadable, or holds another network or NaN or infinite weights.
     """

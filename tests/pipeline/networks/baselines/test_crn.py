@@ -56,6 +56,7 @@ def load(network: CRN, state: dict[str, torch.Tensor]) -> None:
     network.load_state_dict(ours)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", cases(GENERATORS))
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @torch.no_grad()

@@ -41,6 +41,7 @@ def ours(state: dict[str, torch.Tensor], stages: dict[str, str], others: dict[st
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", cases(["sims/synthesis_256", "sims/synthesis_512"]))
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @torch.no_grad()
@@ -114,6 +115,7 @@ def test_spatial_transformer(path: Path, size: str) -> None:
     assert (moved[0, :, -1] == 0).all() == (size == "8x12")  # the identity blackens the last row of an even size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", cases(["sims/transform_network"]))
 @torch.no_grad()
 def test_transformation_network(path: Path) -> None:
