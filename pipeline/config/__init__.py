@@ -1,5 +1,6 @@
 """Recipes: the typed settings of a run, a file for each part; import them from here."""
 
+from pipeline.config.baselines import CRNSettings, Pix2PixHDPlusSettings, Pix2PixHDSettings, SIMSSettings
 from pipeline.config.data import LARGEST_PIXELS, DataSettings, Source
 from pipeline.config.networks import DiscriminatorSettings, GeneratorSettings
 from pipeline.config.recipe import Recipe
@@ -8,13 +9,17 @@ from pipeline.config.training import LossSettings, SegmenterSettings, TrainingSe
 
 __all__ = [
     "LARGEST_PIXELS",
+    "CRNSettings",
     "DataSettings",
     "DiscriminatorSettings",
     "Enlargement",
     "GeneratorSettings",
     "LossSettings",
+    "Pix2PixHDPlusSettings",
+    "Pix2PixHDSettings",
     "Recipe",
     "RegionStyles",
+    "SIMSSettings",
     "SegmenterSettings",
     "Source",
     "TrainingSettings",

@@ -88,6 +88,9 @@ class DiscriminatorSettings(Settings):
     layers: Annotated[int, Field(ge=2, le=16)] = 4
     """Convolutions before the last one (the public `n_layers_D`); with `segmentation` the halvings of the resolution,
     6 in OASIS. Not of `projected`."""
+    spectral: bool = True
+    """Spectral normalisation of the convolutions before instance normalisation (`patchgan` only); without it the
+    network is pix2pixHD's, whose `n_layers_D` counts one convolution less."""
     downsampling: Literal["stride", "blur"] = "stride"
     """Blur: the filter [1, 2, 1] before each halving (the strides of `patchgan`, the means of 2x2 pixels of
     `segmentation`), so that finer detail does not alias (Zhang 2019; before the stride as in Karras et al. 2020)."""

@@ -11,11 +11,11 @@ from torch import nn
 from pipeline.config import GeneratorSettings
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace, split_codes
+from pipeline.networks.initialise import glorot_normal
 from pipeline.networks.label_input import LabelInput
 from pipeline.networks.noise import draw_noise, split_noise
 from pipeline.networks.resampling import enlarge
 from pipeline.networks.spade import SLOPE, SPADE, SPADEBlock, code_table, convolve_codes
-from pipeline.networks.spectral import settle_spectral_norm
 
 
 class Generator(nn.Module):
@@ -27,6 +27,8 @@ class Generator(nn.Module):
 
     memory_format = torch.channels_last
     """Of the feature maps: pixels one after the other, each with all its channels, as look-ups by pixel want them."""
+    block: type[nn.Module] = SPADEBlock
+    """What it is made of, after the first layer."""
 
     def __init__(self, settings: GeneratorSettings, space: LabelSpace, *, height: int, width: int) -> None:
         super().__init__()
@@ -41,12 +43,12 @@ class Generator(nn.Module):
             self.first = nn.Conv2d(space.channels + settings.style_channels, wide, 3, padding=1)
         widths = _block_widths(settings)
         self.blocks = nn.ModuleList(
-            SPADEBlock(inputs, outputs, settings, space) for inputs, outputs in pairwise(widths)
+            self.block(inputs, outputs, settings, space) for inputs, outputs in pairwise(widths)
         )
         self.to_rgb = nn.Conv2d(widths[-1], 3, 3, padding=1)
         for number, layer in enumerate(module for module in self.modules() if isinstance(module, SPADE)):
             layer.number = number
-        _initialise(self)
+        glorot_normal(self)
 
     def forward(
         self, codes: torch.Tensor | LabelInput, z: torch.Tensor | None = None, seeds: torch.Tensor | None = None
@@ -175,14 +177,3 @@ def _first_size(settings: GeneratorSettings, height: int, width: int) -> tuple[i
     if height % multiple or width % multiple:
         raise InputError(f"label map is {width}x{height}, but this generator needs multiples of {multiple}")
     return height // multiple, width // multiple
-
-
-def _initialise(network: nn.Module) -> None:
-    """Glorot's normal initialisation with gain 0.02 and biases 0, as in Sec. 4."""
-    for name, parameter in network.named_parameters():
-        if parameter.dim() > 1:
-            nn.init.xavier_normal_(parameter, gain=0.02)
-        else:
-            assert name.endswith(("bias", "noise_scale"))
-            nn.init.zeros_(parameter)
-    settle_spectral_norm(network)

@@ -1,4 +1,4 @@
-"""Parameter-free normalisation: the statistics of the batch, of the batch over all workers, or of each image."""
+"""Normalisation by the statistics of the batch, of the batch over all workers, or of each image."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from torch import nn
 
 Statistics = Literal["batch", "sync_batch", "instance"]
@@ -20,6 +21,26 @@ def parameter_free_norm(channels: int, statistics: Statistics) -> nn.Module:
     return SynchronisedBatchNorm2d(channels, affine=False)
 
 
+def learned_norm(channels: int, statistics: Statistics) -> nn.Module:
+    """The normalisation of pix2pixHD: a learned scale and shift for batches; none for instances, and `InstanceNorm`."""
+    if statistics == "instance":
+        return InstanceNorm()
+    return nn.BatchNorm2d(channels) if statistics == "batch" else SynchronisedBatchNorm2d(channels)
+
+
+class InstanceNorm(nn.Module):
+    """Each channel of each image to mean 0 and variance 1 (eps 1e-5), and a constant one to exactly 0.
+
+    The mean of equal floats is off by a rounding, and dividing by sqrt(eps) makes noise of it that grows two hundred
+    times with every layer: for images of one class the network's output would be chaos. So the first pixel is taken
+    off before, which changes nothing else.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """`[N, C, H, W]` to the same shape."""
+        return F.instance_norm(x - x[..., :1, :1])
+
+
 class SynchronisedBatchNorm2d(nn.BatchNorm2d):
     """Batch normalisation over the batches of all workers, exactly that of the concatenated batch, on any device.
 
@@ -30,7 +51,6 @@ class SynchronisedBatchNorm2d(nn.BatchNorm2d):
         """`x` `[N, C, H, W]` normalised; in training over the pixels of all workers, whose statistics stay equal."""
         if not (self.training and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
             return super().forward(x)
-        assert not self.affine
         y = x if x.dtype == torch.float64 else x.float()
         count = y.new_tensor([y.numel() / y.shape[1]])
         # Two sums rather than one of squares: no cancellation where the mean is large.
@@ -40,7 +60,10 @@ class SynchronisedBatchNorm2d(nn.BatchNorm2d):
         centred = y - mean[:, None, None]
         variance = AllReduceSum.apply(centred.square().sum((0, 2, 3))) / count  # [C]
         self._track(mean.detach(), variance.detach(), count)
-        return (centred * torch.rsqrt(variance + self.eps)[:, None, None]).to(x.dtype)
+        normalised = centred * torch.rsqrt(variance + self.eps)[:, None, None]
+        if self.affine:
+            normalised = normalised * self.weight[:, None, None] + self.bias[:, None, None]
+        return normalised.to(x.dtype)
 
     @torch.no_grad()
     def _track(self, mean: torch.Tensor, variance: torch.Tensor, count: torch.Tensor) -> None:

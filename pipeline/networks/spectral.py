@@ -13,7 +13,7 @@ from torch.nn.utils import parametrize
 
 EPSILON = 1e-12
 
-Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
+Layer = TypeVar("Layer", nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -22,22 +22,25 @@ class SpectralNorm(nn.Module):
 
     PyTorch's own parametrisation updates u before v, and so stays half an iteration behind the older hook with which
     the public SPADE code was trained. Here v comes first: the same numbers, under PyTorch's names.
+
+    `outputs` is the dimension of the weight that its outputs lie along: 1 for transposed convolutions, else 0.
     """
 
     _u: torch.Tensor
     _v: torch.Tensor
 
-    def __init__(self, weight: torch.Tensor) -> None:
+    def __init__(self, weight: torch.Tensor, outputs: int = 0) -> None:
         super().__init__()
-        matrix = weight.detach().flatten(1)
+        self.outputs = outputs
+        matrix = self._matrix(weight.detach())
         self.register_buffer("_u", F.normalize(torch.randn_like(matrix[:, 0]), dim=0, eps=EPSILON))
         self.register_buffer("_v", F.normalize(torch.randn_like(matrix[0]), dim=0, eps=EPSILON))
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
         """The normalised weight, `[outputs, ...]` as `weight`; in training after one power iteration."""
-        matrix = weight.flatten(1)
+        matrix = self._matrix(weight)
         if self.training:
-            self.iterate(matrix.detach())
+            self.iterate(weight.detach())
         # Cloned, because the next pass changes them in place, perhaps before this one is back-propagated.
         sigma = torch.vdot(self._u.clone(), torch.mv(matrix, self._v.clone()))
         return weight / sigma
@@ -47,16 +50,22 @@ class SpectralNorm(nn.Module):
         return value
 
     @torch.no_grad()
-    def iterate(self, matrix: torch.Tensor) -> None:
-        """One power iteration on the weight as a matrix `[outputs, inputs]`: v first, then u."""
+    def iterate(self, weight: torch.Tensor) -> None:
+        """One power iteration on the weight: v first, then u."""
+        matrix = self._matrix(weight)
         self._v.copy_(F.normalize(torch.mv(matrix.t(), self._u), dim=0, eps=EPSILON))
         self._u.copy_(F.normalize(torch.mv(matrix, self._v), dim=0, eps=EPSILON))
+
+    def _matrix(self, weight: torch.Tensor) -> torch.Tensor:
+        """`[outputs, inputs]`."""
+        return weight.transpose(0, self.outputs).flatten(1)
 
 
 def spectral_norm(module: Layer) -> Layer:
     """Wrap a convolution or linear layer; one power iteration for each forward pass in training, none in evaluation."""
     assert isinstance(module.weight, torch.Tensor)
-    parametrize.register_parametrization(module, "weight", SpectralNorm(module.weight))
+    outputs = 1 if isinstance(module, nn.ConvTranspose2d) else 0
+    parametrize.register_parametrization(module, "weight", SpectralNorm(module.weight, outputs))
     return module
 
 
@@ -79,8 +88,10 @@ def settle_spectral_norm(network: nn.Module, iterations: int = 15) -> None:
     for module in network.modules():
         if parametrize.is_parametrized(module, "weight"):
             weight = cast(parametrize.ParametrizationList, cast(nn.ModuleDict, module.parametrizations)["weight"])
+            if weight.original.is_meta:  # without numbers there is nothing to settle, and it takes long
+                continue
             for _ in range(iterations):
-                cast(SpectralNorm, weight[0]).iterate(weight.original.flatten(1))
+                cast(SpectralNorm, weight[0]).iterate(weight.original)
 
 
 @torch.no_grad()

@@ -30,8 +30,7 @@ class PatchDiscriminator(nn.Module):
         self.blurs = [settings.downsampling == "blur" and stride > 1 for stride in [STRIDE, *strides]]
         self.first = _convolution(label_channels + 3, widths[0], STRIDE)
         self.middle = nn.ModuleList(
-            # No bias: the instance normalisation that follows would take it away again.
-            spectral_norm(_convolution(before, width, stride, bias=False))
+            _middle(before, width, stride, spectral=settings.spectral)
             for before, width, stride in zip(widths[:-1], widths[1:], strides, strict=True)
         )
         self.last = _convolution(widths[-1], 1, stride=1)
@@ -89,6 +88,12 @@ class Discriminator(nn.Module):
                 pictures = F.avg_pool2d(pictures, 3, stride=2, padding=1, count_include_pad=False)
             features.append(discriminator(planes[scale], pictures, dense=dense))
         return features
+
+
+def _middle(before: int, after: int, stride: int, *, spectral: bool) -> nn.Conv2d:
+    # No bias: the instance normalisation that follows would take it away again.
+    convolution = _convolution(before, after, stride, bias=False)
+    return spectral_norm(convolution) if spectral else convolution
 
 
 def _convolution(before: int, after: int, stride: int, *, bias: bool = True) -> nn.Conv2d:

@@ -36,20 +36,30 @@ class PerceptualLoss(nn.Module):
         return torch.stack([weight * F.l1_loss(*maps) for *maps, weight in pairs]).sum()
 
 
-def vgg_loss(features: nn.Sequential) -> PerceptualLoss:
-    """The loss in the form of pix2pixHD and SPADE, of torchvision's `vgg19().features` or any of the same length."""
+def vgg_loss(features: nn.Sequential, *, normalise: bool = True) -> PerceptualLoss:
+    """The loss in the form of SPADE, of torchvision's `vgg19().features` or any of the same length.
+
+    Without `normalise` that of pix2pixHD, which gives the network pictures in [-1, 1] rather than of ImageNet's mean
+    and deviation.
+    """
     edges = [0, *(end for end, _ in TAPS)]
-    return PerceptualLoss(Trunk([features[a:b] for a, b in itertools.pairwise(edges)]), [weight for _, weight in TAPS])
+    stages = [features[a:b] for a, b in itertools.pairwise(edges)]
+    trunk = Trunk(stages) if normalise else Trunk(stages, mean=[0.5] * 3, std=[0.5] * 3)
+    return PerceptualLoss(trunk, [weight for _, weight in TAPS])
 
 
-def load_perceptual_loss(vgg_weights: Path | None, trunk: Trunk | None = None) -> PerceptualLoss | None:
+def load_perceptual_loss(
+    vgg_weights: Path | None, trunk: Trunk | None = None, *, normalise: bool = True
+) -> PerceptualLoss | None:
     """The loss on torchvision's `vgg19` from a local file (.pth or .safetensors), or else on a trunk: the mean over its
     stages, whose features batch normalisation keeps at one scale. None where there is neither.
+
+    `normalise`: see `vgg_loss`.
 
     Raises `InputError` where the file is missing, unreadable, or holds another network or NaN or infinite weights.
     """
     if vgg_weights is not None:
-        return vgg_loss(_load_vgg(vgg_weights))
+        return vgg_loss(load_vgg(vgg_weights), normalise=normalise)
     if trunk is not None:
         count = len(trunk.stages)
         log.info("perceptual loss: on the trunk")
@@ -58,7 +68,11 @@ def load_perceptual_loss(vgg_weights: Path | None, trunk: Trunk | None = None) -
     return None
 
 
-def _load_vgg(weights: Path) -> nn.Sequential:
+def load_vgg(weights: Path) -> nn.Sequential:
+    """The layers of torchvision's `vgg19().features` with weights from a local file (.pth or .safetensors).
+
+    Raises `InputError` as `load_perceptual_loss` does.
+    """
     from torchvision.models import vgg19
 
     state = {key: value for key, value in read_state_dict(weights).items() if key.startswith("features.")}

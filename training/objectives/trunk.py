@@ -36,16 +36,26 @@ class Trunk(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, stages: Sequence[nn.Module], *, enlarge: int = 1) -> None:
-        """Each of the `stages` takes what the one before it gave. `enlarge`: what pictures are enlarged by for it."""
+    def __init__(
+        self,
+        stages: Sequence[nn.Module],
+        *,
+        enlarge: int = 1,
+        mean: Sequence[float] = MEAN,
+        std: Sequence[float] = STD,
+    ) -> None:
+        """Each of the `stages` takes what the one before it gave. `enlarge`: what pictures are enlarged by for it.
+
+        `mean` and `std` of RGB in 0 to 1: what is taken off pictures, and what they are then divided by.
+        """
         super().__init__()
         self.stages = nn.ModuleList(stages)
         self.enlarge = enlarge
         for module in self.stages.modules():
             if isinstance(module, (nn.ReLU, nn.Hardswish)):
                 module.inplace = False  # in place it would overwrite the features of the stage before
-        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
         self.eval().requires_grad_(False)
 
     def train(self, mode: bool = True) -> Trunk:

@@ -1,0 +1,103 @@
+"""The generators that the paper compares SPADE with, and its ablations: their fields in a recipe."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from pipeline.config.settings import Settings, Width
+
+Count = Annotated[int, Field(ge=0, le=64)]
+Statistics = Literal["batch", "sync_batch", "instance"]
+
+
+class Pix2PixHDSettings(Settings):
+    """pix2pixHD (Wang et al., CVPR 2018): an encoder, residual blocks and a decoder, with instance normalisation."""
+
+    kind: Literal["pix2pixhd"] = "pix2pixhd"
+    channels: Width = 64
+    """Width at full resolution (the public `ngf`; 32 with one enhancer, which leaves the global generator 64)."""
+    downsamplings: Annotated[int, Field(gt=0, le=8)] = 4
+    """Halvings of the resolution in the global generator, each with doubled width."""
+    blocks: Count = 9
+    """Residual blocks at the lowest resolution."""
+    enhancers: Annotated[int, Field(ge=0, le=4)] = 0
+    """Local enhancers around the global generator, each at twice the resolution of the one inside (Sec. 3.1)."""
+    enhancer_blocks: Count = 3
+    """Residual blocks of each enhancer."""
+    statistics: Statistics = "instance"
+    """Instance normalisation has nothing to learn; batches have a scale and a shift."""
+    features: Annotated[int, Field(ge=0, le=64)] = 0
+    """Planes of the instance-wise feature encoder beside the label map (Sec. 3.4; 3 in the paper); 0: no encoder."""
+    encoder_channels: Width = 16
+    """Width of the feature encoder at full resolution (the public `nef`)."""
+    encoder_downsamplings: Annotated[int, Field(gt=0, le=8)] = 4
+    """Halvings of the resolution in the feature encoder."""
+
+    @property
+    def multiple(self) -> int:
+        """Of what the sides of pictures must be multiples."""
+        return 2 ** (self.downsamplings + self.enhancers)
+
+
+class Pix2PixHDPlusSettings(Settings):
+    """pix2pixHD++ (SPADE, Sec. 4): pix2pixHD's global generator, trained and normalised as SPADE is."""
+
+    kind: Literal["pix2pixhd_plus"] = "pix2pixhd_plus"
+    channels: Width = 64
+    """Width at full resolution; 48 makes the compact one of Table 3."""
+    downsamplings: Annotated[int, Field(gt=0, le=8)] = 4
+    """Halvings of the resolution, each with doubled width."""
+    blocks: Count = 9
+    """Residual blocks at the lowest resolution."""
+    labels: Literal["input", "concat", "spade"] = "input"
+    """Where the label map enters: the first layer; also each residual block, beside the features that its first
+    convolution takes; or the first layer and, in the place of every normalisation, SPADE."""
+    statistics: Statistics | Literal["none"] = "sync_batch"
+    """What features are normalised by; "none" is not with SPADE."""
+    spectral: bool = True
+    """Spectral normalisation of every convolution but the last (false: the last row of Table 5)."""
+    first_kernel_size: Literal[3, 5, 7] = 7
+    """Kernel of the first layer; the last one's is 7."""
+    block_kernel_size: Literal[3, 5, 7] = 3
+    """Kernel of the residual blocks."""
+    kernel_size: Literal[1, 3, 5, 7] = 3
+    """Kernel of the convolutions that compute SPADE's gamma and beta."""
+    hidden: Width = 128
+    """SPADE's channels between the label map and gamma and beta."""
+    modulation: Literal["auto", "pattern", "dense"] = "auto"
+    """How gamma and beta are computed, as in the SPADE generator."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Pix2PixHDPlusSettings:
+        if self.labels == "spade" and self.statistics == "none":
+            raise ValueError("labels is 'spade', which normalises, but statistics is 'none'; take 'sync_batch'")
+        return self
+
+    @property
+    def multiple(self) -> int:
+        """Of what the sides of pictures must be multiples."""
+        return 2**self.downsamplings
+
+
+class CRNSettings(Settings):
+    """The cascaded refinement network (Chen and Koltun, ICCV 2017): no adversary, perceptual regression alone."""
+
+    kind: Literal["crn"] = "crn"
+    widths: tuple[Width, Width, Width, Width] = (1024, 512, 128, 32)
+    """Channels of the modules of heights up to 64, up to 256, up to 512, and above."""
+    first_height: Annotated[int, Field(gt=0, le=64)] = 4
+    """Rows of the first module; each of the others has twice those of the one before, up to the picture's."""
+    pictures: Annotated[int, Field(gt=0, le=64)] = 1
+    """Pictures of each label map, all of one pass (Sec. 3.3: 9, with the diversity loss)."""
+
+
+class SIMSSettings(Settings):
+    """The synthesis network of SIMS (Qi et al., CVPR 2018), which mends what was pasted from training photographs."""
+
+    kind: Literal["sims"] = "sims"
+    widths: tuple[Width, Width, Width, Width] = (64, 128, 256, 512)
+    """Channels of the encoder's first three stages, and of the last three; the decoder has the last two of them."""
+    outer: bool = False
+    """Work on half the resolution, and double it in the end: the form for 512 rows."""

@@ -1,0 +1,79 @@
+"""The synthesis network of SIMS (Qi et al., CVPR 2018, Sec. 3.3): a label map and a canvas of segments to a picture."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from pipeline.config import SIMSSettings
+from pipeline.labels import LabelSpace
+from pipeline.networks.baselines.layers import pool_same, resize_aligned, stage
+from pipeline.networks.initialise import glorot_uniform
+from pipeline.networks.label_input import LabelInput
+
+
+class SIMSSynthesis(nn.Module):
+    """Codes, a canvas and which of its pixels are known, to pictures and to what class each of their pixels shows."""
+
+    def __init__(self, settings: SIMSSettings, space: LabelSpace) -> None:
+        super().__init__()
+        self.settings, self.space = settings, space
+        inputs = space.channels + 3 + 1
+        first, second, third, fourth = settings.widths
+        encoder = [first, second, third, fourth, fourth, fourth]
+        decoder = [third, fourth, fourth, fourth, fourth, fourth]  # at halves, quarters, ...
+        self.encoder = nn.ModuleList(
+            stage(before, after, layers)
+            for before, after, layers in zip([inputs, *encoder[:-1]], encoder, (2, 2, 3, 3, 3, 3), strict=True)
+        )
+        self.decoder = nn.ModuleList(
+            stage(inputs + beside + before, after)
+            for beside, before, after in zip(encoder, [*decoder[1:], 0], decoder, strict=True)
+        )
+        self.final = stage(inputs + third, third)
+        self.outer = stage(inputs + third, second) if settings.outer else None
+        width = second if settings.outer else third
+        self.to_picture = nn.Conv2d(width, 3, 1)
+        self.to_classes = nn.Conv2d(width, space.class_channels, 1)
+        glorot_uniform(self)
+
+    def forward(
+        self, codes: torch.Tensor | LabelInput, canvas: torch.Tensor, known: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Pictures `[N, 3, H, W]` and logits `[N, class channels, H, W]`.
+
+        Of codes int32 `[N, H, W]` or their `LabelInput`, `canvas` `[N, 3, H, W]` in 0 to 1 and 0 where nothing was
+        pasted, and `known` `[N, 1, H, W]`, 1 where something was. Of pictures -1 to 1 is black to white, but nothing
+        holds them there: clamp before saving.
+        """
+        label_input = codes if isinstance(codes, LabelInput) else self.label_input(codes)
+        height, width = label_input.codes.shape[1:]
+        planes = label_input.one_hot_at(height, width, self.to_picture.weight.dtype)
+        given = torch.cat([planes, canvas, known], dim=1)
+        inner = given if self.outer is None else resize_aligned(given, height // 2, width // 2)
+        x = self.final(_beside(inner, self._features(inner, given)))
+        if self.outer is not None:
+            x = self.outer(_beside(given, x))
+        return self.to_picture(x), self.to_classes(x)
+
+    def label_input(self, codes: torch.Tensor) -> LabelInput:
+        """The label maps in the form the layers want."""
+        return LabelInput(codes, self.space, "dense")
+
+    def _features(self, inner: torch.Tensor, given: torch.Tensor) -> torch.Tensor:
+        """`inner` `[N, inputs, h, w]` to `[N, third width, h / 2, w / 2]`; the decoder looks at the whole `given`."""
+        pooled = [inner]
+        for encode in self.encoder:
+            pooled.append(pool_same(encode(pooled[-1]), "average"))
+        x: torch.Tensor | None = None
+        for beside, decode in zip(reversed(pooled[1:]), reversed(self.decoder), strict=True):
+            parts = [resize_aligned(given, beside.shape[2], beside.shape[3]), beside]
+            if x is not None:
+                parts.append(resize_aligned(x, beside.shape[2], beside.shape[3]))
+            x = decode(torch.cat(parts, dim=1))
+        assert x is not None
+        return x
+
+
+def _beside(given: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+    return torch.cat([given, resize_aligned(features, given.shape[2], given.shape[3])], dim=1)
