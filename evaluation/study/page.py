@@ -60,7 +60,7 @@ def write_study(out: Path, found: StudyResult, *, examples: int = 6) -> None:
 def summary(found: StudyResult) -> str:
     """The answer in a sentence or two: which row's mean IoU is highest, and what can be said of it."""
     known = [(row, row.scores["mean_iou"].estimate) for row in found.rows]
-    best, own = max(known, key=lambda each: each[1].value if each[1] else -1.0)
+    best, own = max(known, key=lambda each: (each[1].value if each[1] else -1.0, each[0].name == found.reference))
     assert own is not None
     text = f"{best.name} has the highest mean IoU, {percent(own.value)}"
     change = best.scores["mean_iou"].gain

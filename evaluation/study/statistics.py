@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,6 +23,11 @@ class Score:
     lower_is_better: bool = False
     unit: str = "share"
     """`share` of 1, `distance`, or `factor`."""
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """What it can be, at least and at most."""
+        return {"share": (0.0, 1.0), "distance": (0.0, math.inf), "factor": (1.0, math.inf)}[self.unit]
 
 
 SCORES = {
@@ -72,10 +78,16 @@ def score_rows(
             own, base = known[name][key], known[reference][key]
             found[name][key] = RowScore(
                 seeds=tuple(cell.scores[key] for cell in several),
-                estimate=None if own is None else own.estimate(),
+                estimate=None if own is None else _within(own.estimate(), SCORES[key].bounds),
                 gain=None if own is None or base is None or name == reference else gain(own, base),
             )
     return found
+
+
+def _within(estimate: Estimate, bounds: tuple[float, float]) -> Estimate:
+    """The same with an interval that does not leave what a score can be: of two seeds, Student's is very wide."""
+    least, most = bounds
+    return replace(estimate, low=max(least, estimate.low), high=min(most, estimate.high))
 
 
 def _seed_scores(cells: Sequence[CellResult], draws: np.ndarray, averaging: Averaging) -> dict[str, SeedScores | None]:

@@ -109,6 +109,17 @@ def test_a_score_that_a_seed_lacks_is_left_open() -> None:
     assert "noise,r.yaml,a.b=1" in render_csv(found)
 
 
+def test_intervals_stay_within_what_a_score_can_be_and_of_equal_rows_the_reference_is_best() -> None:
+    several = [cell(0.8, coverage=0.2, frechet=1.0, power_factor=1.1), cell(0.8, coverage=0.8, power_factor=9.0)]
+    found = made_up(plain=several, again=several)
+    ends = {name: (score.estimate.low, score.estimate.high) for name, score in found.rows[1].scores.items()}
+    assert ends["coverage"] == (0, 1)
+    assert ends["frechet"][0] == 0
+    assert ends["power_factor"][0] == 1
+    assert found.rows[1].scores["coverage"].gain.low < -1  # of a difference nothing is cut off
+    assert summary(found).startswith("plain has the highest mean IoU")
+
+
 def test_the_table_for_latex() -> None:
     table = render_latex(made_up(**{"plain_1": [cell(0.7), cell(0.8)], "50%": [cell(0.9), cell(0.9)]}))
     lines = table.splitlines()

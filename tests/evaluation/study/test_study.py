@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import pickle
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ import yaml
 from click.testing import CliRunner
 
 from cli import main
+from evaluation.scoring.protocols import Protocol
 from evaluation.study.cells import Cell
 from evaluation.study.page import write_study
 from evaluation.study.settings import Study, load_study
@@ -248,7 +250,7 @@ def test_what_does_not_fit_is_refused_before_any_training(tmp_path: Path, fields
 
 def test_a_cell_is_named_by_what_made_it(tmp_path: Path, fields: dict[str, Any]) -> None:
     recipe = read_recipes(study_of(tmp_path, fields))["plain", 0]
-    protocol = __import__("evaluation.scoring.protocols", fromlist=["Protocol"]).Protocol(name="native")
+    protocol = Protocol(name="native")
     cell = Cell(
         recipe,
         None,
@@ -267,6 +269,7 @@ def test_a_cell_is_named_by_what_made_it(tmp_path: Path, fields: dict[str, Any])
     moved = recipe.model_copy(
         update={"name": "other", "data": recipe.data.model_copy(update={"train": "x", "validation": "y"})}
     )
+    assert pickle.loads(pickle.dumps(cell)) == cell  # For Ray.
     assert replace(cell, recipe=moved, segmenter_weights=tmp_path / "z").path == cell.path
     for changed in (
         replace(cell, contents=("a", "c")),
