@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from pipeline.config import LossSettings, TrainingSettings
 from pipeline.labels import split_codes
 from pipeline.networks.encoder import StyleEncoder, sample_style
-from pipeline.networks.generator import Generator
+from pipeline.networks.generators import AnyGenerator
 from pipeline.networks.label_input import LabelInput
 from pipeline.networks.noise import region_styles
 from pipeline.networks.spectral import still_spectral_norm
@@ -51,7 +51,7 @@ class Synthesis(nn.Module):
     """The generator as training runs it: a style, where it takes one, is that of the photograph itself (the VAE), or
     noise where there is no encoder."""
 
-    def __init__(self, generator: Generator, encoder: StyleEncoder | None) -> None:
+    def __init__(self, generator: AnyGenerator, encoder: StyleEncoder | None) -> None:
         super().__init__()
         self.generator = generator
         self.encoder = encoder

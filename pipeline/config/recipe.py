@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from pipeline.config.data import DataSettings
+from pipeline.config.generators import GeneratorSection
 from pipeline.config.networks import DiscriminatorSettings, GeneratorSettings
 from pipeline.config.settings import Settings
 from pipeline.config.training import LossSettings, SegmenterSettings, TrainingSettings
@@ -23,7 +24,7 @@ class Recipe(Settings):
     labels: LabelSpace
     """One of `LABEL_SETS` by its name, or spelled out."""
     data: DataSettings
-    generator: GeneratorSettings = GeneratorSettings()
+    generator: GeneratorSection = GeneratorSettings()
     discriminator: DiscriminatorSettings = DiscriminatorSettings()
     losses: LossSettings = LossSettings()
     training: TrainingSettings
@@ -47,28 +48,13 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> Recipe:
-        multiple = 2**self.generator.doublings
-        for side in ("height", "width"):
-            value = getattr(self.data, side)
-            if value % multiple:
-                below, above = value // multiple * multiple, (value // multiple + 1) * multiple
-                choices = f"{below} or {above}" if below else f"{above}"
-                raise ValueError(
-                    f"data.{side} is {value}, but a generator with upsampling '{self.generator.upsampling}' makes "
-                    f"multiples of {multiple}; take {choices}"
-                )
-        self._check_statistics()
+        self.generator.check_size(
+            self.data.height, self.data.width, self.training.batch_size // self.training.accumulate
+        )
+        if self.generator.kind in ("crn", "pix2pixhd"):
+            raise ValueError(f"generator.kind is '{self.generator.kind}', whose training is not built yet")
         self._check_discriminator()
         return self
-
-    def _check_statistics(self) -> None:
-        pixels = self.data.height * self.data.width // 4**self.generator.doublings
-        pictures = self.training.batch_size // self.training.accumulate
-        if pixels == 1 and (self.generator.statistics == "instance" or pictures == 1):
-            raise ValueError(
-                f"the first feature map of {self.data.width}x{self.data.height} pictures is one pixel, which has no "
-                f"statistics ('{self.generator.statistics}', {pictures} at a time); take larger ones"
-            )
 
     def _check_discriminator(self) -> None:
         """Halvings must come out even; a patch discriminator's normalised layers need several patches a scale."""
