@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
+from pipeline.config.baselines import Pix2PixHDSettings
 from pipeline.config.data import DataSettings
 from pipeline.config.generators import GeneratorSection
 from pipeline.config.networks import DiscriminatorSettings, GeneratorSettings
@@ -51,10 +52,35 @@ class Recipe(Settings):
         self.generator.check_size(
             self.data.height, self.data.width, self.training.batch_size // self.training.accumulate
         )
-        if self.generator.kind in ("crn", "pix2pixhd"):
-            raise ValueError(f"generator.kind is '{self.generator.kind}', whose training is not built yet")
-        self._check_discriminator()
+        if self.losses.regression and self.generator.kind != "crn":
+            raise ValueError(
+                f"losses.regression is for generator.kind 'crn', and that is '{self.generator.kind}'; leave it out"
+            )
+        if self.generator.kind == "pix2pixhd":
+            self._check_pix2pixhd(self.generator)
+        if self.generator.kind != "crn":  # which has no discriminator
+            self._check_discriminator()
         return self
+
+    def _check_pix2pixhd(self, generator: Pix2PixHDSettings) -> None:
+        """Its own training, and none of the others', is what the kind stands for."""
+        if generator.features:
+            raise ValueError(
+                f"generator.features is {generator.features}, but the feature encoder is not trained yet; take 0"
+            )
+        wanted = {
+            "discriminator.kind patchgan": self.discriminator.kind == "patchgan",
+            "discriminator.spectral false": not self.discriminator.spectral,
+            "losses.gan least_squares": self.losses.gan == "least_squares",
+            "training.two_time_scale false": not self.training.two_time_scale,
+            "training.reuse_fake true": self.training.reuse_fake,
+        }
+        missing = [setting for setting, given in wanted.items() if not given]
+        if missing:
+            raise ValueError(
+                f"generator.kind is 'pix2pixhd', which is trained as in its paper: make {', '.join(missing)}; for "
+                "SPADE's training take kind pix2pixhd_plus"
+            )
 
     def _check_discriminator(self) -> None:
         """Halvings must come out even; a patch discriminator's normalised layers need several patches a scale."""

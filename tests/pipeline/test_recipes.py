@@ -200,8 +200,12 @@ def test_generators_of_every_kind_round_trip_and_none_is_spade(tmp_path: Path) -
     path = tmp_path / "tiny.yaml"
     path.write_text(FIELDS)
     assert load_recipe(path).generator == load_recipe(path, ["generator.kind=spade"]).generator == GeneratorSettings()
-    for kind in ("concat", "pix2pixhd_plus"):
-        recipe = load_recipe(path, [f"generator.kind={kind}"])
+    own = (
+        "discriminator.spectral=false", "losses.gan=least_squares", "training.reuse_fake=true",
+        "training.two_time_scale=false",
+    )  # fmt: skip
+    for kind in ("concat", "pix2pixhd_plus", "crn", "pix2pixhd"):
+        recipe = load_recipe(path, [f"generator.kind={kind}", *(own if kind == "pix2pixhd" else ())])
         assert recipe.generator.kind == kind
         path_of_kind = tmp_path / f"{kind}.yaml"
         path_of_kind.write_text(dump_recipe(recipe))

@@ -37,6 +37,12 @@ def recipe(*, side: int = 32, style_dim: int = 0, instance_edges: bool = False, 
         },
         "training": {"steps": 1},
     }  # fmt: skip
+    if generator.get("kind") == "pix2pixhd":  # and its own training
+        fields |= {
+            "discriminator": {"spectral": False},
+            "losses": {"gan": "least_squares"},
+            "training": {"steps": 1, "reuse_fake": True, "two_time_scale": False},
+        }
     return parse_recipe(fields, source="test")
 
 

@@ -28,6 +28,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "pix2pixhd_plus concat": {"kind": "pix2pixhd_plus", **HOURGLASS, "labels": "concat", "statistics": "instance"},
     "pix2pixhd_plus spade": {"kind": "pix2pixhd_plus", **HOURGLASS, "labels": "spade", "hidden": 4},
 }
+KINDS["pix2pixhd"] = {"kind": "pix2pixhd", **HOURGLASS}
+CRN = {"kind": "crn", "widths": [4, 4, 4, 4], "pictures": 3}
 STYLED = {"kind": "concat", "channels": 2, "style_dim": 4, "style_input": "everywhere", "style_encoder": False}
 
 
@@ -123,3 +125,32 @@ def test_what_is_spades_alone_is_refused_in_a_line(tmp_path: Path, kind: str) ->
         line = cases.error_line(result)
         assert message in line
         assert arguments[0] == "synthesize" or f"spade only, and generator.kind is '{name}'" in line
+
+
+def test_samples_of_crn_are_its_pictures_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    maps = cases.write_maps(tmp_path / "maps.parquet", 3)
+    checkpoint = cases.write_checkpoint(tmp_path / "run", **CRN)
+    synthesize(maps, checkpoint, tmp_path / "four", workers=0, quiet=True, samples=4)
+    monkeypatch.setattr(shard_plan, "SMALLEST_SHARD", 1)
+    synthesize(maps, checkpoint, tmp_path / "one", workers=0, quiet=True, seed=5)
+    four, one = (
+        {(row["id"], row["sample"]): row["image"]["bytes"] for row in cases.output_rows(tmp_path / name)}
+        for name in ("four", "one")
+    )
+    assert one == {key: image for key, image in four.items() if key[1] == 0}
+    generator = load_checkpoint(checkpoint).generator
+    for index in range(3):
+        codes = torch.from_numpy(encode(cases.label_map(index), None, cases.SPACE))[None]
+        with torch.inference_mode():
+            every = generator.every(generator.label_input(codes))[0]
+        expected = ((every + 1) * 127.5).round().clamp(0, 255).permute(0, 2, 3, 1).numpy()
+        for sample in range(4):
+            assert np.abs(decode_image(four[f"map/{index}", sample]) - expected[sample % 3]).max() <= 1
+        assert four[f"map/{index}", 3] == four[f"map/{index}", 0] != four[f"map/{index}", 1]
+    made = spadework.load(checkpoint).synthesize(cases.label_map(0), seed=9)
+    assert np.array_equal(made, decode_image(four["map/0", 0]))
+    line = cases.error_line(cases.command(maps, checkpoint, tmp_path / "none", "--keep-size"))
+    assert "a generator of kind crn makes pictures of one size, 32x32; leave out --keep-size" in line
+    alone = cases.write_checkpoint(tmp_path / "alone", **{**CRN, "pictures": 1})
+    line = cases.error_line(cases.command(maps, alone, tmp_path / "none", "--samples", 2))
+    assert "is of kind crn and takes nothing but the label map, so each label map has one picture" in line
