@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 import shutil
@@ -10,7 +11,7 @@ from typing import Any
 
 import click
 
-from evaluation.command_line import SEGMENTER, SEGMENTER_WEIGHTS
+from evaluation.command_line import SEGMENTER, SEGMENTER_WEIGHTS, TRAINING_THREADS
 from evaluation.commands.scores import compare, evaluate, evaluate_style, memorisation, prefer
 from evaluation.commands.training_data import filter_, train_segmenter, usefulness
 from pipeline.command_line import (
@@ -21,6 +22,7 @@ from pipeline.command_line import (
     PROCESSES_OR_NONE,
     RECIPE,
     WEIGHTS,
+    Existing,
     NamedWeights,
     Program,
     read_recipe,
@@ -33,6 +35,7 @@ from pipeline.commands.synthesize import plan_samples, synthesize, verify
 from pipeline.commands.weights import import_weights, weights
 from training import commands as training
 
+STUDY = Existing("study")
 LANDSCAPE_RECIPE = Path(__file__).parent / "configs" / "landscape.yaml"
 
 
@@ -117,6 +120,48 @@ def train(
 
 
 @click.command()
+@click.argument("file", metavar="STUDY", type=STUDY)
+@click.option("--out", type=OUT, help="Folder of the page, and of all that is kept  [default: runs/studies/FILE]")
+@click.option(
+    "--workers",
+    default=0,
+    show_default=True,
+    type=PROCESSES_OR_NONE,
+    help="Trainings at a time, on Ray; 0: one after the other in this process.",
+)
+@TRAINING_THREADS
+def study(file: Path, out: Path | None, workers: int, threads: int) -> None:
+    """Compare recipes: train each with several seeds and equal budgets, score all by one protocol, write one page.
+
+    Ctrl-C stops the trainings at hand with a checkpoint; the same command resumes, and does nothing twice.
+
+    \b
+    Example:
+      spadework study configs/studies/pictures_landscape.yaml --workers 2
+    """
+    from evaluation.study.page import summary, write_study
+    from evaluation.study.settings import load_study
+    from evaluation.study.study import run_study
+    from training.budget import train_within
+
+    settings, folder = load_study(file), out or Path("runs", "studies", file.stem)
+    try:
+        found = run_study(settings, folder, trainer=train_within, workers=workers, threads=threads)
+    except KeyboardInterrupt:
+        click.echo("Not all trainings are done; the same command resumes.", err=True)
+        raise
+    write_study(folder, found, examples=settings.examples)
+    for row in found.rows:
+        estimate, change = row.scores["mean_iou"].estimate, row.scores["mean_iou"].gain
+        gained = "" if change is None else f", {100 * change.value:+.1f} points (p = {change.p:.2g})"
+        click.echo(f"{row.name}: mean IoU {estimate.value if estimate else math.nan:.1%}{gained}")
+    for line in found.warnings:
+        click.echo(f"Note: {line}")
+    click.echo(summary(found))
+    click.echo(f"Page: {folder / 'study.html'}")
+
+
+@click.command()
 @click.option("--minutes", type=MINUTES, default=5.0, show_default=True, help="Of training the generator, at most.")
 def demo(minutes: float) -> None:
     """Run the whole workflow on landscapes, from nothing to a report in demo/: ten minutes on two cores.
@@ -162,6 +207,7 @@ for verb in (
     filter_,
     memorisation,
     compare,
+    study,
     usefulness,
     prefer,
     weights,

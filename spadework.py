@@ -25,7 +25,7 @@ from pipeline.synthesis.single import Synthesizer
 # torch, ray, pyarrow and click are imported inside the functions, so that `import spadework` takes no time.
 
 if TYPE_CHECKING:
-    from evaluation.frames import Comparison, Evaluation
+    from evaluation.frames import Comparison, Evaluation, Study
     from pipeline.config import Recipe
     from pipeline.data.encoders import PictureFormat
     from pipeline.datasets.convert import Preparation
@@ -39,6 +39,7 @@ __all__ = [
     "Evaluation",
     "InputError",
     "Preparation",
+    "Study",
     "Synthesis",
     "Synthesizer",
     "Training",
@@ -46,6 +47,7 @@ __all__ = [
     "evaluate",
     "load",
     "prepare",
+    "study",
     "synthesize_dataset",
     "train",
 ]
@@ -60,6 +62,7 @@ _RESULTS = {
     "Comparison": "evaluation.frames",
     "Evaluation": "evaluation.frames",
     "Preparation": "pipeline.datasets.convert",
+    "Study": "evaluation.frames",
     "Synthesis": "pipeline.synthesis.job",
     "Training": "training.train",
 }
@@ -337,6 +340,34 @@ def compare(reports: Sequence[PathLike], *, out: PathLike) -> Comparison:
     from pipeline.command_line import several
 
     return Comparison(Path(out), run([os.fspath(report) for report in several(reports)], Path(out)))
+
+
+def study(file: PathLike, *, out: PathLike | None = None, workers: int = 0, threads: int = 1) -> Study:
+    """Train the recipes of a study file with equal budgets and several seeds, and score all by one protocol.
+
+    Writes study.html, study.json, study.csv and study.tex to `out` (None: runs/studies/NAME), where everything is kept:
+    the same call resumes. `workers` trainings run at a time on Ray (0: one after the other here), each with `threads`.
+
+    Raises `InputError` before any training where the recipes, their data or the segmenter do not fit.
+    """
+    options = locals()
+
+    from cli import study as verb
+    from pipeline.command_line import as_the_verb_takes
+
+    given = as_the_verb_takes(verb, options)
+
+    from evaluation.frames import Study
+    from evaluation.study.page import write_study
+    from evaluation.study.settings import load_study
+    from evaluation.study.study import run_study
+    from training.budget import train_within
+
+    path, folder = given.pop("file"), given.pop("out")
+    settings, folder = load_study(path), folder or Path("runs", "studies", path.stem)
+    found = run_study(settings, folder, trainer=train_within, **given)
+    write_study(folder, found, examples=settings.examples)
+    return Study(folder, found)
 
 
 def _landscape() -> Path:

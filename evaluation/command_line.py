@@ -9,7 +9,7 @@ import click
 
 from evaluation.segmenters import check_kind
 from evaluation.usefulness.arms import has_name
-from pipeline.command_line import PROCESSES_OR_NONE, Existing, Location, check_there
+from pipeline.command_line import PROCESSES, PROCESSES_OR_NONE, Existing, Location, check_there
 from pipeline.errors import InputError
 
 
@@ -81,3 +81,6 @@ WORKERS = click.option(
 BATCH_SIZE = click.option(
     "--batch-size", default=16, show_default=True, type=click.IntRange(1), help="Pictures at a time."
 )
+
+
+TRAINING_THREADS = click.option("--threads", default=1, show_default=True, type=PROCESSES, help="Of each training.")

@@ -1,4 +1,4 @@
-"""What `evaluate` and `compare` of `import spadework` give: scores, and the same as pyarrow tables."""
+"""What `evaluate`, `compare` and `study` of `import spadework` give: scores, and the same as pyarrow tables."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from evaluation.report.tables import summary
 from evaluation.scoring.image_scores import FILE_NAME
 from evaluation.scoring.scores import Scores, SetScores, ratio
 from evaluation.scoring.textures import texture_rows
+from evaluation.study.page import study_rows
+from evaluation.study.page import summary as study_summary
+from evaluation.study.study import StudyResult
 from pipeline.data.frames import to_table
 from pipeline.errors import InputError
 
@@ -65,6 +68,22 @@ class Comparison:
         """A row for each run: its scores, shares of 1, with `..._low` and `..._high` for the 95 % interval, and their
         differences from the first run, `..._change` with interval and `..._change_p`; null for the first."""
         return to_table(comparison_rows(self.found))
+
+
+@dataclass(frozen=True)
+class Study:
+    """What `study` found; as text, the result in a sentence or two."""
+
+    folder: Path
+    """Of study.html, study.json, study.csv and study.tex."""
+    found: StudyResult
+
+    def __str__(self) -> str:
+        return study_summary(self.found)
+
+    def to_table(self) -> pa.Table:
+        """A row for each row of the study, as in study.csv."""
+        return to_table(study_rows(self.found))
 
 
 def set_rows(scores: Scores) -> list[dict[str, Any]]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -15,6 +15,8 @@ from pydantic import BaseModel, ValidationError
 from pipeline.config import Recipe
 from pipeline.config.generators import KINDS
 from pipeline.errors import InputError
+
+Model = TypeVar("Model", bound=BaseModel)
 
 MAX_BYTES = 1 << 20
 """Of a recipe: five times what the most classes that there can be take up."""
@@ -57,6 +59,21 @@ class RecipeLoader(yaml.SafeLoader):
         finally:
             self._depth -= 1
 
+    def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
+        """A section, unless it has a key twice, of which YAML would take the last without a word."""
+        node = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise _RefusedError(
+                    problem=f"the key '{_shorten(key.value)}' twice in one section",
+                    problem_mark=key.start_mark,
+                    note="take one of them out",
+                )
+            if isinstance(key, yaml.ScalarNode):
+                seen.add(key.value)
+        return node
+
     def compose_scalar_node(self, anchor: dict[Any, yaml.Node]) -> yaml.ScalarNode:
         """A single value, unless it is a number or a text that nothing could use."""
         node = super().compose_scalar_node(anchor)
@@ -80,25 +97,30 @@ def load_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
 
     Raises `InputError`, one line that names the file, the field, the value and the valid choices.
     """
+    fields = read_yaml_file(path, what="recipe")
+    if not isinstance(fields, dict):
+        raise InputError(f"recipe {path} must be a mapping of sections: {', '.join(Recipe.model_fields)}")
+    return override_recipe(fields, overrides, source=str(path))
+
+
+def read_yaml_file(path: Path, *, what: str) -> Any:
+    """The value of a file of YAML, which errors call `what`. Raises `InputError` where it is missing, or not one."""
     try:
         with Path(path).open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise InputError(f"recipe {path} does not exist") from None
+        raise InputError(f"{what} {path} does not exist") from None
     except OSError as error:
-        raise InputError(f"recipe {path} cannot be read: {error}") from None
+        raise InputError(f"{what} {path} cannot be read: {error}") from None
     except ValueError:  # A NUL in the name.
-        raise InputError(f"recipe {str(path)!r} cannot be a file's name; give the YAML file") from None
+        raise InputError(f"{what} {str(path)!r} cannot be a file's name; give the YAML file") from None
     if len(content) > MAX_BYTES:
-        raise InputError(f"recipe {path} has more than {MAX_BYTES >> 20} MiB; give the YAML file of a recipe")
+        raise InputError(f"{what} {path} has more than {MAX_BYTES >> 20} MiB; give the YAML file of a {what}")
     try:
         text = content.decode()
     except UnicodeDecodeError as error:
-        raise InputError(f"recipe {path} is not UTF-8 text (byte {error.start}); give the YAML file") from None
-    fields = read_yaml(text, source=f"recipe {path}")
-    if not isinstance(fields, dict):
-        raise InputError(f"recipe {path} must be a mapping of sections: {', '.join(Recipe.model_fields)}")
-    return override_recipe(fields, overrides, source=str(path))
+        raise InputError(f"{what} {path} is not UTF-8 text (byte {error.start}); give the YAML file") from None
+    return read_yaml(text, source=f"{what} {path}")
 
 
 def override_recipe(fields: dict[str, Any], overrides: Iterable[str], *, source: str) -> Recipe:
@@ -109,16 +131,21 @@ def override_recipe(fields: dict[str, Any], overrides: Iterable[str], *, source:
 
 
 def parse_recipe(fields: dict[str, Any], *, source: str) -> Recipe:
-    """The recipe with these fields (as YAML or JSON gives them).
+    """The recipe with these fields (as YAML or JSON gives them); raises `InputError` as `parse_settings` does."""
+    return parse_settings(Recipe, fields, source=source)
+
+
+def parse_settings(model: type[Model], fields: Mapping[str, Any], *, source: str) -> Model:
+    """The settings of a `model` with these fields (as YAML or JSON gives them).
 
     Raises `InputError`, which begins with `source` and says what is wrong with each field.
     """
     try:
         # JSON mode keeps pydantic strict about types yet takes lists for tuples and strings for paths.
-        return Recipe.model_validate_json(json.dumps(fields))
+        return model.model_validate_json(json.dumps(fields))
     except ValidationError as error:
         found = error.errors()
-        problems = [" ".join(_explain(problem).split()) for problem in found[:MAX_PROBLEMS]]
+        problems = [" ".join(_explain(problem, model).split()) for problem in found[:MAX_PROBLEMS]]
         if len(found) > MAX_PROBLEMS:
             problems.append(f"and {len(found) - MAX_PROBLEMS} more")
         raise InputError(f"{source}: {'; '.join(problems)}") from None
@@ -137,7 +164,7 @@ def read_yaml(text: str, *, source: str) -> Any:
         return yaml.load(text, RecipeLoader)
     except _RefusedError as error:
         where = f" in line {error.problem_mark.line + 1}" if error.problem_mark and "\n" in text else ""
-        raise InputError(f"{source} has {error.problem}{where}; write it out in plain YAML") from None
+        raise InputError(f"{source} has {error.problem}{where}; {error.note or 'write it out in plain YAML'}") from None
     except yaml.YAMLError as error:
         raise InputError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from None
     except (ValueError, ArithmeticError, LookupError, AttributeError, TypeError) as error:
@@ -161,7 +188,7 @@ def _apply(fields: dict[str, Any], override: str) -> None:
     section[keys[-1]] = value
 
 
-def _explain(problem: Any) -> str:
+def _explain(problem: Any, model: type[BaseModel]) -> str:
     """One validation problem as `field: what is wrong, with the value and the valid choices`."""
     # Positions inside tuples stay; the names of union members that pydantic adds are of no use to a reader.
     place, kind = _without_kind(problem["loc"])
@@ -174,7 +201,7 @@ def _explain(problem: Any) -> str:
         others = [other for other, settings in KINDS.items() if kind and name in settings.model_fields]
         if others:
             return f"{location} is of kind {', '.join(others)}, and generator.kind is '{kind}'; leave it out"
-        valid = list(KINDS[kind].model_fields) if kind else _fields_at(place[:-1])
+        valid = list(KINDS[kind].model_fields) if kind else _fields_at(place[:-1], model)
         close = difflib.get_close_matches(name, valid, n=1)
         hint = f"did you mean '{close[0]}'? " if close else ""
         of_kind = f" of kind '{kind}'" if kind and kind != "spade" else ""
@@ -191,7 +218,7 @@ def _explain(problem: Any) -> str:
 
 def _without_kind(location: tuple[Any, ...]) -> tuple[tuple[Any, ...], str | None]:
     """A location without the kind that pydantic puts after the generator's section; and that kind, inside of it."""
-    if len(location) > 1 and location[0] == "generator":
+    if len(location) > 1 and location[0] == "generator" and location[1] in KINDS:
         return (location[0], *location[2:]), location[1] if len(location) == 3 else None
     return location, None
 
@@ -200,12 +227,11 @@ def _shorten(text: str) -> str:
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
 
 
-def _fields_at(location: tuple[Any, ...]) -> list[str]:
-    """The names of the valid fields of the section at `location`."""
-    model: type[BaseModel] = Recipe
+def _fields_at(location: tuple[Any, ...], model: type[BaseModel]) -> list[str]:
+    """The names of the valid fields of the section of `model` at `location`."""
     for part in location:
         if part in model.model_fields:  # and no position in a tuple, or name of a union's member
-            model = next(_models(model.model_fields[part].annotation))
+            model = next(_models(model.model_fields[part].annotation), model)
     return list(model.model_fields)
 
 

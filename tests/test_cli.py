@@ -64,6 +64,7 @@ OPTIONS = {
     "memorisation": "--images --training --held-out --segmenter --segmenter-weights --inception-weights --out "
     "--workers --batch-size --pairs --cache",
     "compare": "--out",
+    "study": "--out --workers --threads",
     "usefulness": "--real --synthetic --test --out --recipe --set --label-column --fractions --mixed-at --seeds "
     "--synthetic-share --segmenter --weights --workers --threads --keep-segmenters",
     "prefer": "--out --pairs --seed --votes --ties",
@@ -209,8 +210,8 @@ def test_processes_are_limited(name: str, option: str, value: str) -> None:
 
 
 def test_workers_and_threads_are_in_many_verbs() -> None:
-    assert {name for name, _ in PROCESSES} >= {"train", "synthesize", "evaluate", "memorisation", "usefulness"}
-    assert len(PROCESSES) == 16
+    assert {name for name, _ in PROCESSES} >= {"train", "synthesize", "evaluate", "memorisation", "study", "usefulness"}
+    assert len(PROCESSES) == 18
 
 
 @pytest.mark.parametrize(

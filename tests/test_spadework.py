@@ -272,6 +272,7 @@ RENAMED = {
         ("synthesize", spadework.synthesize_dataset, ["--input", "x"]),
         ("evaluate", spadework.evaluate, []),
         ("compare", spadework.compare, ["x", "y", "--out", "z"]),
+        ("study", spadework.study, ["x"]),
     ],
 )
 def test_names_and_defaults_are_those_of_the_command_line(

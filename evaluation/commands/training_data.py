@@ -7,13 +7,12 @@ from typing import Any
 
 import click
 
-from evaluation.command_line import ITS_WEIGHTS, PICTURES, SCORES, SCORES_FILE, SEGMENTER, Synthetic
+from evaluation.command_line import ITS_WEIGHTS, PICTURES, SCORES, SCORES_FILE, SEGMENTER, TRAINING_THREADS, Synthetic
 from pipeline.command_line import (
     DATA,
     OUT,
     OUT_LOCATION,
     OVERRIDES,
-    PROCESSES,
     PROCESSES_OR_NONE,
     RECIPE,
     WEIGHTS,
@@ -140,7 +139,7 @@ def filter_(
 )
 @click.option("--weights", "pretrained", type=WEIGHTS, help="Local file that deeplab starts from.")
 @click.option("--workers", default=0, show_default=True, type=PROCESSES_OR_NONE, help="Trainings at a time, on Ray.")
-@click.option("--threads", default=1, show_default=True, type=PROCESSES, help="Of each training.")
+@TRAINING_THREADS
 @click.option("--keep-segmenters", is_flag=True, help="Keep the trained networks in OUT/cells.")
 def usefulness(
     real: str,

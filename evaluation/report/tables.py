@@ -62,11 +62,20 @@ def summary(scores: Scores) -> str:
         )
     texture = scores.synthesized.texture
     if texture is not None and texture.power_factor is not None:
-        text += (
-            f" The power of their texture is off the photographs' by a factor of {number(texture.power_factor)}, and "
-            f"their lattice scores are {number(texture.lattice_factor)} times the photographs'."
-        )
+        text += f" {texture_sentence(texture.power_factor, texture.lattice_factor)}"
     return text
+
+
+def texture_sentence(power_factor: float | None, lattice_factor: float | None) -> str:
+    """The factors of `TextureScores` in words.
+
+    >>> texture_sentence(1.5, 2.25)[:72]
+    "The power of their texture is off the photographs' by a factor of 1.50, "
+    """
+    return (
+        f"The power of their texture is off the photographs' by a factor of {number(power_factor)}, and their lattice "
+        f"scores are {number(lattice_factor)} times the photographs'."
+    )
 
 
 def score_columns(scores: Scores) -> dict[str, Column]:

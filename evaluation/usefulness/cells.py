@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import shutil
 from collections.abc import Iterator, Mapping
@@ -15,6 +13,7 @@ import numpy as np
 
 from evaluation.metrics.confusion import ConfusionMatrix
 from evaluation.scoring.image_results import Confusions, parse_arrays, save_arrays
+from evaluation.trainings.kept import content_name
 from pipeline.config import Recipe
 from pipeline.errors import InputError
 
@@ -66,7 +65,7 @@ class Cell:
             "device": self.device.split(":")[0],
             "threads": self.threads,
         }
-        return self.folder / hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+        return self.folder / content_name(parts)
 
     def run(self) -> Confusions:
         """The confusion matrix of each test map: kept ones where there are, else after a training.

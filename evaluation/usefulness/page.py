@@ -11,9 +11,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from evaluation.report.format import percent, plain
+from evaluation.report.format import NONE, percent, plain
 from evaluation.report.render import render_template
-from evaluation.usefulness.statistics import LARGEST_FACTOR, Estimate, Exchange
+from evaluation.trainings.estimates import Estimate
+from evaluation.usefulness.statistics import LARGEST_FACTOR, Exchange
 from evaluation.usefulness.usefulness import ArmResult, Usefulness
 from pipeline.data.atomic import write_atomic
 
@@ -112,7 +113,7 @@ def _row(arm: ArmResult) -> dict[str, Any]:
         "real": arm.real or "–",
         "mean_iou": percent(arm.mean_iou.value),
         "interval": f"{percent(arm.mean_iou.low).rstrip('%')}–{percent(arm.mean_iou.high)}",
-        "spread": f"{100 * arm.mean_iou.spread:.1f}",
+        "spread": NONE if arm.mean_iou.spread is None else f"{100 * arm.mean_iou.spread:.1f}",
         "gain": None if arm.gain is None else _points(arm.gain.value),
         "gain_interval": None if arm.gain is None else f"{_points(arm.gain.low)} to {_points(arm.gain.high)}",
         "p": None if arm.gain is None else f"{arm.gain.p:.2g}",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,17 +9,14 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
-from evaluation.scoring.image_results import Confusions
 from evaluation.scoring.picture_sets import PictureSet, Selection
+from evaluation.trainings.estimates import CLAIM_SEEDS, Estimate, draw_maps, gain
+from evaluation.trainings.kept import data_checksum, run_all
 from evaluation.usefulness.arms import Arm, SyntheticSet, check_names, list_arms
 from evaluation.usefulness.cells import Cell
 from evaluation.usefulness.overlap import refuse_overlap
-from evaluation.usefulness.statistics import ArmScores, Estimate, Exchange, draw_maps, exchange, gain
+from evaluation.usefulness.statistics import ArmScores, Exchange, exchange
 from pipeline.config import Recipe, Source
-from pipeline.data.fingerprint import fingerprint_data
-from pipeline.data.parquet import ParquetDataset
 from pipeline.errors import InputError
 from pipeline.pretrained.state_dicts import sha256_of
 from pipeline.recipe_file import override_recipe
@@ -30,8 +25,6 @@ from pipeline.runtime.device import default_device
 log = logging.getLogger(__name__)
 
 FRACTIONS = (Fraction(1, 8), Fraction(1, 4), Fraction(1, 2), Fraction(1))
-CLAIM_SEEDS = 3
-"""Fewer seeds than that are told to be few."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +118,7 @@ def measure_usefulness(
     refuse_overlap(tested, sets)
     photographs = len(sets["the real data"].keys)
     arms = list_arms(photographs, list(synthetic), fractions=fractions, mixed_at=mixed_at)
-    contents = {str(path): _checksum(path) for path in (real, test, *(each.path for each in synthetic.values()))}
+    contents = {str(path): data_checksum(path) for path in (real, test, *(each.path for each in synthetic.values()))}
     plain = Cell(
         recipe=recipe,
         contents=(),
@@ -149,9 +142,9 @@ def measure_usefulness(
         )
 
     cells = {(arm, seed): cell(arm, seed) for arm in arms for seed in range(seeds)}
-    found = dict(zip(cells, _run_all(list(cells.values()), workers), strict=True))
+    found = dict(zip(cells, run_all(list(cells.values()), workers), strict=True))
     draws = draw_maps(len(tested.keys))
-    scores = {arm: ArmScores([found[arm, seed] for seed in range(seeds)], draws) for arm in arms}
+    scores = {arm: ArmScores.of([found[arm, seed] for seed in range(seeds)], draws) for arm in arms}
     return Usefulness(
         arms=tuple(_results(scores, recipe.labels.classes)),
         classes=recipe.labels.classes,
@@ -232,48 +225,6 @@ def _by_class(values: Any, classes: Sequence[str]) -> dict[str, float | None]:
     }  # NaN differs from itself
 
 
-def _run_all(cells: Sequence[Cell], workers: int) -> list[Confusions]:
-    """The results of all cells, in their order; equal cells are run once."""
-    distinct = {cell.path: cell for cell in cells}
-    found: dict[Path, Confusions] = {}
-    with tqdm(total=len(distinct), desc="trainings", unit="training") as bar:
-        results = _on_ray(distinct, workers) if workers > 1 else ((key, cell.run()) for key, cell in distinct.items())
-        for key, result in results:
-            found[key] = result
-            bar.update()
-    return [found[cell.path] for cell in cells]
-
-
-def _on_ray(cells: Mapping[Path, Cell], workers: int) -> Iterator[tuple[Path, Confusions]]:
-    """The cells as Ray tasks, so many at a time, as they are done."""
-    from pipeline.runtime.ray_session import ray_session
-
-    with ray_session(num_cpus=max(4, workers + 1)):
-        import ray
-
-        gpus = 1 if next(iter(cells.values())).device.startswith("cuda") else 0
-        task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=2)(_run_cell)
-        waiting = list(cells.items())
-        running: dict[Any, Path] = {}
-        while waiting or running:
-            while waiting and len(running) < workers:
-                key, cell = waiting.pop(0)
-                running[task.remote(cell)] = key
-            done, _ = ray.wait(list(running), num_returns=1)
-            result = ray.get(done[0])
-            if isinstance(result, InputError):
-                raise result
-            yield running.pop(done[0]), result
-
-
-def _run_cell(cell: Cell) -> Confusions | InputError:
-    """A mistake as a value: Ray would wrap it into pages of traceback."""
-    try:
-        return cell.run()
-    except InputError as error:
-        return error
-
-
 def _warnings(seeds: int, segmenter: str, sets: Mapping[str, PictureSet]) -> Iterator[str]:
     if seeds < CLAIM_SEEDS:
         yield f"{seeds} seeds are too few for a claim; take {CLAIM_SEEDS} or more"
@@ -284,9 +235,3 @@ def _warnings(seeds: int, segmenter: str, sets: Mapping[str, PictureSet]) -> Ite
                 f"{name} was filtered by a segmenter of the kind that is trained here ({segmenter}): it keeps what "
                 "such a network sees already; filter by another kind to be sure"
             )
-
-
-def _checksum(location: str | Path) -> str:
-    """Of the records of a data set, wherever they are stored."""
-    files = fingerprint_data(ParquetDataset.open(location))
-    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()

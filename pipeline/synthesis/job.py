@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from pipeline.data.shards import Plan, Shard, iter_shard
 from pipeline.errors import InputError
+from pipeline.runtime.json_text import read_json
 from pipeline.synthesis.actor_pool import pool_size, run_here, run_in_pool
 from pipeline.synthesis.contact_sheet import contact_sheet
 from pipeline.synthesis.export import ExportKind, export
@@ -188,11 +189,10 @@ class Job:
         )
         if not folder.finished:
             folder.write_manifest(records)
-        if not folder.finished or folder.folder.size(SHEET) is None:
-            sheet = contact_sheet(folder, records, self.order.info.space)
-            if sheet is not None:
-                folder.folder.put(SHEET, sheet)
-        if not folder.finished or folder.folder.size(SUMMARY) is None:
+        sheet = contact_sheet(folder, records, self.order.info.space)
+        if sheet is not None and folder.folder.read(SHEET) != sheet:
+            folder.folder.put(SHEET, sheet)
+        if not folder.finished or not _is_json(folder.folder.read(SUMMARY)):
             folder.folder.put(SUMMARY, (json.dumps(asdict(summary), indent=1) + "\n").encode())
         for kind in self.exports:
             export(folder, records, kind, several=self.plan.most_samples > 1, picture_format=self.order.picture_format)
@@ -236,3 +236,10 @@ class Job:
             return min(self.workers, shards)
         size = pool_size(self.order.device, threads=self.order.threads or 1, gpus_per_worker=self.gpus_per_worker)
         return min(size, shards)
+
+
+def _is_json(data: bytes | None) -> bool:
+    try:
+        return data is not None and isinstance(read_json(data), dict)
+    except ValueError:
+        return False

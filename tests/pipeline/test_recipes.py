@@ -221,6 +221,7 @@ BOMB = "name: bomb\na: &a0 [x]\n" + "".join(
     ("text", "message"),
     [
         (BOMB, "aliases (*a0) are not taken in line 3"),
+        ("a:\n  b: 1\n  b: 2\n", "the key 'b' twice in one section in line 3; take one of them out"),
         ("a: &a [*a]\n", "aliases (*a) are not taken"),
         ("x: &x {<<: *x}\n", "aliases (*x) are not taken"),
         ("a: " + "[" * 100_000, "more than 16 sections and lists in each other"),
@@ -241,7 +242,7 @@ BOMB = "name: bomb\na: &a0 [x]\n" + "".join(
         (FIELDS.replace("steps: 10", "steps: " + "x" * 5000), "training.steps is 'xxx"),
         (FIELDS + '"a\\nb": 1', "unknown field 'a b'"),
     ],
-    ids=range(20),
+    ids=range(21),
 )
 def test_hostile_yaml_is_one_short_line(tmp_path: Path, text: str, message: str) -> None:
     """None of them would end in reasonable time, memory or words if it were taken."""

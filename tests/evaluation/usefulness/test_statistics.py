@@ -8,7 +8,8 @@ from scipy import stats
 
 from evaluation.metrics.confusion import ConfusionMatrix
 from evaluation.scoring.image_results import Confusions
-from evaluation.usefulness.statistics import ArmScores, draw_maps, exchange, gain
+from evaluation.trainings.estimates import draw_maps, gain
+from evaluation.usefulness.statistics import ArmScores, exchange
 
 MAPS = 40
 DRAWS = draw_maps(MAPS, replicates=400)
@@ -28,7 +29,7 @@ def training(share: float, *, spread: float = 0.0, seed: int = 0, maps: int = MA
 
 
 def arm(*shares: float) -> ArmScores:
-    return ArmScores([training(share) for share in shares], DRAWS)
+    return ArmScores.of([training(share) for share in shares], DRAWS)
 
 
 def iou(share: float) -> float:
@@ -37,7 +38,7 @@ def iou(share: float) -> float:
 
 def test_mean_iou_is_that_of_the_whole_set_and_of_each_class() -> None:
     one = training(0.8, spread=0.1, seed=1)
-    scores = ArmScores([one, training(0.6)], DRAWS)
+    scores = ArmScores.of([one, training(0.6)], DRAWS)
     assert scores.values.tolist() == pytest.approx([one.total().mean_iou(), iou(0.6)])
     assert scores.class_iou[0].tolist() == pytest.approx(one.total().class_iou().tolist())
     drawn = one.total(DRAWS[7].astype(np.int64))
@@ -46,7 +47,7 @@ def test_mean_iou_is_that_of_the_whole_set_and_of_each_class() -> None:
 
 def test_a_class_that_no_test_map_has_is_left_out() -> None:
     matrices = [ConfusionMatrix(3, np.diag([5, 5, 0, 0]).astype(np.int64)) for _ in range(MAPS)]
-    assert ArmScores([Confusions.of(matrices, 3)] * 2, DRAWS).values.tolist() == [1.0, 1.0]
+    assert ArmScores.of([Confusions.of(matrices, 3)] * 2, DRAWS).values.tolist() == [1.0, 1.0]
 
 
 def test_spread_between_seeds_alone_gives_students_interval() -> None:
@@ -68,9 +69,9 @@ def test_a_gain_between_seeds_is_welchs() -> None:
 
 def test_test_maps_count_as_chance_too_but_what_they_share_cancels() -> None:
     hard = [training(0.7, spread=0.2, seed=5)] * 2
-    alone = ArmScores(hard, DRAWS).estimate()
+    alone = ArmScores.of(hard, DRAWS).estimate()
     assert alone.high - alone.low > 0.02
-    same = gain(ArmScores(hard, DRAWS), ArmScores(hard, DRAWS))
+    same = gain(ArmScores.of(hard, DRAWS), ArmScores.of(hard, DRAWS))
     assert (same.value, same.low, same.high, same.p) == (0, 0, 0, 1)
 
 

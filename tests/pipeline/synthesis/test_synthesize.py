@@ -159,12 +159,16 @@ def test_a_finished_job_does_nothing_more(maps, checkpoint, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("[!_]*")} == before
 
 
+@pytest.mark.parametrize("damage", ["deleted", "garbled"])
 @pytest.mark.parametrize("name", ["contact_sheet.png", "summary.json"])
-def test_what_is_for_people_and_was_deleted_is_made_again(maps, checkpoint, tmp_path, name):
+def test_what_is_for_people_is_made_again(maps, checkpoint, tmp_path, name, damage):
     synthesize(maps, checkpoint, tmp_path / "out")
     before = cases.output_bytes(tmp_path / "out")
     sheet = (tmp_path / "out" / "contact_sheet.png").read_bytes()
-    (tmp_path / "out" / name).unlink()
+    if damage == "deleted":
+        (tmp_path / "out" / name).unlink()
+    else:
+        (tmp_path / "out" / name).write_bytes(b"\x89[")
     assert synthesize(maps, checkpoint, tmp_path / "out").images_this_run == 0
     assert cases.output_bytes(tmp_path / "out") == before
     assert (tmp_path / "out" / "contact_sheet.png").read_bytes() == sheet
