@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from pipeline.config import Recipe
+from pipeline.config.generators import KINDS
 from pipeline.errors import InputError
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -190,13 +191,21 @@ def _apply(fields: dict[str, Any], override: str) -> None:
 def _explain(problem: Any, model: type[BaseModel]) -> str:
     """One validation problem as `field: what is wrong, with the value and the valid choices`."""
     # Positions inside tuples stay; the names of union members that pydantic adds are of no use to a reader.
-    location = ".".join(str(part) for part in problem["loc"] if not str(part).startswith(UNION_MEMBERS))
+    place, kind = _without_kind(problem["loc"])
+    location = ".".join(str(part) for part in place if not str(part).startswith(UNION_MEMBERS))
     value = problem["input"]
+    if problem["type"] == "generator_kind":
+        return f"generator.kind is {_shorten(repr(value['kind']))}; there are {', '.join(KINDS)}"
     if problem["type"] == "extra_forbidden":
-        valid = _fields_at(problem["loc"][:-1], model)
-        close = difflib.get_close_matches(str(problem["loc"][-1]), valid, n=1)
+        name = str(place[-1])
+        others = [other for other, settings in KINDS.items() if kind and name in settings.model_fields]
+        if others:
+            return f"{location} is of kind {', '.join(others)}, and generator.kind is '{kind}'; leave it out"
+        valid = list(KINDS[kind].model_fields) if kind else _fields_at(place[:-1], model)
+        close = difflib.get_close_matches(name, valid, n=1)
         hint = f"did you mean '{close[0]}'? " if close else ""
-        return f"unknown field '{_shorten(location)}'; {hint}the fields there are {', '.join(valid)}"
+        of_kind = f" of kind '{kind}'" if kind and kind != "spade" else ""
+        return f"unknown field '{_shorten(location)}'; {hint}the fields there{of_kind} are {', '.join(valid)}"
     if problem["type"] == "missing":
         return f"field '{location}' is missing"
     message = problem["msg"].removeprefix("Value error, ")
@@ -205,6 +214,13 @@ def _explain(problem: Any, model: type[BaseModel]) -> str:
     if problem["type"] == "json_invalid":
         return message
     return f"{location} is {_shorten(repr(value))}: {message[:1].lower()}{message[1:]}"
+
+
+def _without_kind(location: tuple[Any, ...]) -> tuple[tuple[Any, ...], str | None]:
+    """A location without the kind that pydantic puts after the generator's section; and that kind, inside of it."""
+    if len(location) > 1 and location[0] == "generator" and location[1] in KINDS:
+        return (location[0], *location[2:]), location[1] if len(location) == 3 else None
+    return location, None
 
 
 def _shorten(text: str) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from pipeline.bench.runner import Entry, run_benchmark, table, write_json
 from pipeline.bench.synthesis import Load, describe
 from pipeline.config import Recipe
+from pipeline.config.generators import only_spade
 from pipeline.errors import InputError
 from pipeline.recipe_file import parse_recipe
 from pipeline.runtime.device import default_device
@@ -32,6 +33,7 @@ def bench_train(
     A repeat is a step on `load.maps` label maps. Raises `InputError` for unknown candidates.
     """
 
+    only_spade(recipe.generator, "benchmarks are")
     unknown = [name for name in candidates if name not in CANDIDATES]
     if unknown:
         raise InputError(f"unknown candidate '{unknown[0]}'; there are {', '.join(CANDIDATES)}")

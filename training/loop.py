@@ -12,8 +12,9 @@ from pipeline.runtime.memory import keep_freed_memory
 from training.data.dataset import BatchLoader, BatchSource, RecordDataset
 from training.job import TrainingJob
 from training.metrics import Entry, MetricLogger, NotFinite, Reporter
-from training.objectives.perceptual import load_perceptual_loss
-from training.objectives.trunk import load_trunk
+from training.objectives.perceptual import PerceptualLoss, load_perceptual_loss
+from training.objectives.perceptual_regression import PerceptualRegression, load_regression
+from training.objectives.trunk import Trunk, load_trunk
 from training.run_folder import RunFolder
 from training.samples import sample_images
 from training.state import TrainingState
@@ -47,7 +48,7 @@ def train_worker(
         examples = RecordDataset(as_sources(recipe.data.train, job.base), recipe)
         data = BatchLoader(examples, rank=worker.rank, workers=worker.count)
         trunk = load_trunk(job.trunk_weights).to(worker.device) if job.trunk_weights else None
-        perceptual = load_perceptual_loss(job.vgg_weights, trunk) if recipe.losses.perceptual else None
+        perceptual = _load_perceptual(job, trunk)
         state = TrainingState(recipe, worker, perceptual.to(worker.device) if perceptual else None, trunk)
         pin = worker.device.type == "cuda"
 
@@ -126,6 +127,17 @@ def train_worker(
         if writer:
             writer.close()
     return step
+
+
+def _load_perceptual(job: TrainingJob, trunk: Trunk | None) -> PerceptualLoss | PerceptualRegression | None:
+    """What the recipe's generator learns by beside a discriminator, or in the place of one."""
+    settings, losses = job.recipe.generator, job.recipe.losses
+    if settings.kind == "crn":
+        several = settings.pictures > 1
+        return load_regression(losses.regression, several=several, vgg_weights=job.vgg_weights, trunk=trunk)
+    # pix2pixHD shows VGG19 pictures as they are.
+    normalise = settings.kind != "pix2pixhd"
+    return load_perceptual_loss(job.vgg_weights, trunk, normalise=normalise) if losses.perceptual else None
 
 
 def _refuse_to_roll_back(folder: RunFolder, state: TrainingState, failure: str) -> None:

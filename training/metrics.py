@@ -66,10 +66,8 @@ class MetricLogger:
         if len(bad):
             at, term = bad[0].tolist()
             raise NotFinite(f"the loss {self.names[term]} is {values[at, term].item()} at step {self.first + at + 1}")
-        norms = {
-            "generator": _gradient_norm(state.step.optimiser.parameters),
-            "discriminator": _gradient_norm(state.step.discriminator_optimiser.parameters),
-        }
+        optimisers = state.step.optimisers
+        norms = {name: _gradient_norm(optimiser.parameters) for name, optimiser in optimisers.items()}
         for name, norm in norms.items():
             # With fp16 such steps are to be expected: the scaler leaves them out.
             if not norm < float("inf") and state.recipe.training.precision != "fp16":
@@ -84,10 +82,7 @@ class MetricLogger:
             "losses": means,
             "scores": scores,
             "gradient_norm": {name: norm for name, norm in norms.items() if math.isfinite(norm)},
-            "learning_rate": {
-                "generator": state.step.optimiser.adam.param_groups[0]["lr"],
-                "discriminator": state.step.discriminator_optimiser.adam.param_groups[0]["lr"],
-            },
+            "learning_rate": {name: optimiser.adam.param_groups[0]["lr"] for name, optimiser in optimisers.items()},
             "seconds": seconds,
             "images_per_second": len(self.values) * state.recipe.training.batch_size / seconds,
             "data_wait": self.waited / seconds,

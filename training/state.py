@@ -10,11 +10,15 @@ from torch import Tensor, nn
 
 from pipeline.checkpoints.file import build_encoder, build_generator, save_generator
 from pipeline.config import Recipe
+from pipeline.networks.baselines.crn import CRN
 from pipeline.runtime.json_text import read_json
 from training.ema import MovingAverage
-from training.objectives.objectives import build_discriminator
+from training.objectives.objectives import PatchObjective, build_discriminator
 from training.objectives.perceptual import PerceptualLoss
+from training.objectives.perceptual_regression import PerceptualRegression
+from training.objectives.pix2pixhd import Pix2PixHDObjective
 from training.objectives.trunk import Trunk
+from training.regression import AllPictures, RegressionStep
 from training.run_folder import RunFolder, damaged_snapshot, restore_optimiser, snapshot_optimiser
 from training.step import GanStep, Synthesis
 from training.worker import Worker
@@ -24,37 +28,48 @@ class TrainingState:
     """Everything that changes during training. There is no random state: all draws are functions of the step."""
 
     def __init__(
-        self, recipe: Recipe, worker: Worker, perceptual: PerceptualLoss | None, trunk: Trunk | None = None
+        self,
+        recipe: Recipe,
+        worker: Worker,
+        perceptual: PerceptualLoss | PerceptualRegression | None,
+        trunk: Trunk | None = None,
     ) -> None:
-        """`trunk` for a discriminator with a frozen encoder; `InputError` where it is needed, or does not fit."""
+        """`perceptual`: a regression for a generator that learns by nothing else. `trunk` for a discriminator with a
+        frozen encoder; `InputError` where it is needed, or does not fit."""
         self.recipe = recipe
         self.worker = worker
         torch.manual_seed(recipe.training.seed)
-        synthesis = Synthesis(build_generator(recipe), build_encoder(recipe)).to(worker.device)
-        discriminator = build_discriminator(recipe, trunk).to(worker.device)
+        generator = build_generator(recipe)
+        self.step: GanStep | RegressionStep
+        if isinstance(generator, CRN):
+            assert isinstance(perceptual, PerceptualRegression)
+            synthesis: Synthesis = AllPictures(generator).to(worker.device)
+            self.step = RegressionStep(worker.wrap(synthesis), loss=perceptual, settings=recipe.training)
+        else:
+            assert not isinstance(perceptual, PerceptualRegression)
+            synthesis = Synthesis(generator, build_encoder(recipe)).to(worker.device)
+            self.step = GanStep(
+                worker.wrap(synthesis),
+                worker.wrap(build_discriminator(recipe, trunk).to(worker.device)),
+                weights=recipe.losses,
+                settings=recipe.training,
+                augment=recipe.discriminator.augment,
+                perceptual=perceptual,
+                patch_objective=Pix2PixHDObjective if recipe.generator.kind == "pix2pixhd" else PatchObjective,
+                workers=worker.count,
+            )
         self.average = MovingAverage(synthesis, recipe.training.ema_decay)
-        self.step = GanStep(
-            worker.wrap(synthesis),
-            worker.wrap(discriminator),
-            weights=recipe.losses,
-            settings=recipe.training,
-            augment=recipe.discriminator.augment,
-            perceptual=perceptual,
-            workers=worker.count,
-        )
         self.skipped = 0
         """How many batches the data are ahead of the steps, because they were skipped when rolling back."""
         self.failures: list[str] = []
         """Why the run was rolled back, each time."""
         self._networks: dict[str, nn.Module] = {
             "synthesis.": synthesis,
-            "discriminator.": discriminator,
             "average.": self.average.network,
-        } | ({"lecam.": self.step.lecam} if self.step.lecam else {})
-        self._optimisers = {
-            "optimiser.": self.step.optimiser,
-            "discriminator_optimiser.": self.step.discriminator_optimiser,
+            **{f"{name}.": network for name, network in self.step.networks.items()},
         }
+        prefixes = {"generator": "optimiser.", "discriminator": "discriminator_optimiser."}
+        self._optimisers = {prefixes[name]: optimiser for name, optimiser in self.step.optimisers.items()}
 
     def set_rates(self, step: int) -> None:
         """Both learning rates for a step, counted from 0: constant, then linearly to 0 at the end (Sec. 4)."""

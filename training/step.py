@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import cast
@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from pipeline.config import LossSettings, TrainingSettings
 from pipeline.labels import split_codes
 from pipeline.networks.encoder import StyleEncoder, sample_style
-from pipeline.networks.generator import Generator
+from pipeline.networks.generators import AnyGenerator
 from pipeline.networks.label_input import LabelInput
 from pipeline.networks.noise import region_styles
 from pipeline.networks.spectral import still_spectral_norm
@@ -23,7 +23,7 @@ from pipeline.runtime.counter_based import derived_seeds
 from training.data.batch import Batch
 from training.objectives import losses
 from training.objectives.diff_augment import Augmentation
-from training.objectives.objectives import AnyDiscriminator, Objective, Terms, build_objectives
+from training.objectives.objectives import AnyDiscriminator, Objective, PatchObjective, Terms, build_objectives
 from training.objectives.perceptual import PerceptualLoss
 from training.objectives.regularisation import LeCam, r1_penalty
 from training.optimiser import Optimiser, two_time_scale
@@ -51,7 +51,7 @@ class Synthesis(nn.Module):
     """The generator as training runs it: a style, where it takes one, is that of the photograph itself (the VAE), or
     noise where there is no encoder."""
 
-    def __init__(self, generator: Generator, encoder: StyleEncoder | None) -> None:
+    def __init__(self, generator: AnyGenerator, encoder: StyleEncoder | None) -> None:
         super().__init__()
         self.generator = generator
         self.encoder = encoder
@@ -94,8 +94,10 @@ class GanStep:
         settings: TrainingSettings,
         augment: Collection[str] = (),
         perceptual: PerceptualLoss | None = None,
+        patch_objective: type[PatchObjective] = PatchObjective,
         workers: int = 1,
     ) -> None:
+        """`patch_objective`: the losses of a patch discriminator."""
         self.synthesis, self.discriminator = synthesis, discriminator
         self.bare_synthesis = cast(Synthesis, getattr(synthesis, "module", synthesis))
         self.bare_discriminator = cast(AnyDiscriminator, getattr(discriminator, "module", discriminator))
@@ -103,6 +105,7 @@ class GanStep:
         self.weights = weights
         self.augment = augment
         self.perceptual = perceptual if weights.perceptual else None
+        self.patch_objective = patch_objective
         self.workers = workers
         self.accumulate = settings.accumulate
         self.reuse_fake = settings.reuse_fake
@@ -113,6 +116,15 @@ class GanStep:
         fp16 = settings.precision == "fp16"
         self.optimiser = Optimiser(synthesis.parameters(), rate=rate, betas=betas, fp16=fp16)
         self.discriminator_optimiser = Optimiser(self.learning, rate=discriminator_rate, betas=betas, fp16=fp16)
+        self.optimisers: Mapping[str, Optimiser] = {
+            "generator": self.optimiser,
+            "discriminator": self.discriminator_optimiser,
+        }
+        self.networks: Mapping[str, nn.Module] = {
+            "discriminator": self.bare_discriminator,
+            **({"lecam": self.lecam} if self.lecam else {}),
+        }
+        """What learns, or remembers, beside the generator."""
 
     def __call__(self, batch: Batch, step: int = 0) -> Terms:
         """Update both networks; returns detached scalars, of which those named `SCORE...` are only for people to watch.
@@ -166,7 +178,9 @@ class GanStep:
             codes = [split_codes(each, self.bare_discriminator.space)[0] for each in codes]
         codes = [change.codes(each) for each, change in zip(codes, shown, strict=True)]
         seeds = [part.seeds for part in batches]
-        objectives = build_objectives(self.bare_discriminator, codes, seeds, self.weights, workers=self.workers)
+        objectives = build_objectives(
+            self.bare_discriminator, codes, seeds, self.weights, patch=self.patch_objective, workers=self.workers
+        )
         label_input = [self.bare_synthesis.generator.label_input(part.codes) for part in batches]
         return [Part(*part) for part in zip(batches, label_input, shown, objectives, strict=True)]
 

@@ -24,7 +24,7 @@ from pipeline.errors import InputError
 from pipeline.pretrained.registry import find_or_fetched
 from pipeline.runtime.device import default_device
 from training.data.dataset import check_shares
-from training.job import TrainingJob
+from training.job import NOTHING_TO_LEARN_BY, TrainingJob
 from training.run_folder import RunFolder
 from training.summary import write_summary
 
@@ -80,6 +80,8 @@ def train(
     vgg_weights = find_or_fetched(vgg_weights, "VGG")
     if trunk_weights and not trunk_weights.exists():
         raise InputError(f"trunk weights {trunk_weights} do not exist")
+    if recipe.generator.kind == "crn" and not (vgg_weights or trunk_weights):
+        raise InputError(NOTHING_TO_LEARN_BY)
     check_shares(recipe, max(1, workers))
     if decoders and not workers:
         raise InputError("--decoders are actors on Ray, and --workers 0 trains without it; give --workers 1 or more")

@@ -27,9 +27,10 @@ def measure_cost(recipe: Recipe) -> Cost:
     check_dataset(recipe.data.validation, ("id", "label", "image"))
     record = decode_record(next(iter_rows(recipe.data.validation)), need_image=True)
     record = resize_record(record, recipe.data.height, recipe.data.width, resample=recipe.data.resample)
-    dense = recipe.model_copy(update={"generator": recipe.generator.model_copy(update={"modulation": "dense"})})
+    if "modulation" in type(recipe.generator).model_fields:
+        recipe = recipe.model_copy(update={"generator": recipe.generator.model_copy(update={"modulation": "dense"})})
     with torch.random.fork_rng(devices=[]):
-        generator = build_generator(dense).eval()
+        generator = build_generator(recipe).eval()
     codes = torch.from_numpy(recipe.encode(record.label, record.instance))[None]
     label_input = generator.label_input(codes)
     settings, z = recipe.generator, None

@@ -47,6 +47,7 @@ class Compiled:
         if reason := aot_inductor.missing(workload.device):
             raise ImportError(reason)
         generator, codes, z = workload.generator, workload.batches[0], workload.styles[0]
+        assert generator.settings.kind == "spade"
         signature = Signature(generator.settings, generator.space, generator.size, len(codes), "pattern")
         graph = GeneratorGraph(generator, signature, DTYPES[precision], on_cpu=workload.device.type == "cpu")
         styles, places = z if z.shape[1] else None, range(len(codes))
@@ -220,7 +221,9 @@ class Workload:
         torch.set_num_threads(threads)
         keep_freed_memory()
         self.device = torch.device(device)
-        self.generator = load_checkpoint(weights).generator
+        loaded = load_checkpoint(weights).generator
+        assert isinstance(loaded, Generator) and loaded.settings.kind == "spade"
+        self.generator: Generator = loaded
         if rescale:
             rescale_untrained(self.generator)
         height, width = codes.shape[1:]

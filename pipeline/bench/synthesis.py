@@ -13,6 +13,7 @@ import numpy as np
 from pipeline.bench.runner import Entry, run_benchmark, table, write_json
 from pipeline.checkpoints.file import UNTRAINED, load_checkpoint, resolve_checkpoint
 from pipeline.config import Recipe
+from pipeline.config.generators import only_spade
 from pipeline.datasets.sample_maps import sample_codes
 from pipeline.errors import InputError
 from pipeline.runtime.device import default_device
@@ -69,6 +70,7 @@ def bench_synthesize(
         raise InputError(f"{load.maps} label maps do not make whole batches of {load.batch}; take a multiple")
     source = resolve_checkpoint(checkpoint)
     recipe = load_checkpoint(source).recipe
+    only_spade(recipe.generator, "benchmarks are")
     common = {
         "weights": source,
         "codes": load.codes(recipe),

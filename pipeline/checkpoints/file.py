@@ -19,7 +19,7 @@ from pipeline.data.safetensors_file import write_tensors
 from pipeline.data.storage import first_line
 from pipeline.errors import InputError
 from pipeline.networks.encoder import StyleEncoder
-from pipeline.networks.generator import Generator, least_weights
+from pipeline.networks.generators import AnyGenerator, count_weights, make_generator
 from pipeline.recipe_file import dump_recipe, load_recipe, parse_recipe
 from pipeline.runtime.json_text import read_json
 
@@ -42,22 +42,22 @@ class Checkpoint:
     """Optimiser steps that the weights have seen."""
     sha256: str
     """Of the file; for fresh weights `untrained-` and that of the recipe. Outputs carry it to say what made them."""
-    generator: Generator
+    generator: AnyGenerator
     encoder: StyleEncoder | None
     """For generators with style: a photograph to its style."""
 
 
-def build_generator(recipe: Recipe) -> Generator:
+def build_generator(recipe: Recipe) -> AnyGenerator:
     """The generator that a recipe describes, with fresh weights from the global random state."""
-    return Generator(recipe.generator, recipe.labels, height=recipe.data.height, width=recipe.data.width)
+    return make_generator(recipe.generator, recipe.labels, height=recipe.data.height, width=recipe.data.width)
 
 
 def build_encoder(recipe: Recipe) -> StyleEncoder | None:
     """The style encoder that goes with it, or None where the generator takes no style, or noise only."""
     settings = recipe.generator
-    return (
-        StyleEncoder(settings.channels, settings.style_dim) if settings.style_dim and settings.style_encoder else None
-    )
+    if settings.kind not in ("spade", "concat") or not (settings.style_dim and settings.style_encoder):
+        return None
+    return StyleEncoder(settings.channels, settings.style_dim)
 
 
 def save_generator(
@@ -121,12 +121,12 @@ def load_checkpoint(source: str | Path, *, device: torch.device | str = "cpu") -
     size = {"height": recipe.data.height, "width": recipe.data.width}
     stored, needed = (
         sum(value.numel() for value in tensors.values()),
-        least_weights(recipe.generator, recipe.labels, **size),
+        count_weights(recipe.generator, recipe.labels, **size),
     )
     if stored < needed:  # Told before memory is taken for them.
         raise InputError(
-            f"checkpoint {path} does not fit the recipe that it carries: it has {stored} weights, where a generator of "
-            f"generator.channels {recipe.generator.channels} has more than {needed}"
+            f"checkpoint {path} does not fit the recipe that it carries: it has {stored} weights, where its generator "
+            f"of kind {recipe.generator.kind} has {needed} or more"
         )
     generator, encoder = build_generator(recipe), build_encoder(recipe)
     _fill(generator, "generator.", tensors, path)

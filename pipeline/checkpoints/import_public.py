@@ -10,6 +10,7 @@ import torch
 from pipeline.checkpoints.file import build_encoder, build_generator, save_generator
 from pipeline.checkpoints.public_names import ENCODER, GENERATOR, from_public
 from pipeline.config import Recipe
+from pipeline.config.generators import only_spade
 from pipeline.datasets.ade20k import SPACE as ADE20K
 from pipeline.datasets.coco_stuff import SPACE as COCO_STUFF
 from pipeline.errors import InputError
@@ -34,6 +35,7 @@ def import_weights(
     Raises `InputError` where a file is unreadable, is of another network (naming the recipe's field to change), the
     recipe has no style for the encoder, or the place of don't-care is unknown.
     """
+    settings = only_spade(recipe.generator, "public weights are imported")
     first, assumed = _place_of_dont_care(recipe, dont_care_first)
     generator, encoder = build_generator(recipe), build_encoder(recipe)
     state = _read(generator_file, GENERATOR)
@@ -52,8 +54,8 @@ def import_weights(
         _refuse_other_encoder(encoded, encoder_file, recipe)
         fill(encoder, encoded, source=f"{encoder_file}, by recipe '{recipe.name}',")
     save_generator(out, generator, recipe, step=0, encoder=encoder if encoder_file else None)
-    if recipe.generator.upsampling != "most":
-        assumed += f"; upsampling is '{recipe.generator.upsampling}', as the recipe says (files do not)"
+    if settings.upsampling != "most":
+        assumed += f"; upsampling is '{settings.upsampling}', as the recipe says (files do not)"
     return assumed
 
 
@@ -81,7 +83,7 @@ def _place_of_dont_care(recipe: Recipe, given: bool | None) -> tuple[bool, str]:
 
 def _refuse_other_generator(state: dict[str, torch.Tensor], path: Path, recipe: Recipe) -> None:
     """Raise `InputError` that names the recipe's fields which the shapes of public weights contradict."""
-    settings, space, wrong = recipe.generator, recipe.labels, []
+    settings, space, wrong = only_spade(recipe.generator, "public weights are imported"), recipe.labels, []
     hidden, middle, first = (
         state.get(key) for key in ("blocks.0.norm_0.shared.weight", "blocks.0.norm_0.gamma.weight", "first.weight")
     )
@@ -128,6 +130,7 @@ def _refuse_other_generator(state: dict[str, torch.Tensor], path: Path, recipe: 
 
 def _refuse_other_encoder(state: dict[str, torch.Tensor], path: Path, recipe: Recipe) -> None:
     """The same for the encoder."""
+    settings = only_spade(recipe.generator, "public weights are imported")
     wrong: list[str] = []
     mean, layer = state.get("mu.weight"), state.get("layers.0.parametrizations.weight.original")
     if mean is None or layer is None:
@@ -135,8 +138,8 @@ def _refuse_other_encoder(state: dict[str, torch.Tensor], path: Path, recipe: Re
     elif not any(key.startswith("layers.5.") for key in state):
         wrong.append("its encoder has five layers (--crop_size below 256), ours six")
     else:
-        _differs(wrong, "generator.channels", recipe.generator.channels, len(layer), "its encoder's --ngf")
-        _differs(wrong, "generator.style_dim", recipe.generator.style_dim, len(mean))
+        _differs(wrong, "generator.channels", settings.channels, len(layer), "its encoder's --ngf")
+        _differs(wrong, "generator.style_dim", settings.style_dim, len(mean))
     _refuse(path, recipe, wrong)
 
 

@@ -2,17 +2,56 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.config.settings import Settings, Width
+from pipeline.config.networks import check_multiples
+from pipeline.config.settings import RegionStyles, Settings, Width
+from pipeline.errors import InputError
 
 Count = Annotated[int, Field(ge=0, le=64)]
 Statistics = Literal["batch", "sync_batch", "instance"]
 
 
-class Pix2PixHDSettings(Settings):
+class StylelessSettings(Settings):
+    """What the line asks of every generator, for those that take nothing but the label map."""
+
+    style_dim: ClassVar[int] = 0
+    style_channels: ClassVar[int] = 0
+    style_encoder: ClassVar[bool] = False
+    region_styles: ClassVar[RegionStyles] = "none"
+    noise: ClassVar[bool] = False
+
+
+class HourglassSettings(StylelessSettings):
+    """What pix2pixHD and pix2pixHD++ have in common: they halve the resolution, and double it again."""
+
+    takes_seeds: ClassVar[bool] = False
+    one_size: ClassVar[bool] = False
+
+    @property
+    def multiple(self) -> int:
+        """Of what the sides of pictures must be multiples."""
+        raise NotImplementedError
+
+    @property
+    def least(self) -> int:
+        """How long the sides of pictures must be: the blocks reflect pixels around the smallest map, which needs them
+        and one more."""
+        raise NotImplementedError
+
+    def check_size(self, height: int, width: int, pictures: int) -> None:
+        """Raises `InputError` for pictures of a size that it cannot make, however many at a time."""
+        check_multiples(height, width, self.multiple, "this generator")
+        if min(height, width) < self.least:
+            raise InputError(
+                f"pictures are {width}x{height}, but this generator reflects more pixels around its features; "
+                f"take {self.least} or more on each side"
+            )
+
+
+class Pix2PixHDSettings(HourglassSettings):
     """pix2pixHD (Wang et al., CVPR 2018): an encoder, residual blocks and a decoder, with instance normalisation."""
 
     kind: Literal["pix2pixhd"] = "pix2pixhd"
@@ -40,8 +79,13 @@ class Pix2PixHDSettings(Settings):
         """Of what the sides of pictures must be multiples."""
         return 2 ** (self.downsamplings + self.enhancers)
 
+    @property
+    def least(self) -> int:
+        """How long the sides of pictures must be."""
+        return 2 * self.multiple
 
-class Pix2PixHDPlusSettings(Settings):
+
+class Pix2PixHDPlusSettings(HourglassSettings):
     """pix2pixHD++ (SPADE, Sec. 4): pix2pixHD's global generator, trained and normalised as SPADE is."""
 
     kind: Literal["pix2pixhd_plus"] = "pix2pixhd_plus"
@@ -80,8 +124,13 @@ class Pix2PixHDPlusSettings(Settings):
         """Of what the sides of pictures must be multiples."""
         return 2**self.downsamplings
 
+    @property
+    def least(self) -> int:
+        """How long the sides of pictures must be."""
+        return (self.block_kernel_size // 2 + 1) * self.multiple
 
-class CRNSettings(Settings):
+
+class CRNSettings(StylelessSettings):
     """The cascaded refinement network (Chen and Koltun, ICCV 2017): no adversary, perceptual regression alone."""
 
     kind: Literal["crn"] = "crn"
@@ -91,6 +140,32 @@ class CRNSettings(Settings):
     """Rows of the first module; each of the others has twice those of the one before, up to the picture's."""
     pictures: Annotated[int, Field(gt=0, le=64)] = 1
     """Pictures of each label map, all of one pass (Sec. 3.3: 9, with the diversity loss)."""
+    multiple: ClassVar[int] = 1
+    one_size: ClassVar[bool] = True
+
+    @property
+    def takes_seeds(self) -> bool:
+        """Whether there are several pictures of a label map; the seed, modulo their number, is which of them."""
+        return self.pictures > 1
+
+    def check_size(self, height: int, width: int, pictures: int) -> None:
+        """Raises `InputError` for pictures of a size that it cannot make, however many at a time."""
+        self.heights(height, width)
+
+    def heights(self, height: int, width: int) -> list[int]:
+        """The rows of each module, each twice those of the one before.
+
+        Raises `InputError` where that does not come out at pictures of `height` x `width`.
+        """
+        heights = [self.first_height]
+        while heights[-1] < height:
+            heights.append(2 * heights[-1])
+        if heights[-1] != height or width * self.first_height % height:
+            raise InputError(
+                f"pictures are {width}x{height}, but this generator doubles {self.first_height} rows (first_height), "
+                f"and columns in proportion, until it has them; take {heights[-1]} rows, or another first_height"
+            )
+        return heights
 
 
 class SIMSSettings(Settings):

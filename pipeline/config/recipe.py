@@ -7,7 +7,9 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
+from pipeline.config.baselines import Pix2PixHDSettings
 from pipeline.config.data import DataSettings
+from pipeline.config.generators import GeneratorSection
 from pipeline.config.networks import DiscriminatorSettings, GeneratorSettings
 from pipeline.config.settings import Settings
 from pipeline.config.training import LossSettings, SegmenterSettings, TrainingSettings
@@ -23,7 +25,7 @@ class Recipe(Settings):
     labels: LabelSpace
     """One of `LABEL_SETS` by its name, or spelled out."""
     data: DataSettings
-    generator: GeneratorSettings = GeneratorSettings()
+    generator: GeneratorSection = GeneratorSettings()
     discriminator: DiscriminatorSettings = DiscriminatorSettings()
     losses: LossSettings = LossSettings()
     training: TrainingSettings
@@ -47,27 +49,37 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> Recipe:
-        multiple = 2**self.generator.doublings
-        for side in ("height", "width"):
-            value = getattr(self.data, side)
-            if value % multiple:
-                below, above = value // multiple * multiple, (value // multiple + 1) * multiple
-                choices = f"{below} or {above}" if below else f"{above}"
-                raise ValueError(
-                    f"data.{side} is {value}, but a generator with upsampling '{self.generator.upsampling}' makes "
-                    f"multiples of {multiple}; take {choices}"
-                )
-        self._check_statistics()
-        self._check_discriminator()
+        self.generator.check_size(
+            self.data.height, self.data.width, self.training.batch_size // self.training.accumulate
+        )
+        if self.losses.regression and self.generator.kind != "crn":
+            raise ValueError(
+                f"losses.regression is for generator.kind 'crn', and that is '{self.generator.kind}'; leave it out"
+            )
+        if self.generator.kind == "pix2pixhd":
+            self._check_pix2pixhd(self.generator)
+        if self.generator.kind != "crn":  # which has no discriminator
+            self._check_discriminator()
         return self
 
-    def _check_statistics(self) -> None:
-        pixels = self.data.height * self.data.width // 4**self.generator.doublings
-        pictures = self.training.batch_size // self.training.accumulate
-        if pixels == 1 and (self.generator.statistics == "instance" or pictures == 1):
+    def _check_pix2pixhd(self, generator: Pix2PixHDSettings) -> None:
+        """Its own training, and none of the others', is what the kind stands for."""
+        if generator.features:
             raise ValueError(
-                f"the first feature map of {self.data.width}x{self.data.height} pictures is one pixel, which has no "
-                f"statistics ('{self.generator.statistics}', {pictures} at a time); take larger ones"
+                f"generator.features is {generator.features}, but the feature encoder is not trained yet; take 0"
+            )
+        wanted = {
+            "discriminator.kind patchgan": self.discriminator.kind == "patchgan",
+            "discriminator.spectral false": not self.discriminator.spectral,
+            "losses.gan least_squares": self.losses.gan == "least_squares",
+            "training.two_time_scale false": not self.training.two_time_scale,
+            "training.reuse_fake true": self.training.reuse_fake,
+        }
+        missing = [setting for setting, given in wanted.items() if not given]
+        if missing:
+            raise ValueError(
+                f"generator.kind is 'pix2pixhd', which is trained as in its paper: make {', '.join(missing)}; for "
+                "SPADE's training take kind pix2pixhd_plus"
             )
 
     def _check_discriminator(self) -> None:

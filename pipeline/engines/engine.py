@@ -11,6 +11,7 @@ import torch
 
 from pipeline.checkpoints.file import Checkpoint
 from pipeline.config import Recipe
+from pipeline.config.generators import only_spade
 from pipeline.engines.cuda_graphs import GraphedFunction
 from pipeline.engines.environment import COMPILERS
 from pipeline.engines.manifest import EngineSpec, Manifest, unusable
@@ -137,6 +138,7 @@ def load_engine(folder: Path, checkpoint: Checkpoint) -> tuple[Engine | FoldedGe
     spec = manifest.spec
     device = torch.device(spec.device["type"])
     if spec.backend == "eager":
+        assert isinstance(checkpoint.generator, Generator)
         generator = adapted(checkpoint.generator, spec.parsed_recipe)
         return FoldedGenerator(generator.to(device), DTYPES[spec.precision]), manifest
     assert manifest.file
@@ -164,7 +166,11 @@ def adapted(generator: Generator, recipe: Recipe) -> Generator:
             "leave out --size"
         )
     device = next(generator.parameters()).device
-    other = Generator(recipe.generator, recipe.labels, height=size[0], width=size[1]).to(device).eval()
+    other = (
+        Generator(only_spade(recipe.generator, "engines are"), recipe.labels, height=size[0], width=size[1])
+        .to(device)
+        .eval()
+    )
     other.load_state_dict(generator.state_dict())
     return other
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from pipeline.config import Recipe
+from pipeline.config.generators import only_spade
 from pipeline.engines.environment import Backend, describe_device, find_versions
 from pipeline.engines.parity import Parity
 from pipeline.engines.signature import Form, Signature
@@ -123,8 +124,9 @@ class Manifest:
 
 def make_signature(recipe: Recipe, batch: int) -> Signature:
     """What an engine of a recipe takes; patterns unless the recipe says dense."""
-    form: Form = "dense" if recipe.generator.modulation == "dense" else "pattern"
-    return Signature(recipe.generator, recipe.labels, (recipe.data.height, recipe.data.width), batch, form)
+    settings = only_spade(recipe.generator, "engines are")
+    form: Form = "dense" if settings.modulation == "dense" else "pattern"
+    return Signature(settings, recipe.labels, (recipe.data.height, recipe.data.width), batch, form)
 
 
 def unusable(manifest: Manifest) -> str | None:

@@ -10,6 +10,7 @@ import torch
 
 from pipeline.checkpoints.file import load_checkpoint, resolve_checkpoint
 from pipeline.config import Recipe
+from pipeline.config.generators import only_spade
 from pipeline.datasets.sample_maps import sample_codes
 from pipeline.engines.engine import Engine, adapted
 from pipeline.engines.manifest import make_signature
@@ -69,6 +70,8 @@ def prepare_subject(
     """
     loaded = load_checkpoint(resolve_checkpoint(checkpoint))
     recipe = loaded.recipe
+    only_spade(recipe.generator, "engines are")
+    assert isinstance(loaded.generator, Generator)
     if recipe.generator.region_styles == "instance":
         raise InputError(
             "the generator has a style for each instance, of which every label map has another number; there are no "

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pipeline.config import GeneratorSettings
+from pipeline.config import ConcatSettings, DecoderSettings, GeneratorSettings
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace, split_codes
 from pipeline.networks.initialise import glorot_normal
@@ -16,6 +17,9 @@ from pipeline.networks.label_input import LabelInput
 from pipeline.networks.noise import draw_noise, split_noise
 from pipeline.networks.resampling import enlarge
 from pipeline.networks.spade import SLOPE, SPADE, SPADEBlock, code_table, convolve_codes
+
+AnyDecoder: TypeAlias = GeneratorSettings | ConcatSettings
+"""Settings of this generator, and of the one with concatenation in the place of SPADE."""
 
 
 class Generator(nn.Module):
@@ -30,9 +34,9 @@ class Generator(nn.Module):
     block: type[nn.Module] = SPADEBlock
     """What it is made of, after the first layer."""
 
-    def __init__(self, settings: GeneratorSettings, space: LabelSpace, *, height: int, width: int) -> None:
+    def __init__(self, settings: AnyDecoder, space: LabelSpace, *, height: int, width: int) -> None:
         super().__init__()
-        self.settings = settings
+        self.settings: AnyDecoder = settings
         self.space = space
         self.size = (height, width)
         first = _first_size(settings, height, width)
@@ -75,7 +79,7 @@ class Generator(nn.Module):
         return make_label_input(codes, self.space, self.settings)
 
 
-def make_label_input(codes: torch.Tensor, space: LabelSpace, settings: GeneratorSettings) -> LabelInput:
+def make_label_input(codes: torch.Tensor, space: LabelSpace, settings: AnyDecoder) -> LabelInput:
     """Codes int32 `[N, H, W]`, of `Recipe.encode`, as a generator of some settings takes them."""
     regions = None
     if settings.region_styles == "instance":
@@ -84,7 +88,7 @@ def make_label_input(codes: torch.Tensor, space: LabelSpace, settings: Generator
 
 
 def with_draws(
-    label_input: LabelInput, z: torch.Tensor | None, seeds: torch.Tensor | None, settings: GeneratorSettings
+    label_input: LabelInput, z: torch.Tensor | None, seeds: torch.Tensor | None, settings: AnyDecoder
 ) -> LabelInput:
     """The label maps as the layers see them: with the style where it enters everywhere, and with noise.
 
@@ -108,7 +112,7 @@ def first_map(
     label_input: LabelInput,
     z: torch.Tensor | None,
     *,
-    settings: GeneratorSettings,
+    settings: AnyDecoder,
     size: tuple[int, int],
     table: torch.Tensor | None = None,
 ) -> torch.Tensor:
@@ -134,14 +138,14 @@ def first_map(
     return layer(z).view(len(z), -1, *first)
 
 
-def doubled_before(settings: GeneratorSettings) -> list[bool]:
+def doubled_before(settings: DecoderSettings) -> list[bool]:
     """For each block in turn, whether the resolution doubles before it."""
     if settings.upsampling == "normal":
         return [False, True, False, True, True, True, True]
     return [False, True, True, True, True, True, True] + ([True] if settings.upsampling == "most" else [])
 
 
-def layer_sizes(settings: GeneratorSettings, size: tuple[int, int]) -> list[tuple[int, int]]:
+def layer_sizes(settings: DecoderSettings, size: tuple[int, int]) -> list[tuple[int, int]]:
     """(height, width) of the feature map in each SPADE layer, by `SPADE.number`, for pictures of a `size`."""
     height, width = _first_size(settings, *size)
     sizes = []
@@ -151,29 +155,29 @@ def layer_sizes(settings: GeneratorSettings, size: tuple[int, int]) -> list[tupl
     return sizes
 
 
-def least_weights(settings: GeneratorSettings, space: LabelSpace, *, height: int, width: int) -> int:
+def least_weights(settings: AnyDecoder, space: LabelSpace, *, height: int, width: int) -> int:
     """A lower bound of how many weights such a generator has, without building it: those of its large layers."""
     pixels = (height * width) // 4**settings.doublings
-    widths, taps = _block_widths(settings), settings.kernel_size**2
+    widths = _block_widths(settings)
+    modulation = 2 * settings.hidden * settings.kernel_size**2 if settings.kind == "spade" else 0
     if settings.style_dim and not settings.style_channels:
         first = settings.style_dim * widths[0] * pixels
     else:
         first = (space.channels + settings.style_channels) * widths[0] * 9
     return first + sum(
-        9 * min(inputs, outputs) * (inputs + outputs) + 2 * inputs * settings.hidden * taps
-        for inputs, outputs in pairwise(widths)
+        9 * min(inputs, outputs) * (inputs + outputs) + inputs * modulation for inputs, outputs in pairwise(widths)
     )
 
 
-def _block_widths(settings: GeneratorSettings) -> list[int]:
+def _block_widths(settings: DecoderSettings) -> list[int]:
     """Channels before the first block, and after each one."""
     widths = [16, 16, 16, 16, 8, 4, 2, 1]
     channels = [settings.channels * width for width in widths]
     return [*channels, max(1, settings.channels // 2)] if settings.upsampling == "most" else channels
 
 
-def _first_size(settings: GeneratorSettings, height: int, width: int) -> tuple[int, int]:
-    multiple = 2**settings.doublings
+def _first_size(settings: DecoderSettings, height: int, width: int) -> tuple[int, int]:
+    multiple = settings.multiple
     if height % multiple or width % multiple:
         raise InputError(f"label map is {width}x{height}, but this generator needs multiples of {multiple}")
     return height // multiple, width // multiple

@@ -104,14 +104,18 @@ def fold_spectral_norm(network: Network) -> Network:
     assert not network.training, "the value of a weight in training depends on the next power iteration"
     for parent in list(network.modules()):
         for name, module in list(parent.named_children()):
-            if isinstance(module, nn.Conv2d) and parametrize.is_parametrized(module, "weight"):
+            if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)) and parametrize.is_parametrized(module, "weight"):
                 setattr(parent, name, _plain(module))
     return network
 
 
-def _plain(conv: nn.Conv2d) -> nn.Conv2d:
-    shape: dict[str, Any] = {name: getattr(conv, name) for name in ("kernel_size", "stride", "padding")}
-    plain = nn.Conv2d(conv.in_channels, conv.out_channels, **shape, bias=conv.bias is not None)
+def _plain(conv: nn.Conv2d | nn.ConvTranspose2d) -> nn.Module:
+    """The same convolution without the parametrisation, whose class is one of its own."""
+    kind = nn.ConvTranspose2d if isinstance(conv, nn.ConvTranspose2d) else nn.Conv2d
+    names = ["kernel_size", "stride", "padding", "padding_mode"]
+    names += ["output_padding"] if kind is nn.ConvTranspose2d else []
+    shape: dict[str, Any] = {name: getattr(conv, name) for name in names}
+    plain: Any = kind(conv.in_channels, conv.out_channels, **shape, bias=conv.bias is not None)
     plain.weight = nn.Parameter(conv.weight.detach().clone())
     if conv.bias is not None:
         plain.bias = nn.Parameter(conv.bias.detach().clone())

@@ -135,16 +135,20 @@ def check_fits(
             "the checkpoint's generator takes no style (generator.style_dim is 0); "
             "leave out --style... and --truncation"
         )
-    if plan.most_samples > 1 and not style and not recipe.generator.noise:
+    if plan.most_samples > 1 and not style and not recipe.generator.takes_seeds:
+        why = "takes no style (generator.style_dim is 0) and adds no noise (generator.noise)"
+        if recipe.generator.kind not in ("spade", "concat"):
+            why = f"is of kind {recipe.generator.kind} and takes nothing but the label map"
         raise InputError(
-            "the checkpoint's generator takes no style (generator.style_dim is 0) and adds no noise (generator.noise), "
-            "so each label map has one picture; leave out --samples, and let --samples-by ask for 0 or 1"
+            f"the checkpoint's generator {why}, so each label map has one picture; leave out --samples, and let "
+            "--samples-by ask for 0 or 1"
         )
     if choice.kind != "noise" and checkpoint.encoder is None:
         raise InputError("the checkpoint has no style encoder, so photographs cannot give the style")
-    if style and keep_size and not recipe.generator.style_channels:
+    if recipe.generator.one_size and keep_size:
+        with_style = "with style" if style else f"of kind {recipe.generator.kind}"
         raise InputError(
-            f"a generator with style makes pictures of one size, {recipe.data.width}x{recipe.data.height}; "
+            f"a generator {with_style} makes pictures of one size, {recipe.data.width}x{recipe.data.height}; "
             "leave out --keep-size"
         )
 

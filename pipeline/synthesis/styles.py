@@ -23,7 +23,7 @@ class Sample:
     z: torch.Tensor | None
     """The style, float32 `[style_dim]`, or `[regions, style_dim]` if each has its own; None for a generator without."""
     seed: int = 0
-    """Of the noise that layers add; a generator without noise does not look at it."""
+    """Of the noise that layers add; for a network of several pictures, which of them; others do not look at it."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,9 @@ class StyleSource:
         `regions` is how many its label map has, for generators with a style for each. Raises `InputError` for a record
         without the photograph that was to give its style, and for a broken one.
         """
-        seeds = [record_seed(self._seed, record, sample) for sample in range(count)]
+        seeds = list(range(count))
+        if self._synthesizer.recipe.generator.kind != "crn":  # Whose samples are its pictures, in order.
+            seeds = [record_seed(self._seed, record, sample) for sample in seeds]
         return [Sample(*drawn) for drawn in zip(self._styles(record, photograph, count, regions), seeds, strict=True)]
 
     def _noise(self, record: str, sample: int, regions: int) -> torch.Tensor:

@@ -113,7 +113,8 @@ def synthesize(
     device, precision = device or choose_device(workers), precision or "fp32"
     if precision == "fp16" and not device.startswith("cuda"):
         raise InputError("--precision fp16 needs a GPU, and the workers will find none; take bf16 or fp32")
-    size = compiled.manifest.spec.signature.size if compiled else loaded.generator.size
+    data = loaded.recipe.data
+    size = compiled.manifest.spec.signature.size if compiled else (data.height, data.width)
     colours = None if palette is None else _palette_for(palette, loaded.recipe.labels)
     settings = {
         "checkpoint": loaded.sha256,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,14 +13,12 @@ from pipeline.config import RegionStyles
 from pipeline.data.images import decode_image
 from pipeline.errors import InputError
 from pipeline.networks.encoder import prepare_photograph
-from pipeline.networks.inference.folded import FoldedGenerator
+from pipeline.networks.generator import Generator
+from pipeline.networks.generators import DrawsPictures
+from pipeline.networks.inference.frozen import freeze
 from pipeline.networks.label_input import LabelInput
 from pipeline.precision import DTYPES, Precision
 from pipeline.synthesis.styles import Sample
-
-if TYPE_CHECKING:
-    from pipeline.engines.engine import Engine
-
 
 GPU_BATCH = 8
 """Samples of a label map that are synthesized at once on a GPU."""
@@ -62,26 +59,27 @@ class Synthesizer:
             torch.backends.cudnn.deterministic = True
         checkpoint = load_checkpoint(source, device=self.device if engine is None else "cpu")
         self.recipe, self.checkpoint_sha256 = checkpoint.recipe, checkpoint.sha256
-        if region_styles is not None:
-            settings = self.recipe.generator.model_copy(update={"region_styles": region_styles})
+        if region_styles is not None and isinstance(checkpoint.generator, Generator):
+            settings = checkpoint.generator.settings.model_copy(update={"region_styles": region_styles})
             self.recipe = self.recipe.model_copy(update={"generator": settings})
             checkpoint.generator.settings = settings
         self._encoder = checkpoint.encoder.to(self.device) if checkpoint.encoder else None
         self._settings = self.recipe.generator
-        self._multiple = 2**self._settings.doublings
+        self._multiple = self._settings.multiple
         self.style_dim = self._settings.style_dim
         self.engine: str | None = None
-        self._generator: FoldedGenerator | Engine
+        self.size = self.recipe.data.height, self.recipe.data.width
+        self._generator: DrawsPictures
         if engine is None:
-            self._generator = FoldedGenerator(checkpoint.generator, DTYPES[precision])
-            several = (self.style_dim or self._settings.noise) and not one_by_one
+            self._generator = freeze(checkpoint.generator, DTYPES[precision])
+            several = (self.style_dim or self._settings.takes_seeds) and not one_by_one
             self._batch = GPU_BATCH if self.device.type == "cuda" and several else 1
         else:
             from pipeline.engines.engine import load_engine
 
             self._generator, manifest = load_engine(Path(engine), checkpoint)
             self._batch, self.engine = manifest.spec.batch, manifest.name
-        self.size = self._generator.size
+            self.size = self._generator.size
 
     @torch.inference_mode()
     def prepare(self, codes: np.ndarray) -> LabelInput:
@@ -95,7 +93,8 @@ class Synthesizer:
         padded = np.pad(codes, padding, mode="edge") if any(after for _, after in padding) else codes
         label_input = self._generator.label_input(torch.from_numpy(padded).unsqueeze(0).to(self.device))
         # Find the patterns, of every resolution, now: beside the synthesis of another picture.
-        label_input.patterns_at(padded.shape[0], padded.shape[1], self._settings.kernel_size)
+        if self._settings.kind in ("spade", "pix2pixhd_plus"):
+            label_input.patterns_at(padded.shape[0], padded.shape[1], self._settings.kernel_size)
         return label_input
 
     def synthesize(
@@ -113,8 +112,8 @@ class Synthesizer:
     def _synthesize_batch(self, label_input: LabelInput, samples: list[Sample], size: tuple[int, int]) -> np.ndarray:
         styles = [sample.z for sample in samples if sample.z is not None]
         z = torch.stack(styles).to(self.device) if styles else None
-        noise = self._settings.noise
-        seeds = torch.tensor([sample.seed for sample in samples], device=self.device) if noise else None
+        takes = self._settings.takes_seeds
+        seeds = torch.tensor([sample.seed for sample in samples], device=self.device) if takes else None
         pictures = self._generator(label_input, z, seeds)  # [N, 3, H, W]
         if not pictures.isfinite().all():
             # Weights are finite where they are loaded; half precision, and what a compiler made of it, can overflow.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.config import GeneratorSettings
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
 from pipeline.recipe_file import dump_recipe, load_recipe
@@ -89,6 +90,34 @@ training: {steps: 10}
         ("discriminator.kind=segmentation", "has no patch features to match; set it to 0"),
         ("discriminator.augment=[rotation]", "'colour', 'translation' or 'cutout'"),
         ("losses.lecam=-1", "losses.lecam is -1: input should be greater than or equal to 0"),
+        ("generator.kind=spad", "generator.kind is 'spad'; there are spade, concat, pix2pixhd_plus, crn, pix2pixhd"),
+        ("generator.kind=[crn]", "generator.kind is ['crn']; there are spade"),
+        ("generator=5", "generator is 5: input should be an object"),
+        ("generator.hiden=5", "unknown field 'generator.hiden'; did you mean 'hidden'? the fields there are kind, cha"),
+        (
+            "generator={kind: crn, hidden: 5}",
+            "generator.hidden is of kind spade, pix2pixhd_plus, and generator.kind is 'crn'; leave it out",
+        ),
+        (
+            "generator={kind: concat, modulation: dense}",
+            "generator.modulation is of kind spade, pix2pixhd_plus, and generator.kind is 'concat'",
+        ),
+        (
+            "generator={kind: crn, width: [1]}",
+            "did you mean 'widths'? the fields there of kind 'crn' are kind, widths,",
+        ),
+        ("generator={kind: crn, widths: [1, 2, 3]}", "field 'generator.widths.3' is missing"),
+        ("generator={kind: crn, first_height: 3}", "pictures are 64x64, but this generator doubles 3 rows"),
+        ("generator={kind: concat, channels: a}", "generator.channels is 'a': input should be a valid integer"),
+        (
+            "generator={kind: pix2pixhd, downsamplings: 7}",
+            "data.height is 64, but this generator makes multiples of 128",
+        ),
+        ("generator={kind: pix2pixhd, downsamplings: 6}", "64x64, but this generator reflects more pixels around its"),
+        (
+            "generator={kind: pix2pixhd_plus, labels: spade, statistics: none}",
+            "generator: labels is 'spade', which normalises, but statistics is 'none'",
+        ),
         ("generator.region_styles=class", "a style that enters first is of no region; make style_input 'everywhere'"),
         ("generator.enlargement=bicubic", "'nearest', 'bilinear' or 'blur'"),
         ("discriminator.enlargement=blur", "a patch discriminator enlarges nothing; leave it out"),
@@ -165,6 +194,22 @@ def test_locations_and_sources_are_kept_as_they_mean(tmp_path: Path) -> None:
     assert load_recipe(path) == recipe
     (alone,) = load_recipe(path, ["data.train=a"]).data.sources
     assert (alone.path, alone.name, alone.weight, alone.count, alone.label_column) == ("a", "", None, None, "label")
+
+
+def test_generators_of_every_kind_round_trip_and_none_is_spade(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(FIELDS)
+    assert load_recipe(path).generator == load_recipe(path, ["generator.kind=spade"]).generator == GeneratorSettings()
+    own = (
+        "discriminator.spectral=false", "losses.gan=least_squares", "training.reuse_fake=true",
+        "training.two_time_scale=false",
+    )  # fmt: skip
+    for kind in ("concat", "pix2pixhd_plus", "crn", "pix2pixhd"):
+        recipe = load_recipe(path, [f"generator.kind={kind}", *(own if kind == "pix2pixhd" else ())])
+        assert recipe.generator.kind == kind
+        path_of_kind = tmp_path / f"{kind}.yaml"
+        path_of_kind.write_text(dump_recipe(recipe))
+        assert load_recipe(path_of_kind) == recipe
 
 
 BOMB = "name: bomb\na: &a0 [x]\n" + "".join(

@@ -58,18 +58,13 @@ def tiny_recipe(tiny_data: Path) -> Callable[..., Recipe]:
         losses: dict[str, object] | None = None,
         **training: object,
     ) -> Recipe:
+        spade = {"channels": 2, "hidden": 4, "style_dim": style_dim, "statistics": statistics}
         size_and_data = {"height": size, "width": size, **(data if isinstance(data, dict) else {})}
         fields = {
             "name": "tiny",
             "labels": SPACE.model_dump(mode="json"),
             "data": {"train": str(tiny_data), "validation": str(tiny_data), **size_and_data},
-            "generator": {
-                "channels": 2,
-                "hidden": 4,
-                "style_dim": style_dim,
-                "statistics": statistics,
-                **(generator or {}),
-            },
+            "generator": generator if "kind" in (generator or {}) else spade | (generator or {}),
             "discriminator": {"channels": 4, "layers": 3, **(discriminator or {})},
             "losses": losses or {},
             "training": {"steps": 6, "batch_size": 4, **often, **training},

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pipeline.config import LossSettings, Recipe
 from pipeline.errors import InputError
+from pipeline.networks.initialise import pix2pixhd_normal
 from training.objectives import losses
 from training.objectives.patch_discriminator import Discriminator, Features
 from training.objectives.projected_discriminator import ProjectedDiscriminator
@@ -65,7 +66,10 @@ def build_discriminator(recipe: Recipe, trunk: Trunk | None = None) -> AnyDiscri
     """
     settings, data = recipe.discriminator, recipe.data
     if settings.kind == "patchgan":
-        return Discriminator(settings, recipe.labels)
+        made = Discriminator(settings, recipe.labels)
+        if recipe.generator.kind == "pix2pixhd":
+            pix2pixhd_normal(made)
+        return made
     if settings.kind == "segmentation":
         return SegmentationDiscriminator(settings, recipe.labels)
     if trunk is None:
@@ -73,13 +77,13 @@ def build_discriminator(recipe: Recipe, trunk: Trunk | None = None) -> AnyDiscri
             "discriminator.kind is 'projected', whose encoder is a frozen backbone; give one with --trunk-weights, "
             "such as what train-segmenter wrote"
         )
-    made = ProjectedDiscriminator(settings, recipe.labels, trunk)
-    if data.height % made.multiple or data.width % made.multiple:
+    projected = ProjectedDiscriminator(settings, recipe.labels, trunk)
+    if data.height % projected.multiple or data.width % projected.multiple:
         raise InputError(
-            f"the trunk's smallest feature map is {made.multiple} times smaller than pictures, which {data.width}x"
+            f"the trunk's smallest feature map is {projected.multiple} times smaller than pictures, which {data.width}x"
             f"{data.height} is no multiple of; take another --trunk-weights or size"
         )
-    return made
+    return projected
 
 
 def build_objectives(
@@ -88,11 +92,12 @@ def build_objectives(
     seeds: Sequence[Tensor],
     weights: LossSettings,
     *,
+    patch: type[PatchObjective] | None = None,
     workers: int = 1,
 ) -> Sequence[Objective]:
     """One for each part of a batch: label codes int32 `[N, H, W]`, 0 where pictures are blank, and seeds int64 `[N]`.
 
-    All workers must build them together.
+    `patch`: the objective with a patch discriminator; None: SPADE's. All workers must build them together.
     """
     if not isinstance(discriminator, Discriminator):
         space = discriminator.space
@@ -101,7 +106,7 @@ def build_objectives(
             SegmentationObjective(targets, mask, weights)
             for targets, mask in zip(balanced_targets(codes, space, workers=workers), masks, strict=True)
         ]
-    return [PatchObjective(discriminator, part, weights) for part in codes]
+    return [(patch or PatchObjective)(discriminator, part, weights) for part in codes]
 
 
 class PatchObjective:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from pipeline.errors import InputError
 from pipeline.networks.baselines.layers import resize_area
+from training.job import NOTHING_TO_LEARN_BY
+from training.objectives.perceptual import load_vgg
 from training.objectives.trunk import Trunk
+
+log = logging.getLogger(__name__)
 
 ENDS = (4, 9, 14, 23, 32)
 """How many layers of torchvision's vgg19().features there are up to conv1_2, 2_2, 3_2, 4_2, 5_2, with their ReLUs."""
@@ -70,6 +77,31 @@ class PerceptualRegression(nn.Module):
             (ours - theirs.repeat_interleave(count, 0)).abs().mean(dim=1)
             for ours, theirs in zip(found, wanted, strict=True)
         ]
+
+
+def load_regression(
+    weights: Sequence[float], *, several: bool, vgg_weights: Path | None, trunk: Trunk | None
+) -> PerceptualRegression:
+    """The loss on torchvision's `vgg19` from a local file, or else on a trunk.
+
+    `weights` of the picture and of each stage; none: on VGG19 the published ones (of Cityscapes at 256 rows for
+    `several` pictures a label map, else at 512), on a trunk 1 each. Raises `InputError` where there is neither, for
+    another number of weights, and for an unreadable file.
+    """
+    if vgg_weights is not None:
+        loss = vgg_regression(load_vgg(vgg_weights), CITYSCAPES_256 if several else CITYSCAPES_512)
+    elif trunk is not None:
+        loss = PerceptualRegression(trunk, [1.0] * (1 + len(trunk.stages)))
+        log.info("perceptual regression: on the trunk")
+    else:
+        raise InputError(NOTHING_TO_LEARN_BY)
+    if weights and len(weights) != len(loss.weights):
+        raise InputError(
+            f"losses.regression has {len(weights)} weights, and the network {len(loss.weights) - 1} stages; give one "
+            f"for the picture and one for each stage, {len(loss.weights)} in all"
+        )
+    loss.weights = list(weights) or loss.weights
+    return loss
 
 
 def vgg_regression(features: nn.Sequential, weights: Sequence[float] = CITYSCAPES_512) -> PerceptualRegression:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pipeline.config import GeneratorSettings
+from pipeline.config import ConcatSettings
 from pipeline.labels import LabelSpace
 from pipeline.networks.generator import Generator
 from pipeline.networks.label_input import LabelInput
@@ -18,9 +18,8 @@ from pipeline.networks.spectral import spectral_norm
 class ConcatBlock(nn.Module):
     """SPADE's residual block with ordinary normalisation, and the label map beside what each convolution takes."""
 
-    def __init__(self, inputs: int, outputs: int, settings: GeneratorSettings, space: LabelSpace) -> None:
+    def __init__(self, inputs: int, outputs: int, settings: ConcatSettings, space: LabelSpace) -> None:
         super().__init__()
-        assert not settings.noise, "there is no SPADE layer that adds it"
         middle, labels = min(inputs, outputs), space.channels + settings.style_channels
         self.norm_0 = learned_norm(inputs, settings.statistics)
         self.conv_0 = spectral_norm(nn.Conv2d(inputs + labels, middle, 3, padding=1))
@@ -45,6 +44,6 @@ class ConcatBlock(nn.Module):
 
 
 class ConcatGenerator(Generator):
-    """Of the same settings as SPADE's; those of the modulation (`kernel_size`, `hidden`) mean nothing to it."""
+    """SPADE's generator with these blocks, which has no modulation, and nothing that adds noise."""
 
     block = ConcatBlock

@@ -22,7 +22,7 @@ class CRN(nn.Module):
     def __init__(self, settings: CRNSettings, space: LabelSpace, *, height: int, width: int) -> None:
         super().__init__()
         self.settings, self.space, self.size = settings, space, (height, width)
-        heights = module_heights(height, width, first=settings.first_height)
+        heights = settings.heights(height, width)
         widths = [_width(settings, each) for each in heights]
         self.refinements = nn.ModuleList(
             stage(before + space.channels, after) for before, after in itertools.pairwise([0, *widths])
@@ -30,19 +30,27 @@ class CRN(nn.Module):
         self.last = nn.Conv2d(widths[-1], 3 * settings.pictures, 1)
         glorot_uniform(self)
 
-    def forward(self, codes: torch.Tensor | LabelInput) -> torch.Tensor:
-        """Pictures `[N, settings.pictures, 3, H, W]` of codes int32 `[N, H, W]`, or of their `LabelInput`.
+    def forward(
+        self, codes: torch.Tensor | LabelInput, z: torch.Tensor | None = None, seeds: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """A picture each, `[N, 3, H, W]`, of codes int32 `[N, H, W]`, or of their `LabelInput`.
 
-        -1 to 1 is black to white, but nothing holds them there: clamp before saving. Raises `InputError` for another
-        size.
+        The seed, int64 `[N]`, modulo their number says which of its pictures; None: the first. With the input of one
+        label map and N seeds: N pictures of that map. -1 to 1 is black to white, but nothing holds them there: clamp
+        before saving. Raises `InputError` as `label_input` does.
         """
         label_input = codes if isinstance(codes, LabelInput) else self.label_input(codes)
+        every = (
+            self.every(label_input) if self.training else label_input.remember(self, lambda: self.every(label_input))
+        )
+        if seeds is None:
+            return every[:, 0]
+        maps = torch.arange(len(every), device=every.device).expand(len(seeds))
+        return every[maps, seeds % self.settings.pictures]
+
+    def every(self, label_input: LabelInput) -> torch.Tensor:
+        """All pictures of each label map: `[N, settings.pictures, 3, H, W]`."""
         height, width = label_input.codes.shape[1:]
-        if (height, width) != self.size:
-            raise InputError(
-                f"this generator makes pictures of one size, {self.size[1]}x{self.size[0]}; the label map is "
-                f"{width}x{height}"
-            )
         planes = label_input.one_hot_at(height, width, self.last.weight.dtype)
         # Soft labels: what share of a coarse pixel each class has.
         pyramid = [*itertools.accumulate(self.refinements[1:], lambda x, _: F.avg_pool2d(x, 2), initial=planes)]
@@ -54,21 +62,14 @@ class CRN(nn.Module):
         return self.last(x).unflatten(1, (3, -1)).transpose(1, 2)
 
     def label_input(self, codes: torch.Tensor) -> LabelInput:
-        """The label maps in the form the layers want."""
+        """The label maps in the form the layers want. Raises `InputError` for another size than the generator's."""
+        height, width = codes.shape[1:]
+        if (height, width) != self.size:
+            raise InputError(
+                f"this generator makes pictures of one size, {self.size[1]}x{self.size[0]}; the label map is "
+                f"{width}x{height}"
+            )
         return LabelInput(codes, self.space, "dense")
-
-
-def module_heights(height: int, width: int, *, first: int) -> list[int]:
-    """The rows of each module, each twice those of the one before. Raises `InputError` where that does not come out."""
-    heights = [first]
-    while heights[-1] < height:
-        heights.append(2 * heights[-1])
-    if heights[-1] != height or width * first % height:
-        raise InputError(
-            f"pictures are {width}x{height}, but this generator doubles {first} rows (first_height), and columns in "
-            f"proportion, until it has them; take {heights[-1]} rows, or another first_height"
-        )
-    return heights
 
 
 def _width(settings: CRNSettings, height: int) -> int:

@@ -10,7 +10,7 @@ from torch import nn
 
 from pipeline.config import Pix2PixHDSettings
 from pipeline.labels import LabelSpace
-from pipeline.networks.baselines.pix2pixhd import global_body, input_planes
+from pipeline.networks.baselines.pix2pixhd import global_body, input_planes, plain_input
 from pipeline.networks.baselines.units import ResidualBlock, UnitFactory, last_layer
 from pipeline.networks.initialise import pix2pixhd_normal
 from pipeline.networks.label_input import LabelInput
@@ -36,7 +36,14 @@ class LocalEnhancer(nn.Module):
         self.last = last_layer(settings.channels)
         pix2pixhd_normal(self)
 
-    def forward(self, codes: torch.Tensor | LabelInput, features: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(
+        self,
+        codes: torch.Tensor | LabelInput,
+        z: torch.Tensor | None = None,
+        seeds: torch.Tensor | None = None,
+        *,
+        features: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """Pictures `[N, 3, H, W]` in (-1, 1), as `GlobalGenerator` makes them."""
         label_input = codes if isinstance(codes, LabelInput) else self.label_input(codes)
         planes = input_planes(label_input, features, self.settings, self.last.weight.dtype)
@@ -47,8 +54,8 @@ class LocalEnhancer(nn.Module):
         return torch.tanh(self.last(x))
 
     def label_input(self, codes: torch.Tensor) -> LabelInput:
-        """The label maps in the form the layers want."""
-        return LabelInput(codes, self.space, "dense")
+        """The label maps in the form the layers want. Raises `InputError` for sizes that it cannot halve so often."""
+        return plain_input(codes, self.settings, self.space)
 
 
 class Enhancer(nn.Module):

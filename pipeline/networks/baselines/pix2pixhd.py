@@ -24,19 +24,26 @@ class GlobalGenerator(nn.Module):
         self.last = last_layer(settings.channels)
         pix2pixhd_normal(self)
 
-    def forward(self, codes: torch.Tensor | LabelInput, features: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(
+        self,
+        codes: torch.Tensor | LabelInput,
+        z: torch.Tensor | None = None,
+        seeds: torch.Tensor | None = None,
+        *,
+        features: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """Pictures `[N, 3, H, W]` in (-1, 1) of codes int32 `[N, H, W]`, or of their `LabelInput`.
 
-        `features` `[N, settings.features, H, W]` where the generator takes them. Raises `InputError` for sizes that it
-        cannot halve so often, and for missing or superfluous features.
+        `features` `[N, settings.features, H, W]` where the generator takes them; `z` and `seeds` change nothing. Raises
+        `InputError` for sizes that it cannot halve so often, and for missing or superfluous features.
         """
         label_input = codes if isinstance(codes, LabelInput) else self.label_input(codes)
         planes = input_planes(label_input, features, self.settings, self.last.weight.dtype)
         return torch.tanh(self.last(self.body(planes)))
 
     def label_input(self, codes: torch.Tensor) -> LabelInput:
-        """The label maps in the form the layers want."""
-        return LabelInput(codes, self.space, "dense")
+        """The label maps in the form the layers want. Raises `InputError` for sizes that it cannot halve so often."""
+        return plain_input(codes, self.settings, self.space)
 
 
 def global_body(settings: Pix2PixHDSettings, space: LabelSpace) -> Hourglass:
@@ -50,16 +57,20 @@ def global_body(settings: Pix2PixHDSettings, space: LabelSpace) -> Hourglass:
     )
 
 
+def plain_input(codes: torch.Tensor, settings: Pix2PixHDSettings, space: LabelSpace) -> LabelInput:
+    """The label maps of codes int32 `[N, H, W]`. Raises `InputError` for sizes that cannot be halved so often."""
+    check_size(codes.shape[1], codes.shape[2], multiple=settings.multiple, least=settings.least)
+    return LabelInput(codes, space, "dense")
+
+
 def input_planes(
     label_input: LabelInput, features: torch.Tensor | None, settings: Pix2PixHDSettings, dtype: torch.dtype
 ) -> torch.Tensor:
     """What the first layer takes: one-hot classes, instance edges, features; `[N, inputs, H, W]`.
 
-    Raises `InputError` for sizes that cannot be halved so often, and for missing or superfluous features.
+    Raises `InputError` for missing or superfluous features.
     """
     height, width = label_input.codes.shape[1:]
-    # The blocks reflect one pixel around the smallest map, which must have two.
-    check_size(height, width, multiple=settings.multiple, least=2 * settings.multiple)
     planes = label_input.one_hot_at(height, width, dtype)
     if not settings.features:
         if features is not None:

@@ -38,20 +38,24 @@ class Pix2PixHDPlusGenerator(nn.Module):
         self.last = last_layer(settings.channels)
         glorot_normal(self)
 
-    def forward(self, codes: torch.Tensor | LabelInput) -> torch.Tensor:
+    def forward(
+        self, codes: torch.Tensor | LabelInput, z: torch.Tensor | None = None, seeds: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Pictures `[N, 3, H, W]` in (-1, 1) of codes int32 `[N, H, W]`, or of their `LabelInput`.
 
-        Raises `InputError` for sizes that it cannot halve so often.
+        There is nothing else that they depend on. Raises `InputError` as `label_input` does.
         """
         label_input = codes if isinstance(codes, LabelInput) else self.label_input(codes)
         height, width = label_input.codes.shape[1:]
-        multiple, radius = self.settings.multiple, self.settings.block_kernel_size // 2
-        check_size(height, width, multiple=multiple, least=(radius + 1) * multiple)
         planes = label_input.one_hot_at(height, width, self.last.weight.dtype)
         return torch.tanh(self.last(self.body(planes, label_input)))
 
     def label_input(self, codes: torch.Tensor) -> LabelInput:
-        """The label maps in the form the layers want, with this generator's choice of modulation."""
+        """The label maps in the form the layers want, with this generator's choice of modulation.
+
+        Raises `InputError` for sizes that it cannot halve so often.
+        """
+        check_size(codes.shape[1], codes.shape[2], multiple=self.settings.multiple, least=self.settings.least)
         return LabelInput(codes, self.space, self.settings.modulation, self.settings.downsamplings)
 
 

@@ -18,7 +18,8 @@ from pipeline.config import Recipe
 from pipeline.data.images import encode_png
 from pipeline.data.records import DatasetInfo, RecordWriter
 from pipeline.labels import LabelSpace, encode
-from pipeline.networks.generator import Generator
+from pipeline.networks.generators import AnyGenerator
+from pipeline.networks.spectral import settle_spectral_norm
 from pipeline.recipe_file import parse_recipe
 
 CLASSES = ("sky", "sea", "sand", "tree")
@@ -26,16 +27,22 @@ SPACE = LabelSpace(classes=CLASSES, dont_care=255)
 
 
 def recipe(*, side: int = 32, style_dim: int = 0, instance_edges: bool = False, **generator: Any) -> Recipe:
-    """The smallest generator there is; the pictures are abstract."""
+    """The smallest generator there is, unless `kind` says another with its fields; the pictures are abstract."""
     fields = {
         "name": "tiny",
         "labels": {"classes": list(CLASSES), "dont_care": 255, "instance_edges": instance_edges},
         "data": {"train": "train.parquet", "validation": "val.parquet", "height": side, "width": side},
-        "generator": {
+        "generator": ({"style_dim": style_dim} if style_dim else {}) | generator if "kind" in generator else {
             "channels": 2, "hidden": 4, "style_dim": style_dim, "statistics": "batch", **generator,
         },
         "training": {"steps": 1},
     }  # fmt: skip
+    if generator.get("kind") == "pix2pixhd":  # and its own training
+        fields |= {
+            "discriminator": {"spectral": False},
+            "losses": {"gan": "least_squares"},
+            "training": {"steps": 1, "reuse_fake": True, "two_time_scale": False},
+        }
     return parse_recipe(fields, source="test")
 
 
@@ -52,12 +59,14 @@ def write_checkpoint(folder: Path, *, seed: int = 0, encoder: bool = False, **op
             for name, parameter in network.named_parameters() if network else ():
                 if name.endswith("noise_scale"):
                     parameter.fill_(0.5)
+        if settings.generator.kind != "spade":
+            settle_spectral_norm(generator)
         _fill_the_range(generator, settings)
     save_generator(folder / "generator.safetensors", generator, settings, step=1, encoder=style_encoder)
     return folder
 
 
-def _fill_the_range(generator: Generator, settings: Recipe) -> None:
+def _fill_the_range(generator: AnyGenerator, settings: Recipe) -> None:
     """Scale the last layer so that pictures are neither grey nor black and white: only then does every bit count."""
     size = settings.data.height
     codes = torch.from_numpy(encode(label_map(0, height=size, width=size), np.zeros((size, size), np.uint8), SPACE))[
@@ -65,10 +74,11 @@ def _fill_the_range(generator: Generator, settings: Recipe) -> None:
     ]
     style = torch.randn(1, settings.generator.style_dim) if settings.generator.style_dim else None
     before: list[torch.Tensor] = []
-    hook = generator.to_rgb.register_forward_hook(lambda _, inputs, output: before.append(output))
+    last = generator.to_rgb if hasattr(generator, "to_rgb") else generator.last
+    hook = last.register_forward_hook(lambda _, inputs, output: before.append(output))
     generator(codes, style, torch.tensor([0]))
     hook.remove()
-    generator.to_rgb.weight /= 2 * before[0].std()
+    last.weight /= 2 * before[0].std()
 
 
 def label_map(index: int, *, height: int = 32, width: int = 32) -> np.ndarray:

@@ -149,7 +149,7 @@ def test_the_step_is_the_public_one() -> None:
     codes, real = golden.codes(space), golden["real"]
     objective = Pix2PixHDObjective(discriminator, codes, LSGAN)
 
-    fake = generator(codes, encoder(real, golden["instance"][:, 0]))
+    fake = generator(codes, features=encoder(real, golden["instance"][:, 0]))
     torch.testing.assert_close(fake, golden["fake"], rtol=0, atol=1e-5)
     terms = objective.generator_terms(discriminator, fake, real)
     total(terms).backward()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from pipeline.config import GeneratorSettings
+from pipeline.config import ConcatSettings, GeneratorSettings
 from pipeline.labels import LabelSpace
 from pipeline.networks.baselines.concat import ConcatGenerator
 from pipeline.networks.generator import Generator
@@ -32,14 +32,15 @@ SPACE = LabelSpace(classes=tuple("abc"), instance_edges=True)
 def test_parameters_for_ade20k(network: type[Generator], fields: dict[str, Any], millions: float) -> None:
     """Tables 3 and 4, at 256x256."""
     with torch.device("meta"):
-        generator = network(GeneratorSettings(**fields), ADE20K, height=256, width=256)
+        settings = ConcatSettings if network is ConcatGenerator else GeneratorSettings
+        generator = network(settings(**fields), ADE20K, height=256, width=256)
     digits = len(str(millions).partition(".")[2])
     assert round(sum(parameter.numel() for parameter in generator.parameters()) / 1e6, digits) == millions
 
 
 def generator_of(statistics: str) -> tuple[ConcatGenerator, torch.Tensor]:
     torch.manual_seed(0)
-    settings = GeneratorSettings(channels=2, statistics=statistics, modulation="dense")
+    settings = ConcatSettings(channels=2, statistics=statistics)
     generator = ConcatGenerator(settings, SPACE, height=64, width=96).double()
     for parameter in generator.parameters():
         if parameter.dim() > 1:
@@ -73,6 +74,6 @@ def test_its_norms_are_learned_and_it_trains() -> None:
     generator(codes).square().mean().backward()
     gradients = {name: parameter.grad for name, parameter in generator.named_parameters()}
     assert all(gradient.abs().max() > 0 for name, gradient in gradients.items() if ".norm_" in name)
-    wide = ConcatGenerator(GeneratorSettings(channels=2, upsampling="most"), SPACE, height=128, width=128)
+    wide = ConcatGenerator(ConcatSettings(channels=2, upsampling="most"), SPACE, height=128, width=128)
     assert {"blocks.0.norm_0.weight", "blocks.7.norm_shortcut.running_var"} <= set(wide.state_dict())
     assert torch.equal(wide.blocks[0].norm_0.weight, torch.ones(32))  # scales begin at 1, not at 0

@@ -12,7 +12,7 @@ from torch import nn
 from pipeline.config import CRNSettings
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
-from pipeline.networks.baselines.crn import CRN, module_heights
+from pipeline.networks.baselines.crn import CRN
 from pipeline.networks.baselines.layers import LayerNorm, pool_same, resize_aligned, resize_area
 from tests.golden.baselines import Golden, cases, kernel, planar
 
@@ -44,7 +44,7 @@ def test_operations(path: Path) -> None:
 
 
 def load(network: CRN, state: dict[str, torch.Tensor]) -> None:
-    heights = module_heights(*network.size, first=4)
+    heights = network.settings.heights(*network.size)
     ours = {}
     for key, value in state.items():
         height, number, part = re.fullmatch(r"g_(\d+)_conv(\d+)/(.+)", key).groups()
@@ -72,11 +72,11 @@ def test_generator(path: Path, dtype: torch.dtype) -> None:
     load(network, golden.below("state/"))
     network.to(dtype)
     seen: dict[str, torch.Tensor] = {}
-    for height, module in zip(module_heights(*network.size, first=4), network.refinements, strict=True):
+    for height, module in zip(network.settings.heights(*network.size), network.refinements, strict=True):
         for number, layer in enumerate(module, 1):
             watch(layer, f"g_{height}_conv{number}", seen)
     codes = 1 + 2 * golden.label_ids()
-    output = (network(codes)[0] + 1) / 2 * 255
+    output = (network.every(network.label_input(codes))[0] + 1) / 2 * 255
     close = 1 if dtype == torch.float64 else 5
     for name, value in golden.below("module/").items():
         if not name.endswith("conv100"):
@@ -118,9 +118,14 @@ def test_pictures_are_made_of_every_ninth_channel() -> None:
     with torch.no_grad():
         network.last.weight.zero_()
         network.last.bias.copy_(torch.arange(27))
-        pictures = network(torch.ones(1, 8, 12, dtype=torch.int32))
+        label_input = network.label_input(torch.ones(1, 8, 12, dtype=torch.int32))
+        pictures = network.every(label_input)
+        chosen = network(label_input, None, torch.tensor([10, 8]))
+        first = network(label_input)
     assert pictures.shape == (1, 9, 3, 8, 12)
     assert pictures[0, 4, :, 3, 5].tolist() == [4, 13, 22]
+    assert chosen[:, :, 3, 5].tolist() == [[1, 10, 19], [8, 17, 26]]  # seeds 10 and 8, modulo 9
+    assert first[:, :, 3, 5].tolist() == [[0, 9, 18]]
 
 
 def test_a_batch_is_its_pictures() -> None:
@@ -128,17 +133,19 @@ def test_a_batch_is_its_pictures() -> None:
     space = LabelSpace(classes=("a", "b"))
     network = CRN(CRNSettings(widths=(4, 4, 4, 4), pictures=2), space, height=16, width=8).double()
     codes = torch.randint(1, 5, (3, 16, 8), dtype=torch.int32)
-    together = network(codes)
-    torch.testing.assert_close(together, torch.cat([network(each[None]) for each in codes]), atol=1e-10, rtol=0)
+    seeds = torch.tensor([4, 1, 3])
+    together = network(codes, None, seeds)
+    alone = [network(each[None], None, seed[None]) for each, seed in zip(codes, seeds, strict=True)]
+    torch.testing.assert_close(together, torch.cat(alone), atol=1e-10, rtol=0)
     assert not torch.allclose(together[0], together[1], atol=1e-3)
 
 
 def test_sizes() -> None:
-    assert module_heights(256, 512, first=4) == [4, 8, 16, 32, 64, 128, 256]
-    assert module_heights(96, 128, first=3) == [3, 6, 12, 24, 48, 96]
+    assert CRNSettings().heights(256, 512) == [4, 8, 16, 32, 64, 128, 256]
+    assert CRNSettings(first_height=3).heights(96, 128) == [3, 6, 12, 24, 48, 96]
     for height, width in ((96, 128), (64, 56), (2, 2)):
         with pytest.raises(InputError, match="doubles 4 rows"):
-            module_heights(height, width, first=4)
+            CRNSettings().heights(height, width)
     network = CRN(CRNSettings(widths=(2, 2, 2, 2)), LabelSpace(classes=("a",)), height=8, width=8)
     with pytest.raises(InputError, match="one size, 8x8; the label map is 12x8"):
         network(torch.ones(1, 8, 12, dtype=torch.int32))

@@ -1,0 +1,156 @@
+"""Generators of the other kinds through whole jobs: as SPADE's, and in one line what they cannot do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+import cli
+import spadework
+from pipeline.checkpoints.file import build_generator, load_checkpoint, save_generator
+from pipeline.data import shards as shard_plan
+from pipeline.data.images import decode_image
+from pipeline.errors import InputError
+from pipeline.labels import encode
+from pipeline.recipe_file import dump_recipe
+from pipeline.synthesis.synthesize import synthesize
+from tests.pipeline.synthesis import cases
+
+HOURGLASS = {"channels": 2, "downsamplings": 2, "blocks": 1}
+KINDS: dict[str, dict[str, Any]] = {
+    "concat": {"kind": "concat", "channels": 2},
+    "pix2pixhd_plus": {"kind": "pix2pixhd_plus", **HOURGLASS},
+    "pix2pixhd_plus concat": {"kind": "pix2pixhd_plus", **HOURGLASS, "labels": "concat", "statistics": "instance"},
+    "pix2pixhd_plus spade": {"kind": "pix2pixhd_plus", **HOURGLASS, "labels": "spade", "hidden": 4},
+}
+KINDS["pix2pixhd"] = {"kind": "pix2pixhd", **HOURGLASS}
+CRN = {"kind": "crn", "widths": [4, 4, 4, 4], "pictures": 3}
+STYLED = {"kind": "concat", "channels": 2, "style_dim": 4, "style_input": "everywhere", "style_encoder": False}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pictures_are_the_generators_whatever_is_beside_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    maps = cases.write_maps(tmp_path / "maps.parquet", 5)
+    checkpoint = cases.write_checkpoint(tmp_path / "run", **KINDS[kind])
+    synthesize(maps, checkpoint, tmp_path / "few", workers=0, quiet=True)
+    monkeypatch.setattr(shard_plan, "SMALLEST_SHARD", 2)
+    synthesize(maps, checkpoint, tmp_path / "many", workers=0, quiet=True)
+    assert len(list((tmp_path / "many").glob("part-*"))) > 1
+    few, many = ([row["image"]["bytes"] for row in cases.output_rows(tmp_path / name)] for name in ("few", "many"))
+    assert few == many and len(set(few)) == 5
+    generator = load_checkpoint(checkpoint).generator
+    for index, picture in enumerate(few):
+        codes = torch.from_numpy(encode(cases.label_map(index), None, cases.SPACE))[None]
+        with torch.inference_mode():
+            expected = ((generator(codes)[0] + 1) * 127.5).round().clamp(0, 255).permute(1, 2, 0).numpy()
+        assert expected.std() > 20
+        assert np.abs(decode_image(picture) - expected).max() <= 1
+    assert np.array_equal(spadework.load(checkpoint).synthesize(cases.label_map(0)), decode_image(few[0]))
+
+
+@pytest.mark.parametrize("regions", ["none", "class", "instance"])
+def test_concatenation_has_styles(tmp_path: Path, regions: str) -> None:
+    maps = cases.write_maps(tmp_path / "maps.parquet", 2)
+    checkpoint = cases.write_checkpoint(tmp_path / "run", **STYLED, region_styles=regions)
+    pictures = {}
+    for samples in (1, 2):
+        out = tmp_path / str(samples)
+        synthesize(maps, checkpoint, out, workers=0, quiet=True, samples=samples, instance_column="instance")
+        pictures[samples] = {(row["id"], row["sample"]): row["image"]["bytes"] for row in cases.output_rows(out)}
+    assert len(set(pictures[2].values())) == 4
+    assert {key: value for key, value in pictures[2].items() if key[1] == 0} == pictures[1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_checkpoint_carries_its_kind(tmp_path: Path, kind: str) -> None:
+    recipe = cases.recipe(**KINDS[kind])
+    torch.manual_seed(3)
+    generator = build_generator(recipe)
+    save_generator(tmp_path / "g.safetensors", generator, recipe, step=7)
+    loaded = load_checkpoint(tmp_path / "g.safetensors")
+    assert (loaded.recipe, loaded.step, loaded.encoder) == (recipe, 7, None)
+    assert type(loaded.generator) is type(generator)
+    for (name, value), (_, expected) in zip(
+        loaded.generator.state_dict().items(), generator.state_dict().items(), strict=True
+    ):
+        assert torch.equal(value, expected), name
+    # Weights that are too few for the recipe are told before memory is taken for it.
+    wide = recipe.model_copy(update={"generator": recipe.generator.model_copy(update={"channels": 1024})})
+    save_generator(tmp_path / "wide.safetensors", generator, wide, step=7)
+    with pytest.raises(
+        InputError, match=rf"weights, where its generator of kind {wide.generator.kind} has \d+ or more"
+    ):
+        load_checkpoint(tmp_path / "wide.safetensors")
+
+
+def test_sizes_are_kept_where_they_fit_and_rejected_where_not(tmp_path: Path) -> None:
+    checkpoint = cases.write_checkpoint(tmp_path / "run", **KINDS["pix2pixhd_plus"])
+    maps = cases.write_maps(tmp_path / "maps.parquet", 1, height=38, width=45)
+    synthesize(maps, checkpoint, tmp_path / "out", workers=0, quiet=True, keep_size=True)
+    assert decode_image(cases.output_rows(tmp_path / "out")[0]["image"]["bytes"]).shape == (38, 45, 3)
+    small = cases.write_maps(tmp_path / "small.parquet", 1, height=4, width=45)
+    result = cases.command(small, checkpoint, tmp_path / "none", "--keep-size")
+    assert "reflects more pixels around its features" in result.output and result.exit_code != 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_spades_alone_is_refused_in_a_line(tmp_path: Path, kind: str) -> None:
+    checkpoint = cases.write_checkpoint(tmp_path / "run", **KINDS[kind])
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(dump_recipe(cases.recipe(**KINDS[kind])))
+    maps = cases.write_maps(tmp_path / "maps.parquet", 1)
+    weights = checkpoint / "generator.safetensors"
+    name = KINDS[kind]["kind"]
+    for arguments, message in (
+        (["compile", "--checkpoint", checkpoint, "--out", tmp_path / "engines"], "engines are for generators of kind"),
+        (["bench", "synthesize", "--checkpoint", checkpoint], "benchmarks are for generators of kind"),
+        (["bench", "train", recipe], "benchmarks are for generators of kind"),
+        (
+            ["import-weights", weights, "--recipe", recipe, "--out", tmp_path / "x"],
+            "public weights are imported for generators of kind",
+        ),
+        (
+            ["synthesize", "--input", maps, "--checkpoint", checkpoint, "--workers", 0, "--samples", 2],
+            "so each label map has one picture; leave out --samples",
+        ),
+    ):
+        result = CliRunner().invoke(cli.main, [*map(str, arguments)])
+        line = cases.error_line(result)
+        assert message in line
+        assert arguments[0] == "synthesize" or f"spade only, and generator.kind is '{name}'" in line
+
+
+def test_samples_of_crn_are_its_pictures_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    maps = cases.write_maps(tmp_path / "maps.parquet", 3)
+    checkpoint = cases.write_checkpoint(tmp_path / "run", **CRN)
+    synthesize(maps, checkpoint, tmp_path / "four", workers=0, quiet=True, samples=4)
+    monkeypatch.setattr(shard_plan, "SMALLEST_SHARD", 1)
+    synthesize(maps, checkpoint, tmp_path / "one", workers=0, quiet=True, seed=5)
+    four, one = (
+        {(row["id"], row["sample"]): row["image"]["bytes"] for row in cases.output_rows(tmp_path / name)}
+        for name in ("four", "one")
+    )
+    assert one == {key: image for key, image in four.items() if key[1] == 0}
+    generator = load_checkpoint(checkpoint).generator
+    for index in range(3):
+        codes = torch.from_numpy(encode(cases.label_map(index), None, cases.SPACE))[None]
+        with torch.inference_mode():
+            every = generator.every(generator.label_input(codes))[0]
+        expected = ((every + 1) * 127.5).round().clamp(0, 255).permute(0, 2, 3, 1).numpy()
+        for sample in range(4):
+            assert np.abs(decode_image(four[f"map/{index}", sample]) - expected[sample % 3]).max() <= 1
+        assert four[f"map/{index}", 3] == four[f"map/{index}", 0] != four[f"map/{index}", 1]
+    made = spadework.load(checkpoint).synthesize(cases.label_map(0), seed=9)
+    assert np.array_equal(made, decode_image(four["map/0", 0]))
+    line = cases.error_line(cases.command(maps, checkpoint, tmp_path / "none", "--keep-size"))
+    assert "a generator of kind crn makes pictures of one size, 32x32; leave out --keep-size" in line
+    alone = cases.write_checkpoint(tmp_path / "alone", **{**CRN, "pictures": 1})
+    line = cases.error_line(cases.command(maps, alone, tmp_path / "none", "--samples", 2))
+    assert "is of kind crn and takes nothing but the label map, so each label map has one picture" in line
