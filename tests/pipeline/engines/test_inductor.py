@@ -54,7 +54,7 @@ print(json.dumps({"compiles": "torch._inductor.graph" in sys.modules, "error": e
 
 def test_in_a_new_process_it_draws_the_same_and_survives_a_wrong_batch(compiled, trained, tmp_path) -> None:
     codes = torch.from_numpy(np.stack([encode(cases.label_map(index), None, cases.SPACE) for index in range(3)]))
-    z, seeds = torch.randn(3, 4), torch.tensor([5, 6, 7])
+    z, seeds = torch.randn(3, 4, generator=torch.Generator().manual_seed(1)), torch.tensor([5, 6, 7])
     torch.save((codes, z, seeds), tmp_path / "tensors.pt")
     arguments = [str(compiled), str(tmp_path / "tensors.pt"), str(tmp_path / "pictures.pt")]
     done = subprocess.run(
@@ -68,7 +68,9 @@ def test_in_a_new_process_it_draws_the_same_and_survives_a_wrong_batch(compiled,
     with torch.no_grad():
         expected = generator(LabelInput(codes, generator.space, "dense"), z, seeds)
     assert expected.std() > 0.1
-    torch.testing.assert_close(torch.load(tmp_path / "pictures.pt"), expected, atol=2e-5, rtol=0)
+    torch.testing.assert_close(
+        torch.load(tmp_path / "pictures.pt"), expected, atol=1e-4, rtol=0
+    )  # other noise would be 0.1
 
 
 def test_manifest_says_what_it_is_and_how_far_from_float32(compiled, trained) -> None:
