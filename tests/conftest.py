@@ -11,10 +11,27 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # One process a core: two threads each 
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+JOBS = (
+    "pipeline/synthesis",
+    "pipeline/engines",
+    "pipeline/bench",
+    "pipeline/networks/test_golden",
+    "training",
+    "evaluation",
+    "test_",
+)
+"""Under `tests/`, where tests run jobs, train networks or compile them: all of them count as slow."""
+QUICK = ("evaluation/metrics", "evaluation/scoring")
+"""Exceptions to these."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before marks are selected, and before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A file's tests go to one process, for its fixtures; those that use Ray too, so that Ray starts once."""
     for item in items:
+        place = item.nodeid.removeprefix("tests/")
+        if place != item.nodeid and place.startswith(JOBS) and not place.startswith(QUICK):
+            item.add_marker(pytest.mark.slow)
         group = "ray" if item.get_closest_marker("ray") else item.nodeid.partition("::")[0]
         item.add_marker(pytest.mark.xdist_group(group))
 
