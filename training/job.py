@@ -13,12 +13,6 @@ if TYPE_CHECKING:
     from training.samples import Validate
 
 
-NOTHING_TO_LEARN_BY = (
-    "generator.kind is 'crn', which learns by perceptual regression alone; give it a network with --vgg-weights, or "
-    "with --trunk-weights, such as what train-segmenter wrote"
-)
-
-
 @dataclass(frozen=True)
 class TrainingJob:
     """A recipe, where it is trained, and what the recipe leaves open; pickles, for workers on other machines."""

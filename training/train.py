@@ -16,6 +16,7 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from pipeline.config import Recipe, Source
+from pipeline.config.baselines import NOTHING_TO_LEARN_BY
 from pipeline.data.fingerprint import fingerprint_data
 from pipeline.data.frames import to_table
 from pipeline.data.sources import open_sources
@@ -24,7 +25,7 @@ from pipeline.errors import InputError
 from pipeline.pretrained.registry import find_or_fetched
 from pipeline.runtime.device import default_device
 from training.data.dataset import check_shares
-from training.job import NOTHING_TO_LEARN_BY, TrainingJob
+from training.job import TrainingJob
 from training.run_folder import RunFolder
 from training.summary import write_summary
 

@@ -12,6 +12,11 @@ from pipeline.errors import InputError
 
 Count = Annotated[int, Field(ge=0, le=64)]
 Statistics = Literal["batch", "sync_batch", "instance"]
+NOTHING_TO_LEARN_BY = (
+    "generator.kind is 'crn', which learns by perceptual regression alone; give it a network with --vgg-weights, or "
+    "with --trunk-weights, such as what train-segmenter wrote"
+)
+"""Said where such a training is begun without either."""
 
 
 class StylelessSettings(Settings):

@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from pipeline.config.baselines import NOTHING_TO_LEARN_BY
 from pipeline.errors import InputError
 from pipeline.networks.baselines.layers import resize_area
-from training.job import NOTHING_TO_LEARN_BY
 from training.objectives.perceptual import load_vgg
 from training.objectives.trunk import Trunk
 
