@@ -1,16 +1,16 @@
-"""The arithmetic that generators run in."""
+"""The arithmetic that networks run in."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 
-if TYPE_CHECKING:
-    pass
-
-
 Precision = Literal["fp32", "bf16", "fp16"]
-
-
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+    """Mixed precision on a device, with products and convolutions in `dtype`; none for float32."""
+    enabled = dtype != torch.float32
+    return torch.autocast(device.type, dtype if enabled else None, enabled=enabled)

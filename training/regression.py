@@ -13,11 +13,12 @@ from torch.nn.parallel import DistributedDataParallel
 from pipeline.config import TrainingSettings
 from pipeline.networks.baselines.crn import CRN
 from pipeline.networks.label_input import LabelInput
+from pipeline.precision import DTYPES, autocast
 from training.data.batch import Batch
 from training.objectives.objectives import Terms
 from training.objectives.perceptual_regression import PerceptualRegression
 from training.optimiser import Optimiser
-from training.step import PRECISIONS, Synthesis
+from training.step import Synthesis
 
 BETAS = (0.9, 0.999)
 """Adam's, as in CRN's public training, at `training.learning_rate`."""
@@ -46,7 +47,7 @@ class RegressionStep:
         self.bare_synthesis = cast(AllPictures, getattr(synthesis, "module", synthesis))
         self.loss = loss
         self.accumulate = settings.accumulate
-        self.precision = PRECISIONS[settings.precision]
+        self.precision = DTYPES[settings.precision]
         fp16 = settings.precision == "fp16"
         self.optimiser = Optimiser(synthesis.parameters(), rate=settings.learning_rate, betas=BETAS, fp16=fp16)
         self.optimisers: Mapping[str, Optimiser] = {"generator": self.optimiser}
@@ -70,8 +71,7 @@ class RegressionStep:
     def _loss(self, part: Batch) -> Tensor:
         generator = self.bare_synthesis.generator
         label_input = generator.label_input(part.codes)
-        enabled = self.precision != torch.float32
-        with torch.autocast(part.codes.device.type, self.precision if enabled else None, enabled=enabled):
+        with autocast(part.codes.device, self.precision):
             fakes, _ = self.synthesis(label_input, part, 0)
         fakes = fakes.to(part.pictures.dtype)  # In half precision the sums over pixels would lose too much.
         if fakes.shape[1] == 1:

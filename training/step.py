@@ -19,6 +19,7 @@ from pipeline.networks.generators import AnyGenerator
 from pipeline.networks.label_input import LabelInput
 from pipeline.networks.noise import region_styles
 from pipeline.networks.spectral import still_spectral_norm
+from pipeline.precision import DTYPES, autocast
 from pipeline.runtime.counter_based import derived_seeds
 from training.data.batch import Batch
 from training.objectives import losses
@@ -27,8 +28,6 @@ from training.objectives.objectives import AnyDiscriminator, Objective, PatchObj
 from training.objectives.perceptual import PerceptualLoss
 from training.objectives.regularisation import LeCam, r1_penalty
 from training.optimiser import Optimiser, two_time_scale
-
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 SCORE = "score/"
 """Begins the names of what a step returns beside its losses: the discriminator's mean scores of real and of fake."""
@@ -109,7 +108,7 @@ class GanStep:
         self.workers = workers
         self.accumulate = settings.accumulate
         self.reuse_fake = settings.reuse_fake
-        self.precision = PRECISIONS[settings.precision]
+        self.precision = DTYPES[settings.precision]
         device = next(discriminator.parameters()).device
         self.lecam = LeCam(self.bare_discriminator.score_maps).to(device) if weights.lecam else None
         rate, discriminator_rate, betas = two_time_scale(settings)
@@ -151,7 +150,7 @@ class GanStep:
         for index in self._turns(self.discriminator):
             part = parts[index]
             if not self.reuse_fake:
-                with torch.no_grad(), self._autocast(batch):
+                with torch.no_grad(), autocast(batch.codes.device, self.precision):
                     fakes[index], _ = self.bare_synthesis(part.label_input, part.batch, 1)
             found, part_scores = self.discriminator_terms(fakes[index], part, step)
             self.discriminator_optimiser.backward(_total(found) / self.accumulate)
@@ -200,7 +199,7 @@ class GanStep:
     def generator_terms(self, part: Part) -> tuple[Terms, Tensor]:
         """The generator's (and encoder's) loss, scalars by name, and its fakes, `[N, 3, H, W]`."""
         weights, batch, shown = self.weights, part.batch, part.shown
-        with self._autocast(batch):
+        with autocast(batch.codes.device, self.precision):
             fake, kl = self.synthesis(part.label_input, batch, 0)
             fake = fake.to(batch.pictures.dtype)
             terms = part.objective.generator_terms(
@@ -223,7 +222,7 @@ class GanStep:
         weights = self.weights
         r1_due = weights.r1 > 0 and step % weights.r1_every == 0
         real = part.shown.pictures(part.batch.pictures).detach().requires_grad_(r1_due)
-        with self._autocast(part.batch):
+        with autocast(part.batch.codes.device, self.precision):
             terms, scores = part.objective.discriminator_terms(
                 self.discriminator, part.shown.pictures(fake.to(real.dtype)), real
             )
@@ -233,10 +232,6 @@ class GanStep:
                 penalty = r1_penalty(scores.real, real) if r1_due else real.new_zeros(())
                 terms["discriminator/r1"] = weights.r1 * weights.r1_every * penalty
         return terms, scores.means()
-
-    def _autocast(self, batch: Batch) -> torch.autocast:
-        enabled = self.precision != torch.float32
-        return torch.autocast(batch.codes.device.type, self.precision if enabled else None, enabled=enabled)
 
 
 def _total(terms: dict[str, Tensor]) -> Tensor:
