@@ -137,10 +137,13 @@ def table(results: Sequence[Result], *, items: int, item: str) -> str:
 
 
 def write_json(path: Path, results: Sequence[Result], settings: dict[str, Any]) -> None:
-    """Everything that was measured, and with what settings."""
+    """Everything that was measured, and with what settings; `-` is the standard output."""
+    record = json.dumps({"settings": settings, "results": [asdict(result) for result in results]}, indent=2)
+    if path == Path("-"):
+        print(record)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
-    record = {"settings": settings, "results": [asdict(result) for result in results]}
-    path.write_text(json.dumps(record, indent=2) + "\n")
+    path.write_text(f"{record}\n")
 
 
 def peak_bytes() -> int:
