@@ -146,7 +146,7 @@ def plan_samples(source: str, out: Path, scores: Path | None, **options: Any) ->
     cls=Renamed,
     old="--actors",
     type=PROCESSES_OR_NONE,
-    help="Processes on Ray; 0: this process, without Ray  [default: as many as the cores or GPUs]",
+    help="Processes on Ray; 0: this process, without Ray  [default: as many as the cores or GPUs; for a small job 0]",
 )
 @click.option("--threads", type=PROCESSES, default=1, show_default=True, help="Of each worker's arithmetic.")
 @click.option(

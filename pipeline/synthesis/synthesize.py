@@ -74,9 +74,9 @@ def synthesize(
     how many each one has, 0 for none (a null, a negative number or a fraction makes a bad row). `region_styles` gives
     each class or instance a style of its own, or the picture one ("none"), whatever training did. `max_rejects` bad
     rows are left out (a number, or a share such as `1%`) before the job gives up. `workers` processes with `threads` do
-    the work (None: as many as the cores or GPUs allow; 0: this process, without Ray). `export` writes the result once
-    more as files. `engine` is what `compile` made of the checkpoint; it has a precision, size and device of its own.
-    Without one, `precision` is fp32 unless given.
+    the work (0: this process, without Ray; None: as many as the cores or GPUs allow, none where a small job on a CPU is
+    done sooner than Ray starts). `export` writes the result once more as files. `engine` is what `compile` made of
+    the checkpoint; it has a precision, size and device of its own. Without one, `precision` is fp32 unless given.
 
     Raises `InputError` for anything wrong with the input or the options, and where `output` holds another job.
     """
