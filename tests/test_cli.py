@@ -73,7 +73,7 @@ OPTIONS = {
     "weights fetch": "",
     "weights check": "",
     "demo": "--minutes",
-    "bench synthesize": "--checkpoint --input --maps --batch-size --samples --size --noise --paths --repeats "
+    "bench synthesize": "--checkpoint --input --maps --batch-size --samples --size --noise --paths --repeats --public "
     "--threads --json",
     "bench train": "--input --batch-size --size --noise --paths --repeats --threads --json --set",
 }
