@@ -275,6 +275,7 @@ def synthesize_dataset(
     from pipeline.commands.synthesize import synthesize as verb
 
     given = as_the_verb_takes(verb, options)
+    del given["dry_run"]
 
     from pipeline.synthesis.job import Synthesis
     from pipeline.synthesis.synthesize import synthesize as run

@@ -137,7 +137,7 @@ class Job:
             return self._make(folder, token, todo, progress)
 
     def _make(self, folder: JobFolder, token: str, todo: list[Shard], progress: JobProgress) -> Summary:
-        workers = self._workers(todo)
+        workers = self.workers_for(todo)
         first: tuple[float, int] | None = None
         used = 0
         if not folder.finished:
@@ -233,8 +233,8 @@ class Job:
             )
         raise InputError(f"{where}: {first.reason}; or leave bad rows out with --max-rejects")
 
-    def _workers(self, todo: Sequence[Shard]) -> int:
-        """How many actors; 0: none, the work is done here."""
+    def workers_for(self, todo: Sequence[Shard]) -> int:
+        """How many actors these shards get; 0: none, the work is done here."""
         if self.workers is not None or not todo:
             return min(self.workers or 0, len(todo))
         size = pool_size(self.order.device, threads=self.order.threads or 1, gpus_per_worker=self.gpus_per_worker)

@@ -37,7 +37,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def synthesize(
+def synthesize(input: str | Path, checkpoint: str | Path, output: str | Path, **options: Any) -> Summary:
+    """Make pictures of all label maps of `input` in the folder `output`; options and errors are those of `plan_job`."""
+    return plan_job(input, checkpoint, output, **options).run()
+
+
+def plan_job(
     input: str | Path,
     checkpoint: str | Path,
     output: str | Path,
@@ -66,8 +71,8 @@ def synthesize(
     gpus_per_worker: float = 1.0,
     export: Sequence[ExportKind] = (),
     quiet: bool = False,
-) -> Summary:
-    """Make pictures of all label maps of `input` in the folder `output`.
+) -> Job:
+    """The checked job that makes pictures of all label maps of `input` in the folder `output`; nothing is written yet.
 
     `input` is a Parquet file, folder, pattern or URI; `checkpoint` a run directory, a `.safetensors` file, or
     `untrained:` and a recipe. `samples` pictures a label map differ by style and noise; the column `samples_by` says
@@ -155,7 +160,7 @@ def synthesize(
         codec_threads=codec_threads(device, gpus_per_worker),
     )
     del loaded  # The workers load their own, and this process would hold it to the end.
-    job = Job(
+    return Job(
         plan=plan,
         order=order,
         description={"version": 1, "settings": settings, "input": _describe(plan)},
@@ -165,7 +170,6 @@ def synthesize(
         quiet=quiet,
         started=started,
     )
-    return job.run()
 
 
 def _palette_for(path: Path, space: LabelSpace) -> Palette:
