@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from evaluation.command_line import SEGMENTER, SEGMENTER_WEIGHTS, TRAINING_THREADS
-from evaluation.commands.scores import compare, evaluate, evaluate_style, memorisation, prefer
+from evaluation.commands.scores import compare, evaluate, evaluate_style, memorisation, prefer, washing_away
 from evaluation.commands.training_data import filter_, train_segmenter, usefulness
 from pipeline.command_line import (
     DATA,
@@ -209,6 +209,7 @@ for verb in (
     study,
     usefulness,
     prefer,
+    washing_away,
     weights,
 ):
     main.add_command(verb)

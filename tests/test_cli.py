@@ -70,6 +70,7 @@ OPTIONS = {
     "usefulness": "--real --synthetic --test --out --recipe --set --label-column --fractions --mixed-at --seeds "
     "--synthetic-share --segmenter --weights --workers --threads --keep-segmenters",
     "prefer": "--out --pairs --seed --votes --ties",
+    "washing-away": "--checkpoint --out",
     "weights list": "",
     "weights fetch": "",
     "weights check": "",

@@ -1,4 +1,4 @@
-"""The verbs that score pictures: evaluate, evaluate-style, memorisation, compare, prefer."""
+"""The verbs that score pictures: evaluate, evaluate-style, memorisation, compare, washing-away, prefer."""
 
 from __future__ import annotations
 
@@ -169,6 +169,24 @@ def compare(reports: tuple[str, ...], out: Path) -> None:
     lines = [verdict(item, found.rows[0]["name"]) for item in found.differences]
     page = out / "compare.html"
     tell("\n".join([*lines, f"Comparison: {page}"]), comparison=found, page=page)
+
+
+@click.command("washing-away")
+@click.option(
+    "--checkpoint", "checkpoints", type=CHECKPOINT, required=True, multiple=True, help="As for synthesize; of several."
+)
+@click.option("--out", type=OUT, default=Path("washing-away"), show_default=True, help="Folder for page and JSON.")
+def washing_away(checkpoints: tuple[str, ...], out: Path) -> None:
+    """Draw label maps of a single class: whether normalisation washes the class away (Fig. 3 of the paper).
+
+    \b
+    Example:
+      spadework washing-away --checkpoint runs/pix2pixhd --checkpoint runs/spade
+    """
+    from evaluation.washing_away import show_washing_away as run
+
+    found = run(checkpoints, out)
+    tell(f"{found.summary()}\nPage: {out / 'washing_away.html'}", washing_away=found, page=out / "washing_away.html")
 
 
 @click.command()

@@ -138,12 +138,14 @@ def plan_job(
         "threads": threads,
     }
     source_info = plan.info.preprocessing if plan.info else {}
+    # For reports; no setting of the job, which the checkpoint's hash stands for.
+    learned_by = {} if loaded.learned_by is None else {"learned_by": dict(loaded.learned_by)}
     order = WorkOrder(
         output=JobFolder(output).folder.location,
         checkpoint=source,
         checkpoint_sha256=loaded.sha256,
         columns=plan.columns,
-        info=DatasetInfo(loaded.recipe.labels, {"input": source_info, "synthesis": settings}),
+        info=DatasetInfo(loaded.recipe.labels, {"input": source_info, "synthesis": settings | learned_by}),
         seed=seed,
         samples=samples,
         max_rejects=parse_max_rejects(max_rejects, plan.rows),
