@@ -37,8 +37,9 @@ VERBS = dict(verbs())
 
 OPTIONS = {
     "prepare landscape": "--out --train --validation --size --seed --workers",
-    "prepare folder": "--out --images --instances --classes --palette --map-ids --dont-care "
-    "--label-suffix --image-suffix --instance-suffix --validation --size --resample --workers --skip-bad",
+    "prepare folder": "--out --images --instances --connected-instances --classes --palette --map-ids --dont-care "
+    "--label-suffix --image-suffix --instance-suffix --validation --split --group-by --recipe --size --resample "
+    "--workers --skip-bad",
     "prepare remix": "--out --count --classes --instances --seed",
     "prepare camvid": "--out --size --resample --workers --skip-bad",
     "prepare coco-stuff": "--out --size --resample --workers --skip-bad",

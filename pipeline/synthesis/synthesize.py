@@ -19,7 +19,7 @@ from pipeline.data.encoders import PictureFormat
 from pipeline.data.images import Palette
 from pipeline.data.records import DatasetInfo
 from pipeline.data.shards import Plan, plan_shards
-from pipeline.datasets.folder import read_palette
+from pipeline.datasets.palette_file import read_palette
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
 from pipeline.precision import Precision
