@@ -203,7 +203,7 @@ def train(
     max_time: float | None = None,
     overrides: Texts = (),
 ) -> Training:
-    """Train the generator of a recipe; without one, of configs/landscape.yaml. The same call resumes a run.
+    """Train the generator of a recipe, a file or a name of `recipes list` (None: landscape). The same call resumes.
 
     `out` is the run's folder (None: runs/NAME), `workers` processes on Ray (0: this process, without Ray), `max_time`
     minutes after which to stop with a checkpoint, `overrides` "section.field=value" each, as `--set` takes them.
