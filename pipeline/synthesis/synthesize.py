@@ -17,6 +17,7 @@ from pipeline.checkpoints.file import Checkpoint, load_checkpoint, resolve_check
 from pipeline.config import RegionStyles
 from pipeline.data.encoders import PictureFormat
 from pipeline.data.images import Palette
+from pipeline.data.provenance import XMP
 from pipeline.data.records import DatasetInfo
 from pipeline.data.shards import Plan, plan_shards
 from pipeline.datasets.palette_file import read_palette
@@ -116,6 +117,7 @@ def synthesize(
     data = loaded.recipe.data
     size = compiled.manifest.spec.signature.size if compiled else (data.height, data.width)
     colours = None if palette is None else _palette_for(palette, loaded.recipe.labels)
+    provenance = not JobFolder(output).begun_without_provenance
     settings = {
         "checkpoint": loaded.sha256,
         "recipe": loaded.recipe.name,
@@ -127,6 +129,7 @@ def synthesize(
         "style": choice.describe(),
         "precision": precision,
         # Only where they are given, so that jobs from before there were such options can be resumed.
+        **({"provenance": XMP} if provenance else {}),
         **({"engine": compiled.manifest.name} if compiled else {}),
         **({"region_styles": region_styles} if region_styles else {}),
         "device": device.split(":")[0],
@@ -145,6 +148,7 @@ def synthesize(
         palette=colours,
         keep_size=keep_size,
         picture_format=picture_format,
+        provenance=provenance,
         style=choice,
         region_styles=region_styles,
         precision=precision,
