@@ -126,14 +126,18 @@ def prepare(
     out: PathLike,
     images: PathLike | None = ...,
     instances: PathLike | None = ...,
+    connected_instances: str | None = ...,
     classes: PathLike | None = ...,
     palette: PathLike | None = ...,
     map_ids: PathLike | None = ...,
     dont_care: int | None = ...,
-    label_suffix: str = ...,
-    image_suffix: str = ...,
-    instance_suffix: str = ...,
+    label_suffix: str | None = ...,
+    image_suffix: str | None = ...,
+    instance_suffix: str | None = ...,
     validation: float = ...,
+    split: PathLike | None = ...,
+    group_by: str | None = ...,
+    recipe: PathLike | None = ...,
     size: Size | None = ...,
     resample: Literal["lanczos", "bicubic"] = ...,
     workers: int | None = ...,
@@ -199,7 +203,7 @@ def train(
     max_time: float | None = None,
     overrides: Texts = (),
 ) -> Training:
-    """Train the generator of a recipe; without one, of configs/landscape.yaml. The same call resumes a run.
+    """Train the generator of a recipe, a file or a name of `recipes list` (None: landscape). The same call resumes.
 
     `out` is the run's folder (None: runs/NAME), `workers` processes on Ray (0: this process, without Ray), `max_time`
     minutes after which to stop with a checkpoint, `overrides` "section.field=value" each, as `--set` takes them.

@@ -17,9 +17,10 @@ from pipeline.checkpoints.file import Checkpoint, load_checkpoint, resolve_check
 from pipeline.config import RegionStyles
 from pipeline.data.encoders import PictureFormat
 from pipeline.data.images import Palette
+from pipeline.data.provenance import XMP
 from pipeline.data.records import DatasetInfo
 from pipeline.data.shards import Plan, plan_shards
-from pipeline.datasets.folder import read_palette
+from pipeline.datasets.palette_file import read_palette
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
 from pipeline.precision import Precision
@@ -121,6 +122,7 @@ def plan_job(
     data = loaded.recipe.data
     size = compiled.manifest.spec.signature.size if compiled else (data.height, data.width)
     colours = None if palette is None else _palette_for(palette, loaded.recipe.labels)
+    provenance = not JobFolder(output).begun_without_provenance
     settings = {
         "checkpoint": loaded.sha256,
         "recipe": loaded.recipe.name,
@@ -132,6 +134,7 @@ def plan_job(
         "style": choice.describe(),
         "precision": precision,
         # Only where they are given, so that jobs from before there were such options can be resumed.
+        **({"provenance": XMP} if provenance else {}),
         **({"engine": compiled.manifest.name} if compiled else {}),
         **({"region_styles": region_styles} if region_styles else {}),
         "device": device.split(":")[0],
@@ -152,6 +155,7 @@ def plan_job(
         palette=colours,
         keep_size=keep_size,
         picture_format=picture_format,
+        provenance=provenance,
         style=choice,
         region_styles=region_styles,
         precision=precision,
