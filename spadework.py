@@ -293,6 +293,7 @@ def evaluate(
     baselines: Mapping[str, PathLike] | None = None,
     inception_weights: PathLike | None = None,
     lpips_weights: PathLike | None = None,
+    features: Mapping[str, PathLike] | None = None,
     fid_reference: PathLike | None = None,
     protocols: Texts = ("native",),
     overrides: Texts = (),
@@ -305,13 +306,15 @@ def evaluate(
     """Score pictures by what a segmentation network sees in them, beside the real photographs; writes a report.
 
     `images` and each of `baselines` (by name) is what `synthesize_dataset` wrote, `reference` a data set with the
-    photographs of the same label maps. `protocols` are names, `overrides` "field=value" each, as `--set` takes them.
+    photographs of the same label maps. `features` are networks (folders of transformers, or files of torchvision) by
+    names of their own, on whose features distances are measured too. `protocols` are names, `overrides` "field=value"
+    each, as `--set` takes them.
     The rest is as for the verb (`spadework evaluate --help`), with its defaults.
 
     Raises `InputError` before any work where files are missing or unreadable, classes differ, or nothing pairs.
     """
     options = locals()
-    del options["baselines"]
+    del options["baselines"], options["features"]
 
     from evaluation.commands.scores import evaluate as verb
     from pipeline.command_line import as_the_verb_takes
@@ -326,6 +329,7 @@ def evaluate(
     chosen = [find_protocol(name, changes) for name in given.pop("protocols")]
     pictures, photographs, folder = (given.pop(name) for name in ("images", "reference", "out"))
     given["baselines"] = {name: os.fspath(path) for name, path in (baselines or {}).items()}
+    given["features"] = {name: Path(path) for name, path in (features or {}).items()}
     return Evaluation(folder, run(pictures, photographs, folder, protocols=chosen, **given))
 
 

@@ -16,6 +16,7 @@ from evaluation.command_line import (
     SEGMENTER_WEIGHTS,
     WORKERS,
     Baseline,
+    Features,
 )
 from pipeline.command_line import CHECKPOINT, DATA, OUT, Existing, NamedWeights
 from pipeline.errors import InputError
@@ -56,6 +57,13 @@ VOTES = Existing("file of votes", "the page of `spadework prefer` saves it")
 @click.option(
     "--lpips-weights", type=NamedWeights("LPIPS"), help="Trunk of LPIPS, for diversity: file, or name of weights list."
 )
+@click.option(
+    "--features",
+    type=Features(),
+    multiple=True,
+    help="Also measure distances on the features of this DINOv2 or CLIP (folder of transformers), or classifier of "
+    "torchvision (file).",
+)
 @click.option("--fid-reference", type=DATA, help="Photographs for --set fid_reference=training.")
 @click.option("--protocol", "protocols", multiple=True, default=("native",), show_default=True, help="How to score.")
 @click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Override a field of the protocols.")
@@ -69,6 +77,7 @@ def evaluate(
     reference: str,
     out: Path,
     baselines: tuple[tuple[str, str], ...],
+    features: tuple[tuple[str, Path], ...],
     protocols: tuple[str, ...],
     overrides: tuple[str, ...],
     **options: Any,
@@ -85,7 +94,10 @@ def evaluate(
     from evaluation.scoring.protocols import find_protocol, parse_overrides
 
     chosen = [find_protocol(name, parse_overrides(overrides)) for name in protocols]
-    click.echo(summary(run(images, reference, out, baselines=dict(baselines), protocols=chosen, **options)))
+    if len(dict(features)) < len(features):
+        raise InputError("--features: give each network a name of its own")
+    options |= {"baselines": dict(baselines), "features": dict(features), "protocols": chosen}
+    click.echo(summary(run(images, reference, out, **options)))
     click.echo(f"Report: {out / 'report.html'}")
 
 

@@ -1,7 +1,8 @@
 """How near the features of pictures are to those of photographs: beyond one distance, in which way they differ.
 
 Kernel distance (Binkowski et al. 2018; KID on Inception features), precision and recall (Kynkaanniemi et al. 2019),
-density and coverage (Naeem et al. 2020). All of them in float64, on feature vectors `[N, d]`.
+density and coverage (Naeem et al. 2020); MIND (`mind.py`) and, on CLIP's features, CMMD (`cmmd.py`). All of them in
+float64, on feature vectors `[N, d]`.
 """
 
 from __future__ import annotations
@@ -11,12 +12,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from evaluation.metrics.cmmd import cmmd
 from evaluation.metrics.frechet import FeatureStatistics, frechet_distance
+from evaluation.metrics.mind import Mind, Projected
 
 NEIGHBOURS = 5
 """k of precision, recall, density and coverage."""
 SUBSETS, SUBSET_SIZE = 100, 1000
 """Of the kernel distance, as in the public implementations; smaller sets give smaller subsets."""
+SLICED = 20
+"""Replicates of the interval of MIND, each of which sorts all projections."""
 BLOCK = 1024
 """Rows of a matrix of distances that are in memory at a time."""
 
@@ -42,13 +47,30 @@ class FeatureScores:
     """The share of the photographs that have a picture in their neighbourhood."""
     diversity: float | None
     """Mean distance between pictures of one label map, as a share of that between photographs; None without samples."""
+    mind: float | None = None
+    """Sliced Wasserstein distance, as published. Lower is better."""
+    mind_corrected: float | None = None
+    """Without what sets of this size are apart even if drawn alike; may be negative."""
+    cmmd: float | None = None
+    """Squared MMD with a Gaussian kernel, in thousandths; on CLIP's features only."""
     intervals: dict[str, Interval] = field(default_factory=dict)
     """By the names above: over resampled label maps, the photographs staying what they are; of the kernel distance,
     percentiles over its subsets. Left out where there are too few label maps."""
 
     @classmethod
-    def of(cls, generated: np.ndarray, real: np.ndarray, groups: np.ndarray, *, replicates: int = 100) -> FeatureScores:
-        """From feature vectors `[N, d]` and `[M, d]`, two or more each; equal `groups` share a label map."""
+    def of(
+        cls,
+        generated: np.ndarray,
+        real: np.ndarray,
+        groups: np.ndarray,
+        *,
+        replicates: int = 100,
+        clip: bool = False,
+    ) -> FeatureScores:
+        """From feature vectors `[N, d]` and `[M, d]`, two or more each; equal `groups` share a label map.
+
+        `clip` says that they are CLIP's, of length 1, whose Gaussian MMD is CMMD.
+        """
         kernel, kernel_interval = kernel_distance(generated, real)
         scores: dict[str, float | None] = {"diversity": diversity(generated, real, groups)}
         intervals: dict[str, Interval] = {"kernel_distance": kernel_interval}
@@ -67,6 +89,18 @@ class FeatureScores:
         if len(times):
             values = [frechet_distance(FeatureStatistics(np.repeat(generated, row, 0)), photographs) for row in times]
             intervals["frechet"] = interval_around(distance, values)
+        slices, others = Projected.of(generated), Projected.of(real)
+        mind = Mind.of(slices, others)
+        scores |= {"mind": mind.published, "mind_corrected": mind.corrected}
+        if len(few := times[:SLICED]):
+            found = [Mind.of(slices.some(np.repeat(np.arange(len(generated)), row)), others).published for row in few]
+            intervals["mind"] = interval_around(mind.published, found)
+            # A resample's own correction would take its repetitions for a narrower distribution.
+            intervals["mind_corrected"] = interval_around(mind.corrected, found, least=-np.inf)
+        if clip:
+            scores["cmmd"] = float(cmmd(generated, real)[0])
+            if len(times):
+                intervals["cmmd"] = interval_around(scores["cmmd"], cmmd(generated, real, times).tolist())
         if scores["diversity"] is not None and (interval := _diversity_interval(generated, real, groups)):
             intervals["diversity"] = interval
         return cls(frechet=distance, kernel_distance=kernel, intervals=intervals, **scores)

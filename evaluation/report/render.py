@@ -19,7 +19,7 @@ from evaluation.report.settings import own_row, protocol_fields, setting_rows, s
 from evaluation.report.tables import (
     ABOVE_CEILING,
     Column,
-    distance_columns,
+    distance_tables,
     protocol_columns,
     score_columns,
     summary,
@@ -66,15 +66,15 @@ def render_template(name: str, **fields: Any) -> str:
 
 def render_html(scores: Scores, illustrations: Illustrations) -> str:
     """The whole report as one page."""
+    distances = distance_tables(scores)
+    near = "Inception" if any(table.features == "Inception" for table in distances) else "segmenter"
     return render_template(
         TEMPLATE,
         scores=scores,
         summary=summary(scores),
         columns=score_columns(scores),
-        distances={
-            "segmenter": distance_columns(scores, inception=False),
-            "Inception": distance_columns(scores, inception=True),
-        },
+        distances=distances,
+        near_columns=next((table.columns for table in distances if table.features == near), {}),
         protocols=protocol_columns(scores),
         fields=protocol_fields(scores),
         own=own_row(scores),
@@ -101,9 +101,9 @@ def render_markdown(scores: Scores) -> str:
     columns = score_columns(scores)
     lines = [f"# {scores.title}", "", summary(scores), "", *_table(columns, names)]
     lines += ["", *(f"- **{column.title}**: {column.note}" for column in columns.values())]
-    for features, inception in (("the segmenter's features", False), ("Inception features", True)):
-        if distances := distance_columns(scores, inception=inception):
-            lines += ["", f"## Distances on {features}", "", *_table(distances, names[:-1])]
+    for table in distance_tables(scores):
+        lines += ["", f"## Distances on {table.features} features", "", table.note, ""]
+        lines += _table(table.columns, names[:-1])
     if protocols := protocol_columns(scores):
         lines += [
             "",
@@ -117,13 +117,13 @@ def render_markdown(scores: Scores) -> str:
     for name in scores.classes:
         ious = [percent(part.labels[scores.main_protocol.name].class_iou[name]) for part in scores.sets]
         lines.append(f"| {name} | " + " | ".join(ious) + " |")
-    for table in published_tables(tuple(scores.settings["data_classes"])):
-        lines += ["", f"## Published on {table.data_set}", "", "| method | mean IoU | accuracy | FID |"]
+    for published in published_tables(tuple(scores.settings["data_classes"])):
+        lines += ["", f"## Published on {published.data_set}", "", "| method | mean IoU | accuracy | FID |"]
         lines += ["| --- | ---: | ---: | ---: |"]
-        for row in (own_row(scores), *table.rows):
+        for row in (own_row(scores), *published.rows):
             figures = (row.mean_iou, row.accuracy, row.fid)
             lines.append(f"| {row.method} | " + " | ".join(NONE if f is None else f"{f:g}" for f in figures) + " |")
-        lines += ["", *(f"- {note}" for note in table.notes)]
+        lines += ["", *(f"- {note}" for note in published.notes)]
     lines += [
         "",
         "## Fields of the protocol",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from evaluation.metrics.boundaries import TOLERANCE
+from evaluation.metrics.cmmd import SCALE, SIGMA
 from evaluation.metrics.feature_metrics import FeatureScores
 from evaluation.report.format import NONE, factor, interval, number, percent
 from evaluation.scoring.protocols import Protocol
@@ -189,20 +190,60 @@ def _diversity_column(scores: Scores) -> Column | None:
     )
 
 
-def distance_columns(scores: Scores, *, inception: bool) -> dict[str, Column]:
-    """The table of one kind of features, by key, without the photographs' own row; empty where there are none."""
-    name = scores.main_protocol.name
-    found = [part.inception.get(name) if inception else part.segmenter for part in scores.sets[:-1]]
-    if any(item is None for item in found):
+@dataclass(frozen=True)
+class DistanceTable:
+    """The distances on one kind of features."""
+
+    features: str
+    """Whose they are, in a word or two."""
+    note: str
+    columns: dict[str, Column]
+
+
+def distance_tables(scores: Scores) -> list[DistanceTable]:
+    """Those on the segmenter's features, on Inception's, and on each network of `--features`; none without pictures."""
+    protocol = scores.main_protocol
+    parts = scores.sets[:-1]
+    named = [
+        DistanceTable(
+            "segmenter",
+            "On what the segmenter itself sees. These are not FID, KID or their kin, which are of Inception’s.",
+            _distance_columns([part.segmenter for part in parts], "Fréchet distance", "kernel distance"),
+        ),
+        DistanceTable(
+            "Inception",
+            f"On FID’s Inception network, {protocol.fid_resizer} resizing.",
+            _distance_columns([part.inception.get(protocol.name) for part in parts], "FID", "KID"),
+        ),
+    ]
+    for name, kind in scores.settings.get("features", {}).items():
+        columns = _distance_columns(
+            [part.networks.get(name) for part in parts], f"FD-{kind['title']}", f"KD-{kind['title']}"
+        )
+        named.append(DistanceTable(name, f"{kind['network']}.", columns))
+    return [table for table in named if table.columns]
+
+
+def _distance_columns(found: Sequence[FeatureScores | None], frechet: str, kernel: str) -> dict[str, Column]:
+    """By key, without the photographs' own row; empty where a set has none."""
+    parts = [item for item in found if item is not None]
+    if not parts or len(parts) < len(found):
         return {}
-    parts: list[FeatureScores] = [item for item in found if item is not None]
     columns = {}
     for key, title, note in (
-        ("frechet", "FID" if inception else "Fréchet distance", "Distance between the two sets as Gaussians."),
+        ("frechet", frechet, "Distance between the two sets as Gaussians."),
+        ("kernel_distance", kernel, "Unbiased squared MMD with a cubic kernel; the interval is over subsets."),
         (
-            "kernel_distance",
-            "KID" if inception else "kernel distance",
-            "Unbiased squared MMD with a cubic kernel; the interval is over subsets.",
+            "cmmd",
+            "CMMD",
+            f"Squared MMD with a Gaussian kernel (sigma {SIGMA:g}), times {SCALE:g}, as its authors take it: biased, "
+            "so that equal distributions are a little apart.",
+        ),
+        ("mind", "MIND", "Sliced Wasserstein distance, 1,000 directions, as published; too high for few pictures."),
+        (
+            "mind_corrected",
+            "MIND, corrected",
+            "Without what sets of this size are apart even if drawn alike; may be negative.",
         ),
         ("precision", "precision", "Pictures that lie among the photographs."),
         ("recall", "recall", "Photographs that lie among the pictures."),
@@ -214,7 +255,7 @@ def distance_columns(scores: Scores, *, inception: bool) -> dict[str, Column]:
             "Distance between pictures of one label map, relative to that between photographs.",
         ),
     ):
-        lower = key in ("frechet", "kernel_distance")
+        lower = key in DISTANCES
         column = _column(
             title,
             note,
@@ -227,6 +268,10 @@ def distance_columns(scores: Scores, *, inception: bool) -> dict[str, Column]:
         if any(cell != NONE for cell in column.cells):
             columns[key] = column
     return columns
+
+
+DISTANCES = ("frechet", "kernel_distance", "cmmd", "mind", "mind_corrected")
+"""The scores on features of which less is better."""
 
 
 def protocol_columns(scores: Scores) -> dict[str, Column]:

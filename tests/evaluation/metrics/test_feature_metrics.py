@@ -127,14 +127,24 @@ def test_few_pictures_leave_out_what_needs_neighbours() -> None:
     assert scores.frechet > 0
     low, high = scores.intervals["frechet"]
     assert low <= scores.frechet <= high
-    assert set(scores.intervals) == {"frechet", "kernel_distance"}
+    assert set(scores.intervals) == {"frechet", "kernel_distance", "mind", "mind_corrected"}
     assert set(FeatureScores.of(normal(0, 4), normal(1, 4), np.array([1, 1, 2, 2])).intervals) == {"kernel_distance"}
 
 
 def test_every_score_has_an_interval_around_it() -> None:
     generated, real, groups = normal(2, 60, 4, 0.3), normal(3, 50, 4), np.arange(60) // 3
     scores = FeatureScores.of(generated, real, groups)
-    names = {"frechet", "kernel_distance", "precision", "recall", "density", "coverage", "diversity"}
+    names = {
+        "mind",
+        "mind_corrected",
+        "frechet",
+        "kernel_distance",
+        "precision",
+        "recall",
+        "density",
+        "coverage",
+        "diversity",
+    }
     assert set(scores.intervals) == names
     for name, (low, high) in scores.intervals.items():
         assert low < getattr(scores, name) < high, name
