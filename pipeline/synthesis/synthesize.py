@@ -29,6 +29,7 @@ from pipeline.synthesis.export import ExportKind
 from pipeline.synthesis.job import Job, Summary
 from pipeline.synthesis.job_folder import JobFolder
 from pipeline.synthesis.styles import choose_style
+from pipeline.synthesis.synthesizer import Rounding
 from pipeline.synthesis.worker import WorkOrder
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def synthesize(
     region_styles: RegionStyles | None = None,
     picture_format: PictureFormat = "png",
     precision: Precision | None = None,
+    rounding: Rounding = "nearest",
     engine: Path | None = None,
     max_rejects: str | int = 0,
     workers: int | None = None,
@@ -76,7 +78,7 @@ def synthesize(
     rows are left out (a number, or a share such as `1%`) before the job gives up. `workers` processes with `threads` do
     the work (None: as many as the cores or GPUs allow; 0: this process, without Ray). `export` writes the result once
     more as files. `engine` is what `compile` made of the checkpoint; it has a precision, size and device of its own.
-    Without one, `precision` is fp32 unless given.
+    Without one, `precision` is fp32 unless given. `rounding` "truncate" gives the public SPADE's pixels.
 
     Raises `InputError` for anything wrong with the input or the options, and where `output` holds another job.
     """
@@ -129,6 +131,7 @@ def synthesize(
         # Only where they are given, so that jobs from before there were such options can be resumed.
         **({"engine": compiled.manifest.name} if compiled else {}),
         **({"region_styles": region_styles} if region_styles else {}),
+        **({"rounding": rounding} if rounding != "nearest" else {}),
         "device": device.split(":")[0],
         "threads": threads,
     }
@@ -148,6 +151,7 @@ def synthesize(
         style=choice,
         region_styles=region_styles,
         precision=precision,
+        rounding=rounding,
         engine=str(compiled.folder) if compiled else None,
         engine_name=compiled.manifest.name if compiled else None,
         device=device,
