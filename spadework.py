@@ -250,6 +250,7 @@ def synthesize_dataset(
     region_styles: Literal["none", "class", "instance"] | None = None,
     format: PictureFormat = "png",
     precision: Precision | None = None,
+    rounding: Literal["nearest", "truncate"] = "nearest",
     engine: PathLike | None = None,
     max_rejects: str | int = 0,
     workers: int | None = None,
@@ -323,10 +324,10 @@ def evaluate(
 
     from evaluation.evaluate import evaluate as run
     from evaluation.frames import Evaluation
-    from evaluation.scoring.protocols import find_protocol, parse_overrides
+    from evaluation.scoring.protocols import find_protocols, parse_overrides
 
-    changes = parse_overrides(given.pop("overrides"))
-    chosen = [find_protocol(name, changes) for name in given.pop("protocols")]
+    training = given["fid_reference"] is not None
+    chosen = find_protocols(given.pop("protocols"), parse_overrides(given.pop("overrides")), training=training)
     pictures, photographs, folder = (given.pop(name) for name in ("images", "reference", "out"))
     given["baselines"] = {name: os.fspath(path) for name, path in (baselines or {}).items()}
     given["features"] = {name: Path(path) for name, path in (features or {}).items()}

@@ -15,8 +15,10 @@ import numpy as np
 
 from evaluation.inputs import PHOTOGRAPHS, Inputs, open_inputs
 from evaluation.metrics.feature_metrics import FeatureScores
+from evaluation.report.curves import unstable_warnings
 from evaluation.report.examples import Illustrations, illustrate
 from evaluation.report.render import write_report
+from evaluation.report.tables import distance_titles
 from evaluation.report.texture import worst_regions
 from evaluation.scoring.distributed import ScorerPool, ScorerSpec
 from evaluation.scoring.image_results import FILE_NAME as IMAGE_RESULTS
@@ -133,6 +135,9 @@ def evaluate(
         unpaired=given.unpaired,
         warnings=_warnings(given, scored),
     )
+    scores = replace(scores, warnings=(*scores.warnings, *unstable_warnings(scores, distance_titles(scores))))
+    for line in scores.warnings:
+        log.warning("%s", line)
     table = picture_scores(generated, real, given.protocols[0], given.segmenter.classes)
     shown = Illustrations()
     if examples:
@@ -292,8 +297,6 @@ def _warnings(given: Inputs, scored: Sequence[_Scored]) -> tuple[str, ...]:
         found.append(f"distances between sets take two pictures or more; there is {count}")
     elif given.inception is not None and count < FEW_PICTURES:
         found.append(f"FID of {count} pictures is biased upwards; compare it only with FIDs of as many")
-    for line in found:
-        log.warning("%s", line)
     return tuple(found)
 
 

@@ -12,7 +12,7 @@ from evaluation.metrics.lpips import LPIPS
 from evaluation.scoring.distributed import NetworkFile
 from evaluation.scoring.label_maps import Pairs, compare_label_maps
 from evaluation.scoring.picture_sets import PictureSet
-from evaluation.scoring.protocols import Protocol, find_protocol, fit_mapping
+from evaluation.scoring.protocols import Protocol, find_protocols, fit_mapping
 from evaluation.segmenters import check_kind, load_segmenter
 from evaluation.segmenters.base import Segmenter
 from pipeline.checkpoints.file import LANDSCAPE
@@ -77,7 +77,10 @@ def open_inputs(
 
     Raises `InputError` where files are missing, classes or the label maps of pairs differ, or nothing pairs.
     """
-    named = tuple(find_protocol(name) if isinstance(name, str) else name for name in protocols)
+    named: tuple[Protocol, ...] = ()
+    for name in protocols:
+        chosen = (name,) if isinstance(name, Protocol) else find_protocols([name], training=fid_reference is not None)
+        named = (*named, *chosen)
     if len({protocol.name for protocol in named}) != len(named) or not named:
         raise InputError("give one protocol or more, each once")
     training = [protocol.name for protocol in named if protocol.fid_reference == "training"]

@@ -52,7 +52,8 @@ OPTIONS = {
     "plan-samples": "--out --target-pixels --scores --mean-samples --max-samples --label-column",
     "synthesize": "--input --checkpoint --out --samples --samples-by --seed --label-column --id-column "
     "--instance-column --palette --keep-size --style --style-column --style-rows --style-interpolate --truncation "
-    "--region-styles --format --precision --engine --max-rejects --workers --threads --gpus-per-worker --export",
+    "--region-styles --format --precision --rounding --engine --max-rejects --workers --threads --gpus-per-worker "
+    "--export",
     "verify": "--input",
     "import-weights": "--recipe --encoder --dont-care-first --out",
     "train-segmenter": "--out --weights --set",

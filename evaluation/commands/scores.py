@@ -65,7 +65,14 @@ VOTES = Existing("file of votes", "the page of `spadework prefer` saves it")
     "torchvision (file).",
 )
 @click.option("--fid-reference", type=DATA, help="Photographs for --set fid_reference=training.")
-@click.option("--protocol", "protocols", multiple=True, default=("native",), show_default=True, help="How to score.")
+@click.option(
+    "--protocol",
+    "protocols",
+    multiple=True,
+    default=("native",),
+    show_default=True,
+    help="How to score; all: as every one.",
+)
 @click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Override a field of the protocols.")
 @WORKERS
 @BATCH_SIZE
@@ -90,14 +97,19 @@ def evaluate(
         --segmenter-weights runs/segmenter --out report/
     """
     from evaluation.evaluate import evaluate as run
+    from evaluation.report.laboratory import laboratory_table
     from evaluation.report.tables import summary
-    from evaluation.scoring.protocols import find_protocol, parse_overrides
+    from evaluation.scoring.protocols import find_protocols, parse_overrides
 
-    chosen = [find_protocol(name, parse_overrides(overrides)) for name in protocols]
+    training = options["fid_reference"] is not None
+    chosen = find_protocols(protocols, parse_overrides(overrides), training=training)
     if len(dict(features)) < len(features):
         raise InputError("--features: give each network a name of its own")
     options |= {"baselines": dict(baselines), "features": dict(features), "protocols": chosen}
-    click.echo(summary(run(images, reference, out, **options)))
+    scores = run(images, reference, out, **options)
+    click.echo(summary(scores))
+    for line in laboratory_table(scores):
+        click.echo(line)
     click.echo(f"Report: {out / 'report.html'}")
 
 

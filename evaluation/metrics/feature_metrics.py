@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from evaluation.metrics.cmmd import cmmd
+from evaluation.metrics.curves import Curve, curves
 from evaluation.metrics.frechet import FeatureStatistics, frechet_distance
-from evaluation.metrics.mind import Mind, Projected
+from evaluation.metrics.mind import Mind, Projected, sliced_wasserstein
 
 NEIGHBOURS = 5
 """k of precision, recall, density and coverage."""
@@ -56,6 +57,8 @@ class FeatureScores:
     intervals: dict[str, Interval] = field(default_factory=dict)
     """By the names above: over resampled label maps, the photographs staying what they are; of the kernel distance,
     percentiles over its subsets. Left out where there are too few label maps."""
+    curves: dict[str, Curve] = field(default_factory=dict)
+    """The distances over the number of pictures, by name; none for small sets."""
 
     @classmethod
     def of(
@@ -71,39 +74,68 @@ class FeatureScores:
 
         `clip` says that they are CLIP's, of length 1, whose Gaussian MMD is CMMD.
         """
-        kernel, kernel_interval = kernel_distance(generated, real)
         scores: dict[str, float | None] = {"diversity": diversity(generated, real, groups)}
-        intervals: dict[str, Interval] = {"kernel_distance": kernel_interval}
+        intervals: dict[str, Interval] = {}
         times = resampled(groups, replicates)
         if min(len(generated), len(real)) > NEIGHBOURS:
             neighbourhoods = Neighbourhoods.of(generated, real)
             scores |= neighbourhoods.scores()
-            drawn = [neighbourhoods.scores(row) for row in times]
-            for name in _MANIFOLD if drawn else ():
-                most = np.inf if name == "density" else 1.0
-                intervals[name] = interval_around(scores[name], [scores_[name] for scores_ in drawn], most=most)
+            intervals |= neighbourhoods.intervals(times)
         else:
             scores |= dict.fromkeys(_MANIFOLD)
-        photographs = FeatureStatistics(real)
-        distance = frechet_distance(FeatureStatistics(generated), photographs)
-        if len(times):
-            values = [frechet_distance(FeatureStatistics(np.repeat(generated, row, 0)), photographs) for row in times]
-            intervals["frechet"] = interval_around(distance, values)
-        slices, others = Projected.of(generated), Projected.of(real)
-        mind = Mind.of(slices, others)
-        scores |= {"mind": mind.published, "mind_corrected": mind.corrected}
-        if len(few := times[:SLICED]):
-            found = [Mind.of(slices.some(np.repeat(np.arange(len(generated)), row)), others).published for row in few]
-            intervals["mind"] = interval_around(mind.published, found)
-            # A resample's own correction would take its repetitions for a narrower distribution.
-            intervals["mind_corrected"] = interval_around(mind.corrected, found, least=-np.inf)
-        if clip:
-            scores["cmmd"] = float(cmmd(generated, real)[0])
-            if len(times):
-                intervals["cmmd"] = interval_around(scores["cmmd"], cmmd(generated, real, times).tolist())
+        distances = Distances(generated, real, clip=clip)
+        whole = distances.whole()
+        intervals |= distances.intervals(whole, times)
+        # The upper half: the lower one may end at 0.
+        deviations = {name: (intervals[name][1] - whole[name]) / 1.96 for name in whole if name in intervals}
+        found = curves(distances.measure, groups, len(real), whole, deviations)
         if scores["diversity"] is not None and (interval := _diversity_interval(generated, real, groups)):
             intervals["diversity"] = interval
-        return cls(frechet=distance, kernel_distance=kernel, intervals=intervals, **scores)
+        return cls(**whole, **scores, intervals=intervals, curves=found)  # type: ignore[arg-type]
+
+
+class Distances:
+    """The distances between two sets, and between subsets of them."""
+
+    def __init__(self, generated: np.ndarray, real: np.ndarray, *, clip: bool) -> None:
+        """Of feature vectors `[N, d]` and `[M, d]`, two or more each; with `clip` CMMD as well."""
+        self.generated, self.real, self.clip = generated, real, clip
+        self.slices, self.real_slices = Projected.of(generated), Projected.of(real)
+        self._kernel = kernel_distance(generated, real)
+
+    def measure(self, rows: np.ndarray, photographs: np.ndarray) -> dict[str, float]:
+        """The distances by name between vectors of these indices, two or more each."""
+        one, other = self.generated[rows], self.real[photographs]
+        mind = Mind.of(self.slices.some(rows), self.real_slices.some(photographs))
+        found = {
+            "frechet": frechet_distance(FeatureStatistics(one), FeatureStatistics(other)),
+            "kernel_distance": kernel_distance(one, other, subsets=10)[0],
+            "mind": mind.published,
+            "mind_corrected": mind.corrected,
+        }
+        return found | ({"cmmd": float(cmmd(one, other)[0])} if self.clip else {})
+
+    def whole(self) -> dict[str, float]:
+        """Those between all vectors."""
+        found = self.measure(np.arange(len(self.generated)), np.arange(len(self.real)))
+        return found | {"kernel_distance": self._kernel[0]}
+
+    def intervals(self, whole: dict[str, float], times: np.ndarray) -> dict[str, Interval]:
+        """Around the distances `whole`; pictures count `times`, `[replicates, N]`. Of the kernel distance always."""
+        found: dict[str, Interval] = {"kernel_distance": self._kernel[1]}
+        if not len(times):
+            return found
+        photographs = FeatureStatistics(self.real)
+        repeated = [np.repeat(np.arange(len(self.generated)), row) for row in times]
+        frechet = [frechet_distance(FeatureStatistics(self.generated[rows]), photographs) for rows in repeated]
+        mind = [sliced_wasserstein(self.slices.some(rows), self.real_slices) for rows in repeated[:SLICED]]
+        found["frechet"] = interval_around(whole["frechet"], frechet)
+        found["mind"] = interval_around(whole["mind"], mind)
+        # A resample's own correction would take its repetitions for a narrower distribution.
+        found["mind_corrected"] = interval_around(whole["mind_corrected"], mind, least=-np.inf)
+        if self.clip:
+            found["cmmd"] = interval_around(whole["cmmd"], cmmd(self.generated, self.real, times).tolist())
+        return found
 
 
 _MANIFOLD = ("precision", "recall", "density", "coverage")
@@ -215,6 +247,15 @@ class Neighbourhoods:
             "recall": float((self.reaches & there).any(0).mean()),
             "density": float((times * self.around).sum() / times.sum() / self.neighbours),
             "coverage": float((self.covers & there).any(0).mean()),
+        }
+
+    def intervals(self, times: np.ndarray) -> dict[str, Interval]:
+        """Around these scores, where pictures count `times`, `[replicates, N]`; empty without replicates."""
+        drawn = [self.scores(row) for row in times]
+        return {
+            name: interval_around(score, [each[name] for each in drawn], most=np.inf if name == "density" else 1.0)
+            for name, score in self.scores().items()
+            if drawn
         }
 
 

@@ -12,8 +12,12 @@ import jinja2
 import numpy as np
 
 from evaluation.report.charts import class_bars, heat_map
+from evaluation.report.curves import HEIGHT, WIDTH, CurveTable
+from evaluation.report.curves import NOTE as CURVES
 from evaluation.report.examples import Example, Illustrations, Strip
 from evaluation.report.format import NONE, css_colour, factor, number, percent
+from evaluation.report.laboratory import NOTE as LABORATORY
+from evaluation.report.laboratory import laboratory_rows, laboratory_table
 from evaluation.report.published import published_tables
 from evaluation.report.settings import own_row, protocol_fields, setting_rows, style_note
 from evaluation.report.tables import (
@@ -74,8 +78,10 @@ def render_html(scores: Scores, illustrations: Illustrations) -> str:
         summary=summary(scores),
         columns=score_columns(scores),
         distances=distances,
+        curves={"note": CURVES, "width": WIDTH, "height": HEIGHT},
         near_columns=next((table.columns for table in distances if table.features == near), {}),
         protocols=protocol_columns(scores),
+        laboratory={"rows": laboratory_rows(scores), "note": LABORATORY},
         fields=protocol_fields(scores),
         own=own_row(scores),
         published=published_tables(tuple(scores.settings["data_classes"])),
@@ -104,6 +110,8 @@ def render_markdown(scores: Scores) -> str:
     for table in distance_tables(scores):
         lines += ["", f"## Distances on {table.features} features", "", table.note, ""]
         lines += _table(table.columns, names[:-1])
+        if table.curves:
+            lines += ["", *_curve_table(table.curves)]
     if protocols := protocol_columns(scores):
         lines += [
             "",
@@ -111,6 +119,8 @@ def render_markdown(scores: Scores) -> str:
             "",
             *_table(protocols, names),
         ]
+    if laboratory := laboratory_table(scores):
+        lines += ["", "## What published protocols say of these pictures", "", *laboratory]
     if rows := texture_rows(scores):
         lines += ["", *_texture_table(rows, shown_periods(scores))]
     lines += ["", "## Classes", "", "| IoU | " + " | ".join(names) + " |", "| --- |" + " ---: |" * len(names)]
@@ -148,6 +158,15 @@ def _table(columns: Mapping[str, Column], names: list[str]) -> list[str]:
             cells.append(column.cells[index] + (f" ({interval})" if interval else ""))
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return lines
+
+
+def _curve_table(table: CurveTable) -> list[str]:
+    lines = ["| pictures | " + " | ".join(table.sizes) + " | infinity | stable |"]
+    lines.append("| --- |" + " ---: |" * (len(table.sizes) + 2))
+    for row in table.rows:
+        end = row.infinity + (f" ({row.interval})" if row.interval else "")
+        lines.append(f"| {row.title} | " + " | ".join((*row.values, end, row.stable)) + " |")
+    return [*lines, "", CURVES]
 
 
 def _texture_table(rows: list[TextureRow], periods: list[int]) -> list[str]:

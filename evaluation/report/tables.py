@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from evaluation.metrics.boundaries import TOLERANCE
 from evaluation.metrics.cmmd import SCALE, SIGMA
 from evaluation.metrics.feature_metrics import FeatureScores
+from evaluation.report.curves import CurveTable, curve_table, features_of
 from evaluation.report.format import NONE, factor, interval, number, percent
 from evaluation.scoring.protocols import Protocol
 from evaluation.scoring.scores import Scores, SetScores, ratio
@@ -198,51 +199,65 @@ class DistanceTable:
     """Whose they are, in a word or two."""
     note: str
     columns: dict[str, Column]
+    curves: CurveTable | None
+    """Of the synthesized pictures."""
+
+
+def distance_titles(scores: Scores) -> dict[str, dict[str, str]]:
+    """What the distances are called, by the name of the features and by key."""
+    common = {"cmmd": "CMMD", "mind": "MIND", "mind_corrected": "MIND, corrected"}
+    titles = {
+        "segmenter": {"frechet": "Fréchet distance", "kernel_distance": "kernel distance"},
+        "Inception": {"frechet": "FID", "kernel_distance": "KID"},
+    }
+    for name, kind in scores.settings.get("features", {}).items():
+        titles[name] = {"frechet": f"FD-{kind['title']}", "kernel_distance": f"KD-{kind['title']}"}
+    return {name: own | common for name, own in titles.items()}
 
 
 def distance_tables(scores: Scores) -> list[DistanceTable]:
-    """Those on the segmenter's features, on Inception's, and on each network of `--features`; none without pictures."""
-    protocol = scores.main_protocol
-    parts = scores.sets[:-1]
-    named = [
-        DistanceTable(
-            "segmenter",
-            "On what the segmenter itself sees. These are not FID, KID or their kin, which are of Inception’s.",
-            _distance_columns([part.segmenter for part in parts], "Fréchet distance", "kernel distance"),
-        ),
-        DistanceTable(
-            "Inception",
-            f"On FID’s Inception network, {protocol.fid_resizer} resizing.",
-            _distance_columns([part.inception.get(protocol.name) for part in parts], "FID", "KID"),
-        ),
-    ]
-    for name, kind in scores.settings.get("features", {}).items():
-        columns = _distance_columns(
-            [part.networks.get(name) for part in parts], f"FD-{kind['title']}", f"KD-{kind['title']}"
-        )
-        named.append(DistanceTable(name, f"{kind['network']}.", columns))
-    return [table for table in named if table.columns]
+    """Those on the segmenter's features, on Inception's, and on each network of `--features`; those there are."""
+    notes = {
+        "segmenter": "On what the segmenter itself sees; not FID, KID or their kin, which are of Inception’s features.",
+        "Inception": f"On FID’s Inception network, {scores.main_protocol.fid_resizer} resizing.",
+    }
+    notes |= {name: f"{kind['network']}." for name, kind in scores.settings.get("features", {}).items()}
+    tables = []
+    for name, titles in distance_titles(scores).items():
+        columns = _distance_columns([features_of(scores, part, name) for part in scores.sets[:-1]], titles)
+        if columns:
+            curves = curve_table(features_of(scores, scores.synthesized, name), titles)
+            tables.append(DistanceTable(name, notes[name], columns, curves))
+    return tables
 
 
-def _distance_columns(found: Sequence[FeatureScores | None], frechet: str, kernel: str) -> dict[str, Column]:
+def _distance_columns(found: Sequence[FeatureScores | None], titles: dict[str, str]) -> dict[str, Column]:
     """By key, without the photographs' own row; empty where a set has none."""
     parts = [item for item in found if item is not None]
     if not parts or len(parts) < len(found):
         return {}
     columns = {}
     for key, title, note in (
-        ("frechet", frechet, "Distance between the two sets as Gaussians."),
-        ("kernel_distance", kernel, "Unbiased squared MMD with a cubic kernel; the interval is over subsets."),
+        ("frechet", titles["frechet"], "Distance between the two sets as Gaussians."),
+        (
+            "kernel_distance",
+            titles["kernel_distance"],
+            "Unbiased squared MMD with a cubic kernel; the interval is over subsets.",
+        ),
         (
             "cmmd",
-            "CMMD",
+            titles["cmmd"],
             f"Squared MMD with a Gaussian kernel (sigma {SIGMA:g}), times {SCALE:g}, as its authors take it: biased, "
             "so that equal distributions are a little apart.",
         ),
-        ("mind", "MIND", "Sliced Wasserstein distance, 1,000 directions, as published; too high for few pictures."),
+        (
+            "mind",
+            titles["mind"],
+            "Sliced Wasserstein distance, 1,000 directions, as published; too high for few pictures.",
+        ),
         (
             "mind_corrected",
-            "MIND, corrected",
+            titles["mind_corrected"],
             "Without what sets of this size are apart even if drawn alike; may be negative.",
         ),
         ("precision", "precision", "Pictures that lie among the photographs."),

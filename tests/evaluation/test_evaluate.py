@@ -252,6 +252,25 @@ def test_distances_on_the_features_of_other_networks(data: Path, trained: Path, 
     assert len(list((tmp_path / "cache").rglob("*.npz"))) == kept
 
 
+def test_every_protocol_at_once(good: Path, data: Path, trained: Path, tmp_path: Path) -> None:
+    scores = evaluate(
+        good,
+        data / "validation.parquet",
+        tmp_path / "out",
+        segmenter_weights=trained,
+        protocols=("all",),
+        examples=0,
+        device="cpu",
+    )
+    names = [protocol.name for protocol in scores.protocols]
+    assert names[0] == "native"
+    assert {"imaginaire", "oasis-ade20k-single"} < set(names)
+    assert "clade" not in names  # without a training set
+    page, text = ((tmp_path / "out" / name).read_text() for name in ("report.html", "report.md"))
+    assert "What published protocols say of these pictures" in page
+    assert "| imaginaire | COCO-Stuff | imaginaire |" in text
+
+
 def test_distances_from_training_photographs(good: Path, data: Path, trained: Path, tmp_path: Path) -> None:
     protocol = Protocol(name="clade", fid_reference="training")
     options = {"segmenter_weights": trained, "protocols": (protocol,), "examples": 0, "device": "cpu"}
