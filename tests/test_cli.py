@@ -58,13 +58,13 @@ OPTIONS = {
     "plan-samples": "--out --target-pixels --scores --mean-samples --max-samples --label-column",
     "synthesize": "--input --checkpoint --out --samples --samples-by --seed --label-column --id-column "
     "--instance-column --palette --keep-size --style --style-column --style-rows --style-interpolate --truncation "
-    "--region-styles --format --precision --engine --max-rejects --workers --threads --gpus-per-worker --export "
-    "--dry-run",
+    "--region-styles --format --precision --rounding --engine --max-rejects --workers --threads --gpus-per-worker "
+    "--export --dry-run",
     "verify": "--input",
     "import-weights": "--recipe --encoder --dont-care-first --out",
     "train-segmenter": "--out --weights --set",
     "evaluate": "--images --reference --segmenter --segmenter-weights --out --baseline --inception-weights "
-    "--lpips-weights --fid-reference --protocol --set --workers --batch-size --examples --cache --title",
+    "--lpips-weights --features --fid-reference --protocol --set --workers --batch-size --examples --cache --title",
     "evaluate-style": "--checkpoint --reference --learn-from --out --column --maps --seed",
     "filter": "--scores --out --min-accuracy --min-mean-iou --max-feature-distance --regions --reference --loss-factor "
     "--segmenter --segmenter-weights",
@@ -373,6 +373,8 @@ def test_locations_are_text_and_uris_and_patterns_pass() -> None:
         ("evaluate --segmenter psp", "there is no segmenter 'psp'; choose from deeplab,"),
         ("evaluate --lpips-weights x", "LPIPS weights file x does not exist; give a file, or a name: lpips-"),
         ("evaluate --baseline x", "--baseline x: write NAME=PATH, such as untrained=images-untrained/"),
+        ("evaluate --features x", "--features x: write NAME=FOLDER, such as dinov2=models/dinov2-large"),
+        ("evaluate --features dino=x", "features 'dino' x does not exist; give a folder of transformers, or a weights"),
         ("train --vgg-weights x", "VGG weights file x does not exist; give a file, or a name: vgg19"),
         ("synthesize --input none*.parquet", "no file matches none*.parquet; give label maps"),
         ("filter tests", "give a limit (--min-accuracy, --min-mean-iou, --max-feature-distance) or --regions"),

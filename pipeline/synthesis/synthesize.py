@@ -30,6 +30,7 @@ from pipeline.synthesis.export import ExportKind
 from pipeline.synthesis.job import Job, Summary
 from pipeline.synthesis.job_folder import JobFolder
 from pipeline.synthesis.styles import choose_style
+from pipeline.synthesis.synthesizer import Rounding
 from pipeline.synthesis.worker import WorkOrder
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def plan_job(
     region_styles: RegionStyles | None = None,
     picture_format: PictureFormat = "png",
     precision: Precision | None = None,
+    rounding: Rounding = "nearest",
     engine: Path | None = None,
     max_rejects: str | int = 0,
     workers: int | None = None,
@@ -83,6 +85,7 @@ def plan_job(
     the work (0: this process, without Ray; None: as many as the cores or GPUs allow, none where a small job on a CPU is
     done sooner than Ray starts). `export` writes the result once more as files. `engine` is what `compile` made of
     the checkpoint; it has a precision, size and device of its own. Without one, `precision` is fp32 unless given.
+    `rounding` "truncate" gives the public SPADE's pixels.
 
     Raises `InputError` for anything wrong with the input or the options, and where `output` holds another job.
     """
@@ -137,6 +140,7 @@ def plan_job(
         **({"provenance": XMP} if provenance else {}),
         **({"engine": compiled.manifest.name} if compiled else {}),
         **({"region_styles": region_styles} if region_styles else {}),
+        **({"rounding": rounding} if rounding != "nearest" else {}),
         "device": device.split(":")[0],
         "threads": threads,
     }
@@ -159,6 +163,7 @@ def plan_job(
         style=choice,
         region_styles=region_styles,
         precision=precision,
+        rounding=rounding,
         engine=str(compiled.folder) if compiled else None,
         engine_name=compiled.manifest.name if compiled else None,
         device=device,

@@ -36,7 +36,7 @@ from pipeline.synthesis.job_folder import JobFolder
 from pipeline.synthesis.job_lock import worker_lock
 from pipeline.synthesis.job_records import Reject, ShardRecord
 from pipeline.synthesis.styles import Sample, StyleChoice, StyleSource
-from pipeline.synthesis.synthesizer import Synthesizer
+from pipeline.synthesis.synthesizer import Rounding, Synthesizer
 
 OUTPUT_FIELDS = (
     pa.field("id", pa.string()),
@@ -86,6 +86,7 @@ class WorkOrder:
     region_styles: RegionStyles | None = None
     """What has a style of its own; None: what had one in training."""
     precision: Precision = "fp32"
+    rounding: Rounding = "nearest"
     engine: str | None = None
     """Folder of a compiled generator; None: the eager one."""
     engine_name: str | None = None
@@ -155,6 +156,7 @@ class ShardWorker:
             device=order.device,
             threads=order.threads,
             precision=order.precision,
+            rounding=order.rounding,
             engine=order.engine,
             region_styles=order.region_styles,
             one_by_one=order.columns.samples is not None,
