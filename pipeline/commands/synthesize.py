@@ -19,6 +19,7 @@ from pipeline.command_line import (
     Location,
     Renamed,
 )
+from pipeline.command_output import tell
 
 INPUT = Location("label maps")
 
@@ -60,7 +61,8 @@ def plan_samples(source: str, out: Path, scores: Path | None, **options: Any) ->
     """
     from pipeline.synthesis.samples import plan_samples as run
 
-    click.echo(run(source, out, scores=scores, **options))
+    planned = run(source, out, scores=scores, **options)
+    tell(planned, planned=planned, file=out)
 
 
 @click.command()
@@ -179,9 +181,10 @@ def synthesize(ctx: click.Context, source: str, checkpoint: str | None, out: str
             "No --checkpoint: the landscape generator that comes with spadework (14 classes, 128x128).", err=True
         )
     summary = run(source, checkpoint, out, **options)
-    click.echo(
+    tell(
         f"{summary.images} images of {summary.label_maps} label maps in {summary.output} "
-        f"({summary.images_this_run} in this run, {summary.images_per_second:.3g} a second)"
+        f"({summary.images_this_run} in this run, {summary.images_per_second:.3g} a second)",
+        synthesis=summary,
     )
     if summary.rejects:
         click.echo(f"{summary.rejects} label maps were rejected; see {summary.output}/_job/rejects.parquet", err=True)
@@ -205,4 +208,5 @@ def verify(images: str, source: str | None) -> None:
     """
     from pipeline.synthesis.verify import verify as run
 
-    click.echo(run(images, source=source))
+    found = run(images, source=source)
+    tell(found, verified=found)
