@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.browser.painter import Painter
+from tests.browser.service import running_service
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent.name
 DESKTOP = {"width": 1366, "height": 860}
 
@@ -34,17 +32,14 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of `spadework serve` with the landscapes, and an untrained generator of 64x64."""
-    command = [sys.executable, "cli.py", "serve", "--port", "0", "--folder", str(tmp_path_factory.mktemp("served"))]
-    command += ["--checkpoint", "weights/landscape.safetensors", "--checkpoint", "untrained:configs/demo.yaml"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout
-            said = next((line for line in process.stdout if "http://" in line), None)
-            assert said, f"serve ended with {process.wait()} before it said its address"
-            yield "http://" + said.split("http://")[1].strip()
-        finally:
-            process.terminate()
+    if "TMP_ADDRESS" in os.environ:
+        yield os.environ["TMP_ADDRESS"]
+        return
+    folder = tmp_path_factory.mktemp("served")
+    with running_service(
+        folder, checkpoints=["weights/landscape.safetensors", "untrained:configs/demo.yaml"]
+    ) as address:
+        yield address
 
 
 @pytest.fixture(scope="session")
@@ -56,7 +51,7 @@ def chromium() -> Iterator[Browser]:
         pytest.skip("no chromium: apt-get install chromium")
     with playwright.sync_playwright() as started:
         # The sandbox does not work for root, as whom containers run.
-        browser = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        browser = started.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
         yield browser
         browser.close()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,13 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page, Request
 
 CLASSES = ("sky", "cloud", "sun", "mountain", "snow", "hill", "forest", "tree", "grass", "sand", "sea")
+PATIENCE = 300
+"""Seconds after which a test gives up: a guard against hanging, on a machine that is busy."""
+
+
+def is_preview(request: Request) -> bool:
+    """Whether a request is for the picture itself: thumbnails are asked for as WebP."""
+    return request.url.endswith("/synthesize") and request.post_data_json["format"] == "png"
 
 
 class Painter:
@@ -23,17 +30,17 @@ class Painter:
         self.page = page
         self.address = address
         self.requests: list[dict[str, Any]] = []
-        """What was sent to `synthesize`, in order."""
+        """Previews that the service was asked for, in order."""
         self.console: list[str] = []
         """Errors that the browser's console has seen."""
         page.on("request", self._note)
         page.on("console", lambda said: said.type == "error" and self.console.append(said.text))
         page.on("pageerror", lambda error: self.console.append(str(error)))
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(1000 * PATIENCE)
 
     def _note(self, request: Request) -> None:
-        if request.url.endswith("/synthesize") and request.post_data:
-            self.requests.append(json.loads(request.post_data))
+        if is_preview(request):
+            self.requests.append(request.post_data_json)
 
     def visit(self) -> None:
         self.page.goto(self.address)
@@ -50,6 +57,16 @@ class Painter:
     def settle(self) -> None:
         """Wait until the picture is that of the newest change."""
         self.page.wait_for_selector("#picture[aria-busy=false]")
+
+    def wait_for(self, condition: str, argument: Any = None) -> None:
+        """Wait until a condition in JavaScript holds; a function of the argument where there is one.
+
+        Not Playwright's `wait_for_function`: it needs `eval` in the page, which the service's headers forbid.
+        """
+        limit = time.monotonic() + PATIENCE
+        while not self.page.evaluate(condition, argument):
+            assert time.monotonic() < limit, f"still not: {condition}"
+            self.page.wait_for_timeout(20)
 
     def start_blank(self, name: str) -> None:
         self.page.click("#start")

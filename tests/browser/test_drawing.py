@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from tests.browser.painter import CLASSES, Painter
+from tests.browser.painter import CLASSES, Painter, is_preview
 
 SKY, MOUNTAIN, GRASS, SEA = (CLASSES.index(name) for name in ("sky", "mountain", "grass", "sea"))
 
@@ -74,7 +76,9 @@ def test_line_polygon_and_eraser(painter: Painter) -> None:
     painter.page.keyboard.press("Enter")
     painter.settle()
     labels = painter.labels()
-    assert labels[90, 64] == MOUNTAIN and labels[50, 64] == MOUNTAIN and labels[50, 30] == SKY and labels[104, 64] == SKY
+    assert (
+        labels[90, 64] == MOUNTAIN and labels[50, 64] == MOUNTAIN and labels[50, 30] == SKY and labels[104, 64] == SKY
+    )
     painter.page.select_option("#ground", label="grass")
     painter.choose(tool="eraser", size=12)
     painter.drag((64, 70))
@@ -136,7 +140,7 @@ def test_zoom_keeps_the_point_below_the_pointer(painter: Painter) -> None:
     painter.choose(paints="sea", size=3)
     painter.page.mouse.move(*painter.at(100, 30))
     painter.page.mouse.wheel(0, -900)
-    painter.page.wait_for_function("parseInt(document.querySelector('#fit').textContent) > 200")
+    painter.wait_for("parseInt(document.querySelector('#fit').textContent) > 200")
     painter.drag((100, 30))
     rows, columns = np.nonzero(painter.labels() == SEA)
     assert abs(rows.mean() - 29.5) <= 1 and abs(columns.mean() - 99.5) <= 1
@@ -146,12 +150,19 @@ def test_zoom_keeps_the_point_below_the_pointer(painter: Painter) -> None:
 
 def test_the_newest_request_wins(painter: Painter) -> None:
     """While one answer is held back, strokes do not queue up: only the newest is asked next, and shown last."""
-    held = []
-    painter.page.route("**/synthesize", lambda route: held.append(route) if not held else route.continue_())
+    held: list[Any] = []
+
+    def hold_first(route: Any) -> None:
+        if held or not is_preview(route.request):
+            route.continue_()
+        else:
+            held.append(route)
+
+    painter.page.route("**/synthesize", hold_first)
     painter.choose(paints="sea", size=30)
     asked = len(painter.requests)
     painter.page.mouse.click(*painter.at(20, 20))
-    painter.page.wait_for_function("document.querySelector('#picture').getAttribute('aria-busy') === 'true'")
+    painter.wait_for("document.querySelector('#picture').getAttribute('aria-busy') === 'true'")
     for column in (40, 60, 80, 100):
         painter.page.mouse.click(*painter.at(column, 64))
     assert len(painter.requests) == asked + 1

@@ -85,12 +85,12 @@ def test_dark_as_the_system_says_and_light_as_the_user_chooses(open_painter: Any
 
 
 def test_everything_with_the_keyboard_alone(open_painter: Any) -> None:
-    """No mouse: start blank, choose a class by search, draw a line with the brush, a rectangle, fill, undo, download."""
+    """No mouse: start blank, choose a class by search, draw with the brush, a rectangle, fill, undo, download."""
     painter = open_painter()
     press, focused = painter.page.keyboard.press, "document.activeElement.id"
 
     def tab_to(name: str) -> None:
-        for _ in range(80):
+        for _ in range(120):
             if painter.page.evaluate(focused) == name:
                 return
             press("Tab")
@@ -168,6 +168,7 @@ def test_a_phone_has_all_of_it_within_its_width(open_painter: Any) -> None:
     boxes = {name: painter.page.locator(name).bounding_box() for name in ("#labels", "#picture", "#tools", "#classes")}
     for name, box in boxes.items():
         assert box and box["y"] >= 0 and box["y"] + box["height"] <= 844, f"{name} is not seen without scrolling"
+    assert boxes["#labels"]["y"] + boxes["#labels"]["height"] <= boxes["#tools"]["y"], "the tools cover the label map"
     assert boxes["#labels"]["width"] > 300
     painter.page.tap("#classes label[data-name='sea']")
     painter.page.locator("#size").fill("20")
@@ -192,6 +193,6 @@ def test_two_fingers_zoom_and_take_back_what_the_first_has_painted(open_painter:
     for spread in range(2, 24, 2):
         send("touchMove", (50 - spread, 64), (78 + spread, 64))
     send("touchEnd")
-    painter.page.wait_for_function("parseInt(document.querySelector('#fit').textContent) > 200")
+    painter.wait_for("parseInt(document.querySelector('#fit').textContent) > 200")
     painter.settle()
     assert (painter.labels() == SKY).all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from tests.browser.painter import CLASSES, Painter
+from tests.browser.painter import CLASSES, Painter, is_preview
 
 SKY, GRASS, SEA = (CLASSES.index(name) for name in ("sky", "grass", "sea"))
 
@@ -57,12 +58,12 @@ def test_rows_of_a_parquet_file_are_paged_through(painter: Painter, landscapes: 
     painter.settle()
     assert np.array_equal(painter.labels(), rows[0]) and painter.text("#row-count") == "of 3"
     painter.page.click("#row-after")
-    painter.page.wait_for_function("document.querySelector('#row').value === '2'")
+    painter.wait_for("document.querySelector('#row').value === '2'")
     painter.settle()
     assert np.array_equal(painter.labels(), rows[1])
     painter.page.fill("#row", "3")
     painter.page.keyboard.press("Enter")
-    painter.page.wait_for_function("document.querySelector('#row-after').disabled")
+    painter.wait_for("document.querySelector('#row-after').disabled")
     painter.settle()
     assert np.array_equal(painter.labels(), rows[2])
 
@@ -109,11 +110,14 @@ def test_each_checkpoint_has_its_own_label_map(painter: Painter) -> None:
     painter.choose(paints="sea", size=30)
     painter.drag((64, 64))
     drawn = painter.labels()
-    painter.page.select_option("#checkpoint", index=1)
-    painter.page.wait_for_function("document.querySelector('#picture').getAttribute('aria-busy') === 'false'")
+    first, second = (option.text_content() for option in painter.page.locator("#checkpoint option").all())
+    painter.page.select_option("#checkpoint", second)
+    painter.page.wait_for_selector(f"html[data-checkpoint='{second}']")
+    painter.settle()
     assert painter.labels().shape == (64, 64)
-    painter.page.select_option("#checkpoint", index=0)
-    painter.page.wait_for_function("document.querySelector('#picture').getAttribute('aria-busy') === 'false'")
+    painter.page.select_option("#checkpoint", first)
+    painter.page.wait_for_selector(f"html[data-checkpoint='{first}']")
+    painter.settle()
     assert np.array_equal(painter.labels(), drawn)
 
 
@@ -141,7 +145,7 @@ def test_errors_are_said_in_words(painter: Painter) -> None:
     assert "77" in painter.text("#problem span")
     painter.page.route("**/synthesize", lambda route: route.abort())
     painter.drag((20, 20))
-    painter.page.wait_for_function("document.querySelector('#problem').textContent.includes('does not answer')")
+    painter.wait_for("document.querySelector('#problem').textContent.includes('does not answer')")
     painter.page.unroute("**/synthesize")
     painter.drag((90, 90))
     assert not painter.page.is_visible("#problem"), "a picture came: nothing is wrong any more"
@@ -152,17 +156,17 @@ def test_a_busy_service_is_asked_again(painter: Painter) -> None:
     busy = {"status": 503, "headers": {"Retry-After": "1"}, "json": {"error": "the service is busy"}}
     refused = []
 
-    def refuse_once(route: object) -> None:
-        if refused:
-            route.continue_()  # type: ignore[attr-defined]
+    def refuse_once(route: Any) -> None:
+        if refused or not is_preview(route.request):
+            route.continue_()
         else:
             refused.append(True)
-            route.fulfill(**busy)  # type: ignore[attr-defined]
+            route.fulfill(**busy)
 
     painter.page.route("**/synthesize", refuse_once)
     painter.choose(paints="sea", size=30)
     painter.page.mouse.click(*painter.at(64, 64))
-    painter.page.wait_for_function("document.querySelector('#problem').textContent.includes('Trying again in 1 s')")
+    painter.wait_for("document.querySelector('#problem').textContent.includes('Trying again in 1 s')")
     painter.settle()
     painter.page.wait_for_selector("#problem", state="hidden")
     assert SEA in {label for label, _ in painter.requests[-1]["label_map"]["runs"]}

@@ -16,8 +16,10 @@ def run(painter: Painter) -> Any:
     """Runs `(module, argument) => value` with a module of the page."""
 
     def run_it(module: str, code: str, argument: Any = None) -> Any:
-        wrapped = f"async ([argument]) => {{ const module = await import('/page/{module}.js'); return ({code})(module, argument) }}"
-        return painter.page.evaluate(wrapped, [argument])
+        load = f"const module = await import('/page/{module}.js')"
+        return painter.page.evaluate(
+            f"async ([argument]) => {{ {load}; return ({code})(module, argument) }}", [argument]
+        )
 
     return run_it
 
@@ -47,8 +49,8 @@ def test_runs_come_back_as_they_went(run: Any) -> None:
     both += "return [runs, [...decodeRuns({ width, height, runs })]] }"
     runs, ids = run("runs", both, {"ids": [3, 3, 0, 0, 0, 65535], "width": 3, "height": 2})
     assert runs == [[3, 2], [0, 3], [65535, 1]] and ids == [3, 3, 0, 0, 0, 65535]
-    refused = "({ decodeRuns }) => { try { decodeRuns({ width: 2, height: 2, runs: [[1, 3]] }) } catch (e) { return e.message } }"
-    assert run("runs", refused) == "runs cover 3 pixels, but 2x2 has 4"
+    refused = "({ decodeRuns }, map) => { try { decodeRuns(map) } catch (error) { return error.message } }"
+    assert run("runs", refused, {"width": 2, "height": 2, "runs": [[1, 3]]}) == "runs cover 3 pixels, but 2x2 has 4"
 
 
 def test_a_step_is_kept_as_runs_of_what_changed(run: Any) -> None:
@@ -74,7 +76,9 @@ def test_random_steps_are_undone_and_done_again(run: Any) -> None:
       return [wrong, states.length, map.canRedo];
     }"""
     random = np.random.default_rng(1)
-    steps = [random.integers(-2, 18, (3, 5)).clip([[-2, -2, -2, 0, 0]], [[18, 18, 18, 3, 3]]).tolist() for _ in range(40)]
+    steps = [
+        random.integers(-2, 18, (3, 5)).clip([[-2, -2, -2, 0, 0]], [[18, 18, 18, 3, 3]]).tolist() for _ in range(40)
+    ]
     wrong, count, more = run("document", code, steps)
     assert wrong == [] and count > 30 and not more
 

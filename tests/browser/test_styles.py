@@ -36,7 +36,7 @@ def test_seeds_by_number_dial_and_dice(painter: Painter) -> None:
 
 
 def test_the_strip_shows_other_seeds_and_one_can_be_taken(painter: Painter) -> None:
-    painter.page.wait_for_function("document.querySelectorAll('#strip canvas[data-drawn]').length === 6")
+    painter.wait_for("document.querySelectorAll('#strip canvas[data-drawn]').length === 6")
     painter.page.click("#strip [data-seed='4']")
     painter.settle()
     assert painter.page.get_attribute("#strip [data-seed='4']", "aria-pressed") == "true"
@@ -48,7 +48,7 @@ def test_the_strip_shows_other_seeds_and_one_can_be_taken(painter: Painter) -> N
 def test_moods_have_thumbnails_and_two_blend(painter: Painter) -> None:
     moods = painter.page.locator("#styles label")
     moods.first.wait_for()
-    painter.page.wait_for_function("[...document.querySelectorAll('#styles canvas')].every(each => each.dataset.drawn)")
+    painter.wait_for("[...document.querySelectorAll('#styles canvas')].every(each => each.dataset.drawn)")
     moods.nth(0).click()
     painter.settle()
     first = painter.requests[-1]["style"]["z"]
@@ -68,7 +68,7 @@ def test_moods_have_thumbnails_and_two_blend(painter: Painter) -> None:
     assert np.allclose(painter.requests[-1]["style"]["z"], 0.75 * np.array(second) + 0.25 * np.array(first))
     count = moods.count()
     painter.reload()
-    painter.page.wait_for_function("n => document.querySelectorAll('#styles label').length === n", arg=count)
+    painter.wait_for("n => document.querySelectorAll('#styles label').length === n", count)
     painter.page.locator("#styles .item").last.locator("button").click()
     assert moods.count() == count - 1
 
@@ -76,7 +76,9 @@ def test_moods_have_thumbnails_and_two_blend(painter: Painter) -> None:
 def test_a_photograph_gives_its_style(painter: Painter) -> None:
     rows = np.linspace(40, 220, 96, dtype=np.uint8)[:, None, None]
     photograph = io.BytesIO()
-    Image.fromarray(np.broadcast_to(rows * np.array([1, 0.6, 0.4]), (96, 128, 3)).astype(np.uint8)).save(photograph, "JPEG")
+    Image.fromarray(np.broadcast_to(rows * np.array([1, 0.6, 0.4]), (96, 128, 3)).astype(np.uint8)).save(
+        photograph, "JPEG"
+    )
     file = {"name": "evening.jpg", "mimeType": "image/jpeg", "buffer": photograph.getvalue()}
     painter.page.set_input_files("#photograph-file", file)  # type: ignore[arg-type]
     painter.page.wait_for_selector("#styles label:has-text('evening') input:checked", state="attached")

@@ -163,6 +163,7 @@ studio.addEventListener("checkpoint", () => {
   document.documentElement.style.setProperty("--aspect", map.width / map.height);
   for (const pane of [labelPane, picturePane]) pane.resize(map.width, map.height);
   settings.set({ instances: checkpoint.instances });
+  document.documentElement.dataset.checkpoint = checkpoint.name;
   viewport.fit(map.width, map.height);
 });
 studio.addEventListener("change", ({ detail }) => {

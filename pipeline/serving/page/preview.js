@@ -99,14 +99,21 @@ export class Leisure {
     const tasks = [...this.#tasks.values()].find((each) => each.length);
     if (!tasks) return;
     this.#running = true;
+    const task = tasks.shift();
+    let wait = 0;
     try {
-      await tasks.shift()();
+      await task();
     } catch (error) {
-      tasks.length = 0;
-      this.fail(error);
+      if (error.status === 503) {
+        tasks.unshift(task);
+        wait = Math.max(1, error.retryAfter) * 1000;
+      } else {
+        tasks.length = 0;
+        this.fail(error);
+      }
     }
     this.#running = false;
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#run(), 0);
+    this.#timer = setTimeout(() => this.#run(), wait);
   }
 }

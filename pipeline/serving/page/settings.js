@@ -7,7 +7,7 @@ export class Settings extends EventTarget {
   tool = "brush";
   size = 10;
   veil = 100;
-  classId = 0;
+  classId = null; // until there are classes
   groundId = 0;
   singleKeys = true;
   modes = {}; // how objects of a class are told apart, by id: "none", "new" or "extend"

@@ -54,10 +54,10 @@ export class Studio extends EventTarget {
   }
 
   /** The request for a picture in a style (left out: the one that is chosen). */
-  request(style = this.style) {
+  request(style = this.style, format = "png") {
     const { width, height, labels, instances } = this.document;
     const { name, instances: wanted, style_dim: dimensions } = this.checkpoint;
-    const request = { checkpoint: name, label_map: { width, height, runs: encodeRuns(labels) }, id: ID, format: "png" };
+    const request = { checkpoint: name, label_map: { width, height, runs: encodeRuns(labels) }, id: ID, format };
     if (wanted) request.instance_map = { width, height, runs: encodeRuns(instances) };
     if (dimensions) request.style = toWire(style);
     return request;
@@ -66,7 +66,8 @@ export class Studio extends EventTarget {
   /** A task for `leisure`: draws the label map in a style on a canvas. */
   thumbnail(canvas, style) {
     return async () => {
-      const { blob } = await synthesize(JSON.stringify(this.request(style)));
+      const format = this.checkpoint.formats?.includes("webp") ? "webp" : "png"; // a thumbnail need not be exact
+      const { blob } = await synthesize(JSON.stringify(this.request(style, format)));
       await drawBlob(canvas, blob);
       canvas.dataset.drawn = "true";
     };
