@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from tqdm import tqdm
 
 from pipeline.config import Recipe, Source
 from pipeline.config.baselines import NOTHING_TO_LEARN_BY
@@ -24,6 +23,7 @@ from pipeline.data.storage import first_line
 from pipeline.errors import InputError
 from pipeline.pretrained.registry import find_or_fetched
 from pipeline.runtime.device import default_device
+from pipeline.runtime.progress import ProgressBar
 from training.data.dataset import check_shares
 from training.job import TrainingJob
 from training.run_folder import RunFolder
@@ -152,7 +152,7 @@ class ProgressLine:
 
     def __init__(self, recipe: Recipe) -> None:
         self.total = recipe.training.steps
-        self.bar: tqdm | None = None
+        self.bar: ProgressBar | None = None
 
     def __enter__(self) -> ProgressLine:
         return self
@@ -160,7 +160,7 @@ class ProgressLine:
     def show(self, step: int, entry: Mapping[str, Any] | None) -> None:
         """Move on to `step`; `entry` is the latest line of `stats.jsonl`."""
         if self.bar is None:
-            self.bar = tqdm(desc="train", total=self.total, initial=step, unit="step", dynamic_ncols=True)
+            self.bar = ProgressBar(desc="train", total=self.total, initial=step, unit="step", dynamic_ncols=True)
         if entry:
             self.bar.set_postfix_str(describe_speed(entry), refresh=False)
         self.bar.update(step - self.bar.n)

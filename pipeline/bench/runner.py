@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from tqdm import tqdm
 
 from pipeline.errors import InputError
+from pipeline.runtime.progress import ProgressBar
 
 
 class Candidate(Protocol):
@@ -76,7 +76,7 @@ def run_benchmark(entries: Sequence[Entry], *, repeats: int, start_timeout: floa
     failed: dict[str, str] = {}
     peaks: dict[str, int] = {}
     try:
-        for entry in tqdm(entries, desc="starting", unit="candidate", leave=False):
+        for entry in ProgressBar(entries, desc="starting", unit="candidate", leave=False):
             ours, theirs = context.Pipe()
             process = context.Process(target=_run, args=(entry, theirs), daemon=True)
             process.start()
@@ -92,7 +92,7 @@ def run_benchmark(entries: Sequence[Entry], *, repeats: int, start_timeout: floa
             started[entry.name] = time.perf_counter() - began
             outputs[entry.name] = answer
             runners[entry.name], times[entry.name] = (process, ours), []
-        for name in tqdm(
+        for name in ProgressBar(
             [name for _ in range(repeats) for name in runners], desc="running", unit="repeat", leave=False
         ):
             runners[name][1].send("repeat")
