@@ -54,6 +54,7 @@ OPTIONS = {
     "--instance-column --palette --keep-size --style --style-column --style-rows --style-interpolate --truncation "
     "--region-styles --format --precision --engine --max-rejects --workers --threads --gpus-per-worker --export",
     "verify": "--input",
+    "serve": "--checkpoint --engine --host --port --token --workers --threads --precision --templates --folder",
     "import-weights": "--recipe --encoder --dont-care-first --out",
     "train-segmenter": "--out --weights --set",
     "evaluate": "--images --reference --segmenter --segmenter-weights --out --baseline --inception-weights "
@@ -211,7 +212,7 @@ def test_processes_are_limited(name: str, option: str, value: str) -> None:
 
 def test_workers_and_threads_are_in_many_verbs() -> None:
     assert {name for name, _ in PROCESSES} >= {"train", "synthesize", "evaluate", "memorisation", "study", "usefulness"}
-    assert len(PROCESSES) == 18
+    assert len(PROCESSES) == 20
 
 
 @pytest.mark.parametrize(
