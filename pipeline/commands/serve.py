@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from pipeline.command_line import CHECKPOINT, OUT, PROCESSES, PROCESSES_OR_NONE, Existing, Location, show_log
+from pipeline.command_line import CHECKPOINT, OUT, PROCESSES, PROCESSES_OR_NONE, Existing, Location
+from pipeline.command_output import show_log, tell
 
 
 @click.command()
@@ -59,4 +60,9 @@ def serve(checkpoints: tuple[str, ...], workers: int | None, **options: Any) -> 
     from pipeline.serving.serve import serve as run
 
     show_log("pipeline.serving")
-    run(checkpoints, workers=workers, ready=lambda address: click.echo(f"Serving at {address}"), **options)
+    run(
+        checkpoints,
+        workers=workers,
+        ready=lambda address: tell(f"Serving at {address}; Ctrl-C ends it", address=address),
+        **options,
+    )

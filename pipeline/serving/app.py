@@ -13,7 +13,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from pipeline.errors import InputError
-from pipeline.serving.guard import Access, Guard
+from pipeline.serving.guard import FAILED, Access, Guard
 from pipeline.serving.openapi import describe
 from pipeline.serving.operations import OPERATIONS, Handler
 from pipeline.serving.page_files import page_files
@@ -47,11 +47,21 @@ def make_app(service: Service, access: Access) -> ASGIApp:
         yield
         service.close()
 
-    async def http_error(request: Request, error: Exception) -> Response:
+    async def refuse(request: Request, refusal: Exception) -> Response:
+        assert isinstance(refusal, Refusal)
+        if refusal.reason:
+            service.metrics.rejections.labels(refusal.reason).inc()
+        return Response(refusal.body, refusal.status, headers=refusal.headers)
+
+    async def refuse_address(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         said = {404: "there is nothing at this address", 405: "this address does not take this method"}
-        sentence = said.get(error.status_code, str(error.detail))
-        return JSONResponse({"error": sentence}, error.status_code, headers=error.headers)
+        refusal = Refusal(error.status_code, said.get(error.status_code, str(error.detail)))
+        return Response(refusal.body, refusal.status, headers={**(error.headers or {}), **refusal.headers})
+
+    async def fail(request: Request, error: Exception) -> Response:
+        refusal = Refusal(500, FAILED)  # the guard logs the error, which Starlette raises again
+        return Response(refusal.body, refusal.status, headers=refusal.headers)
 
     routes = [
         Route("/", page),
@@ -59,7 +69,11 @@ def make_app(service: Service, access: Access) -> ASGIApp:
         Route(DOCUMENT, openapi),
         *(Route(each.path, _answering(service, each.handler), methods=[each.method]) for each in OPERATIONS),
     ]
-    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: http_error})
+    app = Starlette(
+        routes=routes,
+        lifespan=lifespan,
+        exception_handlers={Refusal: refuse, HTTPException: refuse_address, Exception: fail},
+    )
     paths = ["/", DOCUMENT, *(each.path for each in OPERATIONS)]
     return Guard(app, access=access, limits=service.limits, metrics=service.metrics, routes=paths)
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import ipaddress
-import json
 import logging
-import math
 import re
 import secrets
 import time
@@ -27,6 +25,8 @@ from pipeline.serving.refusal import Refusal
 
 log = logging.getLogger(__name__)
 
+FAILED = "something went wrong in the service; its log says what"
+"""What a client is told of a defect."""
 COOKIE = "spadework_token"
 OPEN_PATHS = ("/healthz",)
 """That need no token: whoever looks after processes has none."""
@@ -115,7 +115,7 @@ class Guard:
             await answer.refuse(late)
         except Exception:
             log.exception("%s %s failed", scope["method"], scope["path"])
-            await answer.refuse(Refusal(500, "something went wrong in the service; its log says what"))
+            await answer.refuse(Refusal(500, FAILED))
         finally:
             self._held -= body.held
             self._active -= 1
@@ -276,12 +276,7 @@ class _Answer:
         """One sentence as JSON; nothing where an answer has begun, which the server then breaks off."""
         if self.status:
             return
-        headers = {"cache-control": "no-store"}
-        if refusal.retry_after is not None:
-            headers["retry-after"] = str(math.ceil(refusal.retry_after))
-        if refusal.status == 401:
-            headers["www-authenticate"] = "Bearer"
-        await self._whole(refusal.status, json.dumps({"error": refusal.sentence}).encode(), headers)
+        await self._whole(refusal.status, refusal.body, refusal.headers)
 
     async def redirect(self, target: str, token: str, *, secure: bool) -> None:
         """To the page without the token in its address, with a cookie in its place."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 
 class Refusal(Exception):
     """What a client is told: a status of 4xx or 5xx and one sentence, as `InputError` is told as 400."""
@@ -10,3 +12,18 @@ class Refusal(Exception):
         """`retry_after` seconds the client may come again; `reason` is a word for the metrics."""
         super().__init__(sentence)
         self.status, self.sentence, self.retry_after, self.reason = status, sentence, retry_after, reason
+
+    @property
+    def body(self) -> bytes:
+        """What is sent: the sentence as JSON."""
+        return json.dumps({"error": self.sentence}).encode()
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Of the answer."""
+        headers = {"content-type": "application/json", "cache-control": "no-store"}
+        if self.retry_after is not None:
+            headers["retry-after"] = str(self.retry_after)
+        if self.status == 401:
+            headers["www-authenticate"] = "Bearer"
+        return headers

@@ -55,4 +55,9 @@ def serve(
         limits=Limits(),
         access=access,
     )
-    run_here(order, host, port, ready=ready)
+    if workers == 0:
+        run_here(order, host, port, ready=ready)
+        return
+    from pipeline.serving.cluster import run_on_cluster
+
+    run_on_cluster(order, host, port, workers=workers, ready=ready)

@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 import spadework
 from pipeline.data.images import decode_image, decode_label, encode_png
 from pipeline.data.records import check_dataset
+from pipeline.data.schema import PICTURE
 from pipeline.serving.label_maps import to_runs
 from pipeline.serving.service import Service
 from pipeline.serving.templates import Templates
@@ -37,7 +38,7 @@ def test_a_picture_of_a_label_map_becomes_runs(client: TestClient) -> None:
     large = np.kron(LABEL, np.ones((3, 3), np.uint8))
     assert client.post("/api/v1/label-maps?checkpoint=plain", content=encode_png(large)).json() == {"label_map": RUNS}
     answer = client.post("/api/v1/label-maps", content=encode_png(LABEL + np.uint8(90)))
-    assert answer.status_code == 400 and answer.json()["error"].startswith("the label map has id 9")
+    assert answer.status_code == 400 and answer.json()["error"].startswith("the label map has id 89, 90")
 
 
 def test_rows_of_a_parquet_file(client: TestClient, tmp_path: Path) -> None:
@@ -67,8 +68,9 @@ def parquet(**columns: Any) -> bytes:
         (parquet(image=[b"x"]), "the Parquet file has no column label of pictures"),
         (parquet(label=[b"no picture"]), "the label map cannot be decoded"),
         (parquet(label=pa.array([None], pa.binary())), "row 0 has no label map"),
-        (parquet(label=[{"bytes": None, "path": "/etc/passwd"}]), "the label is only a path"),
+        (parquet(label=pa.array([{"bytes": None, "path": "/etc/passwd"}], PICTURE)), "the label is only a path"),
     ],
+    ids=["empty", "half", "text", "no label", "no picture", "null", "path"],
 )
 def test_bad_parquet_files(client: TestClient, body: bytes, told: str) -> None:
     answer = client.post("/api/v1/parquet", content=body)
@@ -119,9 +121,9 @@ def test_a_record_may_have_an_id_of_its_own(client: TestClient) -> None:
 
 
 def test_a_record_with_objects_and_of_a_blend(client: TestClient) -> None:
-    fields = {"label_map": RUNS, "instance_map": to_runs(LABEL + 300), "checkpoint": "plain"}
+    fields = {"label_map": RUNS, "instance_map": to_runs(LABEL.astype(np.uint16) + 300), "checkpoint": "plain"}
     (row,) = table_of(client.post("/api/v1/records", json=fields))
-    assert np.array_equal(decode_label(row["instance"]["bytes"]), LABEL + 300)
+    assert np.array_equal(decode_label(row["instance"]["bytes"]), LABEL.astype(np.uint16) + 300)
     style = {"blend": [{"z": [0, 0, 0, 0]}, {"z": [4, 2, 0, 1]}], "t": 0.5}
     (row,) = table_of(client.post("/api/v1/records", json={"label_map": RUNS, "style": style}))
     assert json.loads(row["style"]) == {"z": [2.0, 1.0, 0.0, 0.5]}
@@ -132,7 +134,7 @@ def test_marks_are_kept_and_exported(client: TestClient, service: Service, tmp_p
     one = {"label_map": RUNS, "style": {"seed": 1}}
     assert client.post("/api/v1/marks", json={**one, "mark": "bad", "note": "no sea"}).json() == {"count": 1}
     assert client.post("/api/v1/marks", json={**one, "mark": "good"}).json() == {"count": 1}  # another mind
-    assert client.post("/api/v1/marks", json={**one, "seed": 2, "mark": "bad"}).json() == {"count": 2}
+    assert client.post("/api/v1/marks", json={**one, "sample": 2, "mark": "bad"}).json() == {"count": 2}
     assert client.post("/api/v1/marks", json={**one, "mark": "fine"}).status_code == 400
     answer = client.get("/api/v1/marks")
     rows = table_of(answer)
