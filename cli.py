@@ -31,6 +31,7 @@ from pipeline.commands.bench import bench
 from pipeline.commands.engines import compile_, engines
 from pipeline.commands.prepare import prepare
 from pipeline.commands.recipes import recipes
+from pipeline.commands.serve import serve
 from pipeline.commands.synthesize import plan_samples, synthesize, verify
 from pipeline.commands.weights import import_weights, weights
 from pipeline.shipped_recipes import find_study
@@ -207,6 +208,7 @@ for verb in (
     plan_samples,
     synthesize,
     verify,
+    serve,
     import_weights,
     train_segmenter,
     demo,

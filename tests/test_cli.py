@@ -61,6 +61,7 @@ OPTIONS = {
     "--region-styles --format --precision --rounding --engine --max-rejects --workers --threads --gpus-per-worker "
     "--export --dry-run",
     "verify": "--input",
+    "serve": "--checkpoint --engine --host --port --token --workers --threads --precision --templates --folder",
     "import-weights": "--recipe --encoder --dont-care-first --out",
     "train-segmenter": "--out --weights --set",
     "evaluate": "--images --reference --segmenter --segmenter-weights --out --baseline --inception-weights "
@@ -220,7 +221,7 @@ def test_processes_are_limited(name: str, option: str, value: str) -> None:
 
 def test_workers_and_threads_are_in_many_verbs() -> None:
     assert {name for name, _ in PROCESSES} >= {"train", "synthesize", "evaluate", "memorisation", "study", "usefulness"}
-    assert len(PROCESSES) == 18
+    assert len(PROCESSES) == 20
 
 
 @pytest.mark.parametrize(

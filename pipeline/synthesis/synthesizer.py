@@ -88,6 +88,11 @@ class Synthesizer:
             self._batch, self.engine = manifest.spec.batch, manifest.name
             self.size = manifest.spec.signature.size
 
+    @property
+    def takes_photographs(self) -> bool:
+        """Whether `style_of` has an encoder."""
+        return self._encoder is not None
+
     @torch.inference_mode()
     def prepare(self, codes: np.ndarray) -> LabelInput:
         """Codes int32 `[H, W]` (`recipe.encode`) on the device, padded on the right and below to what the generator
