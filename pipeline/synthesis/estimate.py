@@ -14,7 +14,7 @@ from pipeline.synthesis.job_records import ShardRecord
 from pipeline.synthesis.worker import ShardWorker
 
 SAMPLE_IMAGES = 16
-"""Made twice: the first time only warms up."""
+"""At most, and all of one shard; made twice: the first time only warms up."""
 
 
 @dataclass(frozen=True)
