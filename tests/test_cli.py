@@ -40,6 +40,7 @@ OPTIONS = {
     "prepare folder": "--out --images --instances --classes --palette --map-ids --dont-care "
     "--label-suffix --image-suffix --instance-suffix --validation --size --resample --workers --skip-bad",
     "prepare remix": "--out --count --classes --instances --seed",
+    "prepare bank": "--out --least-area --size --workers",
     "prepare camvid": "--out --size --resample --workers --skip-bad",
     "prepare coco-stuff": "--out --size --resample --workers --skip-bad",
     "prepare ade20k": "--out --size --resample --workers --skip-bad",
@@ -52,7 +53,8 @@ OPTIONS = {
     "plan-samples": "--out --target-pixels --scores --mean-samples --max-samples --label-column",
     "synthesize": "--input --checkpoint --out --samples --samples-by --seed --label-column --id-column "
     "--instance-column --palette --keep-size --style --style-column --style-rows --style-interpolate --truncation "
-    "--region-styles --format --precision --engine --max-rejects --workers --threads --gpus-per-worker --export",
+    "--region-styles --bank --own-pictures --format --precision --engine --max-rejects --workers --threads "
+    "--gpus-per-worker --export",
     "verify": "--input",
     "import-weights": "--recipe --encoder --dont-care-first --out",
     "train-segmenter": "--out --weights --set",

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from pipeline.checkpoints.file import build_encoder, build_generator, save_generator
 from pipeline.config import Recipe
 from pipeline.networks.baselines.crn import CRN
+from pipeline.networks.baselines.sims_synthesis import SIMSSynthesis
 from pipeline.runtime.json_text import read_json
 from training.ema import MovingAverage
 from training.objectives.objectives import PatchObjective, build_discriminator
@@ -18,7 +19,7 @@ from training.objectives.perceptual import PerceptualLoss
 from training.objectives.perceptual_regression import PerceptualRegression
 from training.objectives.pix2pixhd import Pix2PixHDObjective
 from training.objectives.trunk import Trunk
-from training.regression import AllPictures, RegressionStep
+from training.regression import AllPictures, Mended, RegressionStep
 from training.run_folder import RunFolder, damaged_snapshot, restore_optimiser, snapshot_optimiser
 from training.step import GanStep, Synthesis
 from training.worker import Worker
@@ -41,10 +42,13 @@ class TrainingState:
         torch.manual_seed(recipe.training.seed)
         generator = build_generator(recipe)
         self.step: GanStep | RegressionStep
-        if isinstance(generator, CRN):
+        if isinstance(generator, CRN | SIMSSynthesis):
             assert isinstance(perceptual, PerceptualRegression)
-            synthesis: Synthesis = AllPictures(generator).to(worker.device)
-            self.step = RegressionStep(worker.wrap(synthesis), loss=perceptual, settings=recipe.training)
+            synthesis: Synthesis = AllPictures(generator) if isinstance(generator, CRN) else Mended(generator)
+            synthesis = synthesis.to(worker.device)
+            self.step = RegressionStep(
+                worker.wrap(synthesis), loss=perceptual, settings=recipe.training, classes=recipe.losses.classes
+            )
         else:
             assert not isinstance(perceptual, PerceptualRegression)
             synthesis = Synthesis(generator, build_encoder(recipe)).to(worker.device)

@@ -121,19 +121,20 @@ class MemoryBank:
 
     def frame_mask(self, number: int, height: int, width: int) -> np.ndarray:
         """Where a segment is in its frame, bool `[height, width]`, whatever the size that the frame had."""
-        mask = decode_label(self._encoded_mask(number)) > 0
-        return resize_ids(self._placed(number, mask), height, width)
+        return self._placed(number, decode_label(self._encoded_mask(number)) > 0, height, width)
 
     def frame_picture(self, number: int, height: int, width: int) -> np.ndarray:
         """A segment in its frame, uint8 `[height, width, 3]`, black around it; by nearest neighbour where the frame had
         another size."""
         with self._lock:
             _, row = next(self._file.iter_rows(["picture"], start=number, stop=number + 1))
-        return resize_ids(self._placed(number, decode_image(row["picture"]["bytes"])), height, width)
+        return self._placed(number, decode_image(row["picture"]["bytes"]), height, width)
 
-    def _placed(self, number: int, part: np.ndarray) -> np.ndarray:
+    def _placed(self, number: int, part: np.ndarray, height: int, width: int) -> np.ndarray:
         top, left = self.boxes[number, :2].tolist()
-        return in_frame(part, top, left, *self.frames[number].tolist())
+        frame_height, frame_width = self.frames[number].tolist()
+        frame = in_frame(part, top, left, frame_height, frame_width)
+        return frame if (frame_height, frame_width) == (height, width) else resize_ids(frame, height, width)
 
     def _encoded_mask(self, number: int) -> bytes:
         group = bisect_right(self._firsts, number) - 1
