@@ -269,7 +269,7 @@ def synthesize_dataset(
     Every label map once, in the folder or at the URI `out`; the same call resumes a job that was stopped. The
     options are those of the verb (`spadework synthesize --help`), with its defaults; `quiet` shows no progress.
     `checkpoint` None: the landscapes that come with spadework. `workers` None: as many Ray actors as the machine
-    carries; 0: this process, without Ray.
+    carries, none for a small job; 0: this process, without Ray.
 
     Raises `InputError` for anything wrong with the input or the options, for more bad rows than `max_rejects`, and
     where `out` holds another job.
@@ -281,6 +281,7 @@ def synthesize_dataset(
     from pipeline.commands.synthesize import synthesize as verb
 
     given = as_the_verb_takes(verb, options)
+    del given["dry_run"]
 
     from pipeline.synthesis.job import Synthesis
     from pipeline.synthesis.synthesize import synthesize as run

@@ -23,6 +23,7 @@ from evaluation.scoring.image_results import FILE_NAME as IMAGE_RESULTS
 from evaluation.scoring.image_results import ImageResults
 from evaluation.scoring.image_scores import FILE_NAME as PICTURE_SCORES
 from evaluation.scoring.image_scores import PICTURES, picture_scores, write_table
+from evaluation.scoring.independence import REMEDY, SENTENCES, Independence, independence, judge_sha256
 from evaluation.scoring.picture_sets import PictureSet, Selection
 from evaluation.scoring.protocols import Protocol
 from evaluation.scoring.scores import Diversity, LabelScores, Role, Scores, SetScores
@@ -118,6 +119,8 @@ def evaluate(
     )
     scored, fid_results = _score_all(order, given, workers=workers)
     generated, real = scored[0].results, scored[-1].results
+    judge = judge_sha256(segmenter, given.weights)
+    independent = {item.name: independence(_source(item.pictures)["made"], judge) for item in scored[:-1]}
     scores = Scores(
         title=title or _title(given.synthesized, reference),
         classes=given.segmenter.classes,
@@ -125,8 +128,9 @@ def evaluate(
         protocols=given.protocols,
         sets=tuple(_score(item, real, fid_results or real, given) for item in scored),
         settings=_settings(order, given, reference, fid_reference),
+        independence=independent,
         unpaired=given.unpaired,
-        warnings=_warnings(given, scored),
+        warnings=_warnings(given, scored, independent),
     )
     table = picture_scores(generated, real, given.protocols[0], given.segmenter.classes)
     shown = Illustrations()
@@ -254,8 +258,13 @@ def _settings(order: ScorerSpec, given: Inputs, reference: object, fid_reference
     }
 
 
-def _warnings(given: Inputs, scored: Sequence[_Scored]) -> tuple[str, ...]:
+def _warnings(given: Inputs, scored: Sequence[_Scored], independent: Mapping[str, Independence]) -> tuple[str, ...]:
     found = [
+        f"{name}: {SENTENCES[verdict]}; {REMEDY}"
+        for name, verdict in independent.items()
+        if verdict == "not independent"
+    ]
+    found += [
         f"{len(names)} {what} have no partner and were left out: {', '.join(names[:5])}{', ...' if names[5:] else ''}"
         for what, names in given.unpaired.items()
         if names

@@ -25,6 +25,7 @@ from evaluation.report.tables import (
     summary,
 )
 from evaluation.report.texture import Region, TextureRow, shown_periods, texture_rows
+from evaluation.scoring.independence import SENTENCES
 from evaluation.scoring.scores import Scores
 from pipeline.data.atomic import write_atomic
 from pipeline.data.images import encode_png, resize_ids, resize_image
@@ -91,6 +92,7 @@ def render_html(scores: Scores, illustrations: Illustrations) -> str:
         regions=[_region(region) for region in illustrations.regions],
         style=style_note(scores),
         warning=ABOVE_CEILING,
+        independence=SENTENCES,
         settings=setting_rows(scores),
     )
 

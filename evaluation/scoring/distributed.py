@@ -12,8 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from evaluation.scoring.image_results import ImageResults
 from evaluation.scoring.picture_sets import PictureSet, Selection, digest_shard, read_shard
 from evaluation.scoring.protocols import Protocol
@@ -22,6 +20,7 @@ from evaluation.segmenters import load_segmenter
 from pipeline.data.shards import Shard
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
+from pipeline.runtime.progress import ProgressBar
 
 log = logging.getLogger(__name__)
 
@@ -157,7 +156,7 @@ class ScorerPool:
         total = sum(1 for name, _ in pictures.keys if selection.ids is None or name in selection.ids)
         results = self._spread(tasks) if self._actors else ((task.index, self._here.run(task)) for task in tasks)
         parts: dict[int, ImageResults] = {}
-        with tqdm(total=total, desc=what, unit="image") as bar:
+        with ProgressBar(total=total, desc=what, unit="image") as bar:
             for index, part in results:
                 if part is not None:
                     parts[index] = part

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from pipeline.command_line import DATA, OUT, PALETTE, PROCESSES, PROCESSES_OR_NONE, Amount, Existing, Size, Verbs
+from pipeline.command_output import tell
 
 
 @click.group(cls=Verbs)
@@ -57,7 +58,8 @@ def landscape(out: Path, size: tuple[int, int], **options: Any) -> None:
     """
     from pipeline.datasets.landscape.dataset import prepare as run
 
-    click.echo(run(out, height=size[0], width=size[1], **options))
+    summary = run(out, height=size[0], width=size[1], **options)
+    tell(summary, folder=out, summary=summary)
 
 
 @prepare.command()
@@ -94,7 +96,8 @@ def folder(labels: Path, out: Path, **options: Any) -> None:
     """
     from pipeline.datasets.folder import prepare as run
 
-    click.echo(run(labels, out, **options))
+    summary = run(labels, out, **options)
+    tell(summary, folder=out, summary=summary)
 
 
 @prepare.command()
@@ -127,7 +130,8 @@ def remix(source: Path, out: Path, classes: tuple[str, ...], **options: Any) -> 
     from pipeline.datasets.remix import prepare as run
 
     names = [name.strip() for text in classes for name in text.split(",") if name.strip()]
-    click.echo(run(source, out, classes=names, **options))
+    summary = run(source, out, classes=names, **options)
+    tell(summary, folder=out, summary=summary)
 
 
 @prepare.command()
@@ -159,7 +163,8 @@ def bank(source: str, out: Path, least_area: float | None, **options: Any) -> No
     from pipeline.segments.build import build_bank
     from pipeline.segments.cut import LEAST_AREA
 
-    click.echo(build_bank(source, out, least_area=LEAST_AREA if least_area is None else least_area, **options))
+    made = build_bank(source, out, least_area=LEAST_AREA if least_area is None else least_area, **options)
+    tell(made, bank=made)
 
 
 @prepare.command()
@@ -178,7 +183,8 @@ def camvid(root: Path, out: Path, **options: Any) -> None:
     """
     from pipeline.datasets.camvid import prepare as run
 
-    click.echo(run(root, out, **options))
+    summary = run(root, out, **options)
+    tell(summary, folder=out, summary=summary)
 
 
 @prepare.command("coco-stuff")
@@ -197,7 +203,8 @@ def coco_stuff(root: Path, out: Path, **options: Any) -> None:
     """
     from pipeline.datasets.coco_stuff import prepare as run
 
-    click.echo(run(root, out, **options))
+    summary = run(root, out, **options)
+    tell(summary, folder=out, summary=summary)
 
 
 @prepare.command()
@@ -216,7 +223,8 @@ def ade20k(root: Path, out: Path, **options: Any) -> None:
     """
     from pipeline.datasets.ade20k import prepare as run
 
-    click.echo(run(root, out, **options))
+    summary = run(root, out, **options)
+    tell(summary, folder=out, summary=summary)
 
 
 @prepare.command()
@@ -235,4 +243,5 @@ def cityscapes(root: Path, out: Path, **options: Any) -> None:
     """
     from pipeline.datasets.cityscapes import prepare as run
 
-    click.echo(run(root, out, **options))
+    summary = run(root, out, **options)
+    tell(summary, folder=out, summary=summary)

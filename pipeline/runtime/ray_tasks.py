@@ -37,7 +37,8 @@ def map_in_order(
 
         cpus = min(1.0, ray.cluster_resources().get("CPU", 1) / (workers + 1))
         options = {"num_cpus": cpus, "max_restarts": RESTARTS, "max_task_retries": RESTARTS}
-        actors = [ray.remote(**options)(_Actor).remote(pickle.dumps(prepare)) for _ in range(workers)]
+        actor_class: Any = ray.remote(**options)(_Actor)
+        actors = [actor_class.remote(pickle.dumps(prepare)) for _ in range(workers)]
         pending: deque[Any] = deque()
         try:
             for number, item in enumerate(items):

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from pipeline.data.fingerprint import fingerprint_data
 from pipeline.data.images import encode_png
@@ -20,6 +19,7 @@ from pipeline.data.storage import is_uri, local_path
 from pipeline.datasets.instances import Instance
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace, class_channels
+from pipeline.runtime.progress import ProgressBar
 from pipeline.runtime.ray_tasks import map_in_order
 from pipeline.segments.bank_file import COLOURS, KIND, BankWriter, Row
 from pipeline.segments.coarse import coarse_labels, pack_mask
@@ -81,7 +81,10 @@ def build_bank(
         raise InputError(f"--out {out} is a folder; give the name of a Parquet file, such as bank.parquet")
     prepare = partial(_cutter, info.space, least_area, size)
     pictures = pixels = covered = 0
-    with BankWriter(out) as writer, tqdm(desc="bank", total=dataset.rows, unit=" pictures", disable=quiet) as bar:
+    with (
+        BankWriter(out) as writer,
+        ProgressBar(desc="bank", total=dataset.rows, unit=" pictures", disable=quiet) as bar,
+    ):
         for found in map_in_order(prepare, spans(dataset), workers=workers):
             for frame, rows in found:
                 for row in rows:

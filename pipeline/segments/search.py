@@ -88,5 +88,4 @@ def _largest(numbers: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:
 
 
 def _iou(one: np.ndarray, other: np.ndarray) -> float:
-    both = np.count_nonzero(one & other)
-    return both / max(np.count_nonzero(one) + np.count_nonzero(other) - both, 1)
+    return float(np.count_nonzero(one & other) / max(1, int(np.count_nonzero(one | other))))

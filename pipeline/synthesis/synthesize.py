@@ -39,7 +39,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def synthesize(
+def synthesize(input: str | Path, checkpoint: str | Path, output: str | Path, **options: Any) -> Summary:
+    """Make pictures of all label maps of `input` in the folder `output`; options and errors are those of `plan_job`."""
+    return plan_job(input, checkpoint, output, **options).run()
+
+
+def plan_job(
     input: str | Path,
     checkpoint: str | Path,
     output: str | Path,
@@ -70,8 +75,8 @@ def synthesize(
     gpus_per_worker: float = 1.0,
     export: Sequence[ExportKind] = (),
     quiet: bool = False,
-) -> Summary:
-    """Make pictures of all label maps of `input` in the folder `output`.
+) -> Job:
+    """The checked job that makes pictures of all label maps of `input` in the folder `output`; nothing is written yet.
 
     `input` is a Parquet file, folder, pattern or URI; `checkpoint` a run directory, a `.safetensors` file, or
     `untrained:` and a recipe. `samples` pictures a label map differ by style and noise; the column `samples_by` says
@@ -80,9 +85,9 @@ def synthesize(
     bank of a generator that pastes from one (None: its recipe's), and `own_pictures` what happens to rows whose own
     picture is in it: they are bad rows ("refuse"), or that picture's pieces are not used ("exclude"). `max_rejects` bad
     rows are left out (a number, or a share such as `1%`) before the job gives up. `workers` processes with `threads` do
-    the work (None: as many as the cores or GPUs allow; 0: this process, without Ray). `export` writes the result once
-    more as files. `engine` is what `compile` made of the checkpoint; it has a precision, size and device of its own.
-    Without one, `precision` is fp32 unless given.
+    the work (0: this process, without Ray; None: as many as the cores or GPUs allow, none where a small job on a CPU is
+    done sooner than Ray starts). `export` writes the result once more as files. `engine` is what `compile` made of
+    the checkpoint; it has a precision, size and device of its own. Without one, `precision` is fp32 unless given.
 
     Raises `InputError` for anything wrong with the input or the options, and where `output` holds another job.
     """
@@ -144,12 +149,14 @@ def synthesize(
         "threads": threads,
     }
     source_info = plan.info.preprocessing if plan.info else {}
+    # For reports; no setting of the job, which the checkpoint's hash stands for.
+    learned_by = {} if loaded.learned_by is None else {"learned_by": dict(loaded.learned_by)}
     order = WorkOrder(
         output=JobFolder(output).folder.location,
         checkpoint=source,
         checkpoint_sha256=loaded.sha256,
         columns=plan.columns,
-        info=DatasetInfo(loaded.recipe.labels, {"input": source_info, "synthesis": settings}),
+        info=DatasetInfo(loaded.recipe.labels, {"input": source_info, "synthesis": settings | learned_by}),
         seed=seed,
         samples=samples,
         max_rejects=parse_max_rejects(max_rejects, plan.rows),
@@ -169,7 +176,7 @@ def synthesize(
         codec_threads=codec_threads(device, gpus_per_worker),
     )
     del loaded  # The workers load their own, and this process would hold it to the end.
-    job = Job(
+    return Job(
         plan=plan,
         order=order,
         description={"version": 1, "settings": settings, "input": _describe(plan)},
@@ -179,7 +186,6 @@ def synthesize(
         quiet=quiet,
         started=started,
     )
-    return job.run()
 
 
 def _palette_for(path: Path, space: LabelSpace) -> Palette:

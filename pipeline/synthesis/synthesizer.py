@@ -87,7 +87,7 @@ class Synthesizer:
 
             self._generator, manifest = load_engine(Path(engine), checkpoint)
             self._batch, self.engine = manifest.spec.batch, manifest.name
-            self.size = self._generator.size
+            self.size = manifest.spec.signature.size
 
     @torch.inference_mode()
     def prepare(self, codes: np.ndarray, canvas: np.ndarray | None = None) -> LabelInput:

@@ -45,5 +45,6 @@ class Batch:
 
     def _each(self, function: Callable[[Tensor], Tensor]) -> Batch:
         """The batch with a function's value in the place of each tensor."""
-        every: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
-        return Batch(**{name: None if value is None else function(value) for name, value in every.items()})
+        every = {field.name: getattr(self, field.name) for field in fields(self)}
+        changed: dict[str, Any] = {name: function(value) for name, value in every.items() if value is not None}
+        return Batch(**changed)

@@ -51,7 +51,7 @@ def test_the_same_bytes_however_it_is_cut_up(tmp_path: Path, monkeypatch: pytest
     assert len(list((tmp_path / "many").glob("part-*"))) > 1
     few, many = (cases.output_rows(tmp_path / name) for name in ("few", "many"))
     assert few == many and len({row["image"]["bytes"] for row in few}) == 5
-    verify(str(tmp_path / "few"), source=str(maps), quiet=True)
+    verify(str(tmp_path / "many"), source=str(maps), quiet=True)
 
     # By hand, from the bank and the network alone.
     loaded = load_checkpoint(checkpoint)
@@ -124,7 +124,7 @@ def test_what_is_missing_is_said_in_a_line(tmp_path: Path, bank: Path) -> None:
     maps = cases.write_maps(tmp_path / "maps.parquet", 2)
     gone = write_checkpoint(tmp_path / "gone", tmp_path / "gone.parquet")
     line = cases.error_line(cases.command(maps, gone, tmp_path / "out"))
-    assert f"pastes pieces of a memory bank, and {tmp_path / 'gone.parquet'} is not there; make it" in line
+    assert f"pastes pieces of a memory bank, and {tmp_path / 'gone.parquet'} is not there; give --bank" in line
     line = cases.error_line(cases.command(maps, gone, tmp_path / "out", "--bank", tmp_path / "none.parquet"))
     assert "none.parquet does not exist; `spadework prepare bank` makes one" in line
     line = cases.error_line(cases.command(maps, gone, tmp_path / "out", "--bank", maps))
