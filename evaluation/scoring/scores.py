@@ -80,6 +80,8 @@ class SetScores:
     """Distances to the photographs on the segmenter's features; None for the photographs themselves."""
     inception: dict[str, FeatureScores] = field(default_factory=dict)
     """The same on FID's Inception features, by protocol, where their weights were given."""
+    networks: dict[str, FeatureScores] = field(default_factory=dict)
+    """The same on the features of other networks, by the name that `--features` gave to each."""
     lpips: Diversity | None = None
     """Where the pictures have samples and LPIPS weights were given."""
     texture: TextureScores | None = None

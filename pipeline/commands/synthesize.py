@@ -146,6 +146,13 @@ def plan_samples(source: str, out: Path, scores: Path | None, **options: Any) ->
     help="Arithmetic; fp16 on GPUs only  [default: fp32, or the engine's]",
 )
 @click.option(
+    "--rounding",
+    type=click.Choice(["nearest", "truncate"]),
+    default="nearest",
+    show_default=True,
+    help="To whole grey levels; truncate: the public SPADE's pixels.",
+)
+@click.option(
     "--engine",
     type=Existing("engine", "`spadework compile` makes engines"),
     help="Folder that compile made of the checkpoint, to draw with.",

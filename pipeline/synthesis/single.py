@@ -15,7 +15,16 @@ from PIL import Image
 
 from pipeline.errors import InputError
 from pipeline.runtime.limits import check_processes
-from pipeline.synthesis.given import Map, PathLike, Style, read_ids, read_photograph, read_seed, read_vector
+from pipeline.synthesis.given import (
+    Map,
+    PathLike,
+    Style,
+    read_ids,
+    read_photograph,
+    read_seed,
+    read_vector,
+    refuse_unknown,
+)
 
 # torch and our networks are imported inside the functions, so that `import spadework` takes no time.
 
@@ -140,7 +149,7 @@ class Synthesizer:
         another shape or type, maps of different sizes, broken files, and a style that the generator cannot take.
         """
         label = read_ids(label_map, "label map")
-        self._refuse_unknown(label)
+        refuse_unknown(label, self._space)
         instance = None if instance_map is None else read_ids(instance_map, "instance map")
         if id is None:
             id = Path(label_map).stem if isinstance(label_map, (str, os.PathLike)) else DEFAULT_ID
@@ -201,19 +210,6 @@ class Synthesizer:
         import torch
 
         return replace(sample, z=torch.from_numpy(vector))
-
-    def _refuse_unknown(self, label: np.ndarray) -> None:
-        """Raise `InputError` for an id that is neither a class nor don't-care."""
-        count = len(self.classes)
-        beyond = np.unique(label[(label < 0) | (label >= count)]).tolist()
-        wrong = [value for value in beyond if value != self.dont_care]
-        if wrong:
-            listed = ", ".join(map(str, wrong[:5])) + (", ..." if len(wrong) > 5 else "")
-            other = "there is no don't-care id" if self.dont_care is None else f"don't-care is {self.dont_care}"
-            raise InputError(
-                f"the label map has id {listed}, but the classes are 0 to {count - 1} and {other}; give each pixel the "
-                "position of its class in `classes`"
-            )
 
     @contextmanager
     def _computing(self) -> Iterator[None]:

@@ -17,9 +17,10 @@ from pipeline.checkpoints.file import Checkpoint, load_checkpoint, resolve_check
 from pipeline.config import RegionStyles
 from pipeline.data.encoders import PictureFormat
 from pipeline.data.images import Palette
+from pipeline.data.provenance import XMP
 from pipeline.data.records import DatasetInfo
 from pipeline.data.shards import Plan, plan_shards
-from pipeline.datasets.folder import read_palette
+from pipeline.datasets.palette_file import read_palette
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
 from pipeline.precision import Precision
@@ -31,6 +32,7 @@ from pipeline.synthesis.job import Job, Summary
 from pipeline.synthesis.job_folder import JobFolder
 from pipeline.synthesis.pasting import NOTICE, bank_digest, find_bank
 from pipeline.synthesis.styles import choose_style
+from pipeline.synthesis.synthesizer import Rounding
 from pipeline.synthesis.worker import WorkOrder
 
 if TYPE_CHECKING:
@@ -67,6 +69,7 @@ def plan_job(
     own_pictures: OwnPictures = "refuse",
     picture_format: PictureFormat = "png",
     precision: Precision | None = None,
+    rounding: Rounding = "nearest",
     engine: Path | None = None,
     max_rejects: str | int = 0,
     workers: int | None = None,
@@ -88,6 +91,7 @@ def plan_job(
     the work (0: this process, without Ray; None: as many as the cores or GPUs allow, none where a small job on a CPU is
     done sooner than Ray starts). `export` writes the result once more as files. `engine` is what `compile` made of
     the checkpoint; it has a precision, size and device of its own. Without one, `precision` is fp32 unless given.
+    `rounding` "truncate" gives the public SPADE's pixels.
 
     Raises `InputError` for anything wrong with the input or the options, and where `output` holds another job.
     """
@@ -131,6 +135,7 @@ def plan_job(
     data = loaded.recipe.data
     size = compiled.manifest.spec.signature.size if compiled else (data.height, data.width)
     colours = None if palette is None else _palette_for(palette, loaded.recipe.labels)
+    provenance = not JobFolder(output).begun_without_provenance
     settings = {
         "checkpoint": loaded.sha256,
         "recipe": loaded.recipe.name,
@@ -142,9 +147,11 @@ def plan_job(
         "style": choice.describe(),
         "precision": precision,
         # Only where they are given, so that jobs from before there were such options can be resumed.
+        **({"provenance": XMP} if provenance else {}),
         **({"engine": compiled.manifest.name} if compiled else {}),
         **({"region_styles": region_styles} if region_styles else {}),
         **({"bank": digest, "own_pictures": own_pictures} if pasted else {}),
+        **({"rounding": rounding} if rounding != "nearest" else {}),
         "device": device.split(":")[0],
         "threads": threads,
     }
@@ -163,12 +170,14 @@ def plan_job(
         palette=colours,
         keep_size=keep_size,
         picture_format=picture_format,
+        provenance=provenance,
         style=choice,
         region_styles=region_styles,
         bank=pasted,
         bank_digest=digest,
         own_pictures=own_pictures,
         precision=precision,
+        rounding=rounding,
         engine=str(compiled.folder) if compiled else None,
         engine_name=compiled.manifest.name if compiled else None,
         device=device,
