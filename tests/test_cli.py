@@ -206,7 +206,8 @@ def test_numbers_are_finite(name: str, option: str, value: str) -> None:
 
 def test_all_fractions_are_checked() -> None:
     assert [option for _, option in FLOATS] == [
-        *("--validation", "--max-time", "--mean-samples", "--truncation", "--gpus-per-worker", "--minutes"),
+        *("--validation", "--least-area", "--max-time", "--mean-samples", "--truncation", "--gpus-per-worker"),
+        "--minutes",
         *("--min-accuracy", "--min-mean-iou", "--max-feature-distance", "--loss-factor", "--synthetic-share"),
     ]
 
@@ -222,7 +223,7 @@ def test_processes_are_limited(name: str, option: str, value: str) -> None:
 
 def test_workers_and_threads_are_in_many_verbs() -> None:
     assert {name for name, _ in PROCESSES} >= {"train", "synthesize", "evaluate", "memorisation", "study", "usefulness"}
-    assert len(PROCESSES) == 20
+    assert len(PROCESSES) == 21
 
 
 @pytest.mark.parametrize(
