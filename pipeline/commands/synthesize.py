@@ -121,6 +121,18 @@ def plan_samples(source: str, out: Path, scores: Path | None, **options: Any) ->
     help="What has a style of its own: the picture, each class, or each instance  [default: as in training]",
 )
 @click.option(
+    "--bank",
+    type=Location("memory bank", "`spadework prepare bank` makes one"),
+    help="Of a SIMS checkpoint: where pieces are taken from  [default: its recipe's]",
+)
+@click.option(
+    "--own-pictures",
+    type=click.Choice(["refuse", "exclude"]),
+    default="refuse",
+    show_default=True,
+    help="With a bank: maps whose own picture is in it are refused, or do without its pieces.",
+)
+@click.option(
     "--format",
     "picture_format",
     type=click.Choice(["png", "webp", "jpeg"]),
