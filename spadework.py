@@ -126,14 +126,18 @@ def prepare(
     out: PathLike,
     images: PathLike | None = ...,
     instances: PathLike | None = ...,
+    connected_instances: str | None = ...,
     classes: PathLike | None = ...,
     palette: PathLike | None = ...,
     map_ids: PathLike | None = ...,
     dont_care: int | None = ...,
-    label_suffix: str = ...,
-    image_suffix: str = ...,
-    instance_suffix: str = ...,
+    label_suffix: str | None = ...,
+    image_suffix: str | None = ...,
+    instance_suffix: str | None = ...,
     validation: float = ...,
+    split: PathLike | None = ...,
+    group_by: str | None = ...,
+    recipe: PathLike | None = ...,
     size: Size | None = ...,
     resample: Literal["lanczos", "bicubic"] = ...,
     workers: int | None = ...,
@@ -199,7 +203,7 @@ def train(
     max_time: float | None = None,
     overrides: Texts = (),
 ) -> Training:
-    """Train the generator of a recipe; without one, of configs/landscape.yaml. The same call resumes a run.
+    """Train the generator of a recipe, a file or a name of `recipes list` (None: landscape). The same call resumes.
 
     `out` is the run's folder (None: runs/NAME), `workers` processes on Ray (0: this process, without Ray), `max_time`
     minutes after which to stop with a checkpoint, `overrides` "section.field=value" each, as `--set` takes them.
@@ -250,6 +254,7 @@ def synthesize_dataset(
     region_styles: Literal["none", "class", "instance"] | None = None,
     format: PictureFormat = "png",
     precision: Precision | None = None,
+    rounding: Literal["nearest", "truncate"] = "nearest",
     engine: PathLike | None = None,
     max_rejects: str | int = 0,
     workers: int | None = None,
@@ -263,7 +268,7 @@ def synthesize_dataset(
     Every label map once, in the folder or at the URI `out`; the same call resumes a job that was stopped. The
     options are those of the verb (`spadework synthesize --help`), with its defaults; `quiet` shows no progress.
     `checkpoint` None: the landscapes that come with spadework. `workers` None: as many Ray actors as the machine
-    carries; 0: this process, without Ray.
+    carries, none for a small job; 0: this process, without Ray.
 
     Raises `InputError` for anything wrong with the input or the options, for more bad rows than `max_rejects`, and
     where `out` holds another job.
@@ -275,6 +280,7 @@ def synthesize_dataset(
     from pipeline.commands.synthesize import synthesize as verb
 
     given = as_the_verb_takes(verb, options)
+    del given["dry_run"]
 
     from pipeline.synthesis.job import Synthesis
     from pipeline.synthesis.synthesize import synthesize as run
@@ -293,6 +299,7 @@ def evaluate(
     baselines: Mapping[str, PathLike] | None = None,
     inception_weights: PathLike | None = None,
     lpips_weights: PathLike | None = None,
+    features: Mapping[str, PathLike] | None = None,
     fid_reference: PathLike | None = None,
     protocols: Texts = ("native",),
     overrides: Texts = (),
@@ -305,13 +312,15 @@ def evaluate(
     """Score pictures by what a segmentation network sees in them, beside the real photographs; writes a report.
 
     `images` and each of `baselines` (by name) is what `synthesize_dataset` wrote, `reference` a data set with the
-    photographs of the same label maps. `protocols` are names, `overrides` "field=value" each, as `--set` takes them.
+    photographs of the same label maps. `features` are networks (folders of transformers, or files of torchvision) by
+    names of their own, on whose features distances are measured too. `protocols` are names, `overrides` "field=value"
+    each, as `--set` takes them.
     The rest is as for the verb (`spadework evaluate --help`), with its defaults.
 
     Raises `InputError` before any work where files are missing or unreadable, classes differ, or nothing pairs.
     """
     options = locals()
-    del options["baselines"]
+    del options["baselines"], options["features"]
 
     from evaluation.commands.scores import evaluate as verb
     from pipeline.command_line import as_the_verb_takes
@@ -320,12 +329,13 @@ def evaluate(
 
     from evaluation.evaluate import evaluate as run
     from evaluation.frames import Evaluation
-    from evaluation.scoring.protocols import find_protocol, parse_overrides
+    from evaluation.scoring.protocols import find_protocols, parse_overrides
 
-    changes = parse_overrides(given.pop("overrides"))
-    chosen = [find_protocol(name, changes) for name in given.pop("protocols")]
+    training = given["fid_reference"] is not None
+    chosen = find_protocols(given.pop("protocols"), parse_overrides(given.pop("overrides")), training=training)
     pictures, photographs, folder = (given.pop(name) for name in ("images", "reference", "out"))
     given["baselines"] = {name: os.fspath(path) for name, path in (baselines or {}).items()}
+    given["features"] = {name: Path(path) for name, path in (features or {}).items()}
     return Evaluation(folder, run(pictures, photographs, folder, protocols=chosen, **given))
 
 

@@ -10,6 +10,7 @@ from pipeline.data.sources import as_sources
 from pipeline.errors import InputError
 from pipeline.runtime.memory import keep_freed_memory
 from training.data.dataset import BatchLoader, BatchSource, RecordDataset
+from training.instance_centres import InstanceCentres
 from training.job import TrainingJob
 from training.metrics import Entry, MetricLogger, NotFinite, Reporter
 from training.objectives.perceptual import PerceptualLoss, load_perceptual_loss
@@ -65,6 +66,9 @@ def train_worker(
             writer.begin(step)
         metrics = MetricLogger(worker, step)
         batches = source(data, step + state.skipped, steps=settings.steps - step, pin=pin)
+        centres: InstanceCentres | None = None
+        if writer and recipe.generator.kind == "pix2pixhd" and recipe.generator.features:
+            centres = InstanceCentres(as_sources(recipe.data.train, job.base), recipe, worker.device)
 
         while step < settings.steps and not stopped:
             # Step: on the records that belong to it, at the rate that belongs to it.
@@ -103,7 +107,10 @@ def train_worker(
             if writer is None:
                 continue
 
+            samples = last or step % settings.sample_every == 0
             with metrics.pause():
+                if centres and (validates or samples or saves):
+                    state.find_styles(centres)
                 # Validate: the averaged weights, which are published where they are the best so far.
                 if entry and validates:
                     assert validate
@@ -117,7 +124,7 @@ def train_worker(
                 progress(step, entry)
 
                 # Sample: the same label maps each time, with the averaged weights.
-                if last or step % settings.sample_every == 0:
+                if samples:
                     writer.sample(step, state.average.network)
 
                 # Save.
@@ -132,6 +139,8 @@ def train_worker(
 def _load_perceptual(job: TrainingJob, trunk: Trunk | None) -> PerceptualLoss | PerceptualRegression | None:
     """What the recipe's generator learns by beside a discriminator, or in the place of one."""
     settings, losses = job.recipe.generator, job.recipe.losses
+    if losses.perceptual_segmenter and (losses.perceptual or settings.kind == "crn"):
+        trunk = load_trunk(job.base / losses.perceptual_segmenter)
     if settings.kind == "crn":
         several = settings.pictures > 1
         return load_regression(losses.regression, several=several, vgg_weights=job.vgg_weights, trunk=trunk)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import cast
 
@@ -20,6 +20,8 @@ from training.objectives.perceptual_regression import PerceptualRegression
 from training.optimiser import Optimiser
 from training.step import Synthesis
 
+MEASURED_STEPS = 50
+"""Over so many steps terms are measured."""
 BETAS = (0.9, 0.999)
 """Adam's, as in CRN's public training, at `training.learning_rate`."""
 
@@ -35,6 +37,39 @@ class AllPictures(Synthesis):
         return cast(CRN, self.generator).every(label_input), None
 
 
+class TermBalance(nn.Module):
+    """Weights of the regression's terms, measured in the last steps before a given one; checkpoints keep them."""
+
+    first: Tensor
+    sums: Tensor
+    count: Tensor
+
+    def __init__(self, weights: Sequence[float], balance_at: int) -> None:
+        """`weights` are those until step `balance_at`."""
+        super().__init__()
+        self.balance_at = balance_at
+        # In double precision, so that what a checkpoint brings back is what was.
+        self.register_buffer("first", torch.tensor(weights, dtype=torch.float64))
+        self.register_buffer("sums", torch.zeros(len(weights), dtype=torch.float64))
+        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+
+    def measures(self, step: int) -> bool:
+        """Whether a step's terms are measured."""
+        return self.balance_at - MEASURED_STEPS <= step < self.balance_at
+
+    def add(self, distances: Tensor) -> None:
+        """Take in the unweighted terms of a step, `[terms]`."""
+        self.sums += distances.cpu().double()
+        self.count += 1
+
+    def weights_at(self, step: int) -> list[float]:
+        """Of the terms: from the step on such that every one is what the picture's own term was, at its weight."""
+        if step < self.balance_at or not self.count:
+            return [float(weight) for weight in self.first]
+        means = (self.sums / self.count).clamp(min=1e-12)
+        return [float(weight) for weight in self.first[0] * means[0] / means]
+
+
 class RegressionStep:
     """The generator's step: each class of a label map picks the picture that suits it, where there are several.
 
@@ -42,7 +77,17 @@ class RegressionStep:
     `AllPictures`, perhaps wrapped in DistributedDataParallel.
     """
 
-    def __init__(self, synthesis: nn.Module, *, loss: PerceptualRegression, settings: TrainingSettings) -> None:
+    def __init__(
+        self,
+        synthesis: nn.Module,
+        *,
+        loss: PerceptualRegression,
+        settings: TrainingSettings,
+        balance_at: int = 0,
+        mean: Callable[[Tensor], Tensor] = lambda values: values,
+    ) -> None:
+        """`balance_at`: the step from which the loss has weights that were measured before it; 0: it keeps its own.
+        `mean`: of a tensor over all workers."""
         self.synthesis = synthesis
         self.bare_synthesis = cast(AllPictures, getattr(synthesis, "module", synthesis))
         self.loss = loss
@@ -51,29 +96,40 @@ class RegressionStep:
         fp16 = settings.precision == "fp16"
         self.optimiser = Optimiser(synthesis.parameters(), rate=settings.learning_rate, betas=BETAS, fp16=fp16)
         self.optimisers: Mapping[str, Optimiser] = {"generator": self.optimiser}
-        self.networks: Mapping[str, nn.Module] = {}
+        self.balance = TermBalance(loss.weights, balance_at) if balance_at else None
+        self.mean = mean
+        self.networks: Mapping[str, nn.Module] = {"balance": self.balance} if self.balance else {}
 
     def __call__(self, batch: Batch, step: int = 0) -> Terms:
         """Update the generator; returns its loss, a detached scalar, by name."""
+        if self.balance:
+            self.loss.weights = self.balance.weights_at(step)
         self.optimiser.clear()
         parts = batch.split(self.accumulate)
-        found = []
+        found: list[Tensor] = []
+        measured: list[Tensor] = []
         for index, part in enumerate(parts):
             last = index + 1 == len(parts)
             alone = not last and isinstance(self.synthesis, DistributedDataParallel)
             with cast(DistributedDataParallel, self.synthesis).no_sync() if alone else nullcontext():
-                loss = self._loss(part)
+                loss = self._loss(part, measured if self.balance and self.balance.measures(step) else None)
                 self.optimiser.backward(loss / self.accumulate)
             found.append(loss.detach())
         self.optimiser.update()
+        if self.balance and measured:
+            self.balance.add(self.mean(torch.stack(measured).mean(0)))
         return {"generator/regression": torch.stack(found).mean()}
 
-    def _loss(self, part: Batch) -> Tensor:
+    def _loss(self, part: Batch, measured: list[Tensor] | None) -> Tensor:
+        """The loss of a part; its unweighted terms go to `measured`, if that is given."""
         generator = self.bare_synthesis.generator
         label_input = generator.label_input(part.codes)
         with autocast(part.codes.device, self.precision):
             fakes, _ = self.synthesis(label_input, part, 0)
         fakes = fakes.to(part.pictures.dtype)  # In half precision the sums over pixels would lose too much.
+        if measured is not None:
+            with torch.no_grad():
+                measured.append(self.loss.distances(fakes.flatten(0, 1), part.pictures))
         if fakes.shape[1] == 1:
             return self.loss(fakes[:, 0], part.pictures)
         planes = label_input.one_hot_at(*part.codes.shape[1:])[:, : generator.space.class_channels]

@@ -78,12 +78,22 @@ def train(
         *open_sources(recipe.data.sources, recipe.labels, seed=recipe.training.seed),
         *open_sources([Source(path=recipe.data.validation)], recipe.labels, seed=recipe.training.seed),
     ]
-    vgg_weights = find_or_fetched(vgg_weights, "VGG")
+    perceptual = recipe.losses.perceptual_segmenter
+    if perceptual is None:
+        vgg_weights = find_or_fetched(vgg_weights, "VGG")
+    elif vgg_weights is not None:
+        raise InputError("--vgg-weights and losses.perceptual_network both name a perceptual network; give one of them")
+    elif not Path(perceptual).exists():
+        raise InputError(
+            f"losses.perceptual_network: {perceptual} does not exist; `spadework train-segmenter` makes one"
+        )
     if trunk_weights and not trunk_weights.exists():
         raise InputError(f"trunk weights {trunk_weights} do not exist")
-    if recipe.generator.kind == "crn" and not (vgg_weights or trunk_weights):
+    if recipe.generator.kind == "crn" and not (vgg_weights or trunk_weights or perceptual):
         raise InputError(NOTHING_TO_LEARN_BY)
     check_shares(recipe, max(1, workers))
+    if workers > 1 and recipe.generator.kind == "pix2pixhd" and recipe.generator.image_pool:
+        raise InputError("generator.image_pool is of one worker; make it 0, or give --workers 1")
     if decoders and not workers:
         raise InputError("--decoders are actors on Ray, and --workers 0 trains without it; give --workers 1 or more")
     job = TrainingJob(

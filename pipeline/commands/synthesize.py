@@ -134,6 +134,13 @@ def plan_samples(source: str, out: Path, scores: Path | None, **options: Any) ->
     help="Arithmetic; fp16 on GPUs only  [default: fp32, or the engine's]",
 )
 @click.option(
+    "--rounding",
+    type=click.Choice(["nearest", "truncate"]),
+    default="nearest",
+    show_default=True,
+    help="To whole grey levels; truncate: the public SPADE's pixels.",
+)
+@click.option(
     "--engine",
     type=Existing("engine", "`spadework compile` makes engines"),
     help="Folder that compile made of the checkpoint, to draw with.",
@@ -146,7 +153,7 @@ def plan_samples(source: str, out: Path, scores: Path | None, **options: Any) ->
     cls=Renamed,
     old="--actors",
     type=PROCESSES_OR_NONE,
-    help="Processes on Ray; 0: this process, without Ray  [default: as many as the cores or GPUs]",
+    help="Processes on Ray; 0: this process, without Ray  [default: as many as the cores or GPUs; for a small job 0]",
 )
 @click.option("--threads", type=PROCESSES, default=1, show_default=True, help="Of each worker's arithmetic.")
 @click.option(
@@ -161,8 +168,11 @@ def plan_samples(source: str, out: Path, scores: Path | None, **options: Any) ->
 @click.option(
     "--export", multiple=True, type=click.Choice(["folder", "webdataset"]), help="Also as files, or as tar shards."
 )
+@click.option("--dry-run", is_flag=True, help="Only say what it would take: shards, images, bytes, time; make nothing.")
 @click.pass_context
-def synthesize(ctx: click.Context, source: str, checkpoint: str | None, out: str, **options: Any) -> None:
+def synthesize(
+    ctx: click.Context, source: str, checkpoint: str | None, out: str, dry_run: bool, **options: Any
+) -> None:
     """Make pictures of label maps, every one exactly once.
 
     A killed job continues with the same command and ends with the same bytes. Exit code 0: all done; 3: all done but
@@ -173,14 +183,21 @@ def synthesize(ctx: click.Context, source: str, checkpoint: str | None, out: str
       spadework synthesize --input data/landscape/validation.parquet --checkpoint runs/x --out images/
     """
     from pipeline.checkpoints.file import LANDSCAPE
-    from pipeline.synthesis.synthesize import synthesize as run
+    from pipeline.synthesis.synthesize import plan_job
 
     if checkpoint is None:
         checkpoint = str(LANDSCAPE)
         click.echo(
             "No --checkpoint: the landscape generator that comes with spadework (14 classes, 128x128).", err=True
         )
-    summary = run(source, checkpoint, out, **options)
+    job = plan_job(source, checkpoint, out, **options)
+    if dry_run:
+        from pipeline.synthesis.estimate import estimate
+
+        expected = estimate(job)
+        tell(expected, estimate=expected)
+        return
+    summary = job.run()
     tell(
         f"{summary.images} images of {summary.label_maps} label maps in {summary.output} "
         f"({summary.images_this_run} in this run, {summary.images_per_second:.3g} a second)",

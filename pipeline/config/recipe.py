@@ -52,9 +52,14 @@ class Recipe(Settings):
         self.generator.check_size(
             self.data.height, self.data.width, self.training.batch_size // self.training.accumulate
         )
-        if self.losses.regression and self.generator.kind != "crn":
+        for field in ("regression", "balance_at"):
+            if getattr(self.losses, field) and self.generator.kind != "crn":
+                raise ValueError(
+                    f"losses.{field} is for generator.kind 'crn', and that is '{self.generator.kind}'; leave it out"
+                )
+        if self.losses.balance_at >= self.training.steps:
             raise ValueError(
-                f"losses.regression is for generator.kind 'crn', and that is '{self.generator.kind}'; leave it out"
+                f"losses.balance_at is {self.losses.balance_at}, and there are {self.training.steps} steps; take less"
             )
         if self.generator.kind == "pix2pixhd":
             self._check_pix2pixhd(self.generator)
@@ -64,10 +69,13 @@ class Recipe(Settings):
 
     def _check_pix2pixhd(self, generator: Pix2PixHDSettings) -> None:
         """Its own training, and none of the others', is what the kind stands for."""
-        if generator.features:
+        if generator.global_steps + generator.enhancer_steps > self.training.steps:
             raise ValueError(
-                f"generator.features is {generator.features}, but the feature encoder is not trained yet; take 0"
+                f"generator.global_steps and enhancer_steps are {generator.global_steps + generator.enhancer_steps} "
+                f"together, more than the {self.training.steps} steps in all"
             )
+        if generator.image_pool and self.discriminator.augment:
+            raise ValueError("discriminator.augment and generator.image_pool do not go together; leave one of them out")
         wanted = {
             "discriminator.kind patchgan": self.discriminator.kind == "patchgan",
             "discriminator.spectral false": not self.discriminator.spectral,
@@ -112,6 +120,9 @@ class Recipe(Settings):
                 f"discriminator.enlargement is '{self.discriminator.enlargement}', but a patch discriminator enlarges "
                 "nothing; leave it out"
             )
+        if self.generator.kind == "pix2pixhd":
+            halvings = self.generator.stage_halvings
+            height, width = height // 2**halvings, width // 2**halvings
         for _ in range(self.discriminator.scales - 1):
             height, width = (height + 1) // 2, (width + 1) // 2
         for _ in range(self.discriminator.layers - 1):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -22,6 +23,10 @@ from pipeline.synthesis.styles import Sample
 
 GPU_BATCH = 8
 """Samples of a label map that are synthesized at once on a GPU."""
+
+Rounding = Literal["nearest", "truncate"]
+"""From a generator's output to whole grey levels: to the nearest one, or to the one below, as the public SPADE does
+(`util/util.py`, `tensor2im`), so that half of all values are one lower."""
 
 
 class Synthesizer:
@@ -43,6 +48,7 @@ class Synthesizer:
         engine: str | Path | None = None,
         region_styles: RegionStyles | None = None,
         one_by_one: bool = False,
+        rounding: Rounding = "nearest",
     ) -> None:
         """`threads` of this process for torch; None leaves them as they are. An `engine` has a precision of its own.
         `region_styles`: what has a style of its own; None: what had one in training.
@@ -54,6 +60,7 @@ class Synthesizer:
             torch.set_num_threads(threads)
         self.device = torch.device(device)
         self.precision = precision
+        self.rounding = rounding
         if self.device.type == "cuda":
             torch.backends.cudnn.benchmark = False  # It would choose algorithms by stopwatch.
             torch.backends.cudnn.deterministic = True
@@ -79,7 +86,7 @@ class Synthesizer:
 
             self._generator, manifest = load_engine(Path(engine), checkpoint)
             self._batch, self.engine = manifest.spec.batch, manifest.name
-            self.size = self._generator.size
+            self.size = manifest.spec.signature.size
 
     @property
     def takes_photographs(self) -> bool:
@@ -124,7 +131,7 @@ class Synthesizer:
             # Weights are finite where they are loaded; half precision, and what a compiler made of it, can overflow.
             what = f"engine {self.engine}" if self.engine else f"the generator in {self.precision}"
             raise InputError(f"{what} gives NaN or infinite pixels; take --precision fp32, and no engine")
-        pixels = ((pictures[:, :, : size[0], : size[1]] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        pixels = grey_levels(pictures[:, :, : size[0], : size[1]], self.rounding)
         return pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
     @torch.inference_mode()
@@ -139,3 +146,15 @@ class Synthesizer:
         image = prepare_photograph(decode_image(photograph), self.recipe.data)
         mu, logvar = self._encoder(image.to(self.device))
         return mu[0].float().cpu(), torch.exp(0.5 * logvar[0]).float().cpu()
+
+
+def grey_levels(pictures: torch.Tensor, rounding: Rounding) -> torch.Tensor:
+    """-1 to 1, of any shape, to uint8, 0 to 255; what lies beyond is clamped.
+
+    >>> values = torch.tensor([-1.0, -0.99, 0.0, 0.999, 1.2])  # 0, 1.275, 127.5, 254.87 and more
+    >>> grey_levels(values, "nearest").tolist(), grey_levels(values, "truncate").tolist()
+    ([0, 1, 128, 255, 255], [0, 1, 127, 254, 255])
+    """
+    levels = (pictures + 1) * 127.5
+    # A conversion to integers cuts what is behind the point.
+    return (levels.round() if rounding == "nearest" else levels).clamp(0, 255).to(torch.uint8)

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.data.images import decode_image, decode_label
+from pipeline.data.provenance import Provenance, read_xmp
 from pipeline.data.records import picture_bytes
 from pipeline.data.shards import plan_shards
 from pipeline.data.storage import Folder, first_line
@@ -107,6 +108,7 @@ def _check_part(folder: Folder, record: ShardRecord, planned: Planned, seen: set
             f"{where} is not the file that was written (its checksum differs); run the same synthesize command again"
         )
     rows = 0
+    packet = Provenance(planned.checkpoint, planned.seed).packet() if planned.provenance else None
     for row in _rows(folder, record):
         name = f"{where}: id '{row['id']}', sample {row['sample']}"
         key = hashlib.blake2b(f"{row['sample']}\x1f{row['id']}".encode(), digest_size=16).digest()
@@ -120,6 +122,10 @@ def _check_part(folder: Folder, record: ShardRecord, planned: Planned, seen: set
             image, label = decode_image(_bytes(row, "image")), decode_label(_bytes(row, "label"))
         except InputError as error:
             raise InputError(f"{name} {error}") from None
+        if packet is not None and read_xmp(_bytes(row, "image")) != packet:
+            raise InputError(
+                f"{name} does not say where it comes from (its XMP packet is missing, or another); make the job again"
+            )
         if image.shape[:2] != label.shape:
             raise InputError(
                 f"{name} is {image.shape[1]}x{image.shape[0]}, its label map {label.shape[1]}x{label.shape[0]}"

@@ -24,6 +24,7 @@ from pipeline.config import LARGEST_PIXELS, RegionStyles
 from pipeline.data.encoders import ENCODERS, PictureFormat
 from pipeline.data.images import Palette, encode_png, is_plain
 from pipeline.data.input_digest import InputDigest
+from pipeline.data.provenance import Provenance
 from pipeline.data.records import PICTURE, DatasetInfo, RecordWriter, decode_record, picture_bytes, resize_record
 from pipeline.data.shards import Columns, Shard, generated_id, iter_shard, sample_count
 from pipeline.errors import InputError
@@ -35,7 +36,7 @@ from pipeline.synthesis.job_folder import JobFolder
 from pipeline.synthesis.job_lock import worker_lock
 from pipeline.synthesis.job_records import Reject, ShardRecord
 from pipeline.synthesis.styles import Sample, StyleChoice, StyleSource
-from pipeline.synthesis.synthesizer import Synthesizer
+from pipeline.synthesis.synthesizer import Rounding, Synthesizer
 
 OUTPUT_FIELDS = (
     pa.field("id", pa.string()),
@@ -79,10 +80,13 @@ class WorkOrder:
     """Colours of RGB label maps and the ids they stand for."""
     keep_size: bool = False
     picture_format: PictureFormat = "png"
+    provenance: bool = True
+    """Whether each picture carries where it comes from; jobs that earlier versions began have none."""
     style: StyleChoice = field(default_factory=StyleChoice)
     region_styles: RegionStyles | None = None
     """What has a style of its own; None: what had one in training."""
     precision: Precision = "fp32"
+    rounding: Rounding = "nearest"
     engine: str | None = None
     """Folder of a compiled generator; None: the eager one."""
     engine_name: str | None = None
@@ -152,6 +156,7 @@ class ShardWorker:
             device=order.device,
             threads=order.threads,
             precision=order.precision,
+            rounding=order.rounding,
             engine=order.engine,
             region_styles=order.region_styles,
             one_by_one=order.columns.samples is not None,
@@ -163,6 +168,7 @@ class ShardWorker:
         self._styles = StyleSource(order.style, self._synthesizer, seed=order.seed)
         self._fields = [column for column in OUTPUT_FIELDS if column.name != "instance" or order.columns.instance]
         self._encode_picture = ENCODERS[order.picture_format]
+        self._xmp = Provenance(order.checkpoint_sha256, order.seed).packet() if order.provenance else None
 
     def run(self, shard: Shard) -> Iterator[Report]:
         """Make and publish a shard's part, reporting on the way; the last report carries the shard's record.
@@ -299,7 +305,7 @@ class ShardWorker:
         row = {
             "id": synthesized.row.id,
             "sample": synthesized.sample,
-            "image": self._encode_picture(synthesized.pixels),
+            "image": self._encode_picture(synthesized.pixels, xmp=self._xmp),
             "label": synthesized.row.label,
             "seed": self._order.seed,
             "checkpoint": self._order.checkpoint_sha256,
