@@ -29,6 +29,7 @@ from pipeline.command_line import (
 )
 from pipeline.commands.bench import bench
 from pipeline.commands.engines import compile_, engines
+from pipeline.commands.export import export
 from pipeline.commands.prepare import prepare
 from pipeline.commands.recipes import recipes
 from pipeline.commands.synthesize import plan_samples, synthesize, verify
@@ -208,6 +209,7 @@ for verb in (
     plan_samples,
     synthesize,
     verify,
+    export,
     import_weights,
     train_segmenter,
     demo,

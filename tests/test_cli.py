@@ -59,6 +59,7 @@ OPTIONS = {
     "--instance-column --palette --keep-size --style --style-column --style-rows --style-interpolate --truncation "
     "--region-styles --format --precision --engine --max-rejects --workers --threads --gpus-per-worker --export",
     "verify": "--input",
+    "export": "--as --out --label-column",
     "import-weights": "--recipe --encoder --dont-care-first --out",
     "train-segmenter": "--out --weights --set",
     "evaluate": "--images --reference --segmenter --segmenter-weights --out --baseline --inception-weights "

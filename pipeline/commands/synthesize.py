@@ -19,6 +19,7 @@ from pipeline.command_line import (
     Location,
     Renamed,
 )
+from pipeline.commands.export import KINDS
 
 INPUT = Location("label maps")
 
@@ -157,7 +158,10 @@ def plan_samples(source: str, out: Path, scores: Path | None, **options: Any) ->
     help="May be a fraction.",
 )
 @click.option(
-    "--export", multiple=True, type=click.Choice(["folder", "webdataset"]), help="Also as files, or as tar shards."
+    "--export",
+    multiple=True,
+    type=click.Choice(KINDS),
+    help="Also as files, tar shards, or in the format of another tool; again for more.",
 )
 @click.pass_context
 def synthesize(ctx: click.Context, source: str, checkpoint: str | None, out: str, **options: Any) -> None:
@@ -197,7 +201,7 @@ def synthesize(ctx: click.Context, source: str, checkpoint: str | None, out: str
     help="The job's input: also compare what each part was made of with it.",
 )
 def verify(images: str, source: str | None) -> None:
-    """Check a finished synthesis: every part, its checksum, its rows and its pictures.
+    """Check a finished synthesis, or what filter kept of one: every part, its checksum, its rows and its pictures.
 
     \b
     Example:
