@@ -142,4 +142,6 @@ def test_two_workers_are_one_with_the_doubled_batch(recipes: list[Recipe], of_tw
         torch.testing.assert_close(two, one, rtol=1e-8, atol=1e-8)  # rounding errors grow from step to step
     assert set(found) == set(expected)
     for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, rtol=1e-7, atol=1e-8, msg=lambda text, at=name: f"{at}: {text}")
+        # The norms of concatenation, which learn, let rounding errors grow a little further in ten steps.
+        close = {"rtol": 1e-6, "atol": 1e-7} if KINDS[index] == "concat" else {"rtol": 1e-7, "atol": 1e-8}
+        torch.testing.assert_close(found[name], value, **close, msg=lambda text, at=name: f"{at}: {text}")
