@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from pipeline.config import Recipe
     from pipeline.data.encoders import PictureFormat
     from pipeline.datasets.convert import Preparation
+    from pipeline.exports.export import ExportKind
     from pipeline.precision import Precision
-    from pipeline.synthesis.export import ExportKind
     from pipeline.synthesis.job import Synthesis
     from training.train import Training
 

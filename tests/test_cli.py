@@ -63,6 +63,7 @@ OPTIONS = {
     "--gpus-per-worker --export --dry-run",
     "verify": "--input",
     "serve": "--checkpoint --engine --host --port --token --workers --threads --precision --templates --folder",
+    "export": "--as --out --label-column",
     "import-weights": "--recipe --encoder --dont-care-first --out",
     "train-segmenter": "--out --weights --set",
     "evaluate": "--images --reference --segmenter --segmenter-weights --out --baseline --inception-weights "

@@ -20,6 +20,7 @@ from pipeline.command_line import (
     Renamed,
 )
 from pipeline.command_output import tell
+from pipeline.commands.export import KINDS
 
 INPUT = Location("label maps")
 
@@ -178,7 +179,10 @@ def plan_samples(source: str, out: Path, scores: Path | None, **options: Any) ->
     help="May be a fraction.",
 )
 @click.option(
-    "--export", multiple=True, type=click.Choice(["folder", "webdataset"]), help="Also as files, or as tar shards."
+    "--export",
+    multiple=True,
+    type=click.Choice(KINDS),
+    help="Also as files, tar shards, or in the format of another tool; again for more.",
 )
 @click.option("--dry-run", is_flag=True, help="Only say what it would take: shards, images, bytes, time; make nothing.")
 @click.pass_context
@@ -229,7 +233,7 @@ def synthesize(
     help="The job's input: also compare what each part was made of with it.",
 )
 def verify(images: str, source: str | None) -> None:
-    """Check a finished synthesis: every part, its checksum, its rows and its pictures.
+    """Check a finished synthesis, or what filter kept of one: every part, its checksum, its rows and its pictures.
 
     \b
     Example:

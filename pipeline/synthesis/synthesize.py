@@ -22,12 +22,12 @@ from pipeline.data.records import DatasetInfo
 from pipeline.data.shards import Plan, plan_shards
 from pipeline.datasets.palette_file import read_palette
 from pipeline.errors import InputError
+from pipeline.exports.export import ExportKind
 from pipeline.labels import LabelSpace
 from pipeline.precision import Precision
 from pipeline.segments.paste import OwnPictures
 from pipeline.synthesis.actor_pool import choose_device, codec_threads
 from pipeline.synthesis.checks import check_fits, check_options, parse_max_rejects, refuse_output_in_input
-from pipeline.synthesis.export import ExportKind
 from pipeline.synthesis.job import Job, Summary
 from pipeline.synthesis.job_folder import JobFolder
 from pipeline.synthesis.pasting import NOTICE, bank_digest, find_bank

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page, Request
 
 CLASSES = ("sky", "cloud", "sun", "mountain", "snow", "hill", "forest", "tree", "grass", "sand", "sea")
-PATIENCE = 300
+PATIENCE = 120
 """Seconds after which a test gives up: a guard against hanging, on a machine that is busy."""
 
 

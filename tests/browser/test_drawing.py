@@ -46,6 +46,13 @@ def test_fill_takes_the_region_up_to_its_border(painter: Painter) -> None:
     assert np.array_equal(painter.labels(), expected)
 
 
+def test_corners_can_be_painted(painter: Painter) -> None:
+    painter.choose(tool="brush", paints="sea", size=1)
+    for corner in ((0.5, 0.5), (127.5, 0.5), (0.5, 127.5), (127.5, 127.5)):
+        painter.drag(corner)
+    assert (painter.labels()[[0, 0, -1, -1], [0, -1, 0, -1]] == SEA).all()
+
+
 def test_undo_and_redo_go_all_the_way(painter: Painter) -> None:
     painter.choose(paints="grass", size=6)
     for row in range(10, 120, 10):

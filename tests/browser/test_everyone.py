@@ -66,6 +66,16 @@ def test_text_has_the_contrast_of_wcag_aa(open_painter: Any, scheme: str) -> Non
     assert painter.page.evaluate(CONTRAST) == []
 
 
+def test_every_class_can_be_reached_in_a_low_window(open_painter: Any) -> None:
+    painter = open_painter(viewport={"width": 1280, "height": 720})
+    last = painter.page.locator("#classes label").last
+    last.click()
+    assert painter.text("#ink b") == last.get_attribute("data-name")
+    assert painter.page.locator("#search").is_visible()
+    box = painter.page.locator("#search").bounding_box()
+    assert box and box["y"] > 48, "the list scrolls, not what is around it"
+
+
 def test_every_control_has_a_name(painter: Painter) -> None:
     assert painter.page.evaluate(UNNAMED) == []
 

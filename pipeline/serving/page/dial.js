@@ -49,7 +49,7 @@ export class Dial {
     const moved = ((angle - this.#angle + 540) % 360) - 180; // the short way around
     this.#angle = angle;
     this.#rest += moved;
-    const steps = Math.trunc(this.#rest / NOTCH);
+    const steps = Math.trunc((this.#rest + Math.sign(this.#rest)) / NOTCH); // a degree early: hands are not exact
     if (!steps) return;
     this.#rest -= steps * NOTCH;
     this.turn(steps);

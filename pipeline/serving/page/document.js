@@ -35,7 +35,7 @@ export class LabelDocument extends EventTarget {
     this.width = width;
     this.height = height;
     this.labels = labels;
-    this.instances = instances ?? new Uint16Array(width * height);
+    this.instances = instances ?? new Uint32Array(width * height);
     this.steps = steps;
     this.position = position;
   }
@@ -134,7 +134,10 @@ export class LabelDocument extends EventTarget {
 
   /** A number that no instance has yet. */
   nextInstance() {
-    return this.instances.reduce((most, each) => Math.max(most, each), 0) + 1;
+    const used = new Set(this.instances);
+    let free = 1;
+    while (used.has(free)) free += 1;
+    return free;
   }
 
   #replay(step, column) {

@@ -77,7 +77,7 @@ export class Files {
     if (labels.width !== document.width || labels.height !== document.height) {
       throw new Error(`The label map came as ${labels.width}x${labels.height}, not ${document.width}x${document.height}.`);
     }
-    document.replace(name, decodeRuns(labels), instances && decodeRuns(instances));
+    document.replace(name, decodeRuns(labels), instances && decodeRuns(instances, Uint32Array));
   }
 
   #showRow() {

@@ -12,9 +12,9 @@ export function encodeRuns(ids) {
   return runs;
 }
 
-/** A label map {width, height, runs} as a Uint16Array of width * height ids; throws where the runs do not fill it. */
-export function decodeRuns({ width, height, runs }) {
-  const ids = new Uint16Array(width * height);
+/** A map {width, height, runs} as an array (of `Type`) of width * height ids; throws where the runs do not fill it. */
+export function decodeRuns({ width, height, runs }, Type = Uint16Array) {
+  const ids = new Type(width * height);
   let at = 0;
   for (const [id, count] of runs) {
     ids.fill(id, at, at + count);

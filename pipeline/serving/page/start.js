@@ -38,7 +38,7 @@ export class Start {
         width: labels.width,
         height: labels.height,
         labels: decodeRuns(labels),
-        instances: instances ? decodeRuns(instances) : new Uint16Array(labels.width * labels.height),
+        instances: instances ? decodeRuns(instances, Uint32Array) : new Uint32Array(labels.width * labels.height),
       }));
     byId("templates").replaceChildren(...this.#templates.map((template) => this.#button(template, classes)));
     return this.#templates;

@@ -33,7 +33,7 @@ export class StylePanel {
     studio.addEventListener("checkpoint", () => this.#open());
     studio.addEventListener("change", ({ detail }) => {
       if (detail.kind === "style") this.#show();
-      if (detail.kind !== "draw") this.#planThumbnails();
+      if (detail.kind === "step") this.#planThumbnails();
     });
   }
 
