@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from pipeline.config import Recipe
     from pipeline.data.encoders import PictureFormat
     from pipeline.datasets.convert import Preparation
+    from pipeline.exports.export import ExportKind
     from pipeline.precision import Precision
-    from pipeline.synthesis.export import ExportKind
     from pipeline.synthesis.job import Synthesis
     from training.train import Training
 
@@ -83,6 +83,7 @@ def load(
     precision: Precision = "fp32",
     engine: PathLike | None = None,
     threads: int = 1,
+    bank: PathLike | None = None,
 ) -> Synthesizer:
     """A generator, ready to use.
 
@@ -91,7 +92,8 @@ def load(
 
     `device` is "cpu" or "cuda" (or "cuda:1" ...); `precision` "fp32", "bf16" or, on GPUs, "fp16". An `engine`, which is
     a folder that `compile` made of the checkpoint, has a device and a precision of its own: leave both out. `threads`
-    compute a picture on a CPU; another number rounds in another way, in the last bits, and more are faster.
+    compute a picture on a CPU; another number rounds in another way, in the last bits, and more are faster. `bank` is
+    the memory bank of a SIMS checkpoint (None: the one that its recipe names).
 
     Raises `InputError` for a checkpoint or an engine that is missing, damaged or of something else, and for a device
     that is not there.
@@ -102,6 +104,7 @@ def load(
         precision=precision,
         engine=engine,
         threads=threads,
+        bank=bank,
     )
 
 
@@ -126,14 +129,18 @@ def prepare(
     out: PathLike,
     images: PathLike | None = ...,
     instances: PathLike | None = ...,
+    connected_instances: str | None = ...,
     classes: PathLike | None = ...,
     palette: PathLike | None = ...,
     map_ids: PathLike | None = ...,
     dont_care: int | None = ...,
-    label_suffix: str = ...,
-    image_suffix: str = ...,
-    instance_suffix: str = ...,
+    label_suffix: str | None = ...,
+    image_suffix: str | None = ...,
+    instance_suffix: str | None = ...,
     validation: float = ...,
+    split: PathLike | None = ...,
+    group_by: str | None = ...,
+    recipe: PathLike | None = ...,
     size: Size | None = ...,
     resample: Literal["lanczos", "bicubic"] = ...,
     workers: int | None = ...,
@@ -168,8 +175,9 @@ def prepare(dataset: str, source: PathLike | None = None, *, out: PathLike, **op
     from pipeline.commands.prepare import prepare as verbs
     from pipeline.datasets.convert import Preparation
 
-    if dataset not in verbs.commands:
-        raise InputError(f"there is no data set '{dataset}' to prepare; take {', '.join(verbs.commands)}")
+    names = [name for name in verbs.commands if name != "bank"]  # which is made of a data set, and is none
+    if dataset not in names:
+        raise InputError(f"there is no data set '{dataset}' to prepare; take {', '.join(names)}")
     if (source is None) != (dataset == "landscape"):
         fix = "name the folder of its files" if source is None else "leave out the folder, as they are drawn"
         raise InputError(f"prepare '{dataset}': {fix}")
@@ -199,7 +207,7 @@ def train(
     max_time: float | None = None,
     overrides: Texts = (),
 ) -> Training:
-    """Train the generator of a recipe; without one, of configs/landscape.yaml. The same call resumes a run.
+    """Train the generator of a recipe, a file or a name of `recipes list` (None: landscape). The same call resumes.
 
     `out` is the run's folder (None: runs/NAME), `workers` processes on Ray (0: this process, without Ray), `max_time`
     minutes after which to stop with a checkpoint, `overrides` "section.field=value" each, as `--set` takes them.
@@ -248,6 +256,8 @@ def synthesize_dataset(
     style_interpolate: tuple[PathLike, PathLike, int] | None = None,
     truncation: float | None = None,
     region_styles: Literal["none", "class", "instance"] | None = None,
+    bank: PathLike | None = None,
+    own_pictures: Literal["refuse", "exclude"] = "refuse",
     format: PictureFormat = "png",
     precision: Precision | None = None,
     rounding: Literal["nearest", "truncate"] = "nearest",

@@ -16,6 +16,7 @@ from pipeline.runtime.counter_based import uniforms
 from training.data.batch import Batch
 from training.objectives.image_pool import ImagePool
 from training.objectives.objectives import Terms
+from training.objectives.patch_discriminator import Discriminator
 from training.objectives.pix2pixhd import Pix2PixHDObjective
 from training.step import GanStep, Part
 
@@ -55,11 +56,13 @@ class Pix2PixHDStep(GanStep):
     def discriminator_terms(self, fake: Tensor, part: Part, step: int) -> tuple[Terms, Tensor]:
         """As `GanStep`, on fakes of which some are of earlier steps, with the label maps that they were made of."""
         if self.pool is not None and fake.shape[2:] == self.pool.pictures.shape[2:]:
-            own, _ = split_codes(part.batch.codes, self.bare_discriminator.space)
+            discriminator = self.bare_discriminator
+            assert isinstance(discriminator, Discriminator)
+            own, _ = split_codes(part.batch.codes, discriminator.space)
             draws = uniforms(part.batch.seeds, "image pool", 2)
             codes, fake = self.pool.exchange(own, fake, draws)
             # The label maps of the fakes, then those of the photographs.
-            objective = self.patch_objective(self.bare_discriminator, torch.cat([codes, own]), self.weights)
+            objective = self.patch_objective(discriminator, torch.cat([codes, own]), self.weights)
             part = replace(part, objective=objective)
         return super().discriminator_terms(fake, part, step)
 

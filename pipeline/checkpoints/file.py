@@ -25,6 +25,7 @@ from pipeline.networks.encoder import StyleEncoder
 from pipeline.networks.generators import AnyGenerator, count_weights, make_generator
 from pipeline.recipe_file import dump_recipe, load_recipe, parse_recipe
 from pipeline.runtime.json_text import read_json
+from pipeline.shipped_recipes import find_recipe
 
 FILE_NAME = "generator.safetensors"
 """Of the newest weights in a run directory."""
@@ -164,10 +165,11 @@ def load_checkpoint(source: str | Path, *, device: torch.device | str = "cpu") -
 
 
 def _split(source: str | Path) -> tuple[str, Path]:
-    """`untrained:` or nothing, and the path."""
+    """`untrained:` or nothing, and the path; of a recipe also by its name."""
     text = str(source)
     prefix = UNTRAINED if text.startswith(UNTRAINED) else ""
-    return prefix, Path(text.removeprefix(prefix))
+    path = Path(text.removeprefix(prefix))
+    return prefix, find_recipe(path) if prefix else path
 
 
 def _untrained(recipe: Recipe, device: torch.device | str) -> Checkpoint:

@@ -92,7 +92,7 @@ def bench_synthesize(
 
     \b
     Example:
-      spadework bench synthesize --checkpoint untrained:configs/landscape.yaml --maps 2 --repeats 3
+      spadework bench synthesize --checkpoint untrained:landscape --maps 2 --repeats 3
     """
     from pipeline.bench.synthesis import Load
     from pipeline.bench.synthesis import bench_synthesize as run

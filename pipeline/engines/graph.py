@@ -56,13 +56,13 @@ class GeneratorGraph(nn.Module):
         self.signature, self.dtype = signature, dtype
         frozen = fold_spectral_norm(copy.deepcopy(generator).eval())
         self.first, self.to_rgb = frozen.first, frozen.to_rgb
-        doubles = doubled_before(signature.settings)
+        doubles = doubled_before(generator.settings)
         height, width = signature.resolutions[0]
         blocks = []
         for block, doubled in zip(frozen.blocks, doubles, strict=True):
             height, width = (2 * height, 2 * width) if doubled else (height, width)
             winograd = on_cpu and height % 2 == width % 2 == 0
-            enlargement = signature.settings.enlargement if doubled else None
+            enlargement = generator.settings.enlargement if doubled else None
             blocks.append(
                 BlockGraph(cast(SPADEBlock, block), enlargement, signature.form, bags=on_cpu, winograd=winograd)
             )
