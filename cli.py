@@ -29,6 +29,7 @@ from pipeline.command_line import (
 from pipeline.command_output import show_log, tell
 from pipeline.commands.bench import bench
 from pipeline.commands.engines import compile_, engines
+from pipeline.commands.export import export
 from pipeline.commands.prepare import prepare
 from pipeline.commands.recipes import recipes
 from pipeline.commands.serve import serve
@@ -209,6 +210,7 @@ for verb in (
     synthesize,
     verify,
     serve,
+    export,
     import_weights,
     train_segmenter,
     demo,

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from pipeline.config import Recipe
     from pipeline.data.encoders import PictureFormat
     from pipeline.datasets.convert import Preparation
+    from pipeline.exports.export import ExportKind
     from pipeline.precision import Precision
-    from pipeline.synthesis.export import ExportKind
     from pipeline.synthesis.job import Synthesis
     from training.train import Training
 
@@ -83,6 +83,7 @@ def load(
     precision: Precision = "fp32",
     engine: PathLike | None = None,
     threads: int = 1,
+    bank: PathLike | None = None,
 ) -> Synthesizer:
     """A generator, ready to use.
 
@@ -91,7 +92,8 @@ def load(
 
     `device` is "cpu" or "cuda" (or "cuda:1" ...); `precision` "fp32", "bf16" or, on GPUs, "fp16". An `engine`, which is
     a folder that `compile` made of the checkpoint, has a device and a precision of its own: leave both out. `threads`
-    compute a picture on a CPU; another number rounds in another way, in the last bits, and more are faster.
+    compute a picture on a CPU; another number rounds in another way, in the last bits, and more are faster. `bank` is
+    the memory bank of a SIMS checkpoint (None: the one that its recipe names).
 
     Raises `InputError` for a checkpoint or an engine that is missing, damaged or of something else, and for a device
     that is not there.
@@ -102,6 +104,7 @@ def load(
         precision=precision,
         engine=engine,
         threads=threads,
+        bank=bank,
     )
 
 
@@ -172,8 +175,9 @@ def prepare(dataset: str, source: PathLike | None = None, *, out: PathLike, **op
     from pipeline.commands.prepare import prepare as verbs
     from pipeline.datasets.convert import Preparation
 
-    if dataset not in verbs.commands:
-        raise InputError(f"there is no data set '{dataset}' to prepare; take {', '.join(verbs.commands)}")
+    names = [name for name in verbs.commands if name != "bank"]  # which is made of a data set, and is none
+    if dataset not in names:
+        raise InputError(f"there is no data set '{dataset}' to prepare; take {', '.join(names)}")
     if (source is None) != (dataset == "landscape"):
         fix = "name the folder of its files" if source is None else "leave out the folder, as they are drawn"
         raise InputError(f"prepare '{dataset}': {fix}")
@@ -252,6 +256,8 @@ def synthesize_dataset(
     style_interpolate: tuple[PathLike, PathLike, int] | None = None,
     truncation: float | None = None,
     region_styles: Literal["none", "class", "instance"] | None = None,
+    bank: PathLike | None = None,
+    own_pictures: Literal["refuse", "exclude"] = "refuse",
     format: PictureFormat = "png",
     precision: Precision | None = None,
     rounding: Literal["nearest", "truncate"] = "nearest",

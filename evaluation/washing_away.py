@@ -101,6 +101,10 @@ def show_washing_away(checkpoints: Sequence[str | Path], out: Path) -> WashingAw
     drawn: list[np.ndarray] = []
     for name, each in zip(names, loaded, strict=True):
         recipe = each.recipe
+        if recipe.generator.kind == "sims":
+            raise InputError(
+                f"{name} mends what was pasted from a memory bank, and draws no label map alone; leave it out"
+            )
         codes = one_class_maps(recipe.labels, recipe.data.height, recipe.data.width)[: len(classes)]
         pictures = torch.cat([_with_draws(each.generator, recipe)(one[None]) for one in codes])
         pixels = ((pictures.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()

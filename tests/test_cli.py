@@ -42,6 +42,7 @@ OPTIONS = {
     "--label-suffix --image-suffix --instance-suffix --validation --split --group-by --recipe --size --resample "
     "--workers --skip-bad",
     "prepare remix": "--out --count --classes --instances --seed",
+    "prepare bank": "--out --least-area --size --workers",
     "prepare camvid": "--out --size --resample --workers --skip-bad",
     "prepare coco-stuff": "--out --size --resample --workers --skip-bad",
     "prepare ade20k": "--out --size --resample --workers --skip-bad",
@@ -58,10 +59,11 @@ OPTIONS = {
     "plan-samples": "--out --target-pixels --scores --mean-samples --max-samples --label-column",
     "synthesize": "--input --checkpoint --out --samples --samples-by --seed --label-column --id-column "
     "--instance-column --palette --keep-size --style --style-column --style-rows --style-interpolate --truncation "
-    "--region-styles --format --precision --rounding --engine --max-rejects --workers --threads --gpus-per-worker "
-    "--export --dry-run",
+    "--region-styles --bank --own-pictures --format --precision --rounding --engine --max-rejects --workers --threads "
+    "--gpus-per-worker --export --dry-run",
     "verify": "--input",
     "serve": "--checkpoint --engine --host --port --token --workers --threads --precision --templates --folder",
+    "export": "--as --out --label-column",
     "import-weights": "--recipe --encoder --dont-care-first --out",
     "train-segmenter": "--out --weights --set",
     "evaluate": "--images --reference --segmenter --segmenter-weights --out --baseline --inception-weights "
@@ -205,7 +207,8 @@ def test_numbers_are_finite(name: str, option: str, value: str) -> None:
 
 def test_all_fractions_are_checked() -> None:
     assert [option for _, option in FLOATS] == [
-        *("--validation", "--max-time", "--mean-samples", "--truncation", "--gpus-per-worker", "--minutes"),
+        *("--validation", "--least-area", "--max-time", "--mean-samples", "--truncation", "--gpus-per-worker"),
+        "--minutes",
         *("--min-accuracy", "--min-mean-iou", "--max-feature-distance", "--loss-factor", "--synthetic-share"),
     ]
 
@@ -221,7 +224,7 @@ def test_processes_are_limited(name: str, option: str, value: str) -> None:
 
 def test_workers_and_threads_are_in_many_verbs() -> None:
     assert {name for name, _ in PROCESSES} >= {"train", "synthesize", "evaluate", "memorisation", "study", "usefulness"}
-    assert len(PROCESSES) == 20
+    assert len(PROCESSES) == 21
 
 
 @pytest.mark.parametrize(

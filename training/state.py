@@ -11,10 +11,12 @@ from torch import Tensor, nn
 
 from pipeline.checkpoints.file import build_encoder, build_generator, save_generator
 from pipeline.config import Pix2PixHDSettings, Recipe
+from pipeline.config.baselines import REGRESSION_KINDS
 from pipeline.networks.baselines.crn import CRN
 from pipeline.networks.baselines.feature_encoder import FeatureEncoder
 from pipeline.networks.baselines.local_enhancer import LocalEnhancer
 from pipeline.networks.baselines.pix2pixhd import GlobalGenerator
+from pipeline.networks.baselines.sims_synthesis import SIMSSynthesis
 from pipeline.runtime.json_text import read_json
 from training.ema import MovingAverage
 from training.instance_centres import InstanceCentres
@@ -23,7 +25,7 @@ from training.objectives.perceptual import PerceptualLoss
 from training.objectives.perceptual_regression import PerceptualRegression
 from training.objectives.trunk import Trunk
 from training.pix2pixhd_step import Pix2PixHDStep, stage_at
-from training.regression import AllPictures, RegressionStep
+from training.regression import AllPictures, Mended, RegressionStep
 from training.run_folder import RunFolder, damaged_snapshot, restore_optimiser, snapshot_optimiser
 from training.step import GanStep, Synthesis
 from training.worker import Worker
@@ -46,13 +48,15 @@ class TrainingState:
         torch.manual_seed(recipe.training.seed)
         generator = build_generator(recipe)
         self.step: GanStep | RegressionStep
-        if isinstance(generator, CRN):
+        if isinstance(generator, CRN | SIMSSynthesis):
             assert isinstance(perceptual, PerceptualRegression)
-            synthesis: Synthesis = AllPictures(generator).to(worker.device)
+            synthesis: Synthesis = AllPictures(generator) if isinstance(generator, CRN) else Mended(generator)
+            synthesis = synthesis.to(worker.device)
             self.step = RegressionStep(
                 worker.wrap(synthesis),
                 loss=perceptual,
                 settings=recipe.training,
+                classes=recipe.losses.classes,
                 balance_at=recipe.losses.balance_at,
                 mean=worker.mean,
             )
@@ -196,8 +200,9 @@ def _learned_by(
     recipe: Recipe, perceptual: PerceptualLoss | PerceptualRegression | None, trunk: Trunk | None
 ) -> dict[str, str]:
     found = {}
-    if perceptual is not None and (recipe.losses.perceptual or recipe.generator.kind == "crn"):
+    regresses = recipe.generator.kind in REGRESSION_KINDS
+    if perceptual is not None and (recipe.losses.perceptual or regresses):
         found["perceptual network"] = perceptual.trunk.sha256
-    if trunk is not None and recipe.generator.kind != "crn" and recipe.discriminator.kind == "projected":
+    if trunk is not None and not regresses and recipe.discriminator.kind == "projected":
         found["discriminator's encoder"] = trunk.sha256
     return {name: sha256 for name, sha256 in found.items() if sha256 is not None}

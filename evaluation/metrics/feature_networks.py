@@ -178,7 +178,7 @@ def _load_file(cls: type[FeatureNetwork], path: Path, device: torch.device | str
     fill(network, state, source=f"features {path}")
     dimensions = _cut(network)
     # Two generations of weights differ in their resizing; the file's name tells which it is of.
-    weights = list(models.get_model_weights(name))  # type: ignore[var-annotated]
+    weights = list(models.get_model_weights(name))
     chosen = next((one for one in weights if one.url.endswith(f"/{path.name}")), weights[0])
     transforms = chosen.transforms()
     side, crop = transforms.resize_size[0], transforms.crop_size[0]

@@ -20,6 +20,8 @@ from evaluation.scoring.independence import Independence
 from evaluation.trainings.kept import content_name
 from pipeline.config import Recipe, SegmenterSettings
 from pipeline.data.atomic import write_atomic
+from pipeline.data.fingerprint import fingerprint_data
+from pipeline.data.parquet import ParquetDataset
 from pipeline.errors import InputError
 from pipeline.pretrained.backbones import backbone_sha256
 from pipeline.runtime.json_text import read_json
@@ -132,6 +134,11 @@ class Cell:
             del recipe["losses"]["perceptual_network"]  # cells from before there were such fields keep their names
         if not self.recipe.losses.balance_at:
             del recipe["losses"]["balance_at"]
+        if self.recipe.generator.kind == "sims":
+            assert self.recipe.generator.bank is not None
+            recipe["generator"]["bank"] = fingerprint_data(ParquetDataset.open(self.recipe.generator.bank))
+        else:
+            del recipe["losses"]["classes"]
         data = recipe.pop("data") | {"train": None, "validation": None}
         sources = [
             {**source.model_dump(mode="json"), "path": None, "name": None} for source in self.recipe.data.sources

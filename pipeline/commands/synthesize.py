@@ -20,6 +20,7 @@ from pipeline.command_line import (
     Renamed,
 )
 from pipeline.command_output import tell
+from pipeline.commands.export import KINDS
 
 INPUT = Location("label maps")
 
@@ -121,6 +122,18 @@ def plan_samples(source: str, out: Path, scores: Path | None, **options: Any) ->
     help="What has a style of its own: the picture, each class, or each instance  [default: as in training]",
 )
 @click.option(
+    "--bank",
+    type=Location("memory bank", "`spadework prepare bank` makes one"),
+    help="Of a SIMS checkpoint: where pieces are taken from  [default: its recipe's]",
+)
+@click.option(
+    "--own-pictures",
+    type=click.Choice(["refuse", "exclude"]),
+    default="refuse",
+    show_default=True,
+    help="With a bank: maps whose own picture is in it are refused, or do without its pieces.",
+)
+@click.option(
     "--format",
     "picture_format",
     type=click.Choice(["png", "webp", "jpeg"]),
@@ -166,7 +179,10 @@ def plan_samples(source: str, out: Path, scores: Path | None, **options: Any) ->
     help="May be a fraction.",
 )
 @click.option(
-    "--export", multiple=True, type=click.Choice(["folder", "webdataset"]), help="Also as files, or as tar shards."
+    "--export",
+    multiple=True,
+    type=click.Choice(KINDS),
+    help="Also as files, tar shards, or in the format of another tool; again for more.",
 )
 @click.option("--dry-run", is_flag=True, help="Only say what it would take: shards, images, bytes, time; make nothing.")
 @click.pass_context
@@ -217,7 +233,7 @@ def synthesize(
     help="The job's input: also compare what each part was made of with it.",
 )
 def verify(images: str, source: str | None) -> None:
-    """Check a finished synthesis: every part, its checksum, its rows and its pictures.
+    """Check a finished synthesis, or what filter kept of one: every part, its checksum, its rows and its pictures.
 
     \b
     Example:

@@ -6,15 +6,18 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from pipeline.config.data import Location
 from pipeline.config.networks import check_multiples
 from pipeline.config.settings import NonNegativeInt, RegionStyles, Settings, Width
 from pipeline.errors import InputError
 
 Count = Annotated[int, Field(ge=0, le=64)]
 Statistics = Literal["batch", "sync_batch", "instance"]
+REGRESSION_KINDS = ("crn", "sims")
+"""Kinds of generator without a discriminator."""
 NOTHING_TO_LEARN_BY = (
-    "generator.kind is 'crn', which learns by perceptual regression alone; give it a network with --vgg-weights, or "
-    "with --trunk-weights or losses.perceptual_network, such as what train-segmenter wrote"
+    "generator.kind is 'crn' or 'sims', which learn by perceptual regression alone; give it a network with "
+    "--vgg-weights, or with --trunk-weights or losses.perceptual_network, such as what train-segmenter wrote"
 )
 """Said where such a training is begun without either."""
 
@@ -218,11 +221,43 @@ class CRNSettings(StylelessSettings):
         return heights
 
 
-class SIMSSettings(Settings):
-    """The synthesis network of SIMS (Qi et al., CVPR 2018), which mends what was pasted from training photographs."""
+class SIMSSettings(StylelessSettings):
+    """SIMS (Qi et al., CVPR 2018): segments of training photographs are pasted, and a network mends what they leave."""
 
     kind: Literal["sims"] = "sims"
+    bank: Location | None = None
+    """The memory bank (`spadework prepare bank`), a file or URI; a recipe must name one. In training its masks say what
+    is cut out of a picture, in synthesis its pieces are pasted."""
+    order: tuple[str, ...] = ()
+    """Classes from back to front, as they are painted; those that are not named come before these, and the larger the
+    segments of a class are in the bank, the further back."""
+    paste: Literal["whole", "inside"] = "whole"
+    """Paste segments as they are, and rewrite the label map where they differ from it, as the public code does; or only
+    what lies inside of the segment that was looked for."""
+    candidates: Annotated[int, Field(gt=0, le=4096)] = 100
+    """In training: random segments of another picture, of which the most alike gives the mask."""
+    recolour: Annotated[float, Field(ge=0.0, le=1.0)] = 0.2
+    """In training: how often a piece gets the colours of another one of its class."""
     widths: tuple[Width, Width, Width, Width] = (64, 128, 256, 512)
     """Channels of the encoder's first three stages, and of the last three; the decoder has the last two of them."""
     outer: bool = False
     """Work on half the resolution, and double it in the end: the form for 512 rows."""
+    takes_seeds: ClassVar[bool] = False
+    one_size: ClassVar[bool] = False
+
+    @property
+    def multiple(self) -> int:
+        """Of what the sides of pictures must be multiples."""
+        return 2 if self.outer else 1
+
+    def check_size(self, height: int, width: int, pictures: int) -> None:
+        """Raises `InputError` for pictures of a size that it cannot make, however many at a time."""
+        check_multiples(height, width, self.multiple, "this generator")
+
+    def check_labels(self, classes: tuple[str, ...]) -> None:
+        """Raises `InputError` for an `order` of other classes than these, or with one of them twice."""
+        for number, name in enumerate(self.order):
+            if name not in classes:
+                raise InputError(f"generator.order names '{name}', which is no class; there are {', '.join(classes)}")
+            if name in self.order[:number]:
+                raise InputError(f"generator.order names '{name}' twice; name it once")

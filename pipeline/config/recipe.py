@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from pipeline.config.baselines import Pix2PixHDSettings
+from pipeline.config.baselines import REGRESSION_KINDS, Pix2PixHDSettings, SIMSSettings
 from pipeline.config.data import DataSettings
 from pipeline.config.generators import GeneratorSection
 from pipeline.config.networks import DiscriminatorSettings, GeneratorSettings
@@ -53,17 +53,20 @@ class Recipe(Settings):
             self.data.height, self.data.width, self.training.batch_size // self.training.accumulate
         )
         for field in ("regression", "balance_at"):
-            if getattr(self.losses, field) and self.generator.kind != "crn":
+            if getattr(self.losses, field) and self.generator.kind not in REGRESSION_KINDS:
                 raise ValueError(
-                    f"losses.{field} is for generator.kind 'crn', and that is '{self.generator.kind}'; leave it out"
+                    f"losses.{field} is for generator.kind 'crn' or 'sims', and that is '{self.generator.kind}'; leave "
+                    "it out"
                 )
         if self.losses.balance_at >= self.training.steps:
             raise ValueError(
                 f"losses.balance_at is {self.losses.balance_at}, and there are {self.training.steps} steps; take less"
             )
+        if self.generator.kind == "sims":
+            self._check_sims(self.generator)
         if self.generator.kind == "pix2pixhd":
             self._check_pix2pixhd(self.generator)
-        if self.generator.kind != "crn":  # which has no discriminator
+        if self.generator.kind not in REGRESSION_KINDS:  # which have no discriminator
             self._check_discriminator()
         return self
 
@@ -89,6 +92,15 @@ class Recipe(Settings):
                 f"generator.kind is 'pix2pixhd', which is trained as in its paper: make {', '.join(missing)}; for "
                 "SPADE's training take kind pix2pixhd_plus"
             )
+
+    def _check_sims(self, generator: SIMSSettings) -> None:
+        """There is something to paste, and classes in an order."""
+        if generator.bank is None:
+            raise ValueError(
+                "generator.kind is 'sims', which pastes pieces of training photographs: make a memory bank of them "
+                "with `spadework prepare bank`, and name it as generator.bank"
+            )
+        generator.check_labels(self.labels.classes)
 
     def _check_discriminator(self) -> None:
         """Halvings must come out even; a patch discriminator's normalised layers need several patches a scale."""

@@ -36,12 +36,15 @@ class LossSettings(Settings):
     """Weight of the L1 distance between the synthesized picture and the photograph (pix2pix; not in the paper): it
     finds colours within a few hundred steps, where there is neither time nor a VGG19."""
     regression: tuple[NonNegativeFloat, ...] = ()
-    """With `generator.kind: crn`, whose loss is perceptual regression and nothing else: the weights of the differences
+    """With `generator.kind: crn` or `sims`, which learn by perceptual regression: the weights of the differences
     of pictures, and of features in each stage of VGG19 (`--vgg-weights`, 5 stages) or of a trunk (`--trunk-weights`);
     none: those of the public training on VGG19, and 1 each on a trunk."""
     balance_at: NonNegativeInt = 0
-    """With `generator.kind: crn`: in the 50 steps before this one the terms of the regression are measured, and from it
-    on weighted so that each counts as much as the pictures' own (the authors did so at epoch 100); 0: never."""
+    """With `generator.kind: crn` or `sims`: in the 50 steps before this one the terms of the regression are measured,
+    and from it on weighted so that each counts as much as the pictures' own (CRN's authors did so at epoch 100); 0:
+    never."""
+    classes: NonNegativeFloat = 10.0
+    """With `generator.kind: sims`: weight of the cross-entropy of what class the network says each pixel shows."""
     kl: NonNegativeFloat = 0.05
     """Weight of the style encoder's KL term; used only where `generator.style_dim` is not 0."""
 

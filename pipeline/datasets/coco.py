@@ -92,7 +92,7 @@ def read_coco(path: Path, *, dont_care: int | None = None) -> CocoFile:
         raise InputError(f"{path} has no categories; give an annotation file with classes")
     if dont_care is None:
         dont_care = 255 if len(names) <= 255 else 65535
-    palette = colours if all(len(colour) == 3 for colour in colours) else ()
+    palette: Any = tuple(colours) if all(len(colour) == 3 for colour in colours) else ()
     try:
         space = LabelSpace(classes=tuple(names), palette=palette, dont_care=dont_care, instance_edges=bool(things))
     except ValidationError as error:

@@ -77,7 +77,7 @@ def prepare(
     divided: dict[str, Any] = {"validation": validation, "split": split, "group_by": group_by}
     written: dict[str, Any] = {"size": size, "resample": resample, "workers": workers, "skip_bad": skip_bad}
     suffixes = {"label_suffix": label_suffix, "image_suffix": image_suffix, "instance_suffix": instance_suffix}
-    named = {"classes": classes, "palette": palette, "map_ids": map_ids}
+    named: dict[str, Any] = {"classes": classes, "palette": palette, "map_ids": map_ids}
     if labels.is_file():
         _refuse_with_coco(labels, **named, connected_instances=connected_instances, **suffixes)
         summary = coco.prepare(
@@ -91,7 +91,7 @@ def prepare(
         splits = divide(groups.sources, **divided, endings=groups.endings)
         splits[0].skipped.extend(groups.skipped)
         space = meaning.space.model_copy(update={"instance_edges": bool(instances or meaning.things)})
-        options = {"palette": meaning.palette, "relabel": meaning.relabel, "things": meaning.things}
+        options: dict[str, Any] = {"palette": meaning.palette, "relabel": meaning.relabel, "things": meaning.things}
         summary = convert_files(out, "folder", space, splits, **options, **written)
         summary.notes.extend(groups.notes)
     if starter is not None:

@@ -79,11 +79,11 @@ def divide(
     group = _grouping(group_by) if group_by is not None else lambda name: name
     groups = {item.id: group(item.id) for item in items}
     chosen: Mapping[str, str | None]
+    skipped: list[Skipped] = []
     if split is None:
         chosen = {
             name: "validation" if _hash(group) < validation * 2**32 else "train" for name, group in groups.items()
         }
-        skipped = []
     else:
         chosen, skipped = _choose(items, split, endings)
         _refuse_divided(chosen, groups, split)

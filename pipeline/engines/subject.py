@@ -74,6 +74,10 @@ def prepare_subject(
             "the generator draws features for each region, and every label map has other regions; there are no engines "
             "for it, draw without --engine"
         )
+    if recipe.generator.kind == "sims":
+        raise InputError(
+            "the generator mends what was pasted from a memory bank, which engines do not take; draw without --engine"
+        )
     if recipe.generator.region_styles == "instance":
         raise InputError(
             "the generator has a style for each instance, of which every label map has another number; there are no "

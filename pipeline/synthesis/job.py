@@ -17,10 +17,11 @@ import pyarrow as pa
 
 from pipeline.data.shards import Plan, Shard, iter_shard
 from pipeline.errors import InputError
+from pipeline.exports.export import ExportKind, export_into
+from pipeline.exports.pictures import PictureSet
 from pipeline.runtime.json_text import read_json
 from pipeline.synthesis.actor_pool import joins_cluster, pool_size, run_here, run_in_pool
 from pipeline.synthesis.contact_sheet import contact_sheet
-from pipeline.synthesis.export import ExportKind, export
 from pipeline.synthesis.job_folder import JobFolder
 from pipeline.synthesis.job_lock import abandon, driver_lock
 from pipeline.synthesis.job_records import ShardRecord
@@ -197,8 +198,10 @@ class Job:
             folder.folder.put(SHEET, sheet)
         if not folder.finished or not _is_json(folder.folder.read(SUMMARY)):
             folder.folder.put(SUMMARY, (json.dumps(asdict(summary), indent=1) + "\n").encode())
-        for kind in self.exports:
-            export(folder, records, kind, several=self.plan.most_samples > 1, picture_format=self.order.picture_format)
+        if self.exports and summary.images:
+            pictures = PictureSet.open([folder.folder.location], unfinished=True)
+            for kind in self.exports:
+                export_into(folder.folder, pictures, kind)
         if not folder.finished:
             folder.succeed()
         return summary

@@ -22,13 +22,15 @@ from pipeline.data.records import DatasetInfo
 from pipeline.data.shards import Plan, plan_shards
 from pipeline.datasets.palette_file import read_palette
 from pipeline.errors import InputError
+from pipeline.exports.export import ExportKind
 from pipeline.labels import LabelSpace
 from pipeline.precision import Precision
+from pipeline.segments.paste import OwnPictures
 from pipeline.synthesis.actor_pool import choose_device, codec_threads
 from pipeline.synthesis.checks import check_fits, check_options, parse_max_rejects, refuse_output_in_input
-from pipeline.synthesis.export import ExportKind
 from pipeline.synthesis.job import Job, Summary
 from pipeline.synthesis.job_folder import JobFolder
+from pipeline.synthesis.pasting import NOTICE, bank_digest, find_bank
 from pipeline.synthesis.styles import choose_style
 from pipeline.synthesis.synthesizer import Rounding
 from pipeline.synthesis.worker import WorkOrder
@@ -63,6 +65,8 @@ def plan_job(
     style_interpolate: tuple[Path, Path, int] | None = None,
     truncation: float | None = None,
     region_styles: RegionStyles | None = None,
+    bank: str | Path | None = None,
+    own_pictures: OwnPictures = "refuse",
     picture_format: PictureFormat = "png",
     precision: Precision | None = None,
     rounding: Rounding = "nearest",
@@ -80,7 +84,9 @@ def plan_job(
     `input` is a Parquet file, folder, pattern or URI; `checkpoint` a run directory, a `.safetensors` file, or
     `untrained:` and a recipe. `samples` pictures a label map differ by style and noise; the column `samples_by` says
     how many each one has, 0 for none (a null, a negative number or a fraction makes a bad row). `region_styles` gives
-    each class or instance a style of its own, or the picture one ("none"), whatever training did. `max_rejects` bad
+    each class or instance a style of its own, or the picture one ("none"), whatever training did. `bank` is the memory
+    bank of a generator that pastes from one (None: its recipe's), and `own_pictures` what happens to rows whose own
+    picture is in it: they are bad rows ("refuse"), or that picture's pieces are not used ("exclude"). `max_rejects` bad
     rows are left out (a number, or a share such as `1%`) before the job gives up. `workers` processes with `threads` do
     the work (0: this process, without Ray; None: as many as the cores or GPUs allow, none where a small job on a CPU is
     done sooner than Ray starts). `export` writes the result once more as files. `engine` is what `compile` made of
@@ -114,6 +120,10 @@ def plan_job(
         samples_column=samples_by,
     )
     check_fits(plan, loaded, choice, keep_size=keep_size, region_styles=region_styles)
+    pasted = find_bank(loaded.recipe, None if bank is None else str(bank))
+    digest = bank_digest(pasted, loaded.recipe) if pasted else None
+    if pasted and not quiet:
+        log.warning(NOTICE)
     if engine and region_styles == "instance":
         raise InputError("engines have no styles of instances; leave out --region-styles instance, or --engine")
     compiled = _find_engine(engine, loaded, precision, keep_size) if engine else None
@@ -140,6 +150,7 @@ def plan_job(
         **({"provenance": XMP} if provenance else {}),
         **({"engine": compiled.manifest.name} if compiled else {}),
         **({"region_styles": region_styles} if region_styles else {}),
+        **({"bank": digest, "own_pictures": own_pictures} if pasted else {}),
         **({"rounding": rounding} if rounding != "nearest" else {}),
         "device": device.split(":")[0],
         "threads": threads,
@@ -162,6 +173,9 @@ def plan_job(
         provenance=provenance,
         style=choice,
         region_styles=region_styles,
+        bank=pasted,
+        bank_digest=digest,
+        own_pictures=own_pictures,
         precision=precision,
         rounding=rounding,
         engine=str(compiled.folder) if compiled else None,

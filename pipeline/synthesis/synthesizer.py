@@ -19,6 +19,8 @@ from pipeline.networks.generators import DrawsPictures
 from pipeline.networks.inference.frozen import freeze
 from pipeline.networks.label_input import LabelInput
 from pipeline.precision import DTYPES, Precision
+from pipeline.segments.paste import OwnPictures
+from pipeline.synthesis.pasting import open_paster
 from pipeline.synthesis.styles import Sample
 
 GPU_BATCH = 8
@@ -48,10 +50,15 @@ class Synthesizer:
         engine: str | Path | None = None,
         region_styles: RegionStyles | None = None,
         one_by_one: bool = False,
+        bank: str | None = None,
+        own_pictures: OwnPictures = "refuse",
         rounding: Rounding = "nearest",
     ) -> None:
         """`threads` of this process for torch; None leaves them as they are. An `engine` has a precision of its own.
         `region_styles`: what has a style of its own; None: what had one in training.
+
+        `bank` is the memory bank of a generator that pastes from one (None: that of its recipe), and `own_pictures`
+        what happens to records whose pictures are in it.
 
         With `one_by_one` the samples of a label map share no batch on a GPU either: where their number is different
         from row to row, its size would show in the pictures.
@@ -70,6 +77,7 @@ class Synthesizer:
             settings = checkpoint.generator.settings.model_copy(update={"region_styles": region_styles})
             self.recipe = self.recipe.model_copy(update={"generator": settings})
             checkpoint.generator.settings = settings
+        self.paster = open_paster(self.recipe, bank, own_pictures)
         self._encoder = checkpoint.encoder.to(self.device) if checkpoint.encoder else None
         self._settings = self.recipe.generator
         self._multiple = self._settings.multiple
@@ -94,9 +102,9 @@ class Synthesizer:
         return self._encoder is not None
 
     @torch.inference_mode()
-    def prepare(self, codes: np.ndarray) -> LabelInput:
+    def prepare(self, codes: np.ndarray, canvas: np.ndarray | None = None) -> LabelInput:
         """Codes int32 `[H, W]` (`recipe.encode`) on the device, padded on the right and below to what the generator
-        takes.
+        takes; with the canvas uint8 `[H, W, 4]` of `paster`, where there is one.
 
         The padding repeats the border, so that the picture continues; `synthesize` cuts it off. Runs in any thread.
         """
@@ -104,6 +112,9 @@ class Synthesizer:
         padding = ((0, -height % self._multiple), (0, -width % self._multiple))
         padded = np.pad(codes, padding, mode="edge") if any(after for _, after in padding) else codes
         label_input = self._generator.label_input(torch.from_numpy(padded).unsqueeze(0).to(self.device))
+        if canvas is not None:
+            planes = torch.from_numpy(np.pad(canvas, (*padding, (0, 0)))).permute(2, 0, 1).unsqueeze(0)
+            label_input = label_input.with_canvas(planes.to(self.device).float() / 255)
         # Find the patterns, of every resolution, now: beside the synthesis of another picture.
         if self._settings.kind in ("spade", "pix2pixhd_plus"):
             label_input.patterns_at(padded.shape[0], padded.shape[1], self._settings.kernel_size)

@@ -17,6 +17,7 @@ from pipeline.data.shards import plan_shards
 from pipeline.data.storage import Folder, first_line
 from pipeline.errors import InputError
 from pipeline.runtime.progress import ProgressBar
+from pipeline.synthesis.filtered import read_filtered, verify_filtered
 from pipeline.synthesis.job_folder import JOB, MANIFEST, SUCCESS, JobFolder
 from pipeline.synthesis.job_records import Manifest, Planned, Reject, ShardRecord
 from pipeline.synthesis.job_repair import check_input, rejects_damage, seal_damage
@@ -38,11 +39,16 @@ class Verified:
 def verify(location: str, *, source: str | None = None, quiet: bool = False) -> Verified:
     """Re-read a job's output and check it all: `_SUCCESS`, manifest, checksums, rows, ids, pictures and their sizes.
 
-    With the job's input as `source` also that each part was made of the rows that are there now. Raises `InputError`
-    that names the first thing that is wrong.
+    What `filter` wrote is checked as far as its own manifest goes. With the job's input as `source` also that each part
+    was made of the rows that are there now. Raises `InputError` that names the first thing that is wrong.
     """
     job = JobFolder(location)
     folder = job.folder
+    filtered = read_filtered(folder) if folder.size(JOB) is None else None
+    if filtered is not None:
+        if source is not None:
+            raise InputError(f"{location} was filtered; verify the job that it came from with --input")
+        return Verified(*verify_filtered(folder, filtered, quiet=quiet), 0)
     manifest = _manifest(job)
     _check_files(folder, manifest.parts)
     planned = job.planned()

@@ -116,7 +116,9 @@ def test_the_eager_engine_and_what_cannot_be_compiled(tmp_path: Path) -> None:
     refused("a generator of kind crn makes pictures of one size, 32x32; leave out --size", crn, size=(64, 64))
     featured = cases.write_checkpoint(tmp_path / "features", **kind, features=2, encoder_downsamplings=2)
     refused("draws features for each region, .* draw without --engine", featured)
-    flat = cases.write_cells(tmp_path / "flat.parquet", [cases.encode_png(np.zeros((32, 32), np.uint8))] * 2)
+    flat = cases.write_cells(
+        tmp_path / "flat.parquet", [cases.encode_png(np.zeros((32, 32), np.uint8))] * 2, ["a", "b"]
+    )
     refused(
         "all label maps are of one class, which instance normalisation washes away", checkpoint, source=flat, maps=2
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -420,8 +421,8 @@ def test_exports_hold_every_picture_once(maps, styled, tmp_path):
     import tarfile
 
     synthesize(maps, styled, tmp_path / "out", samples=2, export=["folder", "webdataset"])
-    images = sorted(path.stem for path in (tmp_path / "out" / "folder" / "images").iterdir())
-    labels = sorted(path.stem for path in (tmp_path / "out" / "folder" / "labels").iterdir())
+    images = sorted(path.stem for path in (tmp_path / "out" / "folder" / "images" / "map").iterdir())
+    labels = sorted(path.stem for path in (tmp_path / "out" / "folder" / "labels" / "map").iterdir())
     assert images == labels
     assert len(images) == 40
     members = []
@@ -429,7 +430,10 @@ def test_exports_hold_every_picture_once(maps, styled, tmp_path):
         with tarfile.open(tar) as file:
             members += file.getnames()
     assert len(members) == len(set(members)) == 120
-    assert sorted(name.removesuffix(".label.png") for name in members if name.endswith(".label.png")) == images
+    assert images == sorted(f"{index}-s{sample}" for index in range(20) for sample in range(2))
+    # Keys of a WebDataset have no folders.
+    keys = [name.removesuffix(".label.png") for name in members if name.endswith(".label.png")]
+    assert all(re.fullmatch(r"map_\d+-[0-9a-f]{8}-s[01]", key) for key in keys)
     assert verify(str(tmp_path / "out"), quiet=True).images == 40
 
 
