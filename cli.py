@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import shlex
 import shutil
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import click
 
 from evaluation.command_line import SEGMENTER, SEGMENTER_WEIGHTS, TRAINING_THREADS
-from evaluation.commands.scores import compare, evaluate, evaluate_style, memorisation, prefer
+from evaluation.commands.scores import compare, evaluate, evaluate_style, memorisation, prefer, washing_away
 from evaluation.commands.training_data import filter_, train_segmenter, usefulness
 from pipeline.command_line import (
     DATA,
@@ -30,14 +29,25 @@ from pipeline.command_line import (
 from pipeline.command_output import show_log, tell
 from pipeline.commands.bench import bench
 from pipeline.commands.engines import compile_, engines
+from pipeline.commands.export import export
 from pipeline.commands.prepare import prepare
+from pipeline.commands.recipes import recipes
 from pipeline.commands.serve import serve
 from pipeline.commands.synthesize import plan_samples, synthesize, verify
 from pipeline.commands.weights import import_weights, weights
+from pipeline.shipped_recipes import find_study
 from training import commands as training
 
-STUDY = Existing("study")
-LANDSCAPE_RECIPE = Path(__file__).parent / "configs" / "landscape.yaml"
+
+class StudyFile(Existing):
+    """A study's file, or the name of one that comes with spadework."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path; `InputError` where there is neither."""
+        return super().convert(find_study(value), param, ctx)
+
+
+STUDY = StudyFile("study")
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -47,7 +57,7 @@ def main() -> None:
 
 
 @click.command()
-@click.argument("recipe", type=RECIPE, default=LANDSCAPE_RECIPE, required=False)
+@click.argument("recipe", type=RECIPE, default="landscape", required=False)
 @click.option(
     "--out", type=OUT, help="Run directory; the same command continues a training there  [default: runs/NAME]"
 )
@@ -93,14 +103,14 @@ def train(
     segmenter_weights: Path | None,
     **options: Any,
 ) -> None:
-    """Train the generator of a recipe; without one, of configs/landscape.yaml.
+    """Train the generator of a recipe: a file, or a name of `recipes list`  [default: landscape].
 
     Ctrl-C stops after the step at hand and leaves a checkpoint; the same command resumes from there. With
     --segmenter-weights the run keeps its best weights, best.safetensors, beside the newest.
 
     \b
     Example:
-      spadework train configs/landscape.yaml --out runs/landscape --set training.steps=3000
+      spadework train landscape --out runs/landscape --set training.steps=3000
     """
     settings = read_recipe(recipe, overrides)
     for data in (*(source.path for source in settings.data.sources), settings.data.validation):
@@ -138,7 +148,7 @@ def study(file: Path, out: Path | None, workers: int, threads: int) -> None:
 
     \b
     Example:
-      spadework study configs/studies/pictures_landscape.yaml --workers 2
+      spadework study pictures_landscape --workers 2
     """
     from evaluation.study.page import study_rows, summary, write_study
     from evaluation.study.settings import load_study
@@ -172,7 +182,7 @@ def demo(minutes: float) -> None:
     Example:
       spadework demo
     """
-    recipe, out = os.path.relpath(Path(__file__).parent / "configs" / "demo.yaml"), "demo"
+    recipe, out = "demo", "demo"
     reference, untrained = f"{out}/data/validation.parquet", f"{out}/images-untrained"
     shutil.rmtree(f"{out}/images", ignore_errors=True)  # of an earlier call, and so of other weights
     segmenter = ["--segmenter", "deeplab", "--segmenter-weights", f"{out}/segmenter"]
@@ -192,6 +202,7 @@ def demo(minutes: float) -> None:
 
 for verb in (
     prepare,
+    recipes,
     train,
     compile_,
     engines,
@@ -199,6 +210,7 @@ for verb in (
     synthesize,
     verify,
     serve,
+    export,
     import_weights,
     train_segmenter,
     demo,
@@ -211,6 +223,7 @@ for verb in (
     study,
     usefulness,
     prefer,
+    washing_away,
     weights,
 ):
     main.add_command(verb)

@@ -17,6 +17,7 @@ from pipeline.data.storage import Folder
 from pipeline.errors import InputError
 from pipeline.runtime.json_text import read_json
 from pipeline.runtime.progress import ProgressBar
+from pipeline.synthesis.filtered import seal
 
 if TYPE_CHECKING:
     from evaluation.regions import RegionFilter, RegionSettings, RegionSummary
@@ -51,10 +52,16 @@ def filter_pictures(
     with an undefined one under a limit, is left out; without limits, all are kept and `scores` is not read. With
     `regions`, a column `label_trusted` is added in which doubtful pixels are don't-care (`evaluation/regions.py`), the
     label space in the metadata has a don't-care id, and `regions.json` beside the files says what became of each class.
+    A manifest with checksums, and `_SUCCESS`, let `verify` check the set.
 
     Raises `InputError` where a file is missing or of another kind, the scores are those of other pictures (or of these
     before an earlier filter), there is nothing to filter by, `out` exists, or nothing is kept.
     """
+    wanted = {
+        "min_accuracy": min_accuracy,
+        "min_mean_iou": min_mean_iou,
+        "max_feature_distance": max_feature_distance,
+    }
     limits = _limits(min_accuracy, min_mean_iou, max_feature_distance)
     if not limits and regions is None:
         raise InputError("give a limit (min_accuracy, min_mean_iou or max_feature_distance) or regions")
@@ -83,6 +90,7 @@ def filter_pictures(
             raise InputError(f"no picture in {images} passes these limits; loosen them (see the scores in {scores})")
         if found is not None:
             write_atomic(temporary / REPORT, found.report())
+        seal(temporary, {"limits": wanted, "regions": regions is not None, "of": pictures.rows})
     return Kept(kept, pictures.rows, None if found is None else found.summary())
 
 

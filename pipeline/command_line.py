@@ -17,6 +17,7 @@ from pipeline.command_output import OPTIONS
 from pipeline.data.storage import is_uri
 from pipeline.errors import InputError
 from pipeline.runtime.limits import MOST_PROCESSES
+from pipeline.shipped_recipes import find_recipe
 
 if TYPE_CHECKING:
     from pipeline.config import Recipe
@@ -220,6 +221,17 @@ class NamedWeights(Existing):
         return super().convert(value, param, ctx)
 
 
+class RecipeFile(Existing):
+    """A recipe's file, or the name of one that comes with spadework."""
+
+    def __init__(self) -> None:
+        super().__init__("recipe", "give a file, or a name of `spadework recipes list`")
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path; `InputError` where there is neither."""
+        return super().convert(find_recipe(value), param, ctx)
+
+
 class Checkpoint(Existing):
     """A checkpoint, or `untrained:` and one or a recipe, as text."""
 
@@ -227,9 +239,12 @@ class Checkpoint(Existing):
         super().__init__("checkpoint", "give a .safetensors file or a run directory of `train`")
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The text as it was given; `InputError` where the file does not exist."""
-        super().convert(str(value).removeprefix("untrained:"), param, ctx)
-        return str(value)
+        """The text as it was given, but for a recipe's name; `InputError` where the file does not exist."""
+        text = str(value)
+        if text.startswith("untrained:"):
+            text = f"untrained:{find_recipe(text.removeprefix('untrained:'))}"
+        super().convert(text.removeprefix("untrained:"), param, ctx)
+        return text
 
 
 CHECKPOINT = Checkpoint()
@@ -247,7 +262,7 @@ PALETTE = Existing("palette")
 WEIGHTS = Existing("weights file")
 
 
-RECIPE = Existing("recipe")
+RECIPE = RecipeFile()
 
 
 class Size(click.ParamType):

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from pipeline.config import Recipe
 from pipeline.config.generators import KINDS
 from pipeline.errors import InputError
+from pipeline.shipped_recipes import find_recipe
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -95,9 +96,10 @@ RecipeLoader.add_implicit_resolver(
 def load_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
     """Read a recipe from YAML, with `section.field=value` overrides (values are YAML too).
 
-    Raises `InputError`, one line that names the file, the field, the value and the valid choices.
+    Where there is no such file, it is the recipe of spadework of that name (`find_recipe`). Raises `InputError`, one
+    line that names the file, the field, the value and the valid choices.
     """
-    fields = read_yaml_file(path, what="recipe")
+    fields = read_yaml_file(path := find_recipe(path), what="recipe")
     if not isinstance(fields, dict):
         raise InputError(f"recipe {path} must be a mapping of sections: {', '.join(Recipe.model_fields)}")
     return override_recipe(fields, overrides, source=str(path))

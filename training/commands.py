@@ -45,7 +45,7 @@ def bench_train(
 
     \b
     Example:
-      spadework bench train configs/landscape.yaml --repeats 3
+      spadework bench train landscape --repeats 3
     """
     settings = read_recipe(recipe, overrides)
 

@@ -35,7 +35,7 @@ def train_segmenter(recipe: Path, out: Path, weights: Path | None, overrides: tu
 
     \b
     Example:
-      spadework train-segmenter configs/landscape.yaml --out runs/segmenter
+      spadework train-segmenter landscape --out runs/segmenter
     """
     settings = read_recipe(recipe, overrides)
 

@@ -29,6 +29,15 @@ VERSION = 4
 
 
 @dataclass(frozen=True)
+class NetworkFile:
+    """A network of distances: a file or folder that `FeatureNetwork` loads."""
+
+    name: str
+    path: Path
+    sha256: str
+
+
+@dataclass(frozen=True)
 class ScorerSpec:
     """All that makes a scorer; it pickles."""
 
@@ -41,6 +50,7 @@ class ScorerSpec:
     inception_sha256: str | None = None
     lpips: Path | None = None
     lpips_sha256: str | None = None
+    networks: tuple[NetworkFile, ...] = ()
     batch_size: int = 16
     device: str = "cpu"
     threads: int | None = None
@@ -63,12 +73,18 @@ class ScorerSpec:
             from evaluation.metrics.lpips import LPIPS
 
             lpips = LPIPS.load(self.lpips, device=self.device)
+        networks = {}
+        if self.networks:
+            from evaluation.metrics.feature_networks import FeatureNetwork
+
+            networks = {part.name: FeatureNetwork.load(part.path, device=self.device) for part in self.networks}
         return ImageScorer(
             load_segmenter(self.segmenter, self.weights, device=self.device),
             self.space,
             self.protocols,
             inception=inception,
             lpips=lpips,
+            networks=networks,
             batch_size=self.batch_size,
             device=self.device,
         )
@@ -77,7 +93,7 @@ class ScorerSpec:
         """Where the image results of a shard are kept."""
         if self.cache is None:
             return None
-        parts = {
+        parts: dict[str, Any] = {
             "version": VERSION,
             "segmenter": [self.segmenter, self.weights_sha256],
             "space": self.space.model_dump(mode="json"),
@@ -88,6 +104,8 @@ class ScorerSpec:
             "device": self.device.split(":")[0],
             "pictures": digest_shard(task.shard, task.selection),
         }
+        if self.networks:  # Not before: results that were kept without any stay of use.
+            parts["networks"] = [[part.name, part.path.name, part.sha256] for part in self.networks]
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
         return self.cache / digest[:2] / f"{digest}.npz"
 

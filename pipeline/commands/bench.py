@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from pipeline.command_line import CHECKPOINT, LABEL_MAPS, OUT, PICTURE_SIZE, PROCESSES, Renamed, Verbs
+from pipeline.command_line import CHECKPOINT, LABEL_MAPS, OUT, PICTURE_SIZE, PROCESSES, Existing, Renamed, Verbs
 
 
 @click.group(cls=Verbs)
@@ -73,23 +73,40 @@ PATHS = click.option("--paths", help="Comma-separated; an unknown one lists them
 @PICTURE_SIZE
 @NOISE
 @PATHS
+@click.option(
+    "--public", type=Existing("checkout of the public SPADE"), help="Folder of the public SPADE, to race too."
+)
 @REPEATS
 @THREADS
 @JSON
 def bench_synthesize(
-    checkpoint: str, paths: str | None, repeats: int, threads: int | None, json_path: Path | None, **load: Any
+    checkpoint: str,
+    paths: str | None,
+    public: Path | None,
+    repeats: int,
+    threads: int | None,
+    json_path: Path | None,
+    **load: Any,
 ) -> None:
     """Benchmark ways to run a generator; those whose libraries are missing say so (extra [bench]).
 
     \b
     Example:
-      spadework bench synthesize --checkpoint untrained:configs/landscape.yaml --maps 2 --repeats 3
+      spadework bench synthesize --checkpoint untrained:landscape --maps 2 --repeats 3
     """
     from pipeline.bench.synthesis import Load
     from pipeline.bench.synthesis import bench_synthesize as run
 
     names = tuple(paths.split(",")) if paths else ()
     threads = threads or os.cpu_count() or 1
-    table = run(checkpoint, load=Load(**load), candidates=names, repeats=repeats, threads=threads, json_path=json_path)
+    table = run(
+        checkpoint,
+        load=Load(**load),
+        candidates=names,
+        repeats=repeats,
+        threads=threads,
+        json_path=json_path,
+        public=public,
+    )
     if json_path != STANDARD_OUTPUT:
         click.echo(table)

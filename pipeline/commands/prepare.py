@@ -7,8 +7,19 @@ from typing import Any
 
 import click
 
-from pipeline.command_line import DATA, OUT, PALETTE, PROCESSES, Amount, Existing, Size, Verbs
+from pipeline.command_line import DATA, OUT, PALETTE, PROCESSES, PROCESSES_OR_NONE, Amount, Existing, Size, Verbs
 from pipeline.command_output import tell
+
+
+class IdMap(Existing):
+    """A table of ids, or the name of one that comes with spadework."""
+
+    def __init__(self) -> None:
+        super().__init__("table of ids", "give a file, or cityscapes-train")
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path, or the name as it is; `InputError` where there is neither."""
+        return value if value == "cityscapes-train" else super().convert(value, param, ctx)
 
 
 @click.group(cls=Verbs)
@@ -67,32 +78,61 @@ def landscape(out: Path, size: tuple[int, int], **options: Any) -> None:
 @OUTPUT
 @click.option("--images", type=Existing("folder of photographs"), help="Folder of photographs with the same names.")
 @click.option(
-    "--instances", type=Existing("folder of instance maps"), help="Folder of instance maps with the same names."
+    "--instances",
+    type=Existing("folder of instance maps"),
+    help="Folder of instance maps with the same names; with a panoptic JSON that of its PNGs.",
+)
+@click.option(
+    "--connected-instances",
+    metavar="CLASSES",
+    help="Make instances of the connected regions of these classes, with commas between.",
 )
 @click.option(
     "--classes",
     type=Existing("file of class names"),
     help="File with the class names, a line each, in the order of the ids.",
 )
-@click.option("--palette", type=PALETTE, help="File with a line 'red green blue name' for each colour, or JSON.")
 @click.option(
-    "--map-ids", type=Existing("table of ids"), help="File with a line 'stored new' for each id that label maps have."
+    "--palette",
+    type=PALETTE,
+    help="File with a line 'red green blue name' for each colour, CSV with the columns name, r, g, b, or JSON.",
+)
+@click.option(
+    "--map-ids",
+    type=IdMap(),
+    help="File with a line 'stored new' for each id that label maps have ('* new' for all others), or "
+    "cityscapes-train: the 19 classes of Cityscapes' trainIds.",
 )
 @click.option("--dont-care", type=click.IntRange(0, 65535), help="The id that means unknown.")
-@click.option("--label-suffix", default="", help="What names of label maps end in, such as _gtFine_labelIds.")
-@click.option("--image-suffix", default="", help="What names of photographs end in, such as _leftImg8bit.")
-@click.option("--instance-suffix", default="", help="What names of instance maps end in.")
+@click.option(
+    "--label-suffix",
+    help="What names of label maps end in, such as _gtFine_labelIds  [default: found where one way fits]",
+)
+@click.option("--image-suffix", help="What names of photographs end in, such as _leftImg8bit.")
+@click.option("--instance-suffix", help="What names of instance maps end in.")
 @click.option("--validation", default=0.1, show_default=True, type=Amount(0, 1), help="Share to keep from training.")
+@click.option(
+    "--split",
+    type=Existing("split file"),
+    help="File with a line 'NAME SPLIT' (train, validation or test), or the names of the validation records.",
+)
+@click.option(
+    "--group-by",
+    metavar="PATTERN",
+    help="Regular expression; records in whose names it finds the same are never on both sides.",
+)
+@click.option("--recipe", type=OUT, help="Also write a recipe for these data and this machine, such as mine.yaml.")
 @SHRUNK
 @RESAMPLE
 @WORKERS
 @SKIP_BAD
 def folder(labels: Path, out: Path, **options: Any) -> None:
-    """Convert a folder of label maps (8- or 16-bit grey, palette, or with --palette RGB).
+    """Convert a folder of label maps (8- or 16-bit grey, palette, or with --palette RGB), or a COCO JSON file.
 
     \b
     Example:
-      spadework prepare folder masks/ --images photos/ --classes classes.txt --out data/mine
+      spadework prepare folder masks/ --images photos/ --classes classes.txt --out data/mine --recipe mine.yaml
+      spadework prepare folder instances.json --images photos/ --out data/mine
     """
     from pipeline.datasets.folder import prepare as run
 
@@ -132,6 +172,39 @@ def remix(source: Path, out: Path, classes: tuple[str, ...], **options: Any) -> 
     names = [name.strip() for text in classes for name in text.split(",") if name.strip()]
     summary = run(source, out, classes=names, **options)
     tell(summary, folder=out, summary=summary)
+
+
+@prepare.command()
+@click.argument("source", type=DATA)
+@click.option("--out", required=True, type=OUT, help="Parquet file for the bank.")
+@click.option(
+    "--least-area",
+    type=Amount(0, 1),
+    help="Share of the picture below which a region is left out  [default: 1/131]",
+)
+@SHRUNK
+@click.option(
+    "--workers",
+    type=PROCESSES_OR_NONE,
+    default=0,
+    show_default=True,
+    help="Processes on Ray; 0: this process, without Ray.",
+)
+def bank(source: str, out: Path, least_area: float | None, **options: Any) -> None:
+    """Cut photographs into the segments of their label maps: the memory bank of SIMS.
+
+    The bank holds verbatim pieces of the photographs, with the id of the record that each is from: their licence and
+    privacy apply to it, and to every picture that is made with it.
+
+    \b
+    Example:
+      spadework prepare bank data/landscape/train.parquet --out bank.parquet
+    """
+    from pipeline.segments.build import build_bank
+    from pipeline.segments.cut import LEAST_AREA
+
+    made = build_bank(source, out, least_area=LEAST_AREA if least_area is None else least_area, **options)
+    tell(made, bank=made)
 
 
 @prepare.command()

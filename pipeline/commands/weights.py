@@ -27,7 +27,7 @@ def import_weights(
 
     \b
     Example:
-      spadework import-weights latest_net_G.pth --recipe configs/coco_stuff.yaml --out coco.safetensors
+      spadework import-weights latest_net_G.pth --recipe coco_stuff --out coco.safetensors
     """
     settings = read_recipe(recipe)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from pipeline.data.images import Resample
 from pipeline.datasets.convert import Split, Summary
 from pipeline.datasets.files import convert_files, list_pictures, pair
+from pipeline.errors import InputError
 from pipeline.label_sets import LABEL_SETS
 
 SPACE = LABEL_SETS["cityscapes"]
@@ -30,7 +31,19 @@ def prepare(
         fine = root / "gtFine" / folder
         labels = list_pictures(fine, suffix="_gtFine_labelIds")
         images = list_pictures(root / "leftImg8bit" / folder, suffix="_leftImg8bit")
-        splits.append(Split(name, *pair(labels, images, list_pictures(fine, suffix="_gtFine_instanceIds"))))
+        splits.append(Split(name, *pair(labels, images, _list_instances(fine))))
     return convert_files(
         out, "cityscapes", SPACE, splits, size=size, resample=resample, workers=workers, skip_bad=skip_bad
     )
+
+
+def _list_instances(fine: Path) -> dict[str, Path]:
+    """The instance maps of a split, without which its label space would have no edges."""
+    try:
+        return list_pictures(fine, suffix="_gtFine_instanceIds")
+    except InputError:
+        raise InputError(
+            f"{fine} has no instance maps (*_gtFine_instanceIds.png), from which the edges of cars and people come; "
+            "unpack all of gtFine, or do without: prepare folder gtFine/train --images leftImg8bit/train --map-ids "
+            "cityscapes-train"
+        ) from None

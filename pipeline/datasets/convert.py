@@ -70,9 +70,11 @@ class Summary:
 
     space: LabelSpace
     splits: list[SplitSummary]
+    notes: list[str] = field(default_factory=list)
+    """What was decided on the way, a sentence each."""
 
     def __str__(self) -> str:
-        lines = []
+        lines = [*self.notes]
         for split in self.splits:
             size = split.path.stat().st_size / 2**20
             lines.append(f"{split.path}: {split.records:,} records, {size:,.1f} MiB")

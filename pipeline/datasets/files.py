@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,8 @@ from pipeline.data.images import (
 )
 from pipeline.data.records import DatasetInfo, Record, check_sizes, resize_record
 from pipeline.datasets.convert import Converted, Skipped, Split, Summary, count_pixels, write_dataset
+from pipeline.datasets.id_maps import OTHERS
+from pipeline.datasets.instances import number_regions
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
 
@@ -50,33 +52,56 @@ def convert_source(
     resample: Resample = "lanczos",
     palette: Palette | None = None,
     relabel: Mapping[int, int] | None = None,
+    things: Sequence[int] = (),
 ) -> Converted:
     """Read, check and where need be resize (`size`: height, width; photographs by `resample`) the files of one record.
 
     Files that need no change keep their bytes, so that photographs are not compressed twice; label maps whose ids other
     readers would not find in the same way are encoded anew. `palette` reads RGB label maps; `relabel` maps stored ids
-    to other ones. Raises `InputError`, which names the file.
+    to other ones; of the classes `things` the connected regions become instances. Raises `InputError`, which names the
+    file.
     """
     paths = {"label": source.label, "instance": source.instance, "image": source.image}
     given = {name: path for name, path in paths.items() if path is not None}
-    data: dict[str, Any] = {name: _read(path) for name, path in given.items()}
+    data: dict[str, Any] = {name: read_file(path) for name, path in given.items()}
     record = Record(
         source.id,
-        label=_decode(data, "label", given, partial(decode_label, palette=palette)),
-        instance=_decode(data, "instance", given, decode_instance) if source.instance else None,
-        image=_decode(data, "image", given, decode_image) if source.image else None,
+        label=decode_file(data, "label", given, partial(decode_label, palette=palette)),
+        instance=decode_file(data, "instance", given, decode_instance) if source.instance else None,
+        image=decode_file(data, "image", given, decode_image) if source.image else None,
     )
     if source.image:
-        _decode(data, "image", given, check_upright)
+        decode_file(data, "image", given, check_upright)
     check_sizes(record)
     try:
         if relabel is not None:
-            record = replace(record, label=_relabelled(record.label, relabel))
+            record = replace(record, label=relabelled(record.label, relabel))
         pixels = count_pixels(record.label, space)
     except InputError as error:
         raise InputError(f"{source.label}: {error}") from None
     if palette or relabel or not is_plain(data["label"], record.label):
         data["label"] = record.label
+    if things:
+        data["instance"] = number_regions(record.label, things, space)
+        record = replace(record, instance=data["instance"])
+    return to_row(record, data, given, space=space, pixels=pixels, size=size, resample=resample)
+
+
+def to_row(
+    record: Record,
+    data: dict[str, Any],
+    given: Mapping[str, Path],
+    *,
+    space: LabelSpace,
+    pixels: np.ndarray,
+    size: tuple[int, int] | None,
+    resample: Resample,
+) -> Converted:
+    """A record as a row, resized where `size` (height, width) says so, with its `pixels` of each class.
+
+    `data` has its pictures as arrays, or as the bytes of the files `given`, which stay where nothing is resized. Raises
+    `InputError` for ids that a PNG does not hold.
+    """
     if size is not None and record.label.shape != size:
         record = resize_record(record, *size, resample=resample)
         data = {name: getattr(record, name) for name in data}
@@ -85,40 +110,44 @@ def convert_source(
     for name, value in data.items():
         if isinstance(value, np.ndarray):
             try:
-                cells[name] = {"bytes": encode_png(value), "path": f"{source.id}.png"}
+                cells[name] = {"bytes": encode_png(value), "path": f"{record.id}.png"}
             except InputError as error:
-                raise InputError(f"{given[name]} {error}") from None
+                raise InputError(f"{given.get(name, record.id)} {error}") from None
         else:
             cells[name] = {"bytes": value, "path": given[name].name}
-    return Converted({"id": source.id, **cells}, pixels)
+    return Converted({"id": record.id, **cells}, pixels)
 
 
-def _read(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """The bytes of a file; `InputError` where it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); repair or remove it") from None
 
 
-def _decode(data: Mapping[str, Any], name: str, paths: Mapping[str, Path], decode: Callable[[bytes], Any]) -> Any:
+def decode_file(data: Mapping[str, Any], name: str, paths: Mapping[str, Path], decode: Callable[[bytes], Any]) -> Any:
+    """One of a record's files, decoded; `InputError` with its name where that fails."""
     try:
         return decode(data[name])
     except InputError as error:
         raise InputError(f"{paths[name]} {error}") from None
 
 
-def _relabelled(label: np.ndarray, relabel: Mapping[int, int]) -> np.ndarray:
-    top = int(label.max())
-    unknown = sorted(set(np.unique(label).tolist()) - set(relabel))
-    if unknown:
+def relabelled(label: np.ndarray, relabel: Mapping[int, int]) -> np.ndarray:
+    """A label map `[H, W]` with the ids that the stored ones become; `InputError` for one that the table lacks."""
+    stored, places = np.unique(label, return_inverse=True)
+    if OTHERS not in relabel and (unknown := sorted(set(stored.tolist()) - set(relabel))):
         raise InputError(
             f"label map has id {unknown[0]}, which this data set does not have; map it, or leave the file out"
         )
-    table = np.array([relabel.get(number, 0) for number in range(top + 1)])
-    return table.astype(np.uint8 if table.max() < 256 else np.uint16)[label]
+    table = np.array([relabel.get(number, relabel.get(OTHERS, 0)) for number in stored.tolist()])
+    return table.astype(np.uint8 if table.max() < 256 else np.uint16)[places].reshape(label.shape)
 
 
-def list_pictures(folder: Path, *, suffix: str = "") -> dict[str, Path]:
+def list_pictures(
+    folder: Path, *, suffix: str = "", extensions: Collection[str] = PICTURE_SUFFIXES, what: str = "pictures"
+) -> dict[str, Path]:
     """The pictures under a folder by name: their path in it without the extension (and without `suffix` before it).
 
     Linked folders are followed, except one that leads back to a folder above it; hidden files and folders and
@@ -128,7 +157,7 @@ def list_pictures(folder: Path, *, suffix: str = "") -> dict[str, Path]:
         raise InputError(f"folder {folder} does not exist")
     found: dict[str, Path] = {}
     for path in sorted(_walk(folder, ())):
-        if path.suffix.lower() not in PICTURE_SUFFIXES or not path.stem.endswith(suffix):
+        if path.suffix.lower() not in extensions or not path.stem.endswith(suffix):
             continue
         try:
             str(path).encode()
@@ -139,7 +168,7 @@ def list_pictures(folder: Path, *, suffix: str = "") -> dict[str, Path]:
             raise InputError(f"{found[name]} and {path} have the same name '{name}'; keep one of them")
         found[name] = path
     if not found:
-        raise InputError(f"folder {folder} has no pictures (such as *{suffix}.png)")
+        raise InputError(f"folder {folder} has no {what} (such as *{suffix}.png)")
     return found
 
 
@@ -187,16 +216,24 @@ def convert_files(
     skip_bad: bool = False,
     palette: Palette | None = None,
     relabel: Mapping[int, int] | None = None,
+    things: Sequence[int] = (),
 ) -> Summary:
     """`write_dataset` for splits of `Source`s; `name` is kept in the metadata, with how the files were changed.
 
-    Returns what was written. Raises `InputError` for a bad file (with `skip_bad` it is left out), where nothing is left
-    for a split, and where `out` holds a split of an earlier preparation.
+    The other options are those of `convert_source`. Returns what was written. Raises `InputError` for a bad file (with
+    `skip_bad` it is left out), where nothing is left for a split, and where `out` holds a split of an earlier
+    preparation.
     """
     notes: dict[str, Any] = {"source": name}
     if size is not None:
         notes |= {"size": [size[1], size[0]], "label_filter": "nearest", "image_filter": resample}
     if relabel is not None:
-        notes["relabelled"] = {str(stored): number for stored, number in relabel.items() if stored != number}
-    convert = partial(convert_source, space=space, size=size, resample=resample, palette=palette, relabel=relabel)
+        notes["relabelled"] = {
+            "*" if stored == OTHERS else str(stored): number for stored, number in relabel.items() if stored != number
+        }
+    if things:
+        notes["instances"] = {"connected regions of": [space.classes[number] for number in things]}
+    convert = partial(
+        convert_source, space=space, size=size, resample=resample, palette=palette, relabel=relabel, things=things
+    )
     return write_dataset(out, DatasetInfo(space, notes), convert, splits, workers=workers, skip_bad=skip_bad)

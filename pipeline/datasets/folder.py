@@ -1,97 +1,29 @@
-"""Any folder of label maps, with folders of photographs and instance maps that have the same file names."""
+"""Any folder of label maps, with folders of photographs and instance maps whose file names fit, or COCO's JSON."""
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from pipeline.data.images import Resample
-from pipeline.datasets.convert import Split, Summary
-from pipeline.datasets.files import Source, convert_files, list_pictures, pair
+from pipeline.data.images import Palette, Resample, decode_label
+from pipeline.datasets import coco
+from pipeline.datasets.convert import Skipped, Summary
+from pipeline.datasets.endings import find_endings, strip
+from pipeline.datasets.files import PICTURE_SUFFIXES, Source, convert_files, list_pictures, pair, relabelled
+from pipeline.datasets.id_maps import NAMED_ID_MAPS, read_id_map
+from pipeline.datasets.palette_file import read_palette
+from pipeline.datasets.splits import divide
+from pipeline.datasets.starter import StarterRecipe
+from pipeline.datasets.text_file import read_lines
 from pipeline.errors import InputError
-from pipeline.labels import LabelSpace
-from pipeline.runtime.json_text import read_json
+from pipeline.labels import LabelSpace, class_channels
 
-DONT_CARE_NAMES = ("dont-care", "don't care", "dont_care")
-"""Names in a palette file for colours that mean "unknown"."""
-
-NAMED_FIRST = r"name\s*,\s*r(ed)?\s*,\s*g(reen)?\s*,\s*b(lue)?"
-"""The heading of a CSV palette whose lines start with the name, as class_dict.csv of CamVid."""
-
-
-@dataclass(frozen=True)
-class PaletteFile:
-    """A palette: class names, their first colours, and every colour's id."""
-
-    classes: tuple[str, ...]
-    colours: tuple[tuple[int, int, int], ...]
-    ids: Mapping[tuple[int, int, int], int]
-    dont_care: int | None
-
-
-def read_palette(path: Path) -> PaletteFile:
-    """Read colours and names, in the order of the ids.
-
-    Text has a line `red green blue name` for each colour, or after a heading `name,r,g,b` lines in that order; lines
-    that start with # are comments (a # inside a name belongs to it). JSON is an object from names to
-    `[red, green, blue]`. A name that comes again gives its class another colour; the name dont-care gives the
-    don't-care id (255, or 65535 with so many classes). Raises `InputError`, which names the line.
-    """
-    rows = _palette_rows(path, _read_text(path, "palette"))
-    names: dict[str, tuple[int, int, int]] = {}
-    for name, colour in rows:
-        if name not in DONT_CARE_NAMES:
-            names.setdefault(name, colour)
-    if not names:
-        raise InputError(f"palette {path} has no classes; write lines such as '128 64 128 road'")
-    unknown = None
-    if len(names) < len({name if name not in DONT_CARE_NAMES else "" for name, _ in rows}):
-        unknown = 255 if len(names) <= 255 else 65535
-    numbers = {name: number for number, name in enumerate(names)}
-    ids: dict[tuple[int, int, int], int] = {}
-    for name, colour in rows:
-        number = numbers.get(name, unknown)
-        assert number is not None
-        if ids.setdefault(colour, number) != number:
-            raise InputError(f"palette {path} has the colour {' '.join(map(str, colour))} for two classes; change one")
-    return PaletteFile(tuple(names), tuple(names.values()), ids, unknown)
-
-
-def _palette_rows(path: Path, text: str) -> list[tuple[str, tuple[int, int, int]]]:
-    rows: list[tuple[str, Any]] = []
-    if path.suffix.lower() == ".json":
-        try:
-            rows = list(read_json(text).items())
-        except (ValueError, AttributeError) as error:
-            raise InputError(f"palette {path} is not a JSON object from names to [red, green, blue]: {error}") from None
-    else:
-        named_first = False
-        for number, line in enumerate(text.splitlines(), start=1):
-            line = line.strip()
-            found = re.fullmatch(r"(\d+)[\s,]+(\d+)[\s,]+(\d+)[\s,]+(\S.*)", line)
-            named = re.fullmatch(r"([^,]*[^,\s])\s*,\s*(\d+)\s*,\s*(\d+)\s*,\s*(\d+)", line)
-            if line.startswith("#"):
-                continue
-            if found:
-                rows.append((found[4], [int(found[1]), int(found[2]), int(found[3])]))
-            elif named and named_first:
-                rows.append((named[1], [int(named[2]), int(named[3]), int(named[4])]))
-            elif not rows and re.fullmatch(NAMED_FIRST, line, re.IGNORECASE):
-                named_first = True
-            elif line:
-                raise InputError(f"palette {path}, line {number}: '{line}' is not 'red green blue name'")
-    for name, colour in rows:
-        if not (
-            isinstance(colour, list) and len(colour) == 3 and all(isinstance(v, int) and 0 <= v < 256 for v in colour)
-        ):
-            raise InputError(f"palette {path}: the colour of '{name}' is {colour}; give three numbers from 0 to 255")
-    return [(name, tuple(colour)) for name, colour in rows]
+LOSSY_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".webp")
+"""Of pictures that can be no label maps."""
 
 
 def read_classes(path: Path) -> tuple[str, ...]:
@@ -99,37 +31,7 @@ def read_classes(path: Path) -> tuple[str, ...]:
 
     Raises `InputError` where the file cannot be read.
     """
-    lines = [line.strip() for line in _read_text(path, "class list").splitlines()]
-    return tuple(line for line in lines if line and not line.startswith("#"))
-
-
-def read_id_map(path: Path) -> dict[int, int]:
-    """From stored ids to those of the data set: a line `stored new` for each, with or without a comma between.
-
-    Lines that start with # do not count. Several ids may become one. Raises `InputError`, which names the line.
-    """
-    found: dict[int, int] = {}
-    for number, line in enumerate(_read_text(path, "id map").splitlines(), start=1):
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
-        pair = re.fullmatch(r"\s*(\d{1,9})[\s,:]+(\d{1,5})\s*", line)
-        if pair is None:
-            raise InputError(f"id map {path}, line {number}: '{line.strip()}' is not 'stored new', such as '33 3'")
-        stored, new = int(pair[1]), int(pair[2])
-        if found.setdefault(stored, new) != new:
-            raise InputError(f"id map {path}, line {number}: id {stored} becomes {found[stored]} above; keep one line")
-    if not found:
-        raise InputError(f"id map {path} is empty; write lines such as '33 3'")
-    return found
-
-
-def _read_text(path: Path, kind: str) -> str:
-    try:
-        return path.read_text()
-    except FileNotFoundError:
-        raise InputError(f"{kind} {path} does not exist") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{kind} {path} cannot be read: {error}") from None
+    return tuple(line for _, line in read_lines(path, "class list"))
 
 
 def prepare(
@@ -138,79 +40,203 @@ def prepare(
     *,
     images: Path | None = None,
     instances: Path | None = None,
+    connected_instances: str | None = None,
     classes: Path | None = None,
     palette: Path | None = None,
-    map_ids: Path | None = None,
+    map_ids: str | Path | None = None,
     dont_care: int | None = None,
-    label_suffix: str = "",
-    image_suffix: str = "",
-    instance_suffix: str = "",
+    label_suffix: str | None = None,
+    image_suffix: str | None = None,
+    instance_suffix: str | None = None,
     validation: float = 0.1,
+    split: Path | None = None,
+    group_by: str | None = None,
+    recipe: Path | None = None,
     size: tuple[int, int] | None = None,
     resample: Resample = "lanczos",
     workers: int | None = None,
     skip_bad: bool = False,
 ) -> Summary:
-    """Convert folders of files that belong together by name; returns what was written.
+    """Convert folders of files that belong together by name, or a COCO annotation file; returns what was written.
 
     `size` is height and width, to which photographs are resized by `resample`.
 
-    Names are compared without their extension and the suffix given for their kind (`_gtFine_labelIds`). The class
-    names come from the file `classes` or `palette`; `map_ids` is a file for `read_id_map`. A share `validation` of
-    the records, chosen by a hash of their names, goes to validation.parquet (0: none, 1: all), the rest to
-    train.parquet.
+    Names are compared without their extension and what the names of their kind end in (`_gtFine_labelIds`), which is
+    found where one way alone fits (`endings.py`). The class names come from the file `classes` or `palette`; `map_ids`
+    is a file for `read_id_map`, or the name of one in `NAMED_ID_MAPS`, which has its classes. `connected_instances`
+    names classes, with commas between, whose connected regions become instances. A share `validation` of the records
+    goes to validation.parquet (0: none, 1: all), the rest to train.parquet; `split` and `group_by` are those of
+    `divide`. `recipe` is a file to which a starter recipe is written.
 
-    Raises `InputError` where the class names are unknown or differ, no label map is found, and as `convert_files`.
+    Where `labels` is a JSON file, it is COCO's, of instances or panoptic (then `instances` is the folder of its PNGs).
+
+    Raises `InputError` where the class names are unknown or differ, no label map is found, names fit in several ways,
+    and as `convert_files`.
     """
-    colours = read_palette(palette) if palette else None
-    names = read_classes(classes) if classes else colours.classes if colours else None
-    if names is None:
-        raise InputError("the class names are unknown; give --classes with a name a line, or --palette")
-    if classes and colours and names != colours.classes:
-        raise InputError(
-            f"{classes} and {palette} name different classes; give one of them, or the same names in order"
+    starter = None if recipe is None else StarterRecipe.open(recipe, has_images=images is not None)
+    divided: dict[str, Any] = {"validation": validation, "split": split, "group_by": group_by}
+    written: dict[str, Any] = {"size": size, "resample": resample, "workers": workers, "skip_bad": skip_bad}
+    suffixes = {"label_suffix": label_suffix, "image_suffix": image_suffix, "instance_suffix": instance_suffix}
+    named: dict[str, Any] = {"classes": classes, "palette": palette, "map_ids": map_ids}
+    if labels.is_file():
+        _refuse_with_coco(labels, **named, connected_instances=connected_instances, **suffixes)
+        summary = coco.prepare(
+            labels, out, images=images, panoptic=instances, dont_care=dont_care, **divided, **written
         )
-    if dont_care is None and colours:
-        dont_care = colours.dont_care
-    shown = colours.colours if colours else ()
-    try:
-        space = LabelSpace(classes=names, palette=shown, dont_care=dont_care, instance_edges=instances is not None)
-    except ValidationError as error:
-        raise InputError(f"{classes or palette}: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
-    maps = list_pictures(labels, suffix=label_suffix)
-    photographs = list_pictures(images, suffix=image_suffix) if images else None
-    numbered = list_pictures(instances, suffix=instance_suffix) if instances else None
-    sources, skipped = pair(maps, photographs, numbered)
+    else:
+        if instances is not None and connected_instances is not None:
+            raise InputError("give one of --instances and --connected-instances")
+        meaning = _Meaning.find(**named, dont_care=dont_care, things=connected_instances)
+        groups = _match(labels, images, instances, suffixes, meaning)
+        splits = divide(groups.sources, **divided, endings=groups.endings)
+        splits[0].skipped.extend(groups.skipped)
+        space = meaning.space.model_copy(update={"instance_edges": bool(instances or meaning.things)})
+        options: dict[str, Any] = {"palette": meaning.palette, "relabel": meaning.relabel, "things": meaning.things}
+        summary = convert_files(out, "folder", space, splits, **options, **written)
+        summary.notes.extend(groups.notes)
+    if starter is not None:
+        summary.notes.append(starter.write(summary))
+    return summary
+
+
+def _refuse_with_coco(labels: Path, **options: object) -> None:
+    """Annotation files have what these options are for."""
+    if labels.suffix.lower() != ".json":
+        raise InputError(f"{labels} is a file; give the folder of label maps, or a COCO annotation file (.json)")
+    for name, value in options.items():
+        if value is not None:
+            raise InputError(f"a COCO annotation file says itself what --{name.replace('_', '-')} is for; leave it out")
+
+
+@dataclass(frozen=True)
+class _Meaning:
+    """What the values of label files stand for."""
+
+    space: LabelSpace
+    palette: Palette | None
+    relabel: Mapping[int, int] | None
+    things: Sequence[int]
+    """Classes whose connected regions become instances."""
+
+    @classmethod
+    def find(
+        cls,
+        *,
+        classes: Path | None,
+        palette: Path | None,
+        map_ids: str | Path | None,
+        dont_care: int | None,
+        things: str | None,
+    ) -> _Meaning:
+        """That of the options."""
+        colours = read_palette(palette) if palette else None
+        named = NAMED_ID_MAPS.get(str(map_ids)) if map_ids else None
+        names = read_classes(classes) if classes else colours.classes if colours else named.classes if named else None
+        if names is None:
+            raise InputError("the class names are unknown; give --classes with a name a line, or --palette")
+        if classes and colours and names != colours.classes:
+            raise InputError(
+                f"{classes} and {palette} name different classes; give one of them, or the same names in order"
+            )
+        if named and names != named.classes:
+            raise InputError(f"--map-ids {map_ids} has classes of its own; leave out --classes and --palette")
+        if dont_care is None:
+            dont_care = colours.dont_care if colours else named.dont_care if named else None
+        shown = colours.colours if colours else named.colours if named else ()
+        try:
+            space = LabelSpace(classes=names, palette=shown, dont_care=dont_care)
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+            raise InputError(f"{classes or palette or map_ids}: {reason}") from None
+        relabel = named.ids if named else read_id_map(Path(map_ids)) if map_ids else None
+        return cls(space, colours.ids if colours else None, relabel, _things(things, space))
+
+    def fits(self, path: Path) -> bool:
+        """Whether a file can be read as a label map of these classes."""
+        try:
+            label = decode_label(path.read_bytes(), self.palette)
+            class_channels(label if self.relabel is None else relabelled(label, self.relabel), self.space)
+        except (InputError, OSError):
+            return False
+        return True
+
+
+def _things(names: str | None, space: LabelSpace) -> list[int]:
+    """Positions of the classes that are named with commas between."""
+    if names is None:
+        return []
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    if unknown := [name for name in wanted if name not in space.classes]:
+        raise InputError(f"--connected-instances names '{unknown[0]}', and the classes are {', '.join(space.classes)}")
+    if not wanted:
+        raise InputError("--connected-instances names no class; write such as car,person")
+    return sorted({space.classes.index(name) for name in wanted})
+
+
+@dataclass(frozen=True)
+class _Groups:
+    """Files that belong together."""
+
+    sources: Sequence[Source]
+    skipped: Sequence[Skipped]
+    endings: Sequence[str]
+    """What names may have behind a record's."""
+    notes: Sequence[str]
+    """What was found out, a sentence each."""
+
+
+def _match(
+    labels: Path,
+    images: Path | None,
+    instances: Path | None,
+    suffixes: Mapping[str, str | None],
+    meaning: _Meaning,
+) -> _Groups:
+    """The files of each record, by their names."""
+    maps, photographs = _list(labels, images, suffixes["label_suffix"], suffixes["image_suffix"])
+    numbered = list_pictures(instances, suffix=suffixes["instance_suffix"] or "") if instances else None
+    endings = find_endings(
+        maps,
+        photographs,
+        numbered,
+        fits=meaning.fits,
+        given=[option.removesuffix("_suffix") for option, suffix in suffixes.items() if suffix is not None],
+    )
+    stripped = strip(maps, endings.label)
+    taken = set(stripped.values())
+    others = [
+        None if files is None else strip({name: path for name, path in files.items() if path not in taken}, ending)
+        for files, ending in ((photographs, endings.image), (numbered, endings.instance))
+    ]
+    sources, skipped = pair(stripped, *others)
     if not sources:
-        others = next(files for files in (photographs, numbered) if files and not files.keys() & maps.keys())
+        lonely = next(files for files in others if files and not files.keys() & stripped.keys())
         raise InputError(
-            f"no file of {labels} has a partner of the same name: there is {min(maps)}, and {min(others)}; name what "
+            f"no file of {labels} has a partner of the same name: there is {min(maps)}, and {min(lonely)}; name what "
             "they end in with --label-suffix, --image-suffix and --instance-suffix"
         )
-    kept, held = _divide(sources, validation)
-    splits = [Split("train", kept), Split("validation", held)]
-    splits = [split for split in splits if split.items]
-    splits[0].skipped.extend(skipped)
-    return convert_files(
-        out,
-        "folder",
-        space,
-        splits,
-        size=size,
-        resample=resample,
-        workers=workers,
-        skip_bad=skip_bad,
-        palette=colours.ids if colours else None,
-        relabel=read_id_map(map_ids) if map_ids else None,
-    )
+    found = {"label maps": endings.label, "photographs": endings.image, "instance maps": endings.instance}
+    told = ", ".join(f"{kind} are *{ending}" for kind, ending in found.items() if ending)
+    ends = [ending for ending in (*suffixes.values(), endings.label, endings.image) if ending]
+    return _Groups(sources, skipped, ends, [f"By their names {told}."] if told else [])
 
 
-def _divide(sources: list[Source], share: float) -> tuple[list[Source], list[Source]]:
-    """Which records are held out depends on their names alone, so that adding files moves none of the others."""
-    held = [
-        int.from_bytes(hashlib.sha256(source.id.encode()).digest()[:4], "big") < share * 2**32 for source in sources
-    ]
-    return (
-        [source for source, out in zip(sources, held, strict=True) if not out],
-        [source for source, out in zip(sources, held, strict=True) if out],
-    )
+def _list(
+    labels: Path, images: Path | None, label_suffix: str | None, image_suffix: str | None
+) -> tuple[dict[str, Path], dict[str, Path] | None]:
+    """Label maps and photographs by name; in one folder what is JPEG beside PNGs are the photographs."""
+    label, image = label_suffix or "", image_suffix or ""
+    if images is None:
+        return list_pictures(labels, suffix=label), None
+    if _same(images, labels):
+        lossless = [suffix for suffix in PICTURE_SUFFIXES if suffix not in LOSSY_SUFFIXES]
+        try:
+            photographs = list_pictures(images, suffix=image, extensions=LOSSY_SUFFIXES)
+        except InputError:  # PNGs alone
+            return list_pictures(labels, suffix=label), list_pictures(images, suffix=image)
+        return list_pictures(labels, suffix=label, extensions=lossless), photographs
+    return list_pictures(labels, suffix=label), list_pictures(images, suffix=image)
+
+
+def _same(folder: Path | None, labels: Path) -> bool:
+    return folder is not None and folder.resolve() == labels.resolve()

@@ -8,6 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
+from pipeline.labels import LabelSpace
+
 EDGE = 0.1
 """The lower edge of an instance is what ends in this lowest share of its height: it does not stand on its overhangs."""
 
@@ -108,6 +110,24 @@ def _cut(mask: np.ndarray, number: int) -> Instance:
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     box = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     return Instance(number, int(columns[0]), int(rows[0]), box.copy())
+
+
+def number_regions(label: np.ndarray, classes: Collection[int], space: LabelSpace) -> np.ndarray:
+    """An instance map, int32 `[H, W]`, for a label map `[H, W]`: each connected region of `classes` is an instance.
+
+    Their ids come after those of all classes; pixels of other classes have the id of their class, as in COCO-Stuff.
+
+    >>> space = LabelSpace(classes=("sky", "car"))
+    >>> number_regions(np.array([[1, 0, 1]], np.uint8), [1], space).tolist()
+    [[2, 0, 3]]
+    """
+    found = label.astype(np.int32)
+    number = max(len(space.classes), 0 if space.dont_care is None else space.dont_care + 1)
+    for thing in sorted(classes):
+        regions = connected_regions(label == thing)
+        found[regions > 0] = regions[regions > 0] + number - 1
+        number += int(regions.max())
+    return found
 
 
 def connected_regions(mask: np.ndarray) -> np.ndarray:

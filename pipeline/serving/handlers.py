@@ -88,7 +88,7 @@ async def synthesize(service: Service, request: Request) -> Response:
     timing = Timing()
     message, scene = await _scene(service, request, timing)
     pixels = await _unless_gone(request, service.paint(scene, timing))
-    data = await service.encode(pixels, message.format, timing)
+    data = await service.encode(scene, pixels, message.format, timing)
     for stage, milliseconds in timing.stages.items():
         service.metrics.stages.labels(stage).observe(milliseconds / 1000)
     return Response(data, media_type=f"image/{message.format}", headers={**NO_STORE, "server-timing": timing.header()})

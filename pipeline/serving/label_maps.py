@@ -33,7 +33,7 @@ def read_instance_map(given: Runs | Picture, *, max_pixels: int) -> np.ndarray:
 
 
 def from_runs(given: Runs, what: str, *, max_pixels: int) -> np.ndarray:
-    """int32 `[H, W]`. Raises as `read_label_map`."""
+    """int32 `[H, W]`. Raises `InputError` and `Refusal` as `read_label_map`."""
     pixels = given.width * given.height
     _refuse_pixels(given.width, given.height, what, max_pixels)
     runs = np.array(given.runs, np.int64)

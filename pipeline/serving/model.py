@@ -64,11 +64,13 @@ class Model:
         engine: Path | None = None,
         threads: int = 1,
     ) -> None:
-        """As `Synthesizer`; raises `InputError` as that does."""
+        """As `Synthesizer`; raises `InputError` as that does, and for a generator that pastes from a memory bank."""
         self.name = name
         self.threads = threads
         # One by one, so that a picture is the same to the last bit whatever other clients want at the time.
         self._synthesizer = Synthesizer(source, device=device, precision=precision, engine=engine, one_by_one=True)
+        if self._synthesizer.paster is not None:
+            raise InputError(f"{source} pastes pieces of a memory bank, which `serve` does not; take `synthesize`")
         self.size = self._synthesizer.size
         self.style_dim = self._synthesizer.style_dim
         self.sha256 = self._synthesizer.checkpoint_sha256

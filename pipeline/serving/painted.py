@@ -16,6 +16,7 @@ import pyarrow as pa
 from pipeline.data.encoders import ENCODERS
 from pipeline.data.images import encode_png
 from pipeline.data.parquet import ParquetDataset
+from pipeline.data.provenance import Provenance
 from pipeline.data.records import PICTURE, RecordWriter
 from pipeline.data.schema import DatasetInfo
 from pipeline.labels import LabelSpace
@@ -68,7 +69,7 @@ class Painted:
         return {
             "id": self.id,
             "label": encode_png(self.label),
-            "image": ENCODERS["png"](self.pixels),
+            "image": ENCODERS["png"](self.pixels, xmp=Provenance(self.checkpoint, self.seed).packet()),
             "style": json.dumps(self.style),
             "seed": self.seed,
             "sample": self.sample,

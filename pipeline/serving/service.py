@@ -15,6 +15,7 @@ import numpy as np
 
 from pipeline.data.encoders import ENCODERS, PictureFormat
 from pipeline.data.images import decode_image
+from pipeline.data.provenance import Provenance
 from pipeline.errors import InputError
 from pipeline.serving.label_maps import check_pixels, read_instance_map, read_label_map, told
 from pipeline.serving.limits import Limits
@@ -68,6 +69,16 @@ class Decoded:
     instance: np.ndarray | None
     codes: Codes
     draw: Draw
+
+    @property
+    def seed(self) -> int:
+        """Of the style, where it is drawn from one, and of everything else that is drawn."""
+        return self.draw.style.seed if isinstance(self.draw.style, SeedStyle) else self.draw.seed
+
+    @property
+    def provenance(self) -> Provenance:
+        """What the picture says about itself."""
+        return Provenance(self.model.sha256, self.seed)
 
 
 class Service:
@@ -157,10 +168,9 @@ class Service:
         """The picture of a scene with all that it was made of. Raises as `paint`."""
         pixels, z = await self._paint(scene, Timing())
         draw = scene.draw
-        seed = draw.style.seed if isinstance(draw.style, SeedStyle) else draw.seed
-        style = {"seed": seed} if z is None or isinstance(draw.style, SeedStyle) else {"z": z}
+        style = {"seed": scene.seed} if z is None or isinstance(draw.style, SeedStyle) else {"z": z}
         return Painted(
-            draw.id, scene.label, scene.instance, pixels, style, seed, draw.sample, checkpoint=scene.model.sha256
+            draw.id, scene.label, scene.instance, pixels, style, scene.seed, draw.sample, checkpoint=scene.model.sha256
         )
 
     async def _paint(self, scene: Decoded, timing: Timing) -> tuple[np.ndarray, list[Any] | None]:
@@ -171,10 +181,10 @@ class Service:
         timing.add("paint", task.finished - task.started)
         return picture
 
-    async def encode(self, pixels: np.ndarray, picture_format: PictureFormat, timing: Timing) -> bytes:
-        """A picture uint8 `[H, W, 3]` as a file, with the bytes that `synthesize` writes."""
+    async def encode(self, scene: Decoded, pixels: np.ndarray, picture_format: PictureFormat, timing: Timing) -> bytes:
+        """The picture of a scene, uint8 `[H, W, 3]`, as a file, with the bytes that `synthesize` writes."""
         began = time.perf_counter()
-        data = await self.in_thread(ENCODERS[picture_format], pixels)
+        data = await self.in_thread(partial(ENCODERS[picture_format], pixels, xmp=scene.provenance.packet()))
         timing.add("encode", time.perf_counter() - began)
         return data
 

@@ -88,6 +88,14 @@ class JobFolder:
         """Whether anything of the job is there: then its `job.json` must stay, without which parts are nobody's."""
         return self.finished or bool(self.records()) or any(name.endswith(".parquet") for name in self.folder.names())
 
+    @property
+    def begun_without_provenance(self) -> bool:
+        """Whether an earlier version began the job, whose pictures do not say where they come from: all stay so."""
+        try:
+            return self.folder.size(JOB) is not None and self.planned().provenance is None
+        except InputError:
+            return False  # damaged: told where the job is claimed
+
     def planned(self) -> Planned:
         """What the job must come to; `InputError` where its description is missing or damaged."""
         try:

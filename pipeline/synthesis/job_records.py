@@ -99,6 +99,8 @@ class Planned:
     seed: int
     checkpoint: str
     columns: Columns
+    provenance: str | None = None
+    """The packet that each picture carries; None in jobs that earlier versions began."""
 
     @classmethod
     def from_json(cls, fields: Any) -> Planned:
@@ -110,7 +112,8 @@ class Planned:
         samples = _count(settings, "samples") if columns.samples is None else None
         images = _count(source, "images") if samples is None else maps * samples
         seed, checkpoint = field(settings, "seed", int), field(settings, "checkpoint", str)
-        return cls(maps, samples, images, _count(source, "shards"), seed, checkpoint, columns)
+        provenance = field({"provenance": None, **settings}, "provenance", (str, type(None)))
+        return cls(maps, samples, images, _count(source, "shards"), seed, checkpoint, columns, provenance)
 
 
 def parse(text: bytes | None) -> Any:

@@ -52,6 +52,7 @@ class Synthesizer:
         precision: Precision = "fp32",
         engine: PathLike | None = None,
         threads: int = 1,
+        bank: PathLike | None = None,
     ) -> None:
         """The arguments of `load`, which fills in the checkpoint; raises `InputError` as that does."""
         from pipeline.checkpoints.file import resolve_checkpoint
@@ -66,7 +67,13 @@ class Synthesizer:
         else:
             folder, device, precision = _open_engine(Path(engine), device, precision)
         with self._computing():
-            self._inner: BatchSynthesizer = BatchSynthesizer(source, device=device, precision=precision, engine=folder)
+            self._inner: BatchSynthesizer = BatchSynthesizer(
+                source,
+                device=device,
+                precision=precision,
+                engine=folder,
+                bank=None if bank is None else os.fspath(bank),
+            )
         self._precision = precision
 
     @property
@@ -176,7 +183,13 @@ class Synthesizer:
         label = resize_ids(label, *self.size)
         instance = None if instance is None else resize_ids(instance, *self.size)
         with self._computing():
-            label_input = self._inner.prepare(self._inner.recipe.encode(label, instance))
+            canvas: np.ndarray | None = None
+            if self._inner.paster is not None:
+                from pipeline.synthesis.pasting import paste_record
+
+                pasted = paste_record(self._inner.paster, label, instance, record=name, seed=seed)
+                label, instance, canvas = pasted.label, pasted.instance, pasted.canvas
+            label_input = self._inner.prepare(self._inner.recipe.encode(label, instance), canvas)
             sample = self._sample(style, seed, name, label_input.region_count)
             (pixels,) = self._inner.synthesize(label_input, [sample], self.size)
         return pixels

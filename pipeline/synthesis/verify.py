@@ -11,11 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.data.images import decode_image, decode_label
+from pipeline.data.provenance import Provenance, read_xmp
 from pipeline.data.records import picture_bytes
 from pipeline.data.shards import plan_shards
 from pipeline.data.storage import Folder, first_line
 from pipeline.errors import InputError
 from pipeline.runtime.progress import ProgressBar
+from pipeline.synthesis.filtered import read_filtered, verify_filtered
 from pipeline.synthesis.job_folder import JOB, MANIFEST, SUCCESS, JobFolder
 from pipeline.synthesis.job_records import Manifest, Planned, Reject, ShardRecord
 from pipeline.synthesis.job_repair import check_input, rejects_damage, seal_damage
@@ -37,11 +39,16 @@ class Verified:
 def verify(location: str, *, source: str | None = None, quiet: bool = False) -> Verified:
     """Re-read a job's output and check it all: `_SUCCESS`, manifest, checksums, rows, ids, pictures and their sizes.
 
-    With the job's input as `source` also that each part was made of the rows that are there now. Raises `InputError`
-    that names the first thing that is wrong.
+    What `filter` wrote is checked as far as its own manifest goes. With the job's input as `source` also that each part
+    was made of the rows that are there now. Raises `InputError` that names the first thing that is wrong.
     """
     job = JobFolder(location)
     folder = job.folder
+    filtered = read_filtered(folder) if folder.size(JOB) is None else None
+    if filtered is not None:
+        if source is not None:
+            raise InputError(f"{location} was filtered; verify the job that it came from with --input")
+        return Verified(*verify_filtered(folder, filtered, quiet=quiet), 0)
     manifest = _manifest(job)
     _check_files(folder, manifest.parts)
     planned = job.planned()
@@ -107,6 +114,7 @@ def _check_part(folder: Folder, record: ShardRecord, planned: Planned, seen: set
             f"{where} is not the file that was written (its checksum differs); run the same synthesize command again"
         )
     rows = 0
+    packet = Provenance(planned.checkpoint, planned.seed).packet() if planned.provenance else None
     for row in _rows(folder, record):
         name = f"{where}: id '{row['id']}', sample {row['sample']}"
         key = hashlib.blake2b(f"{row['sample']}\x1f{row['id']}".encode(), digest_size=16).digest()
@@ -120,6 +128,10 @@ def _check_part(folder: Folder, record: ShardRecord, planned: Planned, seen: set
             image, label = decode_image(_bytes(row, "image")), decode_label(_bytes(row, "label"))
         except InputError as error:
             raise InputError(f"{name} {error}") from None
+        if packet is not None and read_xmp(_bytes(row, "image")) != packet:
+            raise InputError(
+                f"{name} does not say where it comes from (its XMP packet is missing, or another); make the job again"
+            )
         if image.shape[:2] != label.shape:
             raise InputError(
                 f"{name} is {image.shape[1]}x{image.shape[0]}, its label map {label.shape[1]}x{label.shape[0]}"

@@ -19,6 +19,7 @@ from evaluation.filter import filter_pictures
 from evaluation.scoring.image_results import ImageResults
 from pipeline.data.records import Record, count_rows, read_info, resize_record
 from pipeline.errors import InputError
+from pipeline.synthesis.verify import verify
 from tests.evaluation.conftest import SPACE, draw, noise, photograph, write_pictures, write_records
 
 RECORDS = [draw(index) for index in range(100, 106)]
@@ -70,10 +71,19 @@ def test_filter_keeps_bytes_names_and_metadata(mixed: Path, reports: Path, tmp_p
     result = CliRunner().invoke(main, ["filter", *map(str, [mixed, *arguments])])
     assert result.exit_code == 0, result.output
     assert "6 of 12 pictures pass" in result.stdout
-    kept = [row for file in sorted((tmp_path / "kept").iterdir()) for row in pq.read_table(file).to_pylist()]
+    kept = [row for file in sorted((tmp_path / "kept").glob("*.parquet")) for row in pq.read_table(file).to_pylist()]
     all_rows = [row for file in sorted(mixed.iterdir()) for row in pq.read_table(file).to_pylist()]
     assert kept == [row for row in all_rows if row["sample"] == 0]
     assert read_info(tmp_path / "kept").space == SPACE
+    # What was kept verifies, until it is changed.
+    assert str(verify(str(tmp_path / "kept"), quiet=True)) == "6 images in 2 parts: complete and intact"
+    first = min((tmp_path / "kept").glob("*.parquet"))
+    first.write_bytes(first.read_bytes()[:-1] + b"x")
+    with pytest.raises(InputError, match="is not the file that was written; filter the pictures again"):
+        verify(str(tmp_path / "kept"), quiet=True)
+    (tmp_path / "kept" / "manifest.json").write_text('{"filtered": {}, "parts": [], "images": 0}')
+    with pytest.raises(InputError, match="was changed after the set was made"):
+        verify(str(tmp_path / "kept"), quiet=True)
 
 
 def test_filter_finds_the_default_report_and_names_its_folder(

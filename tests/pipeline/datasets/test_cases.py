@@ -49,6 +49,10 @@ READ = [
         "--classes classes.txt --images images --label-suffix _gtFine_labelIds --image-suffix _leftImg8bit",
         6,
     ),
+    Case("suffix-names", "--classes classes.txt --images images", 6),
+    Case("suffix-names", "--classes classes.txt --images images --instances labels", 6),
+    Case("suffix-names", "--classes classes.txt", 6),
+    Case("ids-with-gaps", "--classes classes.txt --map-ids gaps.txt --connected-instances person", 6),
     Case("jfif-photos", "--classes classes.txt --images images", 5),
     Case("corrupt-avif", "--classes classes.txt --images images --skip-bad", 3),
     Case("hidden-folders", records=6),
@@ -57,9 +61,6 @@ READ = [
 REFUSED = [
     Case("binary-0-255", refused="for masks of 0 and 255, give prepare folder --map-ids with the lines '0 0' and"),
     Case("ids-with-gaps", refused="has id 7, 11, 33, .*give prepare folder --map-ids"),
-    Case(
-        "suffix-names", "--classes classes.txt --images images", refused="_color, and .*_leftImg8bit; .*--image-suffix"
-    ),
     Case("exif-180-jpeg", "--classes classes.txt --images images", refused="0.jpg has the EXIF orientation 3"),
     Case("tiff-orientation", "--classes classes.txt --images images", refused="0.tif is a TIFF picture with an orient"),
     Case("latin1-names", refused="the file's name is not UTF-8; rename it"),

@@ -12,7 +12,7 @@ from PIL import Image
 
 import cli
 from pipeline.data.records import check_dataset, decode_record, iter_rows, read_info
-from pipeline.datasets import ade20k, camvid, cityscapes, coco_stuff, folder
+from pipeline.datasets import ade20k, camvid, cityscapes, coco_stuff, folder, palette_file
 from pipeline.datasets.convert import Skipped, Summary
 from pipeline.datasets.files import list_pictures
 from pipeline.datasets.landscape import dataset as landscape
@@ -153,7 +153,7 @@ def test_folder_reads_rgb_label_maps_with_a_palette(raw: Path, kind: str) -> Non
 
 def test_several_colours_may_mean_one_class(tmp_path: Path) -> None:
     (tmp_path / "p.txt").write_text("1 1 1 car\n2 2 2 truck\n3 3 3 car\n")
-    palette = folder.read_palette(tmp_path / "p.txt")
+    palette = palette_file.read_palette(tmp_path / "p.txt")
     assert palette.classes == ("car", "truck")
     assert palette.ids == {(1, 1, 1): 0, (2, 2, 2): 1, (3, 3, 3): 0}
     assert palette.dont_care is None
@@ -174,7 +174,7 @@ def test_several_colours_may_mean_one_class(tmp_path: Path) -> None:
 def test_bad_palettes_are_refused(tmp_path: Path, name: str, text: str, message: str) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(InputError, match=message):
-        folder.read_palette(tmp_path / name)
+        palette_file.read_palette(tmp_path / name)
 
 
 def break_truncated(raw: Path) -> str:
@@ -351,6 +351,16 @@ def test_cityscapes_pairs_by_city_and_frame(tmp_path: Path) -> None:
     assert (len(cityscapes.SPACE.classes), cityscapes.SPACE.classes[26]) == (35, "car")
 
 
+def test_cityscapes_without_instance_maps_says_so(tmp_path: Path) -> None:
+    frame = "train/bonn/bonn_000001_000019"
+    save(tmp_path / "gtFine" / f"{frame}_gtFine_labelIds.png", np.array([[7, 26]], np.uint8))
+    save(tmp_path / "leftImg8bit" / f"{frame}_leftImg8bit.png", photograph(0, 1, 2))
+    with pytest.raises(
+        InputError, match=r"gtFine/train has no instance maps \(\*_gtFine_instanceIds.png\), from which"
+    ):
+        cityscapes.prepare(tmp_path, tmp_path / "out", workers=1)
+
+
 def test_16_bit_ids_survive(raw: Path) -> None:
     (raw / "classes.txt").write_text("\n".join(f"class {number}" for number in range(400)))
     save(raw / "labels" / "p00.png", np.full((6, 8), 399, np.uint16))
@@ -361,13 +371,15 @@ def test_16_bit_ids_survive(raw: Path) -> None:
 def test_a_hash_inside_a_palette_name_belongs_to_the_name(tmp_path):
     path = tmp_path / "palette.txt"
     path.write_text("  # comment\n1 2 3 lane #1\n4 5 6 lane #2\n")
-    assert folder.read_palette(path).classes == ("lane #1", "lane #2")
+    assert palette_file.read_palette(path).classes == ("lane #1", "lane #2")
 
 
 def test_a_csv_palette_with_a_heading_has_the_name_first(tmp_path):
     path = tmp_path / "class_dict.csv"
     path.write_text("name,r,g,b\nAnimal,64,128,64\nArchway,192,0,128\n")
-    palette = folder.read_palette(path)
+    palette = palette_file.read_palette(path)
+    path.write_text("Class;Hex;Blue;Red;Green\nAnimal;#408040;64;64;128\nArchway;;128;192;0\n")
+    assert palette_file.read_palette(path) == palette
     assert palette.ids == {(64, 128, 64): 0, (192, 0, 128): 1} and palette.classes == ("Animal", "Archway")
 
 

@@ -57,7 +57,7 @@ class FullDisk:
         ("job.json", 20),
         ("token", 3),
         ("_SUCCESS", 10),
-        ("map_", 9000),
+        ("9.png", 100),  # of an export
     ],
 )
 def test_a_full_disk_ends_in_one_line_and_room_gives_the_same_bytes(

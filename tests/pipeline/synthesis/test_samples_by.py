@@ -134,7 +134,7 @@ def test_another_column_or_none_is_another_job(wanted, styled, done, tmp_path):
 def test_exports_tell_samples_apart(wanted, styled, done, tmp_path):
     shutil.copytree(done, tmp_path / "out")
     synthesize(wanted, styled, tmp_path / "out", samples_by="wanted", seed=4, export=["folder"])
-    assert len(list((tmp_path / "out" / "folder" / "images").iterdir())) == 12
+    assert len(list((tmp_path / "out" / "folder" / "images").rglob("*.png"))) == 12
 
 
 @pytest.mark.parametrize(

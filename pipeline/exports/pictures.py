@@ -1,0 +1,136 @@
+"""The pictures of finished, filtered or joined sets, one after the other, as exports take them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from pipeline.data.images import decode_instance, decode_label
+from pipeline.data.parquet import ParquetDataset
+from pipeline.data.records import picture_bytes, record_key
+from pipeline.data.storage import Folder, base_name
+from pipeline.datasets.instances import Instance, find_instances
+from pipeline.errors import InputError
+from pipeline.exports.names import OriginalNames
+from pipeline.labels import LabelSpace
+
+_EXTENSIONS = ((b"\x89PNG", ".png"), (b"\xff\xd8\xff", ".jpg"), (b"RIFF", ".webp"))
+_ABOUT = ("id", "sample", "seed", "checkpoint")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture with what is known about it."""
+
+    name: str
+    """Its file name, without extension and perhaps with folders."""
+    row: dict[str, Any]
+    """As stored."""
+    label_column: str
+    space: LabelSpace
+
+    @property
+    def image(self) -> bytes:
+        """The encoded picture."""
+        return _bytes(self.row, "image")
+
+    @property
+    def extension(self) -> str:
+        """That of the picture's format."""
+        return next((extension for start, extension in _EXTENSIONS if self.image.startswith(start)), ".img")
+
+    @property
+    def label_png(self) -> bytes:
+        """The label map as it is stored."""
+        return _bytes(self.row, self.label_column)
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """Id and sample, seed and checkpoint, as far as they are known."""
+        return {name: self.row[name] for name in _ABOUT if self.row.get(name) is not None}
+
+    @cached_property
+    def label(self) -> np.ndarray:
+        """Ids as stored `[H, W]`."""
+        return decode_label(self.label_png)
+
+    @cached_property
+    def instance(self) -> np.ndarray | None:
+        """Ids of instances `[H, W]`; None where the set has no instance maps."""
+        data = picture_bytes(self.row.get("instance"))
+        return None if data is None else decode_instance(data)
+
+    @cached_property
+    def objects(self) -> list[Instance]:
+        """Those of the instance map; without one, the connected regions of each class."""
+        found = find_instances(self.label, self.instance, range(len(self.space.classes)))
+        return [part for part in found if part.mask.any()]
+
+
+@dataclass(frozen=True)
+class PictureSet:
+    """Sets of pictures of the same classes, joined."""
+
+    datasets: Sequence[tuple[str, ParquetDataset]]
+    """Each with what its ids are put behind: nothing, if it is the only one."""
+    label_column: str
+    space: LabelSpace
+
+    @classmethod
+    def open(cls, locations: Sequence[str], *, label_column: str = "label", unfinished: bool = False) -> PictureSet:
+        """The pictures of these folders, files, patterns or URIs.
+
+        Of several, the name of each folder stands before its ids. Raises `InputError` where one is an unfinished job
+        (unless it may be), has no pictures, or has other classes than the first.
+        """
+        found: list[tuple[str, ParquetDataset]] = []
+        for location in locations:
+            folder = Folder(location) if "*" not in location and not location.endswith(".parquet") else None
+            begun = folder is not None and folder.size("_job/job.json") is not None
+            if folder and begun and not unfinished and folder.size("_SUCCESS") is None:
+                raise InputError(f"{location} is not finished; run the same synthesize command again")
+            dataset = ParquetDataset.open(location)
+            dataset.check_columns(("id", "image", label_column), pictures=("image", label_column))
+            found.append((f"{base_name(location)}/" if len(locations) > 1 else "", dataset))
+        names = [prefix for prefix, _ in found]
+        if len(set(names)) < len(names):
+            raise InputError(f"two sets are called {names[0].rstrip('/')}; rename one, as names stand before ids")
+        space = found[0][1].require_info().space
+        for _, dataset in found[1:]:
+            if dataset.require_info().space.classes != space.classes:
+                raise InputError(f"{dataset.location} has other classes than {found[0][1].location}")
+        spaces = [dataset.require_info().space for _, dataset in found]
+        return cls(found, label_column, max(spaces, key=lambda space: space.dont_care or 0))
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return sum(dataset.rows for _, dataset in self.datasets)
+
+    def __iter__(self) -> Iterator[Picture]:
+        """The pictures in their order; `InputError` where two have one id and sample."""
+        keys = [
+            (prefix + row["id"], row["sample"] or 0)
+            for prefix, dataset in self.datasets
+            for row in dataset.iter_rows(["id", "sample"], batch_rows=4096)
+        ]
+        several = any(sample for _, sample in keys)
+        if len(set(keys)) < len(keys):
+            raise InputError("two pictures have one id and sample; export their sets apart")
+        names = OriginalNames((record for record, _ in keys), several=several)
+        columns = [*_ABOUT, "image", "instance", self.label_column]
+        for prefix, dataset in self.datasets:
+            for row in dataset.iter_rows(columns, batch_rows=32):
+                row["id"] = prefix + row["id"]
+                yield Picture(names.of(row["id"], row["sample"] or 0), row, self.label_column, self.space)
+
+
+def _bytes(row: dict[str, Any], column: str) -> bytes:
+    data = picture_bytes(row[column])
+    if data is None:
+        raise InputError(f"record '{record_key(row)}' has no {column}; leave it out of the export")
+    return data
