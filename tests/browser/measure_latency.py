@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import shutil
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -70,14 +69,12 @@ def main() -> None:
         )
         painter = Painter(browser.new_page(viewport={"width": 1366, "height": 860}), address)
         painter.visit()
-        waits = measure(painter, options.strokes)
+        measure(painter, options.strokes)
         browser.close()
-    half, most = np.percentile(waits, [50, 95])
-    print(f"{len(waits)} strokes: median {half:.0f} ms, 95th percentile {most:.0f} ms, longest {max(waits):.0f} ms")
 
 
-def measure(painter: Painter, strokes: int) -> list[float]:
-    """The wait of each stroke, in milliseconds; templates are painted over."""
+def measure(painter: Painter, strokes: int) -> None:
+    """Paints over the first template, and prints the waits every 20 strokes."""
     width, height = painter.size()
     random = np.random.default_rng(0)
     painter.page.evaluate(WATCH)
@@ -89,8 +86,10 @@ def measure(painter: Painter, strokes: int) -> list[float]:
         start, end = random.uniform(0.1, 0.9, (2, 2)) * (width, height)
         painter.drag(tuple(start), *(tuple(start + (end - start) * step / 3) for step in (1, 2, 3)))
         painter.wait_for("count => waits.length === count", index + 1)
-        time.sleep(0.1)
-    return list(painter.page.evaluate("waits"))
+        if (index + 1) % 20 == 0 or index + 1 == strokes:
+            waits = painter.page.evaluate("waits")
+            half, most = np.percentile(waits, [50, 95])
+            print(f"{len(waits)} strokes: median {half:.0f} ms, 95th percentile {most:.0f} ms", flush=True)
 
 
 if __name__ == "__main__":
