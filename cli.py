@@ -28,6 +28,7 @@ from pipeline.command_line import (
     show_log,
 )
 from pipeline.commands.bench import bench
+from pipeline.commands.card import card
 from pipeline.commands.engines import compile_, engines
 from pipeline.commands.export import export
 from pipeline.commands.prepare import prepare
@@ -210,6 +211,7 @@ for verb in (
     synthesize,
     verify,
     export,
+    card,
     import_weights,
     train_segmenter,
     demo,

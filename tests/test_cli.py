@@ -59,6 +59,7 @@ OPTIONS = {
     "--instance-column --palette --keep-size --style --style-column --style-rows --style-interpolate --truncation "
     "--region-styles --format --precision --engine --max-rejects --workers --threads --gpus-per-worker --export",
     "verify": "--input",
+    "card": "--license --report",
     "export": "--as --out --label-column",
     "import-weights": "--recipe --encoder --dont-care-first --out",
     "train-segmenter": "--out --weights --set",
@@ -273,7 +274,7 @@ WRITTEN = {"out", "json_path", "cache", "recipe"}
 TEXTS = {
     *("overrides", "label_suffix", "image_suffix", "instance_suffix", "label_column", "id_column", "instance_column"),
     *("style_column", "max_rejects", "protocols", "title", "column", "names", "paths", "classes", "samples_by"),
-    *("target_pixels", "label_columns", "fractions", "mixed_at", "connected_instances", "group_by"),
+    *("target_pixels", "label_columns", "fractions", "mixed_at", "connected_instances", "group_by", "license"),
 }
 """Parameters that are text and no path."""
 
