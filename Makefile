@@ -2,9 +2,9 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 # A process for each core, and no more than memory serves: each holds torch.
-PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 
-.PHONY: setup demo test test-fast check lock clean
+.PHONY: setup demo test test-fast test-browser check lock clean
 
 setup: .venv/.done
 
@@ -24,6 +24,13 @@ test: setup
 # Under a minute on a quiet machine: no Ray, and no test that takes seconds.
 test-fast: setup
 	$(PYTEST) -m "not slow and not ray"
+
+# The painter in Debian's Chromium, as a person uses it; `make test` leaves these tests out.
+test-browser: setup
+	@command -v chromium >/dev/null || if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; \
+	else echo "the browser tests need Chromium: apt-get install chromium" >&2; exit 1; fi
+	$(BIN)/python -m pytest tests/browser --durations 5
 
 check: setup
 	$(BIN)/ruff format --check .

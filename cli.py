@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from evaluation.command_line import SEGMENTER, SEGMENTER_WEIGHTS, TRAINING_THREADS
-from evaluation.commands.scores import compare, evaluate, evaluate_style, memorisation, prefer
+from evaluation.commands.scores import compare, evaluate, evaluate_style, memorisation, prefer, washing_away
 from evaluation.commands.training_data import filter_, train_segmenter, usefulness
 from pipeline.command_line import (
     DATA,
@@ -25,14 +25,15 @@ from pipeline.command_line import (
     NamedWeights,
     Program,
     read_recipe,
-    show_log,
 )
+from pipeline.command_output import show_log, tell
 from pipeline.commands.bench import bench
 from pipeline.commands.card import card
 from pipeline.commands.engines import compile_, engines
 from pipeline.commands.export import export
 from pipeline.commands.prepare import prepare
 from pipeline.commands.recipes import recipes
+from pipeline.commands.serve import serve
 from pipeline.commands.synthesize import plan_samples, synthesize, verify
 from pipeline.commands.weights import import_weights, weights
 from pipeline.shipped_recipes import find_study
@@ -125,9 +126,9 @@ def train(
 
         validate = Validation(settings, segmenter, segmenter_weights)
     result = run(settings, out or Path("runs", settings.name), validate=validate, **options)
-    click.echo(f"{result.folder / 'generator.safetensors'}: {result.step} steps")
-    if not result.finished:
-        click.echo("Not all steps are done; the same command resumes.")
+    file = result.folder / "generator.safetensors"
+    resumes = "" if result.finished else "\nNot all steps are done; the same command resumes."
+    tell(f"{file}: {result.step} steps{resumes}", checkpoint=file, steps=result.step, finished=result.finished)
 
 
 @click.command()
@@ -150,7 +151,7 @@ def study(file: Path, out: Path | None, workers: int, threads: int) -> None:
     Example:
       spadework study pictures_landscape --workers 2
     """
-    from evaluation.study.page import summary, write_study
+    from evaluation.study.page import study_rows, summary, write_study
     from evaluation.study.settings import load_study
     from evaluation.study.study import run_study
     from training.budget import train_within
@@ -162,14 +163,13 @@ def study(file: Path, out: Path | None, workers: int, threads: int) -> None:
         click.echo("Not all trainings are done; the same command resumes.", err=True)
         raise
     write_study(folder, found, examples=settings.examples)
+    lines = []
     for row in found.rows:
         estimate, change = row.scores["mean_iou"].estimate, row.scores["mean_iou"].gain
         gained = "" if change is None else f", {100 * change.value:+.1f} points (p = {change.p:.2g})"
-        click.echo(f"{row.name}: mean IoU {estimate.value if estimate else math.nan:.1%}{gained}")
-    for line in found.warnings:
-        click.echo(f"Note: {line}")
-    click.echo(summary(found))
-    click.echo(f"Page: {folder / 'study.html'}")
+        lines.append(f"{row.name}: mean IoU {estimate.value if estimate else math.nan:.1%}{gained}")
+    lines += [*(f"Note: {line}" for line in found.warnings), summary(found), f"Page: {folder / 'study.html'}"]
+    tell("\n".join(lines), study=study_rows(found), warnings=found.warnings, page=folder / "study.html")
 
 
 @click.command()
@@ -210,6 +210,7 @@ for verb in (
     plan_samples,
     synthesize,
     verify,
+    serve,
     export,
     card,
     import_weights,
@@ -224,6 +225,7 @@ for verb in (
     study,
     usefulness,
     prefer,
+    washing_away,
     weights,
 ):
     main.add_command(verb)

@@ -83,6 +83,7 @@ def load(
     precision: Precision = "fp32",
     engine: PathLike | None = None,
     threads: int = 1,
+    bank: PathLike | None = None,
 ) -> Synthesizer:
     """A generator, ready to use.
 
@@ -91,7 +92,8 @@ def load(
 
     `device` is "cpu" or "cuda" (or "cuda:1" ...); `precision` "fp32", "bf16" or, on GPUs, "fp16". An `engine`, which is
     a folder that `compile` made of the checkpoint, has a device and a precision of its own: leave both out. `threads`
-    compute a picture on a CPU; another number rounds in another way, in the last bits, and more are faster.
+    compute a picture on a CPU; another number rounds in another way, in the last bits, and more are faster. `bank` is
+    the memory bank of a SIMS checkpoint (None: the one that its recipe names).
 
     Raises `InputError` for a checkpoint or an engine that is missing, damaged or of something else, and for a device
     that is not there.
@@ -102,6 +104,7 @@ def load(
         precision=precision,
         engine=engine,
         threads=threads,
+        bank=bank,
     )
 
 
@@ -172,8 +175,9 @@ def prepare(dataset: str, source: PathLike | None = None, *, out: PathLike, **op
     from pipeline.commands.prepare import prepare as verbs
     from pipeline.datasets.convert import Preparation
 
-    if dataset not in verbs.commands:
-        raise InputError(f"there is no data set '{dataset}' to prepare; take {', '.join(verbs.commands)}")
+    names = [name for name in verbs.commands if name != "bank"]  # which is made of a data set, and is none
+    if dataset not in names:
+        raise InputError(f"there is no data set '{dataset}' to prepare; take {', '.join(names)}")
     if (source is None) != (dataset == "landscape"):
         fix = "name the folder of its files" if source is None else "leave out the folder, as they are drawn"
         raise InputError(f"prepare '{dataset}': {fix}")
@@ -252,8 +256,11 @@ def synthesize_dataset(
     style_interpolate: tuple[PathLike, PathLike, int] | None = None,
     truncation: float | None = None,
     region_styles: Literal["none", "class", "instance"] | None = None,
+    bank: PathLike | None = None,
+    own_pictures: Literal["refuse", "exclude"] = "refuse",
     format: PictureFormat = "png",
     precision: Precision | None = None,
+    rounding: Literal["nearest", "truncate"] = "nearest",
     engine: PathLike | None = None,
     max_rejects: str | int = 0,
     workers: int | None = None,
@@ -267,7 +274,7 @@ def synthesize_dataset(
     Every label map once, in the folder or at the URI `out`; the same call resumes a job that was stopped. The
     options are those of the verb (`spadework synthesize --help`), with its defaults; `quiet` shows no progress.
     `checkpoint` None: the landscapes that come with spadework. `workers` None: as many Ray actors as the machine
-    carries; 0: this process, without Ray.
+    carries, none for a small job; 0: this process, without Ray.
 
     Raises `InputError` for anything wrong with the input or the options, for more bad rows than `max_rejects`, and
     where `out` holds another job.
@@ -279,6 +286,7 @@ def synthesize_dataset(
     from pipeline.commands.synthesize import synthesize as verb
 
     given = as_the_verb_takes(verb, options)
+    del given["dry_run"]
 
     from pipeline.synthesis.job import Synthesis
     from pipeline.synthesis.synthesize import synthesize as run
@@ -297,6 +305,7 @@ def evaluate(
     baselines: Mapping[str, PathLike] | None = None,
     inception_weights: PathLike | None = None,
     lpips_weights: PathLike | None = None,
+    features: Mapping[str, PathLike] | None = None,
     fid_reference: PathLike | None = None,
     protocols: Texts = ("native",),
     overrides: Texts = (),
@@ -309,13 +318,15 @@ def evaluate(
     """Score pictures by what a segmentation network sees in them, beside the real photographs; writes a report.
 
     `images` and each of `baselines` (by name) is what `synthesize_dataset` wrote, `reference` a data set with the
-    photographs of the same label maps. `protocols` are names, `overrides` "field=value" each, as `--set` takes them.
+    photographs of the same label maps. `features` are networks (folders of transformers, or files of torchvision) by
+    names of their own, on whose features distances are measured too. `protocols` are names, `overrides` "field=value"
+    each, as `--set` takes them.
     The rest is as for the verb (`spadework evaluate --help`), with its defaults.
 
     Raises `InputError` before any work where files are missing or unreadable, classes differ, or nothing pairs.
     """
     options = locals()
-    del options["baselines"]
+    del options["baselines"], options["features"]
 
     from evaluation.commands.scores import evaluate as verb
     from pipeline.command_line import as_the_verb_takes
@@ -324,12 +335,13 @@ def evaluate(
 
     from evaluation.evaluate import evaluate as run
     from evaluation.frames import Evaluation
-    from evaluation.scoring.protocols import find_protocol, parse_overrides
+    from evaluation.scoring.protocols import find_protocols, parse_overrides
 
-    changes = parse_overrides(given.pop("overrides"))
-    chosen = [find_protocol(name, changes) for name in given.pop("protocols")]
+    training = given["fid_reference"] is not None
+    chosen = find_protocols(given.pop("protocols"), parse_overrides(given.pop("overrides")), training=training)
     pictures, photographs, folder = (given.pop(name) for name in ("images", "reference", "out"))
     given["baselines"] = {name: os.fspath(path) for name, path in (baselines or {}).items()}
+    given["features"] = {name: Path(path) for name, path in (features or {}).items()}
     return Evaluation(folder, run(pictures, photographs, folder, protocols=chosen, **given))
 
 

@@ -41,6 +41,24 @@ class Baseline(click.ParamType):
         return name, Location(f"baseline '{name}'", PICTURES.fix).convert(path, param, ctx)
 
 
+class Features(click.ParamType):
+    """NAME=PATH of a network on whose features distances are measured."""
+
+    name = "NAME=PATH"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Path]:
+        """Name and path; `InputError` where the text has another form, or there is neither folder nor file."""
+        name, equals, path = value.partition("=")
+        if not (name and equals and path) or "/" in name or name in TAKEN:
+            raise InputError(f"--features {value}: write NAME=FOLDER, such as dinov2=models/dinov2-large")
+        check_there(f"features '{name}'", Path(path), "give a folder of transformers, or a weights file of torchvision")
+        return name, Path(path)
+
+
+TAKEN = ("segmenter", "Inception")
+"""Names of features that every report may have."""
+
+
 class Synthetic(Location):
     """NAME=PATH, or PATH alone."""
 

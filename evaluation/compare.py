@@ -15,6 +15,7 @@ from evaluation.report.format import factor, interval, number, percent
 from evaluation.report.render import render_template
 from evaluation.runs import Run, read_run, refuse_other_label_maps, refuse_other_protocol
 from evaluation.scoring.image_results import ImageResults
+from evaluation.scoring.independence import REMEDY, SENTENCES, Independence
 from evaluation.scoring.protocols import Protocol
 from pipeline.data.atomic import write_atomic
 from pipeline.errors import InputError
@@ -62,8 +63,8 @@ class Comparison:
     """Everything that `compare` found."""
 
     rows: list[dict[str, Any]]
-    """Of each run: name, title, pictures, `SCORES`, ceiling, segmenter_frechet, fid, diversity, power_factor,
-    lattice_factor; intervals by name."""
+    """Of each run: name, title, pictures, `SCORES`, independence (of the segmenter from the generator), ceiling,
+    segmenter_frechet, fid, diversity, power_factor, lattice_factor; intervals by name."""
     differences: list[Difference]
     warnings: list[str]
     protocol: str
@@ -170,6 +171,7 @@ def _row(run: Run) -> dict[str, Any]:
         "title": run.report["title"],
         "pictures": generated["pictures"],
         **{key: labels[key] for key in SCORES},
+        "independence": _independence(run),
         "ceiling": real["labels"][name]["mean_iou"],
         "segmenter_frechet": None if segmenter is None else segmenter["frechet"],
         "fid": None if inception is None else inception["frechet"],
@@ -177,6 +179,11 @@ def _row(run: Run) -> dict[str, Any]:
         **{key: texture.get(key) for key in ("power_factor", "lattice_factor")},
         "intervals": intervals,
     }
+
+
+def _independence(run: Run) -> Independence:
+    """Of the segmenter from what the pictures' generator learned by; unknown in reports of earlier versions."""
+    return run.report.get("independence", {}).get(run.report["sets"][0]["name"], "unknown")
 
 
 def _difference(one: Run, other: Run) -> Difference:
@@ -230,7 +237,8 @@ class _Reader:
 
 def _warnings(runs: Sequence[Run]) -> list[str]:
     first = set(runs[0].results.ids.tolist())
-    return [
+    judged = [run for run in runs if _independence(run) == "not independent"]
+    return [f"{run.name}: {SENTENCES['not independent']}; {REMEDY}" for run in judged] + [
         f"{run.name} has other label maps than {runs[0].name}: its row is of all of them, the difference of shared ones"
         for run in runs[1:]
         if set(run.results.ids.tolist()) != first

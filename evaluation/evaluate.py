@@ -15,14 +15,17 @@ import numpy as np
 
 from evaluation.inputs import PHOTOGRAPHS, Inputs, open_inputs
 from evaluation.metrics.feature_metrics import FeatureScores
+from evaluation.report.curves import unstable_warnings
 from evaluation.report.examples import Illustrations, illustrate
 from evaluation.report.render import write_report
+from evaluation.report.tables import distance_titles
 from evaluation.report.texture import worst_regions
 from evaluation.scoring.distributed import ScorerPool, ScorerSpec
 from evaluation.scoring.image_results import FILE_NAME as IMAGE_RESULTS
 from evaluation.scoring.image_results import ImageResults
 from evaluation.scoring.image_scores import FILE_NAME as PICTURE_SCORES
 from evaluation.scoring.image_scores import PICTURES, picture_scores, write_table
+from evaluation.scoring.independence import REMEDY, SENTENCES, Independence, independence, judge_sha256
 from evaluation.scoring.picture_sets import PictureSet, Selection
 from evaluation.scoring.protocols import Protocol
 from evaluation.scoring.scores import Diversity, LabelScores, Role, Scores, SetScores
@@ -60,6 +63,7 @@ def evaluate(
     baselines: Mapping[str, str | Path] | None = None,
     inception_weights: Path | None = None,
     lpips_weights: Path | None = None,
+    features: Mapping[str, Path] | None = None,
     fid_reference: str | Path | None = None,
     protocols: Sequence[str | Protocol] = ("native",),
     workers: int = 0,
@@ -76,7 +80,9 @@ def evaluate(
     `images` and each of `baselines` is what `synthesize` wrote, `reference` a data set with photographs, each local or
     at a URI; they are paired by id, and must be of the same label maps there, perhaps resized. Every set is scored by
     its own label maps; the photographs, resized to the synthesized pictures' size, give the ceiling. Weights that are
-    not given are those of `weights fetch`. `workers` actors do the work (0 or 1: this process, without Ray).
+    not given are those of `weights fetch`. `features` are more networks on which to measure distances, each a file or
+    folder that `FeatureNetwork.load` takes, by names of their own. `workers` actors do the work (0 or 1: this process,
+    without Ray).
 
     Results are kept in the folder `cache` by the content of what was scored, and used again. Without one they are
     kept beside `out` until the report is written, so that an evaluation that was stopped resumes.
@@ -94,6 +100,7 @@ def evaluate(
         segmenter_weights=segmenter_weights,
         inception_weights=inception_weights,
         lpips_weights=lpips_weights,
+        features=features or {},
     )
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; name a folder for the report")
@@ -111,6 +118,7 @@ def evaluate(
         inception_sha256=None if given.inception is None else sha256_of(given.inception),
         lpips=given.lpips,
         lpips_sha256=None if given.lpips is None else sha256_of(given.lpips),
+        networks=given.networks,
         batch_size=batch_size,
         device=device or default_device(),
         threads=threads,
@@ -118,6 +126,8 @@ def evaluate(
     )
     scored, fid_results = _score_all(order, given, workers=workers)
     generated, real = scored[0].results, scored[-1].results
+    judge = judge_sha256(segmenter, given.weights)
+    independent = {item.name: independence(_source(item.pictures)["made"], judge) for item in scored[:-1]}
     scores = Scores(
         title=title or _title(given.synthesized, reference),
         classes=given.segmenter.classes,
@@ -125,13 +135,17 @@ def evaluate(
         protocols=given.protocols,
         sets=tuple(_score(item, real, fid_results or real, given) for item in scored),
         settings=_settings(order, given, reference, fid_reference),
+        independence=independent,
         unpaired=given.unpaired,
-        warnings=_warnings(given, scored),
+        warnings=_warnings(given, scored, independent),
     )
+    scores = replace(scores, warnings=(*scores.warnings, *unstable_warnings(scores, distance_titles(scores))))
+    for line in scores.warnings:
+        log.warning("%s", line)
     table = picture_scores(generated, real, given.protocols[0], given.segmenter.classes)
     shown = Illustrations()
     if examples:
-        scorer = replace(order, inception=None, lpips=None).build()
+        scorer = replace(order, inception=None, lpips=None, networks=()).build()
         sizes = _same_sizes(generated, given.ids)
         shown = illustrate(
             scorer, given.synthesized, given.photographs, generated, table, count=examples, photographs_as=sizes
@@ -208,6 +222,13 @@ def _score(item: _Scored, real: ImageResults, fid_results: ImageResults, given: 
                     generated.inception[key], photographs.inception[key], generated.ids, replicates=20
                 )
             inception[protocol.name] = computed[alike]
+    networks = {
+        name: FeatureScores.of(
+            generated.networks[name], nearest.networks[name], generated.ids, replicates=20, clip=kind.clip
+        )
+        for name, kind in given.kinds.items()
+        if compared and len(nearest) > 1
+    }
     return SetScores(
         name=item.name,
         role=item.role,
@@ -219,6 +240,7 @@ def _score(item: _Scored, real: ImageResults, fid_results: ImageResults, given: 
         },
         segmenter=segmenter,
         inception=inception,
+        networks=networks,
         lpips=Diversity.of(generated),
         texture=TextureScores.of(generated, real, given.synthesized.space.classes),
         source=_source(item.pictures),
@@ -246,6 +268,14 @@ def _settings(order: ScorerSpec, given: Inputs, reference: object, fid_reference
         "inception_sha256": order.inception_sha256,
         "lpips": given.lpips_title,
         "lpips_sha256": order.lpips_sha256,
+        "features": {
+            part.name: {
+                "title": given.kinds[part.name].title,
+                "network": given.kinds[part.name].description,
+                "sha256": part.sha256,
+            }
+            for part in order.networks
+        },
         "photographs": f"those of {reference}, resized (Lanczos) to the size of the synthesized pictures",
         "fid_reference": None if fid_reference is None else str(fid_reference),
         "batch_size": order.batch_size,
@@ -254,8 +284,13 @@ def _settings(order: ScorerSpec, given: Inputs, reference: object, fid_reference
     }
 
 
-def _warnings(given: Inputs, scored: Sequence[_Scored]) -> tuple[str, ...]:
+def _warnings(given: Inputs, scored: Sequence[_Scored], independent: Mapping[str, Independence]) -> tuple[str, ...]:
     found = [
+        f"{name}: {SENTENCES[verdict]}; {REMEDY}"
+        for name, verdict in independent.items()
+        if verdict == "not independent"
+    ]
+    found += [
         f"{len(names)} {what} have no partner and were left out: {', '.join(names[:5])}{', ...' if names[5:] else ''}"
         for what, names in given.unpaired.items()
         if names
@@ -271,8 +306,6 @@ def _warnings(given: Inputs, scored: Sequence[_Scored]) -> tuple[str, ...]:
         found.append(f"distances between sets take two pictures or more; there is {count}")
     elif given.inception is not None and count < FEW_PICTURES:
         found.append(f"FID of {count} pictures is biased upwards; compare it only with FIDs of as many")
-    for line in found:
-        log.warning("%s", line)
     return tuple(found)
 
 

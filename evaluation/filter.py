@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from tqdm import tqdm
 
 from evaluation.scoring.image_scores import PICTURES
 from pipeline.data.atomic import sync, write_atomic
@@ -17,6 +16,7 @@ from pipeline.data.parquet import ParquetDataset, ParquetFile
 from pipeline.data.storage import Folder
 from pipeline.errors import InputError
 from pipeline.runtime.json_text import read_json
+from pipeline.runtime.progress import ProgressBar
 from pipeline.synthesis.card import gather, write_card
 from pipeline.synthesis.filtered import seal
 
@@ -84,7 +84,7 @@ def filter_pictures(
 
         found = RegionFilter(images, regions)
     kept = 0
-    with target.filled_at_once() as temporary, tqdm(total=pictures.rows, desc="filter", unit="image") as bar:
+    with target.filled_at_once() as temporary, ProgressBar(total=pictures.rows, desc="filter", unit="image") as bar:
         for file in pictures.files:
             kept += _copy(file, temporary / file.name, passing, found, bar)
         if not kept:
@@ -139,7 +139,11 @@ def _passing(scores: ParquetDataset, limits: list[pc.Expression]) -> set[tuple[s
 
 
 def _copy(
-    source: ParquetFile, target: Path, passing: set[tuple[str, int]] | None, regions: RegionFilter | None, bar: tqdm
+    source: ParquetFile,
+    target: Path,
+    passing: set[tuple[str, int]] | None,
+    regions: RegionFilter | None,
+    bar: ProgressBar,
 ) -> int:
     """The passing rows of one file (None: all), with trusted labels where asked for; no file where there are none."""
     kept = 0

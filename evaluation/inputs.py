@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from evaluation.metrics.feature_networks import FeatureNetwork, Kind
 from evaluation.metrics.inception import Inception
 from evaluation.metrics.lpips import LPIPS
+from evaluation.scoring.distributed import NetworkFile
 from evaluation.scoring.label_maps import Pairs, compare_label_maps
 from evaluation.scoring.picture_sets import PictureSet
-from evaluation.scoring.protocols import Protocol, find_protocol, fit_mapping
+from evaluation.scoring.protocols import Protocol, find_protocols, fit_mapping
 from evaluation.segmenters import check_kind, load_segmenter
 from evaluation.segmenters.base import Segmenter
 from pipeline.checkpoints.file import LANDSCAPE
@@ -40,6 +42,9 @@ class Inputs:
     lpips: Path | None
     lpips_title: str | None
     """Which LPIPS the weights are of."""
+    networks: tuple[NetworkFile, ...]
+    kinds: dict[str, Kind]
+    """What these networks are, by name."""
     ids: frozenset[str]
     """Of the synthesized pictures that have a photograph."""
     unpaired: dict[str, list[str]]
@@ -66,12 +71,16 @@ def open_inputs(
     segmenter_weights: Path | None,
     inception_weights: Path | None,
     lpips_weights: Path | None,
+    features: Mapping[str, Path],
 ) -> Inputs:
     """Open what the locations name; see `evaluate`.
 
     Raises `InputError` where files are missing, classes or the label maps of pairs differ, or nothing pairs.
     """
-    named = tuple(find_protocol(name) if isinstance(name, str) else name for name in protocols)
+    named: tuple[Protocol, ...] = ()
+    for name in protocols:
+        chosen = (name,) if isinstance(name, Protocol) else find_protocols([name], training=fid_reference is not None)
+        named = (*named, *chosen)
     if len({protocol.name for protocol in named}) != len(named) or not named:
         raise InputError("give one protocol or more, each once")
     training = [protocol.name for protocol in named if protocol.fid_reference == "training"]
@@ -101,6 +110,7 @@ def open_inputs(
     inception, lpips = find_or_fetched(inception_weights, "Inception"), find_or_fetched(lpips_weights, "LPIPS")
     if inception is not None:
         Inception.load(inception)  # read once here, so that a bad file is found before any work
+    loaded = {name: FeatureNetwork.load(path) for name, path in features.items()}
     return Inputs(
         synthesized=synthesized,
         photographs=photographs,
@@ -114,6 +124,8 @@ def open_inputs(
         inception=inception,
         lpips=lpips,
         lpips_title=None if lpips is None else LPIPS.load(lpips).title,
+        networks=tuple(NetworkFile(name, features[name], network.sha256) for name, network in loaded.items()),
+        kinds={name: network.kind for name, network in loaded.items()},
         ids=ids,
         unpaired=unpaired,
         pairs=compare_label_maps(synthesized, photographs, others, ids),

@@ -18,7 +18,6 @@ import pyarrow as pa
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from tqdm import tqdm
 
 from evaluation.inputs import find_segmenter_weights, refuse_other_classes
 from evaluation.metrics.class_losses import ClassLosses
@@ -32,6 +31,7 @@ from pipeline.data.shards import iter_shard
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
 from pipeline.runtime.device import default_device
+from pipeline.runtime.progress import ProgressBar
 
 COLUMN = "label_trusted"
 """The column of label maps whose doubtful pixels are don't-care."""
@@ -219,7 +219,7 @@ class RegionFilter:
     def _measure(self, photographs: PictureSet, size: tuple[int, int] | None) -> ClassLosses:
         """The losses of all pixels of all photographs, resized (Lanczos) to the height and width in `size`."""
         found = ClassLosses(len(self.segmenter.classes))
-        with tqdm(total=photographs.plan.rows, desc="photographs", unit="image") as bar:
+        with ProgressBar(total=photographs.plan.rows, desc="photographs", unit="image") as bar:
             for shard in photographs.plan.shards:
                 for picture in read_shard(shard, Selection(size=size)):
                     height, width, _ = picture.image.shape

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipeline.command_output import OPTIONS
 from pipeline.data.storage import is_uri
 from pipeline.errors import InputError
 from pipeline.runtime.limits import MOST_PROCESSES
@@ -37,8 +38,25 @@ MAX_TOLD = 200
 """Characters of an unforeseen error, or of an argument, that a line shows."""
 
 
+STOPPED = 130
+"""The exit code after Ctrl-C, as shells have it."""
+
+
 class Verbs(click.Group):
     """Verbs in the order of the work, and one line with exit code 2 for a user's mistake."""
+
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        """A verb, with the options that every verb takes."""
+        if not isinstance(cmd, click.Group):
+            taken = {option for param in cmd.params for option in param.opts}
+            cmd.params += [option for option in OPTIONS if not taken.intersection(option.opts)]
+        super().add_command(cmd, name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Each verb with the whole first sentence of its help."""
+        rows = [(name, command.help or "") for name, command in self.commands.items()]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, " ".join(text.split("\n\n")[0].split())) for name, text in rows])
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """In the order in which they are defined, which is the order in which they are used."""
@@ -50,6 +68,9 @@ class Verbs(click.Group):
             return super().invoke(ctx)
         except click.UsageError as error:
             raise _in_one_line(error) from None
+        except (KeyboardInterrupt, click.Abort):
+            click.echo(f"Stopped. To go on, repeat: {_command()}", err=True)
+            sys.exit(STOPPED)
         except InputError as error:
             click.echo(f"Error: {error}", err=True)
             sys.exit(2)
@@ -58,6 +79,11 @@ class Verbs(click.Group):
             told = error.strerror or " ".join(str(error).split()) or type(error).__name__
             click.echo(f"Error: {told}" if error.filename is None else f"Error: {error.filename}: {told}", err=True)
             sys.exit(2)
+
+
+def _command() -> str:
+    """The command line, as it can be pasted."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 def _in_one_line(error: click.UsageError) -> click.UsageError:
@@ -264,14 +290,6 @@ OVERRIDES = click.option(
 
 
 PICTURE_SIZE = click.option("--size", type=Size(), help="Of the pictures  [default: the recipe's]")
-
-
-def show_log(package: str) -> None:
-    """What a package of ours logs, on the terminal's error stream; of others warnings only."""
-    import logging
-
-    logging.basicConfig(format="%(message)s")
-    logging.getLogger(package).setLevel(logging.INFO)
 
 
 def as_the_verb_takes(verb: click.Command, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,13 +27,17 @@ QUICK = ("evaluation/metrics", "evaluation/scoring")
 
 @pytest.hookimpl(tryfirst=True)  # before marks are selected, and before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A file's tests go to one process, for its fixtures; those that use Ray too, so that Ray starts once."""
+    """A file's tests go to one process, for its fixtures; those that use Ray too, so that Ray starts once.
+
+    The long ones come first, so that no core waits at the end for the last of them.
+    """
     for item in items:
         place = item.nodeid.removeprefix("tests/")
         if place != item.nodeid and place.startswith(JOBS) and not place.startswith(QUICK):
             item.add_marker(pytest.mark.slow)
         group = "ray" if item.get_closest_marker("ray") else item.nodeid.partition("::")[0]
         item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: (item.get_closest_marker("ray") is None, item.get_closest_marker("slow") is None))
 
 
 @pytest.fixture(scope="session")

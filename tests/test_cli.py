@@ -20,6 +20,7 @@ from click.testing import CliRunner, Result
 from cli import main
 from evaluation.command_line import Baseline, Segmenter, Synthetic
 from pipeline.command_line import DATA, Checkpoint, Existing, Location
+from pipeline.command_output import OPTIONS as EVERY_VERB
 from pipeline.errors import InputError
 
 ROOT = Path(__file__).parents[1]
@@ -41,6 +42,7 @@ OPTIONS = {
     "--label-suffix --image-suffix --instance-suffix --validation --split --group-by --recipe --size --resample "
     "--workers --skip-bad",
     "prepare remix": "--out --count --classes --instances --seed",
+    "prepare bank": "--out --least-area --size --workers",
     "prepare camvid": "--out --size --resample --workers --skip-bad",
     "prepare coco-stuff": "--out --size --resample --workers --skip-bad",
     "prepare ade20k": "--out --size --resample --workers --skip-bad",
@@ -57,14 +59,16 @@ OPTIONS = {
     "plan-samples": "--out --target-pixels --scores --mean-samples --max-samples --label-column",
     "synthesize": "--input --checkpoint --out --samples --samples-by --seed --label-column --id-column "
     "--instance-column --palette --keep-size --style --style-column --style-rows --style-interpolate --truncation "
-    "--region-styles --format --precision --engine --max-rejects --workers --threads --gpus-per-worker --export",
+    "--region-styles --bank --own-pictures --format --precision --rounding --engine --max-rejects --workers --threads "
+    "--gpus-per-worker --export --dry-run",
     "verify": "--input",
     "card": "--license --report",
+    "serve": "--checkpoint --engine --host --port --token --workers --threads --precision --templates --folder",
     "export": "--as --out --label-column",
     "import-weights": "--recipe --encoder --dont-care-first --out",
     "train-segmenter": "--out --weights --set",
     "evaluate": "--images --reference --segmenter --segmenter-weights --out --baseline --inception-weights "
-    "--lpips-weights --fid-reference --protocol --set --workers --batch-size --examples --cache --title",
+    "--lpips-weights --features --fid-reference --protocol --set --workers --batch-size --examples --cache --title",
     "evaluate-style": "--checkpoint --reference --learn-from --out --column --maps --seed",
     "filter": "--scores --out --min-accuracy --min-mean-iou --max-feature-distance --regions --reference --loss-factor "
     "--segmenter --segmenter-weights",
@@ -75,15 +79,16 @@ OPTIONS = {
     "usefulness": "--real --synthetic --test --out --recipe --set --label-column --fractions --mixed-at --seeds "
     "--synthetic-share --segmenter --weights --workers --threads --keep-segmenters",
     "prefer": "--out --pairs --seed --votes --ties",
+    "washing-away": "--checkpoint --out",
     "weights list": "",
     "weights fetch": "",
     "weights check": "",
     "demo": "--minutes",
-    "bench synthesize": "--checkpoint --input --maps --batch-size --samples --size --noise --paths --repeats "
+    "bench synthesize": "--checkpoint --input --maps --batch-size --samples --size --noise --paths --repeats --public "
     "--threads --json",
     "bench train": "--input --batch-size --size --noise --paths --repeats --threads --json --set",
 }
-"""So that the surface grows on purpose."""
+"""So that the surface grows on purpose; beside those that every verb takes."""
 
 
 def test_verbs_and_options_are_these() -> None:
@@ -91,7 +96,8 @@ def test_verbs_and_options_are_these() -> None:
         name: {option for parameter in verb.params if isinstance(parameter, click.Option) for option in parameter.opts}
         for name, verb in VERBS.items()
     }
-    assert found == {name: set(options.split()) for name, options in OPTIONS.items()}
+    everywhere = {option for parameter in EVERY_VERB for option in parameter.opts}
+    assert found == {name: {*options.split(), *everywhere} for name, options in OPTIONS.items()}
 
 
 @pytest.mark.parametrize("name", VERBS)
@@ -127,6 +133,7 @@ def run_weights_list(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Bas
 
     monkeypatch.setattr("pipeline.pretrained.registry.list_weights", fail)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["spadework", "weights", "list"])
     return CliRunner().invoke(main, ["weights", "list"])
 
 
@@ -154,8 +161,8 @@ def test_the_unforeseen_where_nothing_can_be_written(monkeypatch: pytest.MonkeyP
     [
         (SystemExit(7), 7, ""),
         (click.exceptions.Exit(3), 3, ""),
-        (click.Abort(), 1, "Aborted!\n"),
-        (KeyboardInterrupt(), 1, "\nAborted!\n"),
+        (click.Abort(), 130, "Stopped. To go on, repeat: spadework weights list\n"),
+        (KeyboardInterrupt(), 130, "Stopped. To go on, repeat: spadework weights list\n"),
         (click.ClickException("so"), 1, "Error: so\n"),
         (InputError("so"), 2, "Error: so\n"),
         (OSError(28, "No space left on device"), 2, "Error: No space left on device\n"),
@@ -201,7 +208,8 @@ def test_numbers_are_finite(name: str, option: str, value: str) -> None:
 
 def test_all_fractions_are_checked() -> None:
     assert [option for _, option in FLOATS] == [
-        *("--validation", "--max-time", "--mean-samples", "--truncation", "--gpus-per-worker", "--minutes"),
+        *("--validation", "--least-area", "--max-time", "--mean-samples", "--truncation", "--gpus-per-worker"),
+        "--minutes",
         *("--min-accuracy", "--min-mean-iou", "--max-feature-distance", "--loss-factor", "--synthetic-share"),
     ]
 
@@ -217,7 +225,7 @@ def test_processes_are_limited(name: str, option: str, value: str) -> None:
 
 def test_workers_and_threads_are_in_many_verbs() -> None:
     assert {name for name, _ in PROCESSES} >= {"train", "synthesize", "evaluate", "memorisation", "study", "usefulness"}
-    assert len(PROCESSES) == 18
+    assert len(PROCESSES) == 21
 
 
 @pytest.mark.parametrize(
@@ -370,6 +378,8 @@ def test_locations_are_text_and_uris_and_patterns_pass() -> None:
         ("evaluate --segmenter psp", "there is no segmenter 'psp'; choose from deeplab,"),
         ("evaluate --lpips-weights x", "LPIPS weights file x does not exist; give a file, or a name: lpips-"),
         ("evaluate --baseline x", "--baseline x: write NAME=PATH, such as untrained=images-untrained/"),
+        ("evaluate --features x", "--features x: write NAME=FOLDER, such as dinov2=models/dinov2-large"),
+        ("evaluate --features dino=x", "features 'dino' x does not exist; give a folder of transformers, or a weights"),
         ("train --vgg-weights x", "VGG weights file x does not exist; give a file, or a name: vgg19"),
         ("synthesize --input none*.parquet", "no file matches none*.parquet; give label maps"),
         ("filter tests", "give a limit (--min-accuracy, --min-mean-iou, --max-feature-distance) or --regions"),

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from pipeline.command_line import OVERRIDES, PICTURE_SIZE, RECIPE, Renamed, read_recipe
-from pipeline.commands.bench import JSON, MAPS, NOISE, PATHS, REPEATS, THREADS, bench
+from pipeline.commands.bench import JSON, MAPS, NOISE, PATHS, REPEATS, STANDARD_OUTPUT, THREADS, bench
 
 
 @bench.command("train")
@@ -54,6 +54,6 @@ def bench_train(
 
     names = tuple(paths.split(",")) if paths else ()
     threads = threads or os.cpu_count() or 1
-    click.echo(
-        run(settings, load=Load(**load), candidates=names, repeats=repeats, threads=threads, json_path=json_path)
-    )
+    table = run(settings, load=Load(**load), candidates=names, repeats=repeats, threads=threads, json_path=json_path)
+    if json_path != STANDARD_OUTPUT:
+        click.echo(table)

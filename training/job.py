@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.config import Recipe
+from pipeline.data.storage import absolute
 from training.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -30,6 +31,12 @@ class TrainingJob:
     """A frozen backbone, for the perceptual loss or the discriminator."""
     validate: Validate | None = None
     """Scores the generator every few epochs, in the process of the leading worker."""
+
+    @property
+    def bank(self) -> str | None:
+        """Where SIMS's memory bank is; None for other generators."""
+        settings = self.recipe.generator
+        return absolute(settings.bank, self.base) if settings.kind == "sims" and settings.bank else None
 
     @property
     def folder(self) -> RunFolder:

@@ -10,13 +10,14 @@ from pipeline.data.sources import as_sources
 from pipeline.errors import InputError
 from pipeline.runtime.memory import keep_freed_memory
 from training.data.dataset import BatchLoader, BatchSource, RecordDataset
+from training.instance_centres import InstanceCentres
 from training.job import TrainingJob
 from training.metrics import Entry, MetricLogger, NotFinite, Reporter
 from training.objectives.perceptual import PerceptualLoss, load_perceptual_loss
 from training.objectives.perceptual_regression import PerceptualRegression, load_regression
 from training.objectives.trunk import Trunk, load_trunk
 from training.run_folder import RunFolder
-from training.samples import sample_images
+from training.samples import open_paster, sample_images
 from training.state import TrainingState
 from training.worker import Worker
 
@@ -46,7 +47,8 @@ def train_worker(
     with folder.locked() if worker.leads else nullcontext():
         # Build: the same initial weights on every worker, because they have the same seed.
         examples = RecordDataset(as_sources(recipe.data.train, job.base), recipe)
-        data = BatchLoader(examples, rank=worker.rank, workers=worker.count)
+        data = BatchLoader(examples, rank=worker.rank, workers=worker.count, bank=job.bank)
+        paster = open_paster(data.canvases.bank, recipe) if data.canvases and worker.leads else None
         trunk = load_trunk(job.trunk_weights).to(worker.device) if job.trunk_weights else None
         perceptual = _load_perceptual(job, trunk)
         state = TrainingState(recipe, worker, perceptual.to(worker.device) if perceptual else None, trunk)
@@ -60,11 +62,14 @@ def train_worker(
             if worker.leads and not state.is_published(folder.weights, step):
                 log.warning("%s is missing, damaged or behind step %d; it is written again", folder.weights, step)
                 state.publish(folder.weights, step)
-        writer = Reporter(recipe, folder, worker, job.base) if worker.leads else None
+        writer = Reporter(recipe, folder, worker, job.base, paster) if worker.leads else None
         if writer:
             writer.begin(step)
         metrics = MetricLogger(worker, step)
         batches = source(data, step + state.skipped, steps=settings.steps - step, pin=pin)
+        centres: InstanceCentres | None = None
+        if writer and recipe.generator.kind == "pix2pixhd" and recipe.generator.features:
+            centres = InstanceCentres(as_sources(recipe.data.train, job.base), recipe, worker.device)
 
         while step < settings.steps and not stopped:
             # Step: on the records that belong to it, at the rate that belongs to it.
@@ -103,12 +108,15 @@ def train_worker(
             if writer is None:
                 continue
 
+            samples = last or step % settings.sample_every == 0
             with metrics.pause():
+                if centres and (validates or samples or saves):
+                    state.find_styles(centres)
                 # Validate: the averaged weights, which are published where they are the best so far.
                 if entry and validates:
                     assert validate
                     entry["validation"] = scores = dict(
-                        validate(sample_images(recipe, state.average.network), worker.device)
+                        validate(sample_images(recipe, state.average.network, paster), worker.device)
                     )
                     if writer.is_best(scores, settings.best_by):
                         state.publish(folder.best, step)
@@ -117,7 +125,7 @@ def train_worker(
                 progress(step, entry)
 
                 # Sample: the same label maps each time, with the averaged weights.
-                if last or step % settings.sample_every == 0:
+                if samples:
                     writer.sample(step, state.average.network)
 
                 # Save.
@@ -132,8 +140,11 @@ def train_worker(
 def _load_perceptual(job: TrainingJob, trunk: Trunk | None) -> PerceptualLoss | PerceptualRegression | None:
     """What the recipe's generator learns by beside a discriminator, or in the place of one."""
     settings, losses = job.recipe.generator, job.recipe.losses
-    if settings.kind == "crn":
-        several = settings.pictures > 1
+    regresses = settings.kind == "crn" or settings.kind == "sims"
+    if losses.perceptual_segmenter and (losses.perceptual or regresses):
+        trunk = load_trunk(job.base / losses.perceptual_segmenter)
+    if regresses:
+        several = settings.kind == "crn" and settings.pictures > 1
         return load_regression(losses.regression, several=several, vgg_weights=job.vgg_weights, trunk=trunk)
     # pix2pixHD shows VGG19 pictures as they are.
     normalise = settings.kind != "pix2pixhd"

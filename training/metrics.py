@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pipeline.config import Recipe
 from pipeline.data.sources import as_sources
+from pipeline.segments.paste import SegmentPaster
 from training.run_folder import RunFolder
 from training.samples import SampleGrid
 from training.state import TrainingState
@@ -99,9 +100,12 @@ def _gradient_norm(parameters: list[nn.Parameter]) -> float:
 class Reporter:
     """What the leading worker writes: TensorBoard, `stats.jsonl`, and grids of samples."""
 
-    def __init__(self, recipe: Recipe, folder: RunFolder, worker: Worker, base: Path) -> None:
+    def __init__(
+        self, recipe: Recipe, folder: RunFolder, worker: Worker, base: Path, paster: SegmentPaster | None = None
+    ) -> None:
+        """`paster` for a generator that mends what it pasted."""
         self.folder = folder
-        self.grid = SampleGrid(as_sources(recipe.data.validation, base), recipe, worker.device)
+        self.grid = SampleGrid(as_sources(recipe.data.validation, base), recipe, worker.device, paster)
 
     def begin(self, step: int) -> None:
         """Resume after a step: what was written of later ones is withdrawn."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,8 @@ class Optimiser:
     ) -> None:
         self.parameters = list(parameters)
         self.base_rate = rate
+        self.frozen: Collection[nn.Parameter] = ()
+        """Those that an update leaves as they are, whatever gradients they got."""
         self.adam = torch.optim.Adam(self.parameters, lr=rate, betas=betas, fused=True)
         self.scaler = torch.amp.GradScaler(self.parameters[0].device.type, enabled=fp16)
 
@@ -31,6 +33,8 @@ class Optimiser:
 
     def update(self) -> None:
         """Take the step; the gradients stay until they are cleared, those of scaled losses now unscaled (by Adam)."""
+        for parameter in self.frozen:
+            parameter.grad = None
         self.scaler.step(self.adam)
         self.scaler.update()
 

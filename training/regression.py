@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from pipeline.config import TrainingSettings
 from pipeline.networks.baselines.crn import CRN
+from pipeline.networks.baselines.sims_synthesis import SIMSSynthesis
 from pipeline.networks.label_input import LabelInput
 from pipeline.precision import DTYPES, autocast
 from training.data.batch import Batch
@@ -20,6 +22,8 @@ from training.objectives.perceptual_regression import PerceptualRegression
 from training.optimiser import Optimiser
 from training.step import Synthesis
 
+MEASURED_STEPS = 50
+"""Over so many steps terms are measured."""
 BETAS = (0.9, 0.999)
 """Adam's, as in CRN's public training, at `training.learning_rate`."""
 
@@ -35,46 +39,119 @@ class AllPictures(Synthesis):
         return cast(CRN, self.generator).every(label_input), None
 
 
+class Mended(Synthesis):
+    """SIMS's network as its regression runs it: with what it says of each pixel's class."""
+
+    def __init__(self, generator: SIMSSynthesis) -> None:
+        super().__init__(generator, None)
+
+    def forward(self, label_input: LabelInput, batch: Batch, turn: int) -> tuple[Tensor, Tensor | None]:
+        """Pictures `[N, 1, 3, H, W]` and logits `[N, class channels, H, W]`."""
+        assert batch.canvases is not None
+        pictures, logits = cast(SIMSSynthesis, self.generator).mend(label_input.with_canvas(batch.canvases))
+        return pictures.unsqueeze(1), logits
+
+
+class TermBalance(nn.Module):
+    """Weights of the regression's terms, measured in the last steps before a given one; checkpoints keep them."""
+
+    first: Tensor
+    sums: Tensor
+    count: Tensor
+
+    def __init__(self, weights: Sequence[float], balance_at: int) -> None:
+        """`weights` are those until step `balance_at`."""
+        super().__init__()
+        self.balance_at = balance_at
+        # In double precision, so that what a checkpoint brings back is what was.
+        self.register_buffer("first", torch.tensor(weights, dtype=torch.float64))
+        self.register_buffer("sums", torch.zeros(len(weights), dtype=torch.float64))
+        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+
+    def measures(self, step: int) -> bool:
+        """Whether a step's terms are measured."""
+        return self.balance_at - MEASURED_STEPS <= step < self.balance_at
+
+    def add(self, distances: Tensor) -> None:
+        """Take in the unweighted terms of a step, `[terms]`."""
+        self.sums += distances.cpu().double()
+        self.count += 1
+
+    def weights_at(self, step: int) -> list[float]:
+        """Of the terms: from the step on such that every one is what the picture's own term was, at its weight."""
+        if step < self.balance_at or not self.count:
+            return [float(weight) for weight in self.first]
+        means = (self.sums / self.count).clamp(min=1e-12)
+        return [float(weight) for weight in self.first[0] * means[0] / means]
+
+
 class RegressionStep:
     """The generator's step: each class of a label map picks the picture that suits it, where there are several.
 
     With `settings.accumulate` the batch goes through in so many parts, whose gradients are added up. `synthesis` is an
-    `AllPictures`, perhaps wrapped in DistributedDataParallel.
+    `AllPictures` or a `Mended`, perhaps wrapped in DistributedDataParallel.
     """
 
-    def __init__(self, synthesis: nn.Module, *, loss: PerceptualRegression, settings: TrainingSettings) -> None:
+    def __init__(
+        self,
+        synthesis: nn.Module,
+        *,
+        loss: PerceptualRegression,
+        settings: TrainingSettings,
+        classes: float = 0.0,
+        balance_at: int = 0,
+        mean: Callable[[Tensor], Tensor] = lambda values: values,
+    ) -> None:
+        """`classes`: weight of the cross-entropy of a `Mended` one's classes. `balance_at`: the step from which the
+        regression has weights that were measured before it; 0: it keeps its own. `mean`: of a tensor over all workers.
+        """
         self.synthesis = synthesis
-        self.bare_synthesis = cast(AllPictures, getattr(synthesis, "module", synthesis))
-        self.loss = loss
+        self.bare_synthesis = cast(Synthesis, getattr(synthesis, "module", synthesis))
+        self.loss, self.classes = loss, classes
         self.accumulate = settings.accumulate
         self.precision = DTYPES[settings.precision]
         fp16 = settings.precision == "fp16"
         self.optimiser = Optimiser(synthesis.parameters(), rate=settings.learning_rate, betas=BETAS, fp16=fp16)
         self.optimisers: Mapping[str, Optimiser] = {"generator": self.optimiser}
-        self.networks: Mapping[str, nn.Module] = {}
+        self.balance = TermBalance(loss.weights, balance_at) if balance_at else None
+        self.mean = mean
+        self.networks: Mapping[str, nn.Module] = {"balance": self.balance} if self.balance else {}
 
     def __call__(self, batch: Batch, step: int = 0) -> Terms:
-        """Update the generator; returns its loss, a detached scalar, by name."""
+        """Update the generator; returns its losses, detached scalars, by name."""
+        if self.balance:
+            self.loss.weights = self.balance.weights_at(step)
         self.optimiser.clear()
         parts = batch.split(self.accumulate)
-        found = []
+        found: list[Terms] = []
+        measured: list[Tensor] = []
         for index, part in enumerate(parts):
             last = index + 1 == len(parts)
             alone = not last and isinstance(self.synthesis, DistributedDataParallel)
             with cast(DistributedDataParallel, self.synthesis).no_sync() if alone else nullcontext():
-                loss = self._loss(part)
-                self.optimiser.backward(loss / self.accumulate)
-            found.append(loss.detach())
+                terms = self._terms(part, measured if self.balance and self.balance.measures(step) else None)
+                self.optimiser.backward(torch.stack(list(terms.values())).sum() / self.accumulate)
+            found.append({name: term.detach() for name, term in terms.items()})
         self.optimiser.update()
-        return {"generator/regression": torch.stack(found).mean()}
+        if self.balance and measured:
+            self.balance.add(self.mean(torch.stack(measured).mean(0)))
+        return {name: torch.stack([terms[name] for terms in found]).mean() for name in found[0]}
 
-    def _loss(self, part: Batch) -> Tensor:
+    def _terms(self, part: Batch, measured: list[Tensor] | None) -> Terms:
+        """The losses of a part; the regression's unweighted terms go to `measured`, if that is given."""
         generator = self.bare_synthesis.generator
         label_input = generator.label_input(part.codes)
         with autocast(part.codes.device, self.precision):
-            fakes, _ = self.synthesis(label_input, part, 0)
+            fakes, logits = self.synthesis(label_input, part, 0)
         fakes = fakes.to(part.pictures.dtype)  # In half precision the sums over pixels would lose too much.
+        if measured is not None:
+            with torch.no_grad():
+                measured.append(self.loss.distances(fakes.flatten(0, 1), part.pictures))
+        if logits is not None:
+            shown = F.cross_entropy(logits.to(part.pictures.dtype), (part.codes.long() - 1) // 2)
+            regression = self.loss(fakes[:, 0], part.pictures)
+            return {"generator/regression": regression, "generator/classes": self.classes * shown}
         if fakes.shape[1] == 1:
-            return self.loss(fakes[:, 0], part.pictures)
+            return {"generator/regression": self.loss(fakes[:, 0], part.pictures)}
         planes = label_input.one_hot_at(*part.codes.shape[1:])[:, : generator.space.class_channels]
-        return self.loss.diverse(fakes, part.pictures, planes)
+        return {"generator/regression": self.loss.diverse(fakes, part.pictures, planes)}

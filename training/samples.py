@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipeline.config import Recipe, Source
+from pipeline.config import Recipe, SIMSSettings, Source
 from pipeline.data.atomic import atomic_path
 from pipeline.labels import split_codes
 from pipeline.networks.label_input import LabelInput
 from pipeline.networks.noise import region_styles
-from pipeline.runtime.seeding import record_seeds, style_noise
+from pipeline.runtime.seeding import record_seed, record_seeds, style_noise
+from pipeline.segments.bank import MemoryBank
+from pipeline.segments.paste import SegmentPaster
 from training.data.dataset import RecordDataset, collate
 from training.step import Synthesis
 
@@ -29,11 +31,18 @@ COUNT = 6
 class SampleGrid:
     """The first records of the validation set, and how to draw what a generator makes of them."""
 
-    def __init__(self, data: str | Path | Sequence[Source], recipe: Recipe, device: torch.device) -> None:
+    def __init__(
+        self,
+        data: str | Path | Sequence[Source],
+        recipe: Recipe,
+        device: torch.device,
+        paster: SegmentPaster | None = None,
+    ) -> None:
+        """Reads the records; `paster` for a generator that mends what it pasted."""
         every = RecordDataset(data, recipe)
         examples = [every[index] for index in range(min(COUNT, len(every)))]
         self.batch = collate(examples).to(device)
-        self.recipe, self.ids = recipe, [example.id for example in examples]
+        self.recipe, self.ids, self.paster = recipe, [example.id for example in examples], paster
         self.seeds = record_seeds(recipe.training.seed, self.ids).to(device)
         codes = np.stack([example.codes for example in examples])
         if recipe.generator.region_styles == "instance":
@@ -51,7 +60,7 @@ class SampleGrid:
         With a style, the third row has the photographs' own styles and the two below have random ones.
         """
         rows = list(self.rows)
-        label_input = synthesis.generator.label_input(self.batch.codes)
+        label_input = _label_input(self.recipe, self.ids, self.batch.codes, synthesis, self.paster)
         styles = [random_styles(self.recipe, self.ids, label_input)]
         if synthesis.encoder is not None and styles[0] is not None:
             styles = [synthesis.encoder(self.batch.pictures)[0], styles[0], styles[0].roll(1, 0)]
@@ -73,13 +82,39 @@ def to_pixels(pictures: torch.Tensor) -> np.ndarray:
     return pixels.permute(0, 2, 3, 1).cpu().numpy()
 
 
-def sample_images(recipe: Recipe, synthesis: Synthesis) -> SampleImages:
-    """How a generator in evaluation mode draws records, each in a random style of its own where there are styles."""
+def open_paster(bank: MemoryBank, recipe: Recipe) -> SegmentPaster:
+    """What pastes for a SIMS recipe; `InputError` where the bank does not fit. Records that are in the bank, as
+    validation's are not, have their own segments left out."""
+    settings = recipe.generator
+    assert isinstance(settings, SIMSSettings)
+    return SegmentPaster(bank, recipe.labels, order=settings.order, paste=settings.paste, own_pictures="exclude")
+
+
+def _label_input(
+    recipe: Recipe, ids: Sequence[str], codes: torch.Tensor, synthesis: Synthesis, paster: SegmentPaster | None
+) -> LabelInput:
+    """Label maps as the generator takes them; for SIMS with what was pasted on each, of segments that are regions of a
+    class whatever instances there are."""
+    if paster is None:
+        return synthesis.generator.label_input(codes)
+    rngs = [np.random.default_rng(record_seed(recipe.training.seed, name, 0)) for name in ids]
+    pasted = [
+        paster.paste_codes(each, record=name, rng=rng)
+        for each, name, rng in zip(codes.cpu().numpy(), ids, rngs, strict=True)
+    ]
+    rewritten, canvases = (torch.from_numpy(np.stack(parts)).to(codes.device) for parts in zip(*pasted, strict=True))
+    return synthesis.generator.label_input(rewritten).with_canvas(canvases.permute(0, 3, 1, 2).float() / 255)
+
+
+def sample_images(recipe: Recipe, synthesis: Synthesis, paster: SegmentPaster | None = None) -> SampleImages:
+    """How a generator in evaluation mode draws records, each in a random style of its own where there are styles.
+
+    `paster` for a generator that mends what it pasted."""
     device = next(synthesis.parameters()).device
 
     @torch.no_grad()
     def sample_images(ids: Sequence[str], codes: np.ndarray) -> np.ndarray:
-        label_input = synthesis.generator.label_input(torch.from_numpy(codes).to(device))
+        label_input = _label_input(recipe, ids, torch.from_numpy(codes).to(device), synthesis, paster)
         seeds = record_seeds(recipe.training.seed, ids).to(device)
         return to_pixels(synthesis.generator(label_input, random_styles(recipe, ids, label_input), seeds))
 

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from pipeline.checkpoints.file import build_encoder, build_generator, save_generator
-from pipeline.config import Recipe
+from pipeline.config import Pix2PixHDSettings, Recipe
+from pipeline.config.baselines import REGRESSION_KINDS
 from pipeline.networks.baselines.crn import CRN
+from pipeline.networks.baselines.feature_encoder import FeatureEncoder
+from pipeline.networks.baselines.local_enhancer import LocalEnhancer
+from pipeline.networks.baselines.pix2pixhd import GlobalGenerator
+from pipeline.networks.baselines.sims_synthesis import SIMSSynthesis
 from pipeline.runtime.json_text import read_json
 from training.ema import MovingAverage
-from training.objectives.objectives import PatchObjective, build_discriminator
+from training.instance_centres import InstanceCentres
+from training.objectives.objectives import build_discriminator
 from training.objectives.perceptual import PerceptualLoss
 from training.objectives.perceptual_regression import PerceptualRegression
-from training.objectives.pix2pixhd import Pix2PixHDObjective
 from training.objectives.trunk import Trunk
-from training.regression import AllPictures, RegressionStep
+from training.pix2pixhd_step import Pix2PixHDStep, stage_at
+from training.regression import AllPictures, Mended, RegressionStep
 from training.run_folder import RunFolder, damaged_snapshot, restore_optimiser, snapshot_optimiser
 from training.step import GanStep, Synthesis
 from training.worker import Worker
@@ -41,26 +48,43 @@ class TrainingState:
         torch.manual_seed(recipe.training.seed)
         generator = build_generator(recipe)
         self.step: GanStep | RegressionStep
-        if isinstance(generator, CRN):
+        if isinstance(generator, CRN | SIMSSynthesis):
             assert isinstance(perceptual, PerceptualRegression)
-            synthesis: Synthesis = AllPictures(generator).to(worker.device)
-            self.step = RegressionStep(worker.wrap(synthesis), loss=perceptual, settings=recipe.training)
+            synthesis: Synthesis = AllPictures(generator) if isinstance(generator, CRN) else Mended(generator)
+            synthesis = synthesis.to(worker.device)
+            self.step = RegressionStep(
+                worker.wrap(synthesis),
+                loss=perceptual,
+                settings=recipe.training,
+                classes=recipe.losses.classes,
+                balance_at=recipe.losses.balance_at,
+                mean=worker.mean,
+            )
         else:
             assert not isinstance(perceptual, PerceptualRegression)
-            synthesis = Synthesis(generator, build_encoder(recipe)).to(worker.device)
-            self.step = GanStep(
-                worker.wrap(synthesis),
+            own = recipe.generator if isinstance(recipe.generator, Pix2PixHDSettings) else None
+            features = FeatureEncoder(own) if own and own.features else None
+            synthesis = Synthesis(generator, build_encoder(recipe), features).to(worker.device)
+            networks = (
+                worker.wrap(synthesis, in_parts=own is not None and own.stage_halvings > 0),
                 worker.wrap(build_discriminator(recipe, trunk).to(worker.device)),
-                weights=recipe.losses,
-                settings=recipe.training,
-                augment=recipe.discriminator.augment,
-                perceptual=perceptual,
-                patch_objective=Pix2PixHDObjective if recipe.generator.kind == "pix2pixhd" else PatchObjective,
-                workers=worker.count,
+            )
+            options: dict[str, Any] = {
+                "weights": recipe.losses,
+                "settings": recipe.training,
+                "augment": recipe.discriminator.augment,
+                "perceptual": perceptual,
+                "workers": worker.count,
+            }
+            size = recipe.data.height, recipe.data.width
+            self.step = (
+                Pix2PixHDStep(*networks, generator=own, size=size, **options) if own else GanStep(*networks, **options)
             )
         self.average = MovingAverage(synthesis, recipe.training.ema_decay)
         self.skipped = 0
         """How many batches the data are ahead of the steps, because they were skipped when rolling back."""
+        self.learned_by = _learned_by(recipe, perceptual, trunk)
+        """Which frozen networks the generator learns by: hashes by what they are for."""
         self.failures: list[str] = []
         """Why the run was rolled back, each time."""
         self._networks: dict[str, nn.Module] = {
@@ -71,8 +95,21 @@ class TrainingState:
         prefixes = {"generator": "optimiser.", "discriminator": "discriminator_optimiser."}
         self._optimisers = {prefixes[name]: optimiser for name, optimiser in self.step.optimisers.items()}
 
+    def find_styles(self, centres: InstanceCentres) -> None:
+        """Give the averaged generator of pix2pixHD the centres that its averaged encoder finds."""
+        average = self.average.network
+        assert average.features is not None and isinstance(average.generator, GlobalGenerator | LocalEnhancer)
+        assert average.generator.styles is not None
+        average.generator.styles.set(centres.find(average.features))
+
     def set_rates(self, step: int) -> None:
-        """Both learning rates for a step, counted from 0: constant, then linearly to 0 at the end (Sec. 4)."""
+        """Both learning rates for a step, counted from 0: constant, then linearly to 0 at the end (Sec. 4).
+
+        And how samples are drawn after it, where local enhancers come later.
+        """
+        own, drawn = self.recipe.generator, self.average.network.generator
+        if isinstance(own, Pix2PixHDSettings) and isinstance(drawn, LocalEnhancer):
+            drawn.stage = stage_at(own, step)
         settings = self.recipe.training
         left = settings.steps - step
         for optimiser in self._optimisers.values():
@@ -96,7 +133,16 @@ class TrainingState:
     def publish(self, path: Path, step: int) -> None:
         """Write the averaged weights, which is all that `synthesize` needs."""
         average = self.average.network
-        save_generator(path, average.generator, self.recipe, step=step, encoder=average.encoder)
+        balance = self.step.balance if isinstance(self.step, RegressionStep) else None
+        save_generator(
+            path,
+            average.generator,
+            self.recipe,
+            step=step,
+            encoder=average.encoder,
+            learned_by=self.learned_by,
+            regression=balance.weights_at(step) if balance else None,
+        )
 
     def is_published(self, path: Path, step: int) -> bool:
         """Whether a file holds just these averaged weights of a step; a missing or damaged one does not."""
@@ -148,3 +194,15 @@ class TrainingState:
         found = self.resume(folder)
         self.skipped, self.failures = batches - found, failures
         return found
+
+
+def _learned_by(
+    recipe: Recipe, perceptual: PerceptualLoss | PerceptualRegression | None, trunk: Trunk | None
+) -> dict[str, str]:
+    found = {}
+    regresses = recipe.generator.kind in REGRESSION_KINDS
+    if perceptual is not None and (recipe.losses.perceptual or regresses):
+        found["perceptual network"] = perceptual.trunk.sha256
+    if trunk is not None and not regresses and recipe.discriminator.kind == "projected":
+        found["discriminator's encoder"] = trunk.sha256
+    return {name: sha256 for name, sha256 in found.items() if sha256 is not None}

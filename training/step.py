@@ -14,6 +14,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from pipeline.config import LossSettings, TrainingSettings
 from pipeline.labels import split_codes
+from pipeline.networks.baselines.feature_encoder import FeatureEncoder
+from pipeline.networks.baselines.instance_styles import region_numbers
+from pipeline.networks.baselines.pix2pixhd import GlobalGenerator
 from pipeline.networks.encoder import StyleEncoder, sample_style
 from pipeline.networks.generators import AnyGenerator
 from pipeline.networks.label_input import LabelInput
@@ -50,16 +53,23 @@ class Synthesis(nn.Module):
     """The generator as training runs it: a style, where it takes one, is that of the photograph itself (the VAE), or
     noise where there is no encoder."""
 
-    def __init__(self, generator: AnyGenerator, encoder: StyleEncoder | None) -> None:
+    def __init__(
+        self, generator: AnyGenerator, encoder: StyleEncoder | None, features: FeatureEncoder | None = None
+    ) -> None:
+        """`features`: of pix2pixHD, which instead makes planes of the photograph that stand beside the label map."""
         super().__init__()
         self.generator = generator
         self.encoder = encoder
+        self.features = features
 
     def forward(self, label_input: LabelInput, batch: Batch, turn: int) -> tuple[Tensor, Tensor | None]:
         """Fakes `[N, 3, H, W]`, and the KL divergence of their styles, summed (None without an encoder).
 
         `turn` 0 for the generator's step and 1 for the discriminator's, whose fakes are drawn independently.
         """
+        if self.features is not None:
+            planes = self.features(batch.pictures, region_numbers(label_input))
+            return cast(GlobalGenerator, self.generator)(label_input, features=planes), None
         noise, seeds = batch.noise[turn], derived_seeds(batch.seeds, f"fake {turn}")
         if self.generator.settings.region_styles != "none":
             noise = region_styles(seeds, label_input.region_count, noise.shape[1])

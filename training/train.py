@@ -13,17 +13,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from tqdm import tqdm
 
 from pipeline.config import Recipe, Source
-from pipeline.config.baselines import NOTHING_TO_LEARN_BY
+from pipeline.config.baselines import NOTHING_TO_LEARN_BY, REGRESSION_KINDS
 from pipeline.data.fingerprint import fingerprint_data
 from pipeline.data.frames import to_table
+from pipeline.data.parquet import ParquetDataset
+from pipeline.data.records import read_keys
 from pipeline.data.sources import open_sources
-from pipeline.data.storage import first_line
+from pipeline.data.storage import base_name, first_line
 from pipeline.errors import InputError
 from pipeline.pretrained.registry import find_or_fetched
 from pipeline.runtime.device import default_device
+from pipeline.runtime.progress import ProgressBar
+from pipeline.segments.bank import MemoryBank
 from training.data.dataset import check_shares
 from training.job import TrainingJob
 from training.run_folder import RunFolder
@@ -78,12 +81,22 @@ def train(
         *open_sources(recipe.data.sources, recipe.labels, seed=recipe.training.seed),
         *open_sources([Source(path=recipe.data.validation)], recipe.labels, seed=recipe.training.seed),
     ]
-    vgg_weights = find_or_fetched(vgg_weights, "VGG")
+    perceptual = recipe.losses.perceptual_segmenter
+    if perceptual is None:
+        vgg_weights = find_or_fetched(vgg_weights, "VGG")
+    elif vgg_weights is not None:
+        raise InputError("--vgg-weights and losses.perceptual_network both name a perceptual network; give one of them")
+    elif not Path(perceptual).exists():
+        raise InputError(
+            f"losses.perceptual_network: {perceptual} does not exist; `spadework train-segmenter` makes one"
+        )
     if trunk_weights and not trunk_weights.exists():
         raise InputError(f"trunk weights {trunk_weights} do not exist")
-    if recipe.generator.kind == "crn" and not (vgg_weights or trunk_weights):
+    if recipe.generator.kind in REGRESSION_KINDS and not (vgg_weights or trunk_weights or perceptual):
         raise InputError(NOTHING_TO_LEARN_BY)
     check_shares(recipe, max(1, workers))
+    if workers > 1 and recipe.generator.kind == "pix2pixhd" and recipe.generator.image_pool:
+        raise InputError("generator.image_pool is of one worker; make it 0, or give --workers 1")
     if decoders and not workers:
         raise InputError("--decoders are actors on Ray, and --workers 0 trains without it; give --workers 1 or more")
     job = TrainingJob(
@@ -95,8 +108,11 @@ def train(
         validate=validate,
     )
     folder = job.folder
+    used = {source.source.path: fingerprint_data(source.dataset) for source in data}
+    if job.bank:
+        used["generator.bank"] = check_bank(job.bank, recipe)
     new = folder.claim(recipe)
-    folder.check_data({source.source.path: fingerprint_data(source.dataset) for source in data})
+    folder.check_data(used)
     folder.read_stats()  # A damaged line is told before any work.
     begin = time.monotonic()
 
@@ -123,6 +139,22 @@ def train(
     if latest:
         log.info("%d steps, lately %s; summary: %s", step, describe_speed(latest), folder.summary)
     return Training(folder.path, step, step == recipe.training.steps)
+
+
+def check_bank(bank: str, recipe: Recipe) -> dict[str, str]:
+    """A hash of SIMS's memory bank, by the name of its file.
+
+    Raises `InputError` where it is missing or of other classes, and where it holds pictures that are validated on.
+    """
+    opened = MemoryBank(bank)
+    opened.check_space(recipe.labels)
+    validation = read_keys(ParquetDataset.open(recipe.data.validation))
+    if shared := [key for key in validation if opened.picture_number(key) is not None]:
+        raise InputError(
+            f"memory bank {bank} holds {len(shared)} pictures of {recipe.data.validation}, such as '{shared[0]}', "
+            "which would be pasted back; make the bank of the training set"
+        )
+    return {base_name(bank): opened.digest}
 
 
 def _sum_up(folder: RunFolder, recipe: Recipe, failure: Exception) -> None:
@@ -152,7 +184,7 @@ class ProgressLine:
 
     def __init__(self, recipe: Recipe) -> None:
         self.total = recipe.training.steps
-        self.bar: tqdm | None = None
+        self.bar: ProgressBar | None = None
 
     def __enter__(self) -> ProgressLine:
         return self
@@ -160,7 +192,7 @@ class ProgressLine:
     def show(self, step: int, entry: Mapping[str, Any] | None) -> None:
         """Move on to `step`; `entry` is the latest line of `stats.jsonl`."""
         if self.bar is None:
-            self.bar = tqdm(desc="train", total=self.total, initial=step, unit="step", dynamic_ncols=True)
+            self.bar = ProgressBar(desc="train", total=self.total, initial=step, unit="step", dynamic_ncols=True)
         if entry:
             self.bar.set_postfix_str(describe_speed(entry), refresh=False)
         self.bar.update(step - self.bar.n)

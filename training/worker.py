@@ -25,15 +25,15 @@ class Worker:
         """Whether this is the one that writes."""
         return self.rank == 0
 
-    def wrap(self, network: nn.Module) -> nn.Module:
+    def wrap(self, network: nn.Module, *, in_parts: bool = False) -> nn.Module:
         """For gradients averaged over the workers. Buffers need no broadcasts: they are the same functions of the
-        same weights and, synchronised, of the same statistics."""
+        same weights and, synchronised, of the same statistics. `in_parts`: some steps use only a part of it."""
         if self.count == 1:
             return network
         # Before torch 2.14 the option had another name.
         names = inspect.signature(DistributedDataParallel).parameters
         buffers = "forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers"
-        options: dict[str, Any] = {"gradient_as_bucket_view": True, buffers: False}
+        options: dict[str, Any] = {"gradient_as_bucket_view": True, "find_unused_parameters": in_parts, buffers: False}
         return DistributedDataParallel(network, **options)
 
     def mean(self, values: Tensor) -> Tensor:

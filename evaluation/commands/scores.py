@@ -1,4 +1,4 @@
-"""The verbs that score pictures: evaluate, evaluate-style, memorisation, compare, prefer."""
+"""The verbs that score pictures: evaluate, evaluate-style, memorisation, compare, washing-away, prefer."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from evaluation.command_line import (
     SEGMENTER_WEIGHTS,
     WORKERS,
     Baseline,
+    Features,
 )
 from pipeline.command_line import CHECKPOINT, DATA, OUT, Existing, NamedWeights
+from pipeline.command_output import tell
 from pipeline.errors import InputError
 
 VOTES = Existing("file of votes", "the page of `spadework prefer` saves it")
@@ -56,8 +58,22 @@ VOTES = Existing("file of votes", "the page of `spadework prefer` saves it")
 @click.option(
     "--lpips-weights", type=NamedWeights("LPIPS"), help="Trunk of LPIPS, for diversity: file, or name of weights list."
 )
+@click.option(
+    "--features",
+    type=Features(),
+    multiple=True,
+    help="Also measure distances on the features of this DINOv2 or CLIP (folder of transformers), or classifier of "
+    "torchvision (file).",
+)
 @click.option("--fid-reference", type=DATA, help="Photographs for --set fid_reference=training.")
-@click.option("--protocol", "protocols", multiple=True, default=("native",), show_default=True, help="How to score.")
+@click.option(
+    "--protocol",
+    "protocols",
+    multiple=True,
+    default=("native",),
+    show_default=True,
+    help="How to score; all: as every one.",
+)
 @click.option("--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Override a field of the protocols.")
 @WORKERS
 @BATCH_SIZE
@@ -69,6 +85,7 @@ def evaluate(
     reference: str,
     out: Path,
     baselines: tuple[tuple[str, str], ...],
+    features: tuple[tuple[str, Path], ...],
     protocols: tuple[str, ...],
     overrides: tuple[str, ...],
     **options: Any,
@@ -81,12 +98,19 @@ def evaluate(
         --segmenter-weights runs/segmenter --out report/
     """
     from evaluation.evaluate import evaluate as run
+    from evaluation.report.laboratory import laboratory_table
     from evaluation.report.tables import summary
-    from evaluation.scoring.protocols import find_protocol, parse_overrides
+    from evaluation.scoring.protocols import find_protocols, parse_overrides
 
-    chosen = [find_protocol(name, parse_overrides(overrides)) for name in protocols]
-    click.echo(summary(run(images, reference, out, baselines=dict(baselines), protocols=chosen, **options)))
-    click.echo(f"Report: {out / 'report.html'}")
+    training = options["fid_reference"] is not None
+    chosen = find_protocols(protocols, parse_overrides(overrides), training=training)
+    if len(dict(features)) < len(features):
+        raise InputError("--features: give each network a name of its own")
+    options |= {"baselines": dict(baselines), "features": dict(features), "protocols": chosen}
+    scores = run(images, reference, out, **options)
+    page = out / "report.html"
+    lines = [summary(scores), *laboratory_table(scores), f"Report: {page}"]
+    tell("\n".join(lines), scores=scores, report=page)
 
 
 @click.command("evaluate-style")
@@ -109,8 +133,8 @@ def evaluate_style(checkpoint: str, reference: str, out: Path, **options: Any) -
     """
     from evaluation.style_transfer import evaluate_style as run
 
-    click.echo(run(checkpoint, reference, out, **options).summary())
-    click.echo(f"Grid: {out / 'style.png'}")
+    found = run(checkpoint, reference, out, **options)
+    tell(f"{found.summary()}\nGrid: {out / 'style.png'}", style=found, grid=out / "style.png")
 
 
 @click.command()
@@ -147,8 +171,8 @@ def memorisation(images: str, training: str, out: Path, **options: Any) -> None:
     """
     from evaluation.memorisation import measure_memorisation as run
 
-    click.echo(run(images, training, out, **options))
-    click.echo(f"Page: {out / 'memorisation.html'}")
+    found = run(images, training, out, **options)
+    tell(f"{found}\nPage: {out / 'memorisation.html'}", memorisation=found, page=out / "memorisation.html")
 
 
 @click.command()
@@ -165,9 +189,27 @@ def compare(reports: tuple[str, ...], out: Path) -> None:
     from evaluation.compare import verdict
 
     found = run(reports, out)
-    for item in found.differences:
-        click.echo(verdict(item, found.rows[0]["name"]))
-    click.echo(f"Comparison: {out / 'compare.html'}")
+    lines = [verdict(item, found.rows[0]["name"]) for item in found.differences]
+    page = out / "compare.html"
+    tell("\n".join([*lines, f"Comparison: {page}"]), comparison=found, page=page)
+
+
+@click.command("washing-away")
+@click.option(
+    "--checkpoint", "checkpoints", type=CHECKPOINT, required=True, multiple=True, help="As for synthesize; of several."
+)
+@click.option("--out", type=OUT, default=Path("washing-away"), show_default=True, help="Folder for page and JSON.")
+def washing_away(checkpoints: tuple[str, ...], out: Path) -> None:
+    """Draw label maps of a single class: whether normalisation washes the class away (Fig. 3 of the paper).
+
+    \b
+    Example:
+      spadework washing-away --checkpoint runs/pix2pixhd --checkpoint runs/spade
+    """
+    from evaluation.washing_away import show_washing_away as run
+
+    found = run(checkpoints, out)
+    tell(f"{found.summary()}\nPage: {out / 'washing_away.html'}", washing_away=found, page=out / "washing_away.html")
 
 
 @click.command()
@@ -204,6 +246,8 @@ def prefer(
     from evaluation.prefer import count_votes, write_page
 
     if votes:
-        click.echo(count_votes(votes).summary(ties))
+        counted = count_votes(votes)
+        tell(counted.summary(ties), votes=counted)
     else:
-        click.echo(f"{write_page(sets[0], sets[1], out, pairs=pairs, seed=seed)} pairs: open {out} in a browser")
+        written = write_page(sets[0], sets[1], out, pairs=pairs, seed=seed)
+        tell(f"{written} pairs: open {out} in a browser", pairs=written, page=out)

@@ -19,6 +19,7 @@ from pipeline.command_line import (
     Amount,
     read_recipe,
 )
+from pipeline.command_output import tell
 from pipeline.errors import InputError
 
 SHARE = Amount(0, 1, min_open=True, max_open=True)
@@ -41,9 +42,11 @@ def train_segmenter(recipe: Path, out: Path, weights: Path | None, overrides: tu
     from evaluation.segmenters.training.train import train_segmenter as run
 
     trained = run(settings, out, weights=weights).settings.training
-    click.echo(
+    tell(
         f"{out / 'segmenter.safetensors'}: mean IoU {trained['validation_mean_iou']:.1%}, "
-        f"accuracy {trained['validation_accuracy']:.1%} on {trained['validation_photographs']} validation photographs"
+        f"accuracy {trained['validation_accuracy']:.1%} on {trained['validation_photographs']} validation photographs",
+        segmenter=out / "segmenter.safetensors",
+        training=trained,
     )
 
 
@@ -106,9 +109,11 @@ def filter_(
 
     out = out or beside(images, "-filtered")
     kept = run(images, scores, out, regions=RegionSettings(**options) if regions else None, **limits)
+    lines = []
     if kept.regions is not None:
-        click.echo(kept.regions)
-    click.echo(f"{kept.pictures} of {kept.of} pictures pass, in {out}")
+        lines.append(str(kept.regions))
+    lines.append(f"{kept.pictures} of {kept.of} pictures pass, in {out}")
+    tell("\n".join(lines), kept=kept, folder=out)
 
 
 @click.command()
@@ -180,8 +185,9 @@ def usefulness(
         **options,
     )
     write_usefulness(out, found)
+    lines = []
     for arm in found.arms:
         gained = "" if arm.gain is None else f", {100 * arm.gain.value:+.1f} points (p = {arm.gain.p:.2g})"
-        click.echo(f"{arm.name}: mean IoU {arm.mean_iou.value:.1%}{gained}")
-    click.echo(summary(found))
-    click.echo(f"Page: {out / 'usefulness.html'}")
+        lines.append(f"{arm.name}: mean IoU {arm.mean_iou.value:.1%}{gained}")
+    lines += [summary(found), f"Page: {out / 'usefulness.html'}"]
+    tell("\n".join(lines), usefulness=found, page=out / "usefulness.html")

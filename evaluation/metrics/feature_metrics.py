@@ -1,7 +1,8 @@
 """How near the features of pictures are to those of photographs: beyond one distance, in which way they differ.
 
 Kernel distance (Binkowski et al. 2018; KID on Inception features), precision and recall (Kynkaanniemi et al. 2019),
-density and coverage (Naeem et al. 2020). All of them in float64, on feature vectors `[N, d]`.
+density and coverage (Naeem et al. 2020); MIND (`mind.py`) and, on CLIP's features, CMMD (`cmmd.py`). All of them in
+float64, on feature vectors `[N, d]`.
 """
 
 from __future__ import annotations
@@ -11,12 +12,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from evaluation.metrics.cmmd import cmmd
+from evaluation.metrics.curves import Curve, curves
 from evaluation.metrics.frechet import FeatureStatistics, frechet_distance
+from evaluation.metrics.mind import Mind, Projected, sliced_wasserstein
 
 NEIGHBOURS = 5
 """k of precision, recall, density and coverage."""
 SUBSETS, SUBSET_SIZE = 100, 1000
 """Of the kernel distance, as in the public implementations; smaller sets give smaller subsets."""
+SLICED = 20
+"""Replicates of the interval of MIND, each of which sorts all projections."""
 BLOCK = 1024
 """Rows of a matrix of distances that are in memory at a time."""
 
@@ -42,34 +48,94 @@ class FeatureScores:
     """The share of the photographs that have a picture in their neighbourhood."""
     diversity: float | None
     """Mean distance between pictures of one label map, as a share of that between photographs; None without samples."""
+    mind: float | None = None
+    """Sliced Wasserstein distance, as published. Lower is better."""
+    mind_corrected: float | None = None
+    """Without what sets of this size are apart even if drawn alike; may be negative."""
+    cmmd: float | None = None
+    """Squared MMD with a Gaussian kernel, in thousandths; on CLIP's features only."""
     intervals: dict[str, Interval] = field(default_factory=dict)
     """By the names above: over resampled label maps, the photographs staying what they are; of the kernel distance,
     percentiles over its subsets. Left out where there are too few label maps."""
+    curves: dict[str, Curve] = field(default_factory=dict)
+    """The distances over the number of pictures, by name; none for small sets."""
 
     @classmethod
-    def of(cls, generated: np.ndarray, real: np.ndarray, groups: np.ndarray, *, replicates: int = 100) -> FeatureScores:
-        """From feature vectors `[N, d]` and `[M, d]`, two or more each; equal `groups` share a label map."""
-        kernel, kernel_interval = kernel_distance(generated, real)
+    def of(
+        cls,
+        generated: np.ndarray,
+        real: np.ndarray,
+        groups: np.ndarray,
+        *,
+        replicates: int = 100,
+        clip: bool = False,
+    ) -> FeatureScores:
+        """From feature vectors `[N, d]` and `[M, d]`, two or more each; equal `groups` share a label map.
+
+        `clip` says that they are CLIP's, of length 1, whose Gaussian MMD is CMMD.
+        """
         scores: dict[str, float | None] = {"diversity": diversity(generated, real, groups)}
-        intervals: dict[str, Interval] = {"kernel_distance": kernel_interval}
+        intervals: dict[str, Interval] = {}
         times = resampled(groups, replicates)
         if min(len(generated), len(real)) > NEIGHBOURS:
             neighbourhoods = Neighbourhoods.of(generated, real)
             scores |= neighbourhoods.scores()
-            drawn = [neighbourhoods.scores(row) for row in times]
-            for name in _MANIFOLD if drawn else ():
-                most = np.inf if name == "density" else 1.0
-                intervals[name] = interval_around(scores[name], [scores_[name] for scores_ in drawn], most=most)
+            intervals |= neighbourhoods.intervals(times)
         else:
             scores |= dict.fromkeys(_MANIFOLD)
-        photographs = FeatureStatistics(real)
-        distance = frechet_distance(FeatureStatistics(generated), photographs)
-        if len(times):
-            values = [frechet_distance(FeatureStatistics(np.repeat(generated, row, 0)), photographs) for row in times]
-            intervals["frechet"] = interval_around(distance, values)
+        distances = Distances(generated, real, clip=clip)
+        whole = distances.whole()
+        intervals |= distances.intervals(whole, times)
+        # The upper half: the lower one may end at 0.
+        deviations = {name: (intervals[name][1] - whole[name]) / 1.96 for name in whole if name in intervals}
+        found = curves(distances.measure, groups, len(real), whole, deviations)
         if scores["diversity"] is not None and (interval := _diversity_interval(generated, real, groups)):
             intervals["diversity"] = interval
-        return cls(frechet=distance, kernel_distance=kernel, intervals=intervals, **scores)
+        return cls(**whole, **scores, intervals=intervals, curves=found)  # type: ignore[arg-type]
+
+
+class Distances:
+    """The distances between two sets, and between subsets of them."""
+
+    def __init__(self, generated: np.ndarray, real: np.ndarray, *, clip: bool) -> None:
+        """Of feature vectors `[N, d]` and `[M, d]`, two or more each; with `clip` CMMD as well."""
+        self.generated, self.real, self.clip = generated, real, clip
+        self.slices, self.real_slices = Projected.of(generated), Projected.of(real)
+        self._kernel = kernel_distance(generated, real)
+
+    def measure(self, rows: np.ndarray, photographs: np.ndarray) -> dict[str, float]:
+        """The distances by name between vectors of these indices, two or more each."""
+        one, other = self.generated[rows], self.real[photographs]
+        mind = Mind.of(self.slices.some(rows), self.real_slices.some(photographs))
+        found = {
+            "frechet": frechet_distance(FeatureStatistics(one), FeatureStatistics(other)),
+            "kernel_distance": kernel_distance(one, other, subsets=10)[0],
+            "mind": mind.published,
+            "mind_corrected": mind.corrected,
+        }
+        return found | ({"cmmd": float(cmmd(one, other)[0])} if self.clip else {})
+
+    def whole(self) -> dict[str, float]:
+        """Those between all vectors."""
+        found = self.measure(np.arange(len(self.generated)), np.arange(len(self.real)))
+        return found | {"kernel_distance": self._kernel[0]}
+
+    def intervals(self, whole: dict[str, float], times: np.ndarray) -> dict[str, Interval]:
+        """Around the distances `whole`; pictures count `times`, `[replicates, N]`. Of the kernel distance always."""
+        found: dict[str, Interval] = {"kernel_distance": self._kernel[1]}
+        if not len(times):
+            return found
+        photographs = FeatureStatistics(self.real)
+        repeated = [np.repeat(np.arange(len(self.generated)), row) for row in times]
+        frechet = [frechet_distance(FeatureStatistics(self.generated[rows]), photographs) for rows in repeated]
+        mind = [sliced_wasserstein(self.slices.some(rows), self.real_slices) for rows in repeated[:SLICED]]
+        found["frechet"] = interval_around(whole["frechet"], frechet)
+        found["mind"] = interval_around(whole["mind"], mind)
+        # A resample's own correction would take its repetitions for a narrower distribution.
+        found["mind_corrected"] = interval_around(whole["mind_corrected"], mind, least=-np.inf)
+        if self.clip:
+            found["cmmd"] = interval_around(whole["cmmd"], cmmd(self.generated, self.real, times).tolist())
+        return found
 
 
 _MANIFOLD = ("precision", "recall", "density", "coverage")
@@ -181,6 +247,15 @@ class Neighbourhoods:
             "recall": float((self.reaches & there).any(0).mean()),
             "density": float((times * self.around).sum() / times.sum() / self.neighbours),
             "coverage": float((self.covers & there).any(0).mean()),
+        }
+
+    def intervals(self, times: np.ndarray) -> dict[str, Interval]:
+        """Around these scores, where pictures count `times`, `[replicates, N]`; empty without replicates."""
+        drawn = [self.scores(row) for row in times]
+        return {
+            name: interval_around(score, [each[name] for each in drawn], most=np.inf if name == "density" else 1.0)
+            for name, score in self.scores().items()
+            if drawn
         }
 
 

@@ -12,19 +12,24 @@ import jinja2
 import numpy as np
 
 from evaluation.report.charts import class_bars, heat_map
+from evaluation.report.curves import HEIGHT, WIDTH, CurveTable
+from evaluation.report.curves import NOTE as CURVES
 from evaluation.report.examples import Example, Illustrations, Strip
 from evaluation.report.format import NONE, css_colour, factor, number, percent
+from evaluation.report.laboratory import NOTE as LABORATORY
+from evaluation.report.laboratory import laboratory_rows, laboratory_table
 from evaluation.report.published import published_tables
 from evaluation.report.settings import own_row, protocol_fields, setting_rows, style_note
 from evaluation.report.tables import (
     ABOVE_CEILING,
     Column,
-    distance_columns,
+    distance_tables,
     protocol_columns,
     score_columns,
     summary,
 )
 from evaluation.report.texture import Region, TextureRow, shown_periods, texture_rows
+from evaluation.scoring.independence import SENTENCES
 from evaluation.scoring.scores import Scores
 from pipeline.data.atomic import write_atomic
 from pipeline.data.images import encode_png, resize_ids, resize_image
@@ -66,16 +71,18 @@ def render_template(name: str, **fields: Any) -> str:
 
 def render_html(scores: Scores, illustrations: Illustrations) -> str:
     """The whole report as one page."""
+    distances = distance_tables(scores)
+    near = "Inception" if any(table.features == "Inception" for table in distances) else "segmenter"
     return render_template(
         TEMPLATE,
         scores=scores,
         summary=summary(scores),
         columns=score_columns(scores),
-        distances={
-            "segmenter": distance_columns(scores, inception=False),
-            "Inception": distance_columns(scores, inception=True),
-        },
+        distances=distances,
+        curves={"note": CURVES, "width": WIDTH, "height": HEIGHT},
+        near_columns=next((table.columns for table in distances if table.features == near), {}),
         protocols=protocol_columns(scores),
+        laboratory={"rows": laboratory_rows(scores), "note": LABORATORY},
         fields=protocol_fields(scores),
         own=own_row(scores),
         published=published_tables(tuple(scores.settings["data_classes"])),
@@ -91,6 +98,7 @@ def render_html(scores: Scores, illustrations: Illustrations) -> str:
         regions=[_region(region) for region in illustrations.regions],
         style=style_note(scores),
         warning=ABOVE_CEILING,
+        independence=SENTENCES,
         settings=setting_rows(scores),
     )
 
@@ -101,9 +109,11 @@ def render_markdown(scores: Scores) -> str:
     columns = score_columns(scores)
     lines = [f"# {scores.title}", "", summary(scores), "", *_table(columns, names)]
     lines += ["", *(f"- **{column.title}**: {column.note}" for column in columns.values())]
-    for features, inception in (("the segmenter's features", False), ("Inception features", True)):
-        if distances := distance_columns(scores, inception=inception):
-            lines += ["", f"## Distances on {features}", "", *_table(distances, names[:-1])]
+    for table in distance_tables(scores):
+        lines += ["", f"## Distances on {table.features} features", "", table.note, ""]
+        lines += _table(table.columns, names[:-1])
+        if table.curves:
+            lines += ["", *_curve_table(table.curves)]
     if protocols := protocol_columns(scores):
         lines += [
             "",
@@ -111,19 +121,21 @@ def render_markdown(scores: Scores) -> str:
             "",
             *_table(protocols, names),
         ]
+    if laboratory := laboratory_table(scores):
+        lines += ["", "## What published protocols say of these pictures", "", *laboratory]
     if rows := texture_rows(scores):
         lines += ["", *_texture_table(rows, shown_periods(scores))]
     lines += ["", "## Classes", "", "| IoU | " + " | ".join(names) + " |", "| --- |" + " ---: |" * len(names)]
     for name in scores.classes:
         ious = [percent(part.labels[scores.main_protocol.name].class_iou[name]) for part in scores.sets]
         lines.append(f"| {name} | " + " | ".join(ious) + " |")
-    for table in published_tables(tuple(scores.settings["data_classes"])):
-        lines += ["", f"## Published on {table.data_set}", "", "| method | mean IoU | accuracy | FID |"]
+    for published in published_tables(tuple(scores.settings["data_classes"])):
+        lines += ["", f"## Published on {published.data_set}", "", "| method | mean IoU | accuracy | FID |"]
         lines += ["| --- | ---: | ---: | ---: |"]
-        for row in (own_row(scores), *table.rows):
+        for row in (own_row(scores), *published.rows):
             figures = (row.mean_iou, row.accuracy, row.fid)
             lines.append(f"| {row.method} | " + " | ".join(NONE if f is None else f"{f:g}" for f in figures) + " |")
-        lines += ["", *(f"- {note}" for note in table.notes)]
+        lines += ["", *(f"- {note}" for note in published.notes)]
     lines += [
         "",
         "## Fields of the protocol",
@@ -148,6 +160,15 @@ def _table(columns: Mapping[str, Column], names: list[str]) -> list[str]:
             cells.append(column.cells[index] + (f" ({interval})" if interval else ""))
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return lines
+
+
+def _curve_table(table: CurveTable) -> list[str]:
+    lines = ["| pictures | " + " | ".join(table.sizes) + " | infinity | stable |"]
+    lines.append("| --- |" + " ---: |" * (len(table.sizes) + 2))
+    for row in table.rows:
+        end = row.infinity + (f" ({row.interval})" if row.interval else "")
+        lines.append(f"| {row.title} | " + " | ".join((*row.values, end, row.stable)) + " |")
+    return [*lines, "", CURVES]
 
 
 def _texture_table(rows: list[TextureRow], periods: list[int]) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from evaluation.report.format import plain
 from evaluation.report.published import Published
+from evaluation.scoring.independence import SENTENCES
 from evaluation.scoring.protocols import Protocol
 from evaluation.scoring.scores import Scores, SetScores
 
@@ -71,6 +72,7 @@ def style_note(scores: Scores) -> str:
 def setting_rows(scores: Scores) -> list[tuple[str, str]]:
     """Every setting and hash as name and text."""
     rows = _flatten({key: value for key, value in scores.settings.items() if key != "data_classes"})
+    rows += [(f"{name}: judged", SENTENCES[verdict]) for name, verdict in scores.independence.items()]
     for part in scores.sets:
         rows += [(f"{part.name}: {name}", value) for name, value in _flatten(_brief(part))]
     for name, ids in scores.unpaired.items():

@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from evaluation.metrics.boundaries import TOLERANCE
+from evaluation.metrics.cmmd import SCALE, SIGMA
 from evaluation.metrics.feature_metrics import FeatureScores
+from evaluation.report.curves import CurveTable, curve_table, features_of
 from evaluation.report.format import NONE, factor, interval, number, percent
 from evaluation.scoring.protocols import Protocol
 from evaluation.scoring.scores import Scores, SetScores, ratio
@@ -189,20 +191,74 @@ def _diversity_column(scores: Scores) -> Column | None:
     )
 
 
-def distance_columns(scores: Scores, *, inception: bool) -> dict[str, Column]:
-    """The table of one kind of features, by key, without the photographs' own row; empty where there are none."""
-    name = scores.main_protocol.name
-    found = [part.inception.get(name) if inception else part.segmenter for part in scores.sets[:-1]]
-    if any(item is None for item in found):
+@dataclass(frozen=True)
+class DistanceTable:
+    """The distances on one kind of features."""
+
+    features: str
+    """Whose they are, in a word or two."""
+    note: str
+    columns: dict[str, Column]
+    curves: CurveTable | None
+    """Of the synthesized pictures."""
+
+
+def distance_titles(scores: Scores) -> dict[str, dict[str, str]]:
+    """What the distances are called, by the name of the features and by key."""
+    common = {"cmmd": "CMMD", "mind": "MIND", "mind_corrected": "MIND, corrected"}
+    titles = {
+        "segmenter": {"frechet": "Fréchet distance", "kernel_distance": "kernel distance"},
+        "Inception": {"frechet": "FID", "kernel_distance": "KID"},
+    }
+    for name, kind in scores.settings.get("features", {}).items():
+        titles[name] = {"frechet": f"FD-{kind['title']}", "kernel_distance": f"KD-{kind['title']}"}
+    return {name: own | common for name, own in titles.items()}
+
+
+def distance_tables(scores: Scores) -> list[DistanceTable]:
+    """Those on the segmenter's features, on Inception's, and on each network of `--features`; those there are."""
+    notes = {
+        "segmenter": "On what the segmenter itself sees; not FID, KID or their kin, which are of Inception’s features.",
+        "Inception": f"On FID’s Inception network, {scores.main_protocol.fid_resizer} resizing.",
+    }
+    notes |= {name: f"{kind['network']}." for name, kind in scores.settings.get("features", {}).items()}
+    tables = []
+    for name, titles in distance_titles(scores).items():
+        columns = _distance_columns([features_of(scores, part, name) for part in scores.sets[:-1]], titles)
+        if columns:
+            curves = curve_table(features_of(scores, scores.synthesized, name), titles)
+            tables.append(DistanceTable(name, notes[name], columns, curves))
+    return tables
+
+
+def _distance_columns(found: Sequence[FeatureScores | None], titles: dict[str, str]) -> dict[str, Column]:
+    """By key, without the photographs' own row; empty where a set has none."""
+    parts = [item for item in found if item is not None]
+    if not parts or len(parts) < len(found):
         return {}
-    parts: list[FeatureScores] = [item for item in found if item is not None]
     columns = {}
     for key, title, note in (
-        ("frechet", "FID" if inception else "Fréchet distance", "Distance between the two sets as Gaussians."),
+        ("frechet", titles["frechet"], "Distance between the two sets as Gaussians."),
         (
             "kernel_distance",
-            "KID" if inception else "kernel distance",
+            titles["kernel_distance"],
             "Unbiased squared MMD with a cubic kernel; the interval is over subsets.",
+        ),
+        (
+            "cmmd",
+            titles["cmmd"],
+            f"Squared MMD with a Gaussian kernel (sigma {SIGMA:g}), times {SCALE:g}, as its authors take it: biased, "
+            "so that equal distributions are a little apart.",
+        ),
+        (
+            "mind",
+            titles["mind"],
+            "Sliced Wasserstein distance, 1,000 directions, as published; too high for few pictures.",
+        ),
+        (
+            "mind_corrected",
+            titles["mind_corrected"],
+            "Without what sets of this size are apart even if drawn alike; may be negative.",
         ),
         ("precision", "precision", "Pictures that lie among the photographs."),
         ("recall", "recall", "Photographs that lie among the pictures."),
@@ -214,7 +270,7 @@ def distance_columns(scores: Scores, *, inception: bool) -> dict[str, Column]:
             "Distance between pictures of one label map, relative to that between photographs.",
         ),
     ):
-        lower = key in ("frechet", "kernel_distance")
+        lower = key in DISTANCES
         column = _column(
             title,
             note,
@@ -227,6 +283,10 @@ def distance_columns(scores: Scores, *, inception: bool) -> dict[str, Column]:
         if any(cell != NONE for cell in column.cells):
             columns[key] = column
     return columns
+
+
+DISTANCES = ("frechet", "kernel_distance", "cmmd", "mind", "mind_corrected")
+"""The scores on features of which less is better."""
 
 
 def protocol_columns(scores: Scores) -> dict[str, Column]:

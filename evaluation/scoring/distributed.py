@@ -12,8 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from evaluation.scoring.image_results import ImageResults
 from evaluation.scoring.picture_sets import PictureSet, Selection, digest_shard, read_shard
 from evaluation.scoring.protocols import Protocol
@@ -22,11 +20,21 @@ from evaluation.segmenters import load_segmenter
 from pipeline.data.shards import Shard
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
+from pipeline.runtime.progress import ProgressBar
 
 log = logging.getLogger(__name__)
 
 VERSION = 4
 """Of the scoring; raise it when the same inputs give other image results, so that kept ones are not used."""
+
+
+@dataclass(frozen=True)
+class NetworkFile:
+    """A network of distances: a file or folder that `FeatureNetwork` loads."""
+
+    name: str
+    path: Path
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,7 @@ class ScorerSpec:
     inception_sha256: str | None = None
     lpips: Path | None = None
     lpips_sha256: str | None = None
+    networks: tuple[NetworkFile, ...] = ()
     batch_size: int = 16
     device: str = "cpu"
     threads: int | None = None
@@ -64,12 +73,18 @@ class ScorerSpec:
             from evaluation.metrics.lpips import LPIPS
 
             lpips = LPIPS.load(self.lpips, device=self.device)
+        networks = {}
+        if self.networks:
+            from evaluation.metrics.feature_networks import FeatureNetwork
+
+            networks = {part.name: FeatureNetwork.load(part.path, device=self.device) for part in self.networks}
         return ImageScorer(
             load_segmenter(self.segmenter, self.weights, device=self.device),
             self.space,
             self.protocols,
             inception=inception,
             lpips=lpips,
+            networks=networks,
             batch_size=self.batch_size,
             device=self.device,
         )
@@ -78,7 +93,7 @@ class ScorerSpec:
         """Where the image results of a shard are kept."""
         if self.cache is None:
             return None
-        parts = {
+        parts: dict[str, Any] = {
             "version": VERSION,
             "segmenter": [self.segmenter, self.weights_sha256],
             "space": self.space.model_dump(mode="json"),
@@ -89,6 +104,8 @@ class ScorerSpec:
             "device": self.device.split(":")[0],
             "pictures": digest_shard(task.shard, task.selection),
         }
+        if self.networks:  # Not before: results that were kept without any stay of use.
+            parts["networks"] = [[part.name, part.path.name, part.sha256] for part in self.networks]
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
         return self.cache / digest[:2] / f"{digest}.npz"
 
@@ -157,7 +174,7 @@ class ScorerPool:
         total = sum(1 for name, _ in pictures.keys if selection.ids is None or name in selection.ids)
         results = self._spread(tasks) if self._actors else ((task.index, self._here.run(task)) for task in tasks)
         parts: dict[int, ImageResults] = {}
-        with tqdm(total=total, desc=what, unit="image") as bar:
+        with ProgressBar(total=total, desc=what, unit="image") as bar:
             for index, part in results:
                 if part is not None:
                     parts[index] = part

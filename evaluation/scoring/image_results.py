@@ -121,6 +121,8 @@ class ImageResults:
     before they were kept."""
     reference_marks: np.ndarray | None = None
     """str `[N]`: the same of the label map of its photograph."""
+    networks: dict[str, np.ndarray] = field(default_factory=dict)
+    """float32 `[N, d]` by the name that `--features` gave to a network."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -139,12 +141,14 @@ class ImageResults:
             {key: np.concatenate([part.inception[key] for part in parts]) for key in first.inception},
             None if first.lpips is None else np.concatenate([part.lpips for part in parts if part.lpips is not None]),
             None if first.texture is None else Textures.joined([part.texture for part in parts if part.texture]),
+            networks={name: np.concatenate([part.networks[name] for part in parts]) for name in first.networks},
         )
 
     def save(self, path: Path) -> None:
         """Write a file, atomically."""
         arrays = {"ids": self.ids, "samples": self.samples, "sizes": self.sizes, "features": self.features}
         arrays |= {f"inception/{key}": features for key, features in self.inception.items()}
+        arrays |= {f"network/{name}": features for name, features in self.networks.items()}
         if self.lpips is not None:
             arrays["lpips"] = self.lpips
         if self.texture is not None:
@@ -191,4 +195,5 @@ class ImageResults:
             texture=None if texture is None else Textures(int(texture.pop("classes")), **texture),
             label_marks=arrays.get("label_marks"),
             reference_marks=arrays.get("reference_marks"),
+            networks=named.get("network", {}),
         )

@@ -192,16 +192,19 @@ PRESETS = {
         Protocol(name="spade-cityscapes", averaging="union", void_is_error=True),
         Protocol(name="oasis", averaging="union"),
         Protocol(name="oasis-ade20k", averaging="all"),
+        Protocol(name="oasis-ade20k-single", averaging="all", scales="single"),
         Protocol(name="gan-compression", input_size="label", input_filter="bicubic", label_size="label"),
         Protocol(name="gan-compression-cityscapes", label_size="label", logit_filter="pil-bilinear", averaging="union"),
         Protocol(name="imaginaire", input_size=512, input_filter="bilinear", label_size="label", averaging="all"),
+        Protocol(name="clade", averaging="union", fid_reference="training"),
     )
 }
 """The presets by name; docs/evaluation.md says where each choice is from.
 
 `native`: pictures as they are, at their own size. `spade`: the paper, as CC-FPSE repeats it (label maps shrunk to
 the picture; void pixels are errors), on COCO-Stuff; `-ade20k` and `-cityscapes` average the classes as the public code
-of those segmenters does. `oasis`: Cityscapes (nan-mean over the classes), `-ade20k` all classes. `gan-compression`:
+of those segmenters does. `oasis`: Cityscapes (nan-mean over the classes), `-ade20k` all classes, with the
+segmenter's five scales, `-ade20k-single` with one. `clade`: Cityscapes, FID from a training set. `gan-compression`:
 COCO-Stuff, pictures enlarged to the label map's size; `-cityscapes`: the class scores are enlarged instead.
 `imaginaire`: long side 512, and the mean over all classes, those that never occur included.
 """
@@ -217,6 +220,26 @@ def find_protocol(name: str, overrides: dict[str, Any] | None = None) -> Protoco
     except ValidationError as error:
         problems = "; ".join(f"{problem['loc'][0]}: {problem['msg']}" for problem in error.errors())
         raise InputError(f"protocol '{name}' with these settings: {problems}") from None
+
+
+ALL = "all"
+"""As a protocol's name: every preset."""
+
+
+def find_protocols(
+    names: Sequence[str], overrides: dict[str, Any] | None = None, *, training: bool = True
+) -> tuple[Protocol, ...]:
+    """Presets by their names, with fields overridden; `ALL` stands for every one, the first being the headlines'.
+
+    Without `training`, a set of photographs for those that measure distances from one, `ALL` leaves these out. Raises
+    `InputError` as `find_protocol` does, and where `ALL` stands beside other names.
+    """
+    if ALL not in names:
+        return tuple(find_protocol(name, overrides) for name in names)
+    if len(names) > 1:
+        raise InputError(f"--protocol {ALL} stands for every protocol; leave out the others")
+    found = tuple(find_protocol(name, overrides) for name in PRESETS)
+    return tuple(protocol for protocol in found if training or protocol.fid_reference != "training")
 
 
 MAPPED_CLASSES: dict[LabelMapping, tuple[int, int]] = {

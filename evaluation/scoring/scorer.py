@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 
@@ -11,6 +11,7 @@ import torch
 
 from evaluation.metrics.boundaries import boundary_counts
 from evaluation.metrics.confusion import ConfusionMatrix
+from evaluation.metrics.feature_networks import FeatureNetwork
 from evaluation.metrics.inception import Inception
 from evaluation.metrics.lpips import LPIPS
 from evaluation.metrics.texture import TextureStatistics
@@ -35,6 +36,7 @@ class ImageScorer:
         *,
         inception: Inception | None = None,
         lpips: LPIPS | None = None,
+        networks: Mapping[str, FeatureNetwork] | None = None,
         batch_size: int = 16,
         device: str = "cpu",
     ) -> None:
@@ -43,6 +45,7 @@ class ImageScorer:
         self.protocols = tuple(protocols)
         self.inception = inception
         self.lpips = lpips
+        self.networks = dict(networks or {})
         self.batch_size = batch_size
         self.device = torch.device(device)
 
@@ -104,6 +107,7 @@ class ImageScorer:
             features=features,
             inception=self._inception_features(batch),
             texture=Textures.of([self._texture(picture) for picture in batch], len(self.space.classes)),
+            networks={name: network(_shown(batch, self.protocols[0])) for name, network in self.networks.items()},
         )
 
     def _inception_features(self, batch: list[Picture]) -> dict[str, np.ndarray]:
@@ -112,9 +116,7 @@ class ImageScorer:
             return {}
         features = {}
         for protocol in {protocol.fid_features: protocol for protocol in self.protocols}.values():
-            own = protocol.fid_photographs == "own"
-            images = [p.original if own and p.original is not None else p.image for p in batch]
-            features[protocol.fid_features] = self.inception(images, resizer=protocol.fid_resizer)
+            features[protocol.fid_features] = self.inception(_shown(batch, protocol), resizer=protocol.fid_resizer)
         return features
 
     def data_classes(self, picture: Picture) -> np.ndarray:
@@ -153,6 +155,12 @@ class ImageScorer:
             return protocol.target(picture.label, self.space, picture.image.shape[:2])
         except InputError as error:
             raise InputError(f"picture '{picture.id}': {error}") from None
+
+
+def _shown(batch: Sequence[Picture], protocol: Protocol) -> list[np.ndarray]:
+    """uint8 `[H, W, 3]` each: what a network of distances is shown, photographs at the size that the protocol says."""
+    own = protocol.fid_photographs == "own"
+    return [p.original if own and p.original is not None else p.image for p in batch]
 
 
 def _batches(pictures: Iterable[Picture], size: int) -> Iterator[list[Picture]]:

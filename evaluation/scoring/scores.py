@@ -12,6 +12,7 @@ from evaluation.metrics.boundaries import mean_boundary_f
 from evaluation.metrics.feature_metrics import FeatureScores, Interval, mean_interval
 from evaluation.scoring.bootstrap import bootstrap_scores
 from evaluation.scoring.image_results import ImageResults
+from evaluation.scoring.independence import Independence
 from evaluation.scoring.protocols import Protocol
 from evaluation.scoring.textures import TextureScores
 
@@ -79,6 +80,8 @@ class SetScores:
     """Distances to the photographs on the segmenter's features; None for the photographs themselves."""
     inception: dict[str, FeatureScores] = field(default_factory=dict)
     """The same on FID's Inception features, by protocol, where their weights were given."""
+    networks: dict[str, FeatureScores] = field(default_factory=dict)
+    """The same on the features of other networks, by the name that `--features` gave to each."""
     lpips: Diversity | None = None
     """Where the pictures have samples and LPIPS weights were given."""
     texture: TextureScores | None = None
@@ -132,6 +135,8 @@ class Scores:
     """The synthesized pictures first, baselines next, the photographs last."""
     settings: dict[str, Any]
     """Segmenter, features, hashes: everything else that the scores depend on (JSON values)."""
+    independence: dict[str, Independence] = field(default_factory=dict)
+    """Of the segmenter from each set's generator, by set."""
     unpaired: dict[str, list[str]] = field(default_factory=dict)
     """Ids without a partner, by set."""
     warnings: tuple[str, ...] = ()

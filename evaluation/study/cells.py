@@ -16,10 +16,14 @@ from evaluation.evaluate import evaluate
 from evaluation.runs import read_run
 from evaluation.scoring import protocols
 from evaluation.scoring.image_results import Confusions
+from evaluation.scoring.independence import Independence
 from evaluation.trainings.kept import content_name
 from pipeline.config import Recipe, SegmenterSettings
 from pipeline.data.atomic import write_atomic
+from pipeline.data.fingerprint import fingerprint_data
+from pipeline.data.parquet import ParquetDataset
 from pipeline.errors import InputError
+from pipeline.pretrained.backbones import backbone_sha256
 from pipeline.runtime.json_text import read_json
 
 log = logging.getLogger(__name__)
@@ -90,6 +94,8 @@ class CellResult:
     """How much each would change by the choice of label maps: standard deviations, where they are known."""
     ceiling: dict[str, float | None]
     """Of the photographs: mean_iou and accuracy."""
+    independence: Independence
+    """Of the segmenter from what the generator learned by."""
     warnings: tuple[str, ...]
 
 
@@ -122,6 +128,17 @@ class Cell:
     def training(self) -> Path:
         """The folder of the training and its pictures, named by all that these depend on."""
         recipe = plain_recipe(self.recipe).model_dump(mode="json")
+        if self.recipe.losses.perceptual_segmenter:  # named by its content, wherever it is
+            recipe["losses"]["perceptual_network"] = backbone_sha256(Path(self.recipe.losses.perceptual_segmenter))
+        else:
+            del recipe["losses"]["perceptual_network"]  # cells from before there were such fields keep their names
+        if not self.recipe.losses.balance_at:
+            del recipe["losses"]["balance_at"]
+        if self.recipe.generator.kind == "sims":
+            assert self.recipe.generator.bank is not None
+            recipe["generator"]["bank"] = fingerprint_data(ParquetDataset.open(self.recipe.generator.bank))
+        else:
+            del recipe["losses"]["classes"]
         data = recipe.pop("data") | {"train": None, "validation": None}
         sources = [
             {**source.model_dump(mode="json"), "path": None, "name": None} for source in self.recipe.data.sources
@@ -284,5 +301,6 @@ def _result(trained: Trained, images: Path, report: _Report, protocol: str) -> C
         scores=scores,
         deviations=deviations,
         ceiling={name: own[name] for name in ("mean_iou", "accuracy")},
+        independence=report.content.get("independence", {}).get(pictures["name"], "unknown"),
         warnings=tuple(report.content["warnings"]),
     )

@@ -33,7 +33,9 @@ def render_latex(found: StudyResult) -> str:
     for row in found.rows:
         cells = [_cell(name, score) for name, score in row.scores.items()]
         cells += [f"{row.parameters / 1e6:.3g}", number(row.gmac), f"{fmean(row.seconds):.0f}"]
-        lines.append(" & ".join([escape(row.name), *cells]) + r" \\")
+        mark = "$^\\dagger$" if row.independence == "not independent" else ""
+        fewer = f" ({len(row.seeds)} seed{'s' * (len(row.seeds) > 1)})" if len(row.seeds) != len(found.seeds) else ""
+        lines.append(" & ".join([escape(row.name) + mark + fewer, *cells]) + r" \\")
     seeds = f"{len(found.seeds)} seeds" if len(found.seeds) > 1 else "One seed, an anecdote"
     what = escape(f"{found.name}: {seeds}, {found.budget} each, {found.label_maps} label maps")
     caption = (
@@ -41,6 +43,8 @@ def render_latex(found: StudyResult) -> str:
         f"deviation between seeds, $^*$ a significant difference from {escape(found.reference)} ($p < 0.05$, not "
         "corrected for the number of comparisons)."
     )
+    if any(row.independence == "not independent" for row in found.rows):
+        caption += " $^\\dagger$ is judged by a network that it learned by: not independent."
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", f"\\caption{{{caption}}}", "\\end{table}", ""])
 
 

@@ -98,12 +98,14 @@ def study_rows(found: StudyResult) -> list[dict[str, Any]]:
     """A mapping for each row, all of equal keys: every score with `..._low`, `..._high`, `..._spread` between seeds,
     `..._seed_N`, and `..._gain` over the reference with its ends and `..._gain_p`; and what the row costs."""
     lines = []
+    every = list(dict.fromkeys(seed for row in found.rows for seed in (*found.seeds, *row.seeds)))
     for row in found.rows:
         line: dict[str, Any] = {"row": row.name, "recipe": row.recipe, "overrides": " ".join(row.overrides)}
+        line["independence"] = row.independence
         for name, score in row.scores.items():
-            line |= _flat(name, score.estimate, "spread") | {
-                f"{name}_seed_{seed}": value for seed, value in zip(found.seeds, score.seeds, strict=True)
-            }
+            of_seeds = dict(zip(row.seeds, score.seeds, strict=True))
+            line |= _flat(name, score.estimate, "spread")
+            line |= {f"{name}_seed_{seed}": of_seeds.get(seed) for seed in every}
             line |= _flat(f"{name}_gain", score.gain, "p")
         line |= {"parameters": row.parameters, "gmac": row.gmac, "steps": fmean(row.steps)}
         line |= {"seconds": fmean(row.seconds), "images_per_second": fmean(row.images_per_second)}
@@ -123,6 +125,8 @@ def _row(row: RowResult) -> dict[str, Any]:
     return {
         "name": row.name,
         "overrides": " ".join(row.overrides),
+        "independence": row.independence,
+        "seeds": len(row.seeds),
         "cells": [_cell(name, score) for name, score in row.scores.items()],
         "texture": texture_sentence(power.value, lattice.value) if power and lattice else "",
         "parameters": f"{row.parameters / 1e6:.3g} M",

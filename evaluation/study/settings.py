@@ -23,6 +23,8 @@ class Row(Settings):
     """Its own recipe; None: that of the study."""
     set: tuple[Override, ...] = ()
     """Overrides, after those of the study."""
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] | None = None
+    """Its own, where the study's are too many to afford; what the page says of such rows is the weaker for it."""
 
 
 class Budget(Settings):
@@ -92,7 +94,7 @@ class Study(Settings):
     reference: Text
     """The row from which the others' differences are told."""
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
-    """Of the trainings; every row has one with each."""
+    """Of the trainings; every row has one with each, unless it has seeds of its own."""
     budget: Budget
     segmenter: SegmenterChoice
     protocol: ProtocolChoice = ProtocolChoice()
@@ -109,8 +111,9 @@ class Study(Settings):
     def _check(self) -> Study:
         if self.reference not in self.rows:
             raise ValueError(f"reference is '{self.reference}', and the rows are {', '.join(self.rows)}")
-        if twice := [seed for seed in self.seeds if self.seeds.count(seed) > 1]:
-            raise ValueError(f"seeds has {twice[0]} twice, which would be the same training")
+        for seeds in (self.seeds, *(row.seeds for row in self.rows.values() if row.seeds)):
+            if twice := [seed for seed in seeds if seeds.count(seed) > 1]:
+                raise ValueError(f"seeds has {twice[0]} twice, which would be the same training")
         for name, row in self.rows.items():
             if row.recipe is None and self.recipe is None:
                 raise ValueError(f"row '{name}' has no recipe; give the study one, or the row")
@@ -120,6 +123,10 @@ class Study(Settings):
             if field in said:
                 raise ValueError(f"{override} is what {said[field]} says, for all rows alike; take it out")
         return self
+
+    def seeds_of(self, row: str) -> tuple[int, ...]:
+        """The seeds of a row's trainings."""
+        return self.rows[row].seeds or self.seeds
 
 
 def load_study(path: Path) -> Study:

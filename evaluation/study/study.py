@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.inputs import find_segmenter_weights
+from evaluation.scoring.independence import REMEDY, SENTENCES, VERDICTS, Independence
 from evaluation.scoring.protocols import Protocol, find_protocol, fit_mapping, parse_overrides
 from evaluation.segmenters import check_kind, load_segmenter
 from evaluation.study.cells import Cell, CellResult, Trainer, plain_recipe
@@ -40,6 +41,8 @@ class RowResult:
     """Its file."""
     overrides: tuple[str, ...]
     """The row's own."""
+    seeds: tuple[int, ...]
+    """Of its trainings."""
     scores: dict[str, RowScore]
     """By the names of `SCORES`."""
     parameters: int
@@ -53,6 +56,8 @@ class RowResult:
     images_per_second: tuple[float, ...]
     images: tuple[Path, ...]
     """The folders of each seed's pictures."""
+    independence: Independence
+    """Of the segmenter from what the row's generators learned by."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +111,7 @@ def run_study(
         raise InputError(
             "protocol: a study measures distances from the validation photographs; leave fid_reference out"
         )
-    first = recipes[study.reference, study.seeds[0]]
+    first = recipes[study.reference, study.seeds_of(study.reference)[0]]
     vgg, trunk = find_or_fetched(_path(study.vgg_weights), "VGG"), _path(study.trunk_weights)
     if trunk is not None and not trunk.exists():
         raise InputError(f"trunk weights {trunk} do not exist")
@@ -134,7 +139,7 @@ def run_study(
         for (name, seed), recipe in recipes.items()
     }
     found = dict(zip(cells, run_all(list(cells.values()), workers), strict=True))
-    by_row = {name: [found[name, seed] for seed in study.seeds] for name in study.rows}
+    by_row = {name: [found[name, seed] for seed in study.seeds_of(name)] for name in study.rows}
     scores = score_rows(by_row, study.reference, protocol.averaging)
     any_cell = by_row[study.reference][0]
     return StudyResult(
@@ -143,7 +148,7 @@ def run_study(
         seeds=study.seeds,
         budget=str(study.budget),
         rows=tuple(
-            _row(study, name, row, recipes[name, study.seeds[0]], by_row[name], scores[name])
+            _row(study, name, row, recipes[name, study.seeds_of(name)[0]], by_row[name], scores[name])
             for name, row in study.rows.items()
         ),
         label_maps=len(any_cell.ids),
@@ -168,7 +173,7 @@ def read_recipes(study: Study) -> dict[tuple[str, int], Recipe]:
                 batch = load_recipe(file, [*overrides, f"training.steps={budget.images}"]).training.batch_size
             steps = budget.steps or (math.ceil(budget.images / batch) if budget.images else None)
             overrides += [f"training.steps={steps}"] if steps else []
-            for seed in study.seeds:
+            for seed in study.seeds_of(name):
                 found[name, seed] = _absolute(load_recipe(file, [*overrides, f"training.seed={seed}"]))
         except InputError as error:
             raise InputError(f"row '{name}': {error}") from None
@@ -184,7 +189,13 @@ def _absolute(recipe: Recipe) -> Recipe:
         else tuple(source.model_copy(update={"path": absolute(source.path)}) for source in train)
     )
     data = recipe.data.model_copy(update={"train": moved, "validation": absolute(recipe.data.validation)})
-    return recipe.model_copy(update={"data": data})
+    losses = recipe.losses
+    if losses.perceptual_segmenter:
+        path = Path(losses.perceptual_segmenter).absolute()
+        if not path.exists():
+            raise InputError(f"losses.perceptual_network: {path} does not exist; `spadework train-segmenter` makes one")
+        losses = losses.model_copy(update={"perceptual_network": f"segmenter:{path}"})
+    return recipe.model_copy(update={"data": data, "losses": losses})
 
 
 def _check_data(recipes: Mapping[tuple[str, int], Recipe]) -> _Data:
@@ -261,6 +272,7 @@ def _row(
         name=name,
         recipe=row.recipe or study.recipe or "",
         overrides=row.set,
+        seeds=study.seeds_of(name),
         scores=scores,
         parameters=cost.parameters,
         gmac=cost.gmac,
@@ -268,6 +280,7 @@ def _row(
         seconds=tuple(cell.trained.seconds for cell in cells),
         images_per_second=tuple(cell.trained.images_per_second for cell in cells),
         images=tuple(cell.images for cell in cells),
+        independence=next((each for each in VERDICTS if any(cell.independence == each for cell in cells)), "unknown"),
     )
 
 
@@ -301,11 +314,26 @@ def _warnings(
         )
     elif seeds < CLAIM_SEEDS:
         yield f"{seeds} seeds are too few for a claim; take {CLAIM_SEEDS} or more."
+    fewer = [name for name in study.rows if len(study.seeds_of(name)) < min(seeds, CLAIM_SEEDS)]
+    if fewer:
+        yield (
+            "Rows of fewer seeds than the others are anecdotes, and their differences from the reference are less sure "
+            f"than their intervals say: {', '.join(fewer)}."
+        )
     paths: dict[Path, str] = {}
     for (name, seed), cell in cells.items():
         other = paths.setdefault(cell.path, name)
-        if other != name and seed == study.seeds[0]:
+        if other != name and seed == study.seeds_of(name)[0]:
             yield f"Rows '{other}' and '{name}' are the same recipe, trained once for both."
     if study.budget.minutes:
         yield "Budgets are minutes of steps: what runs on the same machine meanwhile takes from them."
-    yield from dict.fromkeys(line for several in found.values() for cell in several for line in cell.warnings)
+    for name, several in found.items():
+        if any(cell.independence == "not independent" for cell in several):
+            yield f"Row '{name}': {SENTENCES['not independent']}; {REMEDY}"
+    yield from dict.fromkeys(
+        line
+        for several in found.values()
+        for cell in several
+        for line in cell.warnings
+        if SENTENCES["not independent"] not in line
+    )

@@ -8,11 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from tqdm import tqdm
-
 from pipeline.data.fingerprint import fingerprint_data
 from pipeline.data.parquet import ParquetDataset
 from pipeline.errors import InputError
+from pipeline.runtime.progress import ProgressBar
 
 Result_co = TypeVar("Result_co", covariant=True)
 
@@ -51,7 +50,7 @@ def run_all(trainings: Sequence[Kept[Result_co]], workers: int) -> list[Result_c
     """
     distinct = {training.path: training for training in trainings}
     found: dict[Path, Result_co] = {}
-    with tqdm(total=len(distinct), desc="trainings", unit="training") as bar:
+    with ProgressBar(total=len(distinct), desc="trainings", unit="training") as bar:
         results = _on_ray(distinct, workers) if workers > 1 else ((key, each.run()) for key, each in distinct.items())
         for key, result in results:
             found[key] = result

@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from evaluation.scoring.independence import independence, judge_sha256
 from evaluation.scoring.picture_sets import PictureSet, Selection
 from evaluation.trainings.estimates import CLAIM_SEEDS, Estimate, draw_maps, gain
 from evaluation.trainings.kept import data_checksum, run_all
@@ -164,7 +165,7 @@ def measure_usefulness(
             "device": plain.device,
             "threads": threads,
         },
-        warnings=tuple(_warnings(seeds, segmenter, sets)),
+        warnings=tuple(_warnings(seeds, segmenter, sets, pretrained)),
     )
 
 
@@ -225,10 +226,16 @@ def _by_class(values: Any, classes: Sequence[str]) -> dict[str, float | None]:
     }  # NaN differs from itself
 
 
-def _warnings(seeds: int, segmenter: str, sets: Mapping[str, PictureSet]) -> Iterator[str]:
+def _warnings(seeds: int, segmenter: str, sets: Mapping[str, PictureSet], pretrained: Path | None) -> Iterator[str]:
+    judge = None if pretrained is None else judge_sha256(segmenter, pretrained)
     if seeds < CLAIM_SEEDS:
         yield f"{seeds} seeds are too few for a claim; take {CLAIM_SEEDS} or more"
     for name, pictures in sets.items():
+        if independence(pictures.info.preprocessing.get("synthesis", {}), judge) == "not independent":
+            yield (
+                f"{name}: NOT INDEPENDENT: the trainings begin with the weights of a frozen network that the pictures' "
+                "generator learned by; take other --pretrained weights, or none"
+            )
         filtered = pictures.info.preprocessing.get("regions", {}).get("segmenter", "")
         if filtered and filtered.split(":")[0] == segmenter.split(":")[0]:
             yield (

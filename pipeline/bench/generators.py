@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch import nn
 
 from pipeline.checkpoints.file import load_checkpoint
 from pipeline.engines import aot_inductor
+from pipeline.engines.cuda_graphs import GraphedFunction
 from pipeline.engines.engine import Engine
 from pipeline.engines.graph import GeneratorGraph
 from pipeline.engines.signature import Signature
@@ -43,7 +45,15 @@ class Ours:
 class Compiled:
     """The same through AOTInductor, as `spadework compile` makes it. Raises `ImportError` without a C++ compiler."""
 
-    def __init__(self, workload: Workload, precision: str) -> None:
+    def __init__(
+        self,
+        workload: Workload,
+        precision: str,
+        *,
+        cuda_graphs: bool = False,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        """`settings` of Inductor, in the place of those of `compile`."""
         if reason := aot_inductor.missing(workload.device):
             raise ImportError(reason)
         generator, codes, z = workload.generator, workload.batches[0], workload.styles[0]
@@ -53,11 +63,13 @@ class Compiled:
         styles, places = z if z.shape[1] else None, range(len(codes))
         label_input = signature.batch_input(signature.label_input(codes), styles, places)
         example = signature.tensors(label_input, styles, places, seeds=workload.seeds)
-        settings = aot_inductor.arguments(workload.device, DTYPES[precision])
+        chosen = aot_inductor.arguments(workload.device, DTYPES[precision]) if settings is None else dict(settings)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / aot_inductor.FILE
-            aot_inductor.build(graph.export(example), path, signature=signature, lengths=(), settings=settings)
-            self.engine = Engine(aot_inductor.load(path, workload.device), signature, workload.device)
+            aot_inductor.build(graph.export(example), path, signature=signature, lengths=(), settings=chosen)
+            compiled = aot_inductor.load(path, workload.device)
+            function = GraphedFunction(compiled) if cuda_graphs else compiled
+            self.engine = Engine(function, signature, workload.device)
         self.workload = workload
 
     def repeat(self) -> np.ndarray:
@@ -79,9 +91,10 @@ class Eager:
 
 
 class Inductor:
-    """torch.compile of the dense generator, weights frozen; on a GPU with its longest search and CUDA graphs."""
+    """torch.compile of the dense generator, weights frozen; on a GPU with CUDA graphs and, unless another `mode` is
+    given, its longest search."""
 
-    def __init__(self, workload: Workload, precision: str) -> None:
+    def __init__(self, workload: Workload, precision: str, *, mode: str = "max-autotune") -> None:
         import torch._inductor.config as inductor
 
         inductor.freezing = True
@@ -89,8 +102,7 @@ class Inductor:
         self.dtype = DTYPES[precision]
         network = DenseGenerator(workload, folded=True).to(workload.device, self.dtype)
         network = network.to(memory_format=torch.channels_last).eval()
-        mode = "max-autotune" if workload.device.type == "cuda" else None
-        self.network = torch.compile(network, mode=mode)
+        self.network = torch.compile(network, mode=mode if workload.device.type == "cuda" else None)
 
     @torch.inference_mode()
     def repeat(self) -> np.ndarray:

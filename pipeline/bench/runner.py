@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from tqdm import tqdm
 
 from pipeline.errors import InputError
+from pipeline.runtime.progress import ProgressBar
 
 
 class Candidate(Protocol):
@@ -76,7 +76,7 @@ def run_benchmark(entries: Sequence[Entry], *, repeats: int, start_timeout: floa
     failed: dict[str, str] = {}
     peaks: dict[str, int] = {}
     try:
-        for entry in tqdm(entries, desc="starting", unit="candidate", leave=False):
+        for entry in ProgressBar(entries, desc="starting", unit="candidate", leave=False):
             ours, theirs = context.Pipe()
             process = context.Process(target=_run, args=(entry, theirs), daemon=True)
             process.start()
@@ -92,7 +92,7 @@ def run_benchmark(entries: Sequence[Entry], *, repeats: int, start_timeout: floa
             started[entry.name] = time.perf_counter() - began
             outputs[entry.name] = answer
             runners[entry.name], times[entry.name] = (process, ours), []
-        for name in tqdm(
+        for name in ProgressBar(
             [name for _ in range(repeats) for name in runners], desc="running", unit="repeat", leave=False
         ):
             runners[name][1].send("repeat")
@@ -137,10 +137,13 @@ def table(results: Sequence[Result], *, items: int, item: str) -> str:
 
 
 def write_json(path: Path, results: Sequence[Result], settings: dict[str, Any]) -> None:
-    """Everything that was measured, and with what settings."""
+    """Everything that was measured, and with what settings; `-` is the standard output."""
+    record = json.dumps({"settings": settings, "results": [asdict(result) for result in results]}, indent=2)
+    if path == Path("-"):
+        print(record)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
-    record = {"settings": settings, "results": [asdict(result) for result in results]}
-    path.write_text(json.dumps(record, indent=2) + "\n")
+    path.write_text(f"{record}\n")
 
 
 def peak_bytes() -> int:

@@ -18,6 +18,8 @@ from pipeline.datasets.sample_maps import sample_codes
 from pipeline.errors import InputError
 from pipeline.runtime.device import default_device
 
+PUBLIC = "public-fp32"
+"""The public program, where there is a checkout of it."""
 CANDIDATES = (
     "eager-fp32", "folded-fp32", "inductor-fp32", "onnxruntime-fp32", "openvino-fp32", "pattern-fp32",
     "engine-fp32", "inductor-bf16", "openvino-bf16", "pattern-bf16", "engine-bf16", "inductor-fp16", "pattern-fp16",
@@ -55,8 +57,11 @@ def bench_synthesize(
     repeats: int = 5,
     threads: int,
     json_path: Path | None,
+    public: Path | None = None,
 ) -> str:
     """Time the ways to run a generator side by side; returns the table, and writes all figures to `json_path`.
+
+    `public` is a checkout of the public SPADE, which then takes part.
 
     Raises `InputError` for unknown candidates, label maps that do not fit the generator, or too few of them.
     """
@@ -81,7 +86,10 @@ def bench_synthesize(
         "rescale": source.startswith(UNTRAINED),
     }
     names = (CANDIDATES[0], *(name for name in chosen if name != CANDIDATES[0]))
-    results = run_benchmark([Entry(name, build, {"name": name, **common}) for name in names], repeats=repeats)
+    entries = [Entry(name, build, {"name": name, **common}) for name in names]
+    if public is not None:
+        entries.insert(1, Entry(PUBLIC, build, {"name": PUBLIC, "public": public, **common}))
+    results = run_benchmark(entries, repeats=repeats)
     if json_path:
         write_json(json_path, results, describe(checkpoint, load, threads))
     return table(results, items=load.maps * load.samples, item="image")
@@ -94,12 +102,15 @@ def default_candidates(cuda: bool) -> tuple[str, ...]:
     return tuple(name for name in CANDIDATES if not name.endswith("fp16"))
 
 
-def build(name: str, **workload: Any) -> Any:
+def build(name: str, public: Path | None = None, **workload: Any) -> Any:
     """Make a candidate, in its own process."""
     from pipeline.bench import generators
+    from pipeline.bench.public import Public
 
     kind, precision = name.split("-")
     work = generators.Workload(**workload)
+    if public is not None:
+        return Public(work, public)
     if kind == "eager":
         return generators.Eager(work, folded=False)
     if kind == "folded":

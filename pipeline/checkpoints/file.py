@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,6 +20,7 @@ from pipeline.config import Recipe
 from pipeline.data.safetensors_file import write_tensors
 from pipeline.data.storage import first_line
 from pipeline.errors import InputError
+from pipeline.networks.baselines.local_enhancer import LocalEnhancer
 from pipeline.networks.encoder import StyleEncoder
 from pipeline.networks.generators import AnyGenerator, count_weights, make_generator
 from pipeline.recipe_file import dump_recipe, load_recipe, parse_recipe
@@ -46,6 +49,11 @@ class Checkpoint:
     generator: AnyGenerator
     encoder: StyleEncoder | None
     """For generators with style: a photograph to its style."""
+    learned_by: Mapping[str, str] | None = None
+    """`content_sha256` of the frozen networks that the generator learned by, by what they were for; None: the file is
+    from before this was kept, or of other people's weights."""
+    regression: tuple[float, ...] | None = None
+    """The weights of CRN's terms that were measured in training (`losses.balance_at`)."""
 
 
 def build_generator(recipe: Recipe) -> AnyGenerator:
@@ -62,14 +70,20 @@ def build_encoder(recipe: Recipe) -> StyleEncoder | None:
 
 
 def save_generator(
-    path: Path, generator: nn.Module, recipe: Recipe, *, step: int, encoder: nn.Module | None = None
+    path: Path,
+    generator: nn.Module,
+    recipe: Recipe,
+    *,
+    step: int,
+    encoder: nn.Module | None = None,
+    learned_by: Mapping[str, str] | None = None,
+    regression: Sequence[float] | None = None,
 ) -> None:
-    """Write a checkpoint atomically."""
+    """Write a checkpoint atomically; `learned_by` and `regression` as `Checkpoint` has them."""
     tensors = {f"generator.{key}": value for key, value in generator.state_dict().items()}
     if encoder is not None:
         tensors |= {f"encoder.{key}": value for key, value in encoder.state_dict().items()}
-    metadata = {_METADATA_KEY: json.dumps({"step": step, "recipe": recipe.model_dump(mode="json")})}
-    write_tensors(path, tensors, metadata)
+    write_tensors(path, tensors, _metadata(recipe, step, learned_by, regression))
 
 
 def halve(source: Path, target: Path) -> None:
@@ -78,9 +92,9 @@ def halve(source: Path, target: Path) -> None:
     Loading brings everything back to float32. Raises `InputError` where `source` is no checkpoint of ours.
     """
     source = find_checkpoint(source)
-    recipe, step, tensors = _read(source)
-    metadata = {_METADATA_KEY: json.dumps({"step": step, "recipe": recipe.model_dump(mode="json")})}
-    write_tensors(target, {key: value.half() if value.dim() > 1 else value for key, value in tensors.items()}, metadata)
+    read = _read(source)
+    halves = {key: value.half() if value.dim() > 1 else value for key, value in read.tensors.items()}
+    write_tensors(target, halves, _metadata(read.recipe, read.step, read.learned_by, read.regression))
 
 
 def find_checkpoint(path: Path) -> Path:
@@ -110,10 +124,12 @@ def load_checkpoint(source: str | Path, *, device: torch.device | str = "cpu") -
     """
     prefix, path = _split(source)
     if prefix:
-        return _untrained(load_recipe(path) if path.suffix in _RECIPES else _read(find_checkpoint(path))[0], device)
+        recipe = load_recipe(path) if path.suffix in _RECIPES else _read(find_checkpoint(path)).recipe
+        return _untrained(recipe, device)
     path = find_checkpoint(path)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    recipe, step, tensors = _read(path)
+    read = _read(path)
+    recipe, tensors = read.recipe, read.tensors
     for name, value in tensors.items():
         if not value.isfinite().all():
             raise InputError(
@@ -135,7 +151,17 @@ def load_checkpoint(source: str | Path, *, device: torch.device | str = "cpu") -
         _fill(encoder, "encoder.", tensors, path)
     else:
         encoder = None
-    return Checkpoint(recipe, step, sha256, generator.eval().to(device), encoder.eval().to(device) if encoder else None)
+    if isinstance(generator, LocalEnhancer) and 0 < read.step <= generator.settings.global_steps:
+        generator.stage = "global"  # whose enhancers have learned nothing yet
+    return Checkpoint(
+        recipe=recipe,
+        step=read.step,
+        sha256=sha256,
+        generator=generator.eval().to(device),
+        encoder=encoder.eval().to(device) if encoder else None,
+        learned_by=read.learned_by,
+        regression=read.regression,
+    )
 
 
 def _split(source: str | Path) -> tuple[str, Path]:
@@ -152,10 +178,33 @@ def _untrained(recipe: Recipe, device: torch.device | str) -> Checkpoint:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed)
         generator, encoder = build_generator(recipe).eval().to(device), build_encoder(recipe)
-    return Checkpoint(recipe, 0, f"untrained-{sha256}", generator, encoder.eval().to(device) if encoder else None)
+    encoder = encoder.eval().to(device) if encoder else None
+    return Checkpoint(recipe, 0, f"untrained-{sha256}", generator, encoder, learned_by={})
 
 
-def _read(path: Path) -> tuple[Recipe, int, dict[str, torch.Tensor]]:
+@dataclass(frozen=True)
+class _Read:
+    """What a file holds."""
+
+    recipe: Recipe
+    step: int
+    tensors: dict[str, torch.Tensor]
+    learned_by: dict[str, str] | None
+    regression: tuple[float, ...] | None
+
+
+def _metadata(
+    recipe: Recipe, step: int, learned_by: Mapping[str, str] | None, regression: Sequence[float] | None
+) -> dict[str, str]:
+    fields: dict[str, Any] = {"step": step, "recipe": recipe.model_dump(mode="json")}
+    if learned_by is not None:
+        fields["learned_by"] = dict(learned_by)
+    if regression is not None:
+        fields["regression"] = list(regression)
+    return {_METADATA_KEY: json.dumps(fields)}
+
+
+def _read(path: Path) -> _Read:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = (file.metadata() or {}).get(_METADATA_KEY)
@@ -170,12 +219,16 @@ def _read(path: Path) -> tuple[Recipe, int, dict[str, torch.Tensor]]:
     try:
         fields = read_json(metadata)
         recipe, step = fields["recipe"], int(fields["step"])
-    except (ValueError, KeyError, TypeError) as error:
+        stored = fields.get("learned_by")
+        learned_by = None if stored is None else {str(name): str(value) for name, value in stored.items()}
+        weights = fields.get("regression")
+        regression = None if weights is None else tuple(float(weight) for weight in weights)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"checkpoint {path} has damaged metadata: no JSON with a recipe and a step "
             f"({type(error).__name__}: {first_line(error)}); copy it again"
         ) from None
-    return parse_recipe(recipe, source=f"recipe in {path}"), step, tensors
+    return _Read(parse_recipe(recipe, source=f"recipe in {path}"), step, tensors, learned_by, regression)
 
 
 def _fill(network: nn.Module, prefix: str, tensors: dict[str, torch.Tensor], path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from pipeline.command_line import CHECKPOINT, LABEL_MAPS, OUT, PICTURE_SIZE, PROCESSES, Renamed, Verbs
+from pipeline.command_line import CHECKPOINT, LABEL_MAPS, OUT, PICTURE_SIZE, PROCESSES, Existing, Renamed, Verbs
 
 
 @click.group(cls=Verbs)
@@ -27,6 +27,9 @@ REPEATS = click.option(
 )
 
 
+STANDARD_OUTPUT = Path("-")
+
+
 THREADS = click.option("--threads", type=PROCESSES, help="Of each process  [default: the cores]")
 
 
@@ -36,7 +39,15 @@ MAPS = click.option("--input", "source", type=LABEL_MAPS, help="Parquet of label
 NOISE = click.option("--noise", is_flag=True, help="Random pixels for label maps: the worst case for patterns.")
 
 
-JSON = click.option("--json", "json_path", type=OUT, help="Write all figures to this file.")
+JSON = click.option(
+    "--json",
+    "json_path",
+    type=OUT,
+    is_flag=False,
+    flag_value="-",
+    metavar="[FILE]",
+    help="All figures as one JSON object, in a file or, without one, in the place of the table.",
+)
 
 
 PATHS = click.option("--paths", help="Comma-separated; an unknown one lists them  [default: all that make sense]")
@@ -62,11 +73,20 @@ PATHS = click.option("--paths", help="Comma-separated; an unknown one lists them
 @PICTURE_SIZE
 @NOISE
 @PATHS
+@click.option(
+    "--public", type=Existing("checkout of the public SPADE"), help="Folder of the public SPADE, to race too."
+)
 @REPEATS
 @THREADS
 @JSON
 def bench_synthesize(
-    checkpoint: str, paths: str | None, repeats: int, threads: int | None, json_path: Path | None, **load: Any
+    checkpoint: str,
+    paths: str | None,
+    public: Path | None,
+    repeats: int,
+    threads: int | None,
+    json_path: Path | None,
+    **load: Any,
 ) -> None:
     """Benchmark ways to run a generator; those whose libraries are missing say so (extra [bench]).
 
@@ -79,6 +99,14 @@ def bench_synthesize(
 
     names = tuple(paths.split(",")) if paths else ()
     threads = threads or os.cpu_count() or 1
-    click.echo(
-        run(checkpoint, load=Load(**load), candidates=names, repeats=repeats, threads=threads, json_path=json_path)
+    table = run(
+        checkpoint,
+        load=Load(**load),
+        candidates=names,
+        repeats=repeats,
+        threads=threads,
+        json_path=json_path,
+        public=public,
     )
+    if json_path != STANDARD_OUTPUT:
+        click.echo(table)

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from pipeline.command_line import Existing, Location
+from pipeline.command_output import tell
 
 
 @click.command()
@@ -25,4 +26,4 @@ def card(images: str, license: str | None, report: Path | None) -> None:
 
     folder = Folder(images)
     write_card(folder, gather(folder, license=license, report=report))
-    click.echo(f"{folder}: {CARD}, {CROISSANT}")
+    tell(f"{folder}: {CARD}, {CROISSANT}", folder=str(folder), files=[CARD, CROISSANT])

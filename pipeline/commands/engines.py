@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from pipeline.command_line import CHECKPOINT, LABEL_MAPS, OUT, PICTURE_SIZE, Existing, Renamed, Verbs, show_log
+from pipeline.command_line import CHECKPOINT, LABEL_MAPS, OUT, PICTURE_SIZE, Existing, Renamed, Verbs
+from pipeline.command_output import show_log, tell
 
 
 @click.command("compile")
@@ -64,9 +65,10 @@ def compile_(checkpoint: str, out: Path, **options: Any) -> None:
 
     show_log("pipeline.engines")
     folder, manifest = run(checkpoint, out, **options)
-    click.echo(f"{folder}: {manifest.spec}\n{manifest.parity}")
+    lines = [f"{folder}: {manifest.spec}", str(manifest.parity)]
     if manifest.milliseconds:
-        click.echo(f"{manifest.milliseconds:.3g} ms a picture, {manifest.eager_milliseconds:.3g} ms eager")
+        lines.append(f"{manifest.milliseconds:.3g} ms a picture, {manifest.eager_milliseconds:.3g} ms eager")
+    tell("\n".join(lines), engine=folder, manifest=manifest)
 
 
 @click.group(cls=Verbs)
@@ -90,7 +92,8 @@ def engines_list(folder: Path) -> None:
     """
     from pipeline.engines.cache import list_engines as run
 
-    click.echo(run(folder))
+    table = run(folder)
+    tell(table, engines=table.splitlines())
 
 
 @engines.command("clean")
@@ -105,5 +108,5 @@ def engines_clean(folder: Path, everything: bool) -> None:
     """
     from pipeline.engines.cache import clean_engines as run
 
-    for path in run(folder, everything=everything):
-        click.echo(f"removed {path}")
+    removed = list(run(folder, everything=everything))
+    tell("\n".join(f"removed {path}" for path in removed) or "nothing to remove", removed=removed)

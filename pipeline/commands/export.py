@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from pipeline.command_line import OUT_LOCATION, Location
+from pipeline.command_output import tell
 
 KINDS = ("folder", "webdataset", "coco", "panoptic", "yolo", "voc")
 
@@ -28,4 +29,5 @@ def export(sets: tuple[str, ...], kinds: tuple[str, ...], out: str | None, label
 
     out = out or beside(sets[0], "-export")
     count = run(sets, out, kinds, label_column=label_column)  # type: ignore[arg-type]
-    click.echo(f"{count} pictures in {', '.join(f'{out}/{kind}' for kind in kinds)}")
+    folders = [f"{out}/{kind}" for kind in kinds]
+    tell(f"{count} pictures in {', '.join(folders)}", pictures=count, folders=folders)

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from pipeline.command_line import DATA, OUT, PALETTE, PROCESSES, Amount, Existing, Size, Verbs
+from pipeline.command_line import DATA, OUT, PALETTE, PROCESSES, PROCESSES_OR_NONE, Amount, Existing, Size, Verbs
+from pipeline.command_output import tell
 
 
 class IdMap(Existing):
@@ -68,7 +69,8 @@ def landscape(out: Path, size: tuple[int, int], **options: Any) -> None:
     """
     from pipeline.datasets.landscape.dataset import prepare as run
 
-    click.echo(run(out, height=size[0], width=size[1], **options))
+    summary = run(out, height=size[0], width=size[1], **options)
+    tell(summary, folder=out, summary=summary)
 
 
 @prepare.command()
@@ -134,7 +136,8 @@ def folder(labels: Path, out: Path, **options: Any) -> None:
     """
     from pipeline.datasets.folder import prepare as run
 
-    click.echo(run(labels, out, **options))
+    summary = run(labels, out, **options)
+    tell(summary, folder=out, summary=summary)
 
 
 @prepare.command()
@@ -167,7 +170,41 @@ def remix(source: Path, out: Path, classes: tuple[str, ...], **options: Any) -> 
     from pipeline.datasets.remix import prepare as run
 
     names = [name.strip() for text in classes for name in text.split(",") if name.strip()]
-    click.echo(run(source, out, classes=names, **options))
+    summary = run(source, out, classes=names, **options)
+    tell(summary, folder=out, summary=summary)
+
+
+@prepare.command()
+@click.argument("source", type=DATA)
+@click.option("--out", required=True, type=OUT, help="Parquet file for the bank.")
+@click.option(
+    "--least-area",
+    type=Amount(0, 1),
+    help="Share of the picture below which a region is left out  [default: 1/131]",
+)
+@SHRUNK
+@click.option(
+    "--workers",
+    type=PROCESSES_OR_NONE,
+    default=0,
+    show_default=True,
+    help="Processes on Ray; 0: this process, without Ray.",
+)
+def bank(source: str, out: Path, least_area: float | None, **options: Any) -> None:
+    """Cut photographs into the segments of their label maps: the memory bank of SIMS.
+
+    The bank holds verbatim pieces of the photographs, with the id of the record that each is from: their licence and
+    privacy apply to it, and to every picture that is made with it.
+
+    \b
+    Example:
+      spadework prepare bank data/landscape/train.parquet --out bank.parquet
+    """
+    from pipeline.segments.build import build_bank
+    from pipeline.segments.cut import LEAST_AREA
+
+    made = build_bank(source, out, least_area=LEAST_AREA if least_area is None else least_area, **options)
+    tell(made, bank=made)
 
 
 @prepare.command()
@@ -186,7 +223,8 @@ def camvid(root: Path, out: Path, **options: Any) -> None:
     """
     from pipeline.datasets.camvid import prepare as run
 
-    click.echo(run(root, out, **options))
+    summary = run(root, out, **options)
+    tell(summary, folder=out, summary=summary)
 
 
 @prepare.command("coco-stuff")
@@ -205,7 +243,8 @@ def coco_stuff(root: Path, out: Path, **options: Any) -> None:
     """
     from pipeline.datasets.coco_stuff import prepare as run
 
-    click.echo(run(root, out, **options))
+    summary = run(root, out, **options)
+    tell(summary, folder=out, summary=summary)
 
 
 @prepare.command()
@@ -224,7 +263,8 @@ def ade20k(root: Path, out: Path, **options: Any) -> None:
     """
     from pipeline.datasets.ade20k import prepare as run
 
-    click.echo(run(root, out, **options))
+    summary = run(root, out, **options)
+    tell(summary, folder=out, summary=summary)
 
 
 @prepare.command()
@@ -243,4 +283,5 @@ def cityscapes(root: Path, out: Path, **options: Any) -> None:
     """
     from pipeline.datasets.cityscapes import prepare as run
 
-    click.echo(run(root, out, **options))
+    summary = run(root, out, **options)
+    tell(summary, folder=out, summary=summary)

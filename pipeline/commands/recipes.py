@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from pipeline.command_line import DATA, OUT, RECIPE, Verbs
+from pipeline.command_output import tell
 
 
 @click.group(cls=Verbs)
@@ -32,8 +33,8 @@ def list_() -> None:
         data = load_recipe(path).data
         rows.append((name, f"{data.width}x{data.height}", read_about(path)))
     width = max(len(name) for name, _, _ in rows)
-    for name, size, about in rows:
-        click.echo(f"{name:{width}}  {size:>9}  {about}")
+    lines = [f"{name:{width}}  {size:>9}  {about}" for name, size, about in rows]
+    tell("\n".join(lines), recipes=[{"name": name, "size": size, "about": about} for name, size, about in rows])
 
 
 def read_about(path: Path) -> str:
@@ -55,7 +56,9 @@ def show(recipe: Path) -> None:
     Example:
       spadework recipes show camvid
     """
-    click.echo(recipe.read_text(), nl=False)
+    from pipeline.recipe_file import load_recipe
+
+    tell(recipe.read_text().rstrip("\n"), recipe=load_recipe(recipe))
 
 
 @recipes.command()
@@ -79,7 +82,8 @@ def new(train: str, validation: str | None, out: Path) -> None:
             validation = str(folder / "validation.parquet")
         if Path(train).is_dir() and (folder / "train.parquet").is_file():
             train = str(folder / "train.parquet")
-    click.echo(StarterRecipe.open(out).write_for(train, None if validation == train else validation))
+    told = StarterRecipe.open(out).write_for(train, None if validation == train else validation)
+    tell(told, recipe=out)
 
 
 @recipes.command()
@@ -92,4 +96,5 @@ def schema() -> None:
     """
     from pipeline.recipe_schema import recipe_schema
 
-    click.echo(json.dumps(recipe_schema(), indent=1))
+    schema = recipe_schema()
+    tell(json.dumps(schema, indent=1), schema=schema)

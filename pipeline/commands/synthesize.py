@@ -19,6 +19,7 @@ from pipeline.command_line import (
     Location,
     Renamed,
 )
+from pipeline.command_output import tell
 from pipeline.commands.export import KINDS
 
 INPUT = Location("label maps")
@@ -61,7 +62,8 @@ def plan_samples(source: str, out: Path, scores: Path | None, **options: Any) ->
     """
     from pipeline.synthesis.samples import plan_samples as run
 
-    click.echo(run(source, out, scores=scores, **options))
+    planned = run(source, out, scores=scores, **options)
+    tell(planned, planned=planned, file=out)
 
 
 @click.command()
@@ -120,6 +122,18 @@ def plan_samples(source: str, out: Path, scores: Path | None, **options: Any) ->
     help="What has a style of its own: the picture, each class, or each instance  [default: as in training]",
 )
 @click.option(
+    "--bank",
+    type=Location("memory bank", "`spadework prepare bank` makes one"),
+    help="Of a SIMS checkpoint: where pieces are taken from  [default: its recipe's]",
+)
+@click.option(
+    "--own-pictures",
+    type=click.Choice(["refuse", "exclude"]),
+    default="refuse",
+    show_default=True,
+    help="With a bank: maps whose own picture is in it are refused, or do without its pieces.",
+)
+@click.option(
     "--format",
     "picture_format",
     type=click.Choice(["png", "webp", "jpeg"]),
@@ -131,6 +145,13 @@ def plan_samples(source: str, out: Path, scores: Path | None, **options: Any) ->
     "--precision",
     type=click.Choice(["fp32", "bf16", "fp16"]),
     help="Arithmetic; fp16 on GPUs only  [default: fp32, or the engine's]",
+)
+@click.option(
+    "--rounding",
+    type=click.Choice(["nearest", "truncate"]),
+    default="nearest",
+    show_default=True,
+    help="To whole grey levels; truncate: the public SPADE's pixels.",
 )
 @click.option(
     "--engine",
@@ -145,7 +166,7 @@ def plan_samples(source: str, out: Path, scores: Path | None, **options: Any) ->
     cls=Renamed,
     old="--actors",
     type=PROCESSES_OR_NONE,
-    help="Processes on Ray; 0: this process, without Ray  [default: as many as the cores or GPUs]",
+    help="Processes on Ray; 0: this process, without Ray  [default: as many as the cores or GPUs; for a small job 0]",
 )
 @click.option("--threads", type=PROCESSES, default=1, show_default=True, help="Of each worker's arithmetic.")
 @click.option(
@@ -163,8 +184,11 @@ def plan_samples(source: str, out: Path, scores: Path | None, **options: Any) ->
     type=click.Choice(KINDS),
     help="Also as files, tar shards, or in the format of another tool; again for more.",
 )
+@click.option("--dry-run", is_flag=True, help="Only say what it would take: shards, images, bytes, time; make nothing.")
 @click.pass_context
-def synthesize(ctx: click.Context, source: str, checkpoint: str | None, out: str, **options: Any) -> None:
+def synthesize(
+    ctx: click.Context, source: str, checkpoint: str | None, out: str, dry_run: bool, **options: Any
+) -> None:
     """Make pictures of label maps, every one exactly once.
 
     A killed job continues with the same command and ends with the same bytes. Exit code 0: all done; 3: all done but
@@ -175,17 +199,25 @@ def synthesize(ctx: click.Context, source: str, checkpoint: str | None, out: str
       spadework synthesize --input data/landscape/validation.parquet --checkpoint runs/x --out images/
     """
     from pipeline.checkpoints.file import LANDSCAPE
-    from pipeline.synthesis.synthesize import synthesize as run
+    from pipeline.synthesis.synthesize import plan_job
 
     if checkpoint is None:
         checkpoint = str(LANDSCAPE)
         click.echo(
             "No --checkpoint: the landscape generator that comes with spadework (14 classes, 128x128).", err=True
         )
-    summary = run(source, checkpoint, out, **options)
-    click.echo(
+    job = plan_job(source, checkpoint, out, **options)
+    if dry_run:
+        from pipeline.synthesis.estimate import estimate
+
+        expected = estimate(job)
+        tell(expected, estimate=expected)
+        return
+    summary = job.run()
+    tell(
         f"{summary.images} images of {summary.label_maps} label maps in {summary.output} "
-        f"({summary.images_this_run} in this run, {summary.images_per_second:.3g} a second)"
+        f"({summary.images_this_run} in this run, {summary.images_per_second:.3g} a second)",
+        synthesis=summary,
     )
     if summary.rejects:
         click.echo(f"{summary.rejects} label maps were rejected; see {summary.output}/_job/rejects.parquet", err=True)
@@ -209,4 +241,5 @@ def verify(images: str, source: str | None) -> None:
     """
     from pipeline.synthesis.verify import verify as run
 
-    click.echo(run(images, source=source))
+    found = run(images, source=source)
+    tell(found, verified=found)

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from pipeline.command_line import OUT, RECIPE, WEIGHTS, Verbs, read_recipe
+from pipeline.command_output import tell
 
 
 @click.command("import-weights")
@@ -33,7 +34,7 @@ def import_weights(
     from pipeline.checkpoints.import_public import import_weights as run
 
     assumed = run(generator, settings, out, encoder_file=encoder, dont_care_first=dont_care_first)
-    click.echo(f"wrote {out}; {assumed}")
+    tell(f"wrote {out}; {assumed}", checkpoint=out, assumed=assumed)
 
 
 @click.group(cls=Verbs)
@@ -49,9 +50,10 @@ def weights_list() -> None:
     Example:
       spadework weights list
     """
+    from pipeline.pretrained.registry import FILES, cache_folder
     from pipeline.pretrained.registry import list_weights as run
 
-    click.echo(run())
+    tell(run(), cache=cache_folder(), files=FILES)
 
 
 @weights.command("fetch")
@@ -65,9 +67,8 @@ def weights_fetch(names: tuple[str, ...]) -> None:
     """
     from pipeline.pretrained.fetch import fetch_weights as run
 
-    for name in names:
-        for path in run(name):
-            click.echo(path)
+    paths = [path for name in names for path in run(name)]
+    tell("\n".join(map(str, paths)), files=paths)
 
 
 @weights.command("check")
@@ -82,5 +83,5 @@ def weights_check(ctx: click.Context) -> None:
     from pipeline.pretrained.fetch import check_weights as run
 
     lines, good = run()
-    click.echo("\n".join(lines))
+    tell("\n".join(lines), files=lines, good=good)
     ctx.exit(0 if good else 2)

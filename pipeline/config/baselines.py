@@ -6,15 +6,18 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from pipeline.config.data import Location
 from pipeline.config.networks import check_multiples
-from pipeline.config.settings import RegionStyles, Settings, Width
+from pipeline.config.settings import NonNegativeInt, RegionStyles, Settings, Width
 from pipeline.errors import InputError
 
 Count = Annotated[int, Field(ge=0, le=64)]
 Statistics = Literal["batch", "sync_batch", "instance"]
+REGRESSION_KINDS = ("crn", "sims")
+"""Kinds of generator without a discriminator."""
 NOTHING_TO_LEARN_BY = (
-    "generator.kind is 'crn', which learns by perceptual regression alone; give it a network with --vgg-weights, or "
-    "with --trunk-weights, such as what train-segmenter wrote"
+    "generator.kind is 'crn' or 'sims', which learn by perceptual regression alone; give it a network with "
+    "--vgg-weights, or with --trunk-weights or losses.perceptual_network, such as what train-segmenter wrote"
 )
 """Said where such a training is begun without either."""
 
@@ -78,16 +81,61 @@ class Pix2PixHDSettings(HourglassSettings):
     """Width of the feature encoder at full resolution (the public `nef`)."""
     encoder_downsamplings: Annotated[int, Field(gt=0, le=8)] = 4
     """Halvings of the resolution in the feature encoder."""
+    feature_regions: Literal["instance", "class"] = "instance"
+    """What features are the means of, and what draws them at synthesis: each instance, or each class, for data without
+    instance maps."""
+    centres: Annotated[int, Field(gt=0, le=1024)] = 10
+    """Of each class's features in training photographs (by k-means, of instances larger than 1/64 of the picture): one
+    is drawn for each instance at synthesis (Sec. 3.4)."""
+    centre_pictures: Annotated[int, Field(gt=0, le=1 << 20)] = 256
+    """How many training photographs they are found from, whenever weights are saved."""
+    image_pool: Annotated[int, Field(ge=0, le=4096)] = 0
+    """Fakes of earlier steps that the discriminator also sees (Shrivastava et al. 2017); with one worker only."""
+    global_steps: NonNegativeInt = 0
+    """The first so many steps train the global generator by itself, at its own resolution; only with enhancers."""
+    enhancer_steps: NonNegativeInt = 0
+    """The next so many steps train the enhancers with the global generator as it is; those after, everything."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Pix2PixHDSettings:
+        if (self.global_steps or self.enhancer_steps) and not self.enhancers:
+            raise ValueError(
+                f"global_steps is {self.global_steps} and enhancer_steps {self.enhancer_steps}, the stages of a "
+                "training with enhancers, of which there are none; make enhancers 1, or leave the steps out"
+            )
+        return self
+
+    @property
+    def style_dim(self) -> int:  # type: ignore[override]
+        """A number for each region, by which it draws features; 0 without."""
+        return 1 if self.features else 0
+
+    @property
+    def region_styles(self) -> RegionStyles:  # type: ignore[override]
+        """What has features of its own."""
+        return self.feature_regions if self.features else "none"
 
     @property
     def multiple(self) -> int:
         """Of what the sides of pictures must be multiples."""
         return 2 ** (self.downsamplings + self.enhancers)
 
+    def check_size(self, height: int, width: int, pictures: int) -> None:
+        """Raises `InputError` for pictures of a size that it, or its encoder in training, cannot take."""
+        super().check_size(height, width, pictures)
+        if self.features:
+            multiple = 2 ** (self.encoder_downsamplings + self.stage_halvings)
+            check_multiples(height, width, multiple, "the feature encoder")
+
+    @property
+    def stage_halvings(self) -> int:
+        """How often pictures are halved for the global generator by itself; 0 where it is not trained so."""
+        return self.enhancers if self.global_steps else 0
+
     @property
     def least(self) -> int:
         """How long the sides of pictures must be."""
-        return 2 * self.multiple
+        return 2 ** (1 + self.downsamplings + self.enhancers)
 
 
 class Pix2PixHDPlusSettings(HourglassSettings):
@@ -173,11 +221,43 @@ class CRNSettings(StylelessSettings):
         return heights
 
 
-class SIMSSettings(Settings):
-    """The synthesis network of SIMS (Qi et al., CVPR 2018), which mends what was pasted from training photographs."""
+class SIMSSettings(StylelessSettings):
+    """SIMS (Qi et al., CVPR 2018): segments of training photographs are pasted, and a network mends what they leave."""
 
     kind: Literal["sims"] = "sims"
+    bank: Location | None = None
+    """The memory bank (`spadework prepare bank`), a file or URI; a recipe must name one. In training its masks say what
+    is cut out of a picture, in synthesis its pieces are pasted."""
+    order: tuple[str, ...] = ()
+    """Classes from back to front, as they are painted; those that are not named come before these, and the larger the
+    segments of a class are in the bank, the further back."""
+    paste: Literal["whole", "inside"] = "whole"
+    """Paste segments as they are, and rewrite the label map where they differ from it, as the public code does; or only
+    what lies inside of the segment that was looked for."""
+    candidates: Annotated[int, Field(gt=0, le=4096)] = 100
+    """In training: random segments of another picture, of which the most alike gives the mask."""
+    recolour: Annotated[float, Field(ge=0.0, le=1.0)] = 0.2
+    """In training: how often a piece gets the colours of another one of its class."""
     widths: tuple[Width, Width, Width, Width] = (64, 128, 256, 512)
     """Channels of the encoder's first three stages, and of the last three; the decoder has the last two of them."""
     outer: bool = False
     """Work on half the resolution, and double it in the end: the form for 512 rows."""
+    takes_seeds: ClassVar[bool] = False
+    one_size: ClassVar[bool] = False
+
+    @property
+    def multiple(self) -> int:
+        """Of what the sides of pictures must be multiples."""
+        return 2 if self.outer else 1
+
+    def check_size(self, height: int, width: int, pictures: int) -> None:
+        """Raises `InputError` for pictures of a size that it cannot make, however many at a time."""
+        check_multiples(height, width, self.multiple, "this generator")
+
+    def check_labels(self, classes: tuple[str, ...]) -> None:
+        """Raises `InputError` for an `order` of other classes than these, or with one of them twice."""
+        for number, name in enumerate(self.order):
+            if name not in classes:
+                raise InputError(f"generator.order names '{name}', which is no class; there are {', '.join(classes)}")
+            if name in self.order[:number]:
+                raise InputError(f"generator.order names '{name}' twice; name it once")

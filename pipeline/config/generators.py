@@ -6,12 +6,12 @@ from typing import Annotated, Any, TypeAlias, get_args
 
 from pydantic import Discriminator, Tag
 
-from pipeline.config.baselines import CRNSettings, Pix2PixHDPlusSettings, Pix2PixHDSettings
+from pipeline.config.baselines import CRNSettings, Pix2PixHDPlusSettings, Pix2PixHDSettings, SIMSSettings
 from pipeline.config.networks import ConcatSettings, GeneratorSettings
 from pipeline.errors import InputError
 
 AnyGeneratorSettings: TypeAlias = (
-    GeneratorSettings | ConcatSettings | Pix2PixHDPlusSettings | CRNSettings | Pix2PixHDSettings
+    GeneratorSettings | ConcatSettings | Pix2PixHDPlusSettings | CRNSettings | Pix2PixHDSettings | SIMSSettings
 )
 """Those that a recipe may have; `settings.kind` tells them apart."""
 
@@ -29,7 +29,8 @@ GeneratorSection: TypeAlias = Annotated[
     | Annotated[ConcatSettings, Tag("concat")]
     | Annotated[Pix2PixHDPlusSettings, Tag("pix2pixhd_plus")]
     | Annotated[CRNSettings, Tag("crn")]
-    | Annotated[Pix2PixHDSettings, Tag("pix2pixhd")],
+    | Annotated[Pix2PixHDSettings, Tag("pix2pixhd")]
+    | Annotated[SIMSSettings, Tag("sims")],
     Discriminator(_kind, custom_error_type="generator_kind", custom_error_message="no such kind"),
 ]
 """The field of a recipe: its kind decides which fields there are."""

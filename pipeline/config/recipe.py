@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from pipeline.config.baselines import Pix2PixHDSettings
+from pipeline.config.baselines import REGRESSION_KINDS, Pix2PixHDSettings, SIMSSettings
 from pipeline.config.data import DataSettings
 from pipeline.config.generators import GeneratorSection
 from pipeline.config.networks import DiscriminatorSettings, GeneratorSettings
@@ -52,22 +52,33 @@ class Recipe(Settings):
         self.generator.check_size(
             self.data.height, self.data.width, self.training.batch_size // self.training.accumulate
         )
-        if self.losses.regression and self.generator.kind != "crn":
+        for field in ("regression", "balance_at"):
+            if getattr(self.losses, field) and self.generator.kind not in REGRESSION_KINDS:
+                raise ValueError(
+                    f"losses.{field} is for generator.kind 'crn' or 'sims', and that is '{self.generator.kind}'; leave "
+                    "it out"
+                )
+        if self.losses.balance_at >= self.training.steps:
             raise ValueError(
-                f"losses.regression is for generator.kind 'crn', and that is '{self.generator.kind}'; leave it out"
+                f"losses.balance_at is {self.losses.balance_at}, and there are {self.training.steps} steps; take less"
             )
+        if self.generator.kind == "sims":
+            self._check_sims(self.generator)
         if self.generator.kind == "pix2pixhd":
             self._check_pix2pixhd(self.generator)
-        if self.generator.kind != "crn":  # which has no discriminator
+        if self.generator.kind not in REGRESSION_KINDS:  # which have no discriminator
             self._check_discriminator()
         return self
 
     def _check_pix2pixhd(self, generator: Pix2PixHDSettings) -> None:
         """Its own training, and none of the others', is what the kind stands for."""
-        if generator.features:
+        if generator.global_steps + generator.enhancer_steps > self.training.steps:
             raise ValueError(
-                f"generator.features is {generator.features}, but the feature encoder is not trained yet; take 0"
+                f"generator.global_steps and enhancer_steps are {generator.global_steps + generator.enhancer_steps} "
+                f"together, more than the {self.training.steps} steps in all"
             )
+        if generator.image_pool and self.discriminator.augment:
+            raise ValueError("discriminator.augment and generator.image_pool do not go together; leave one of them out")
         wanted = {
             "discriminator.kind patchgan": self.discriminator.kind == "patchgan",
             "discriminator.spectral false": not self.discriminator.spectral,
@@ -81,6 +92,15 @@ class Recipe(Settings):
                 f"generator.kind is 'pix2pixhd', which is trained as in its paper: make {', '.join(missing)}; for "
                 "SPADE's training take kind pix2pixhd_plus"
             )
+
+    def _check_sims(self, generator: SIMSSettings) -> None:
+        """There is something to paste, and classes in an order."""
+        if generator.bank is None:
+            raise ValueError(
+                "generator.kind is 'sims', which pastes pieces of training photographs: make a memory bank of them "
+                "with `spadework prepare bank`, and name it as generator.bank"
+            )
+        generator.check_labels(self.labels.classes)
 
     def _check_discriminator(self) -> None:
         """Halvings must come out even; a patch discriminator's normalised layers need several patches a scale."""
@@ -112,6 +132,9 @@ class Recipe(Settings):
                 f"discriminator.enlargement is '{self.discriminator.enlargement}', but a patch discriminator enlarges "
                 "nothing; leave it out"
             )
+        if self.generator.kind == "pix2pixhd":
+            halvings = self.generator.stage_halvings
+            height, width = height // 2**halvings, width // 2**halvings
         for _ in range(self.discriminator.scales - 1):
             height, width = (height + 1) // 2, (width + 1) // 2
         for _ in range(self.discriminator.layers - 1):

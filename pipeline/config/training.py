@@ -28,15 +28,30 @@ class LossSettings(Settings):
     perceptual: NonNegativeFloat = 10.0
     """Weight of the L1 distance between features of VGG19 (`--vgg-weights`, as in the paper) or else of a trunk
     (`--trunk-weights`); without either the term is off, and the log says so."""
+    perceptual_network: Annotated[str, Field(pattern=r"^segmenter:.+")] | None = None
+    """`segmenter:PATH`: the network of the perceptual loss, or of perceptual regression, is the trunk of this segmenter
+    (what `train-segmenter` wrote); none: what `--vgg-weights` or `--trunk-weights` name. The checkpoint keeps a hash of
+    the weights, and reports say where the same ones judge: train the judge apart."""
     pixel: NonNegativeFloat = 0.0
     """Weight of the L1 distance between the synthesized picture and the photograph (pix2pix; not in the paper): it
     finds colours within a few hundred steps, where there is neither time nor a VGG19."""
     regression: tuple[NonNegativeFloat, ...] = ()
-    """With `generator.kind: crn`, whose loss is perceptual regression and nothing else: the weights of the differences
+    """With `generator.kind: crn` or `sims`, which learn by perceptual regression: the weights of the differences
     of pictures, and of features in each stage of VGG19 (`--vgg-weights`, 5 stages) or of a trunk (`--trunk-weights`);
     none: those of the public training on VGG19, and 1 each on a trunk."""
+    balance_at: NonNegativeInt = 0
+    """With `generator.kind: crn` or `sims`: in the 50 steps before this one the terms of the regression are measured,
+    and from it on weighted so that each counts as much as the pictures' own (CRN's authors did so at epoch 100); 0:
+    never."""
+    classes: NonNegativeFloat = 10.0
+    """With `generator.kind: sims`: weight of the cross-entropy of what class the network says each pixel shows."""
     kl: NonNegativeFloat = 0.05
     """Weight of the style encoder's KL term; used only where `generator.style_dim` is not 0."""
+
+    @property
+    def perceptual_segmenter(self) -> str | None:
+        """The path that `perceptual_network` names."""
+        return self.perceptual_network.partition(":")[2] if self.perceptual_network else None
 
 
 class TrainingSettings(Settings):

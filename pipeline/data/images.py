@@ -277,8 +277,11 @@ def resize_image(image: np.ndarray, height: int, width: int, *, resample: Resamp
     return np.array(Image.fromarray(image).resize((width, height), Image.Resampling[resample.upper()]))
 
 
-def _open(data: bytes) -> Image.Image:
-    """A picture with all its pixels read, or an `InputError` that says what is wrong with the bytes."""
+def open_picture(data: bytes) -> Image.Image:
+    """A picture whose header is read and whose pixels are not: for its size and mode.
+
+    Raises `InputError` for what is no picture, and for one of more than `MAX_PIXELS`.
+    """
     if not data:
         raise InputError("is empty (0 bytes); write the file again")
     with _broken_bytes(data):
@@ -288,6 +291,13 @@ def _open(data: bytes) -> Image.Image:
         pixels = picture.width * picture.height
         if pixels > MAX_PIXELS:
             raise InputError(f"has {pixels} pixels, more than {MAX_PIXELS}; cut it into tiles")
+    return picture
+
+
+def _open(data: bytes) -> Image.Image:
+    """A picture with all its pixels read, or an `InputError` that says what is wrong with the bytes."""
+    picture = open_picture(data)
+    with _broken_bytes(data):
         turned = picture.format == "TIFF" and picture.tag_v2.get(_ORIENTATION, 1) != 1  # type: ignore[attr-defined]
         picture.load()
     if turned:  # Pillow turns TIFF pictures, and those alone, while it reads them.

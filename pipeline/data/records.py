@@ -201,7 +201,7 @@ class RecordWriter:
         """`key` names the columns whose values together must be unique."""
         self.path = Path(path)
         self.rows = 0
-        self._schema = pa.schema(list(fields), metadata=_metadata(info, fields))
+        self._schema = pa.schema(list(fields), metadata=file_metadata(info, fields))
         self._pictures = {column.name for column in fields if column.type == PICTURE}
         self._key = tuple(key)
         self._seen: set[tuple[Any, ...]] = set()
@@ -261,7 +261,7 @@ class RecordWriter:
                 self.path.parent.rmdir()
 
 
-def _metadata(info: DatasetInfo, fields: Sequence[pa.Field]) -> dict[bytes, bytes]:
+def file_metadata(info: DatasetInfo, fields: Sequence[pa.Field]) -> dict[bytes, bytes]:
     """The two key-value entries: ours, and the features that Hugging Face `datasets` reads."""
     features: dict[str, dict[str, str]] = {}
     for column in fields:

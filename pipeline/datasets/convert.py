@@ -16,12 +16,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
-from tqdm import tqdm
 
 from pipeline.data.frames import to_table
 from pipeline.data.records import RECORD_FIELDS, DatasetInfo, RecordWriter, read_info
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace, class_channels
+from pipeline.runtime.progress import ProgressBar
 
 Item = TypeVar("Item")
 
@@ -153,7 +153,7 @@ def write_dataset(
             writer = stack.enter_context(RecordWriter(out / f"{split.name}.parquet", info, fields))
             summary = SplitSummary(writer.path, 0, *_zeros(info.space), list(split.skipped))
             results = map_ordered(attempt, split.items, pool)
-            for result in tqdm(results, desc=split.name, total=len(split.items), unit=" records"):
+            for result in ProgressBar(results, desc=split.name, total=len(split.items), unit=" records"):
                 if isinstance(result, Skipped):
                     summary.skipped.append(result)
                     continue

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from tqdm import tqdm
 
 from pipeline.data.images import resize_ids
 from pipeline.data.records import (
@@ -33,6 +32,7 @@ from pipeline.datasets.instances import Instance, find_instances, find_owners
 from pipeline.datasets.things import SMALLEST, Thing, learn
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
+from pipeline.runtime.progress import ProgressBar
 from pipeline.runtime.seeding import record_seed
 
 FILE_NAME = "remix.parquet"
@@ -226,7 +226,7 @@ def prepare(
     given = {info.space.classes.index(name) for name in classes}
     things: list[Thing] = []
     if instances:
-        records = tqdm(_records(source), desc="learn", total=rows, unit=" maps")
+        records = ProgressBar(_records(source), desc="learn", total=rows, unit=" maps")
         things = learn(records, info.space, given or None, seed=seed)
         if not any(thing.shapes for thing in things):
             raise InputError(
@@ -282,7 +282,7 @@ def _write(
     first = next(records)
     absent = ("image",) if first.instance is not None else ("image", "instance")
     fields = [part for part in RECORD_FIELDS if part.name not in absent]
-    bar = tqdm(desc="remix", total=int(copies.sum()), unit=" maps")
+    bar = ProgressBar(desc="remix", total=int(copies.sum()), unit=" maps")
     with bar, RecordWriter(split.path, info, [*fields, pa.field("provenance", pa.string())]) as writer:
         for record, number in zip(itertools.chain([first], records), copies[copies > 0].tolist(), strict=True):
             for copy in range(number):

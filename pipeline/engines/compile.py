@@ -20,10 +20,13 @@ from pipeline.engines.environment import COMPILERS, Backend, describe_device, fi
 from pipeline.engines.graph import GeneratorGraph
 from pipeline.engines.manifest import EngineSpec, Manifest
 from pipeline.engines.parity import compare, rejection
+from pipeline.engines.plain import PlainGraph
 from pipeline.engines.signature import Form, Signature
 from pipeline.engines.subject import Subject, prepare_subject
 from pipeline.errors import InputError
-from pipeline.networks.inference.folded import FoldedGenerator
+from pipeline.networks.generator import Generator
+from pipeline.networks.generators import DrawsPictures
+from pipeline.networks.inference.frozen import freeze
 from pipeline.networks.inference.onednn import has_bfloat16
 from pipeline.precision import DTYPES, Precision
 
@@ -153,7 +156,7 @@ def typical_lengths(signature: Signature, codes: torch.Tensor, styles: torch.Ten
 def _build(subject: Subject, spec: EngineSpec, out: Path) -> Manifest:
     """Compile, compare, time; the folder appears with its manifest, and without a file where the engine is rejected."""
     started = time.monotonic()
-    eager = FoldedGenerator(subject.generator, DTYPES[spec.precision])
+    eager = freeze(subject.generator, DTYPES[spec.precision])
     with new_engine(out, spec.key) as folder:
         engine, file, cuda_graphs = None, None, False
         if spec.backend == "eager":
@@ -188,12 +191,19 @@ def _build(subject: Subject, spec: EngineSpec, out: Path) -> Manifest:
 def _compile(subject: Subject, spec: EngineSpec, folder: Path) -> Path:
     """The compiled file."""
     compiler = COMPILERS[spec.backend]
-    on_cpu = spec.backend == "inductor" and subject.device.type == "cpu"
-    graph = GeneratorGraph(subject.generator, subject.signature, DTYPES[spec.precision], on_cpu=on_cpu)
-    exported = graph.export(_example(subject, spec))
+    exported = _graph(subject, spec).export(_example(subject, spec))
     file = folder / compiler.FILE
     compiler.build(exported, file, signature=subject.signature, lengths=spec.lengths, settings=dict(spec.arguments))
     return file
+
+
+def _graph(subject: Subject, spec: EngineSpec) -> GeneratorGraph | PlainGraph:
+    """What is compiled."""
+    generator, dtype = subject.generator, DTYPES[spec.precision]
+    if isinstance(generator, Generator) and generator.settings.kind == "spade":
+        on_cpu = spec.backend == "inductor" and subject.device.type == "cpu"
+        return GeneratorGraph(generator, subject.signature, dtype, on_cpu=on_cpu)
+    return PlainGraph(generator, subject.signature, dtype)
 
 
 def _first_repeat(subject: Subject, spec: EngineSpec, file: Path) -> tuple[Engine, torch.Tensor, bool]:
@@ -223,11 +233,11 @@ def _example(subject: Subject, spec: EngineSpec) -> list[torch.Tensor]:
     ]
 
 
-def _benchmark(subject: Subject, engine: Engine, eager: FoldedGenerator) -> tuple[float, float]:
+def _benchmark(subject: Subject, engine: Engine, eager: DrawsPictures) -> tuple[float, float]:
     """Milliseconds a picture of either, in whole batches, medians of repeats in turn."""
-    times: dict[object, list[float]] = {engine: [], eager: []}
+    times: dict[DrawsPictures, list[float]] = {engine: [], eager: []}
     for repeat in range(REPEATS + 1):
-        for generator in (engine, eager):
+        for generator in times:
             started = time.perf_counter()
             pictures = subject.repeat(generator, copies=subject.signature.batch)
             if repeat:  # the first warms up

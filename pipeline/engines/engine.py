@@ -11,14 +11,13 @@ import torch
 
 from pipeline.checkpoints.file import Checkpoint
 from pipeline.config import Recipe
-from pipeline.config.generators import only_spade
 from pipeline.engines.cuda_graphs import GraphedFunction
 from pipeline.engines.environment import COMPILERS
 from pipeline.engines.manifest import EngineSpec, Manifest, unusable
 from pipeline.engines.signature import Signature
 from pipeline.errors import InputError
-from pipeline.networks.generator import Generator
-from pipeline.networks.inference.folded import FoldedGenerator
+from pipeline.networks.generators import AnyGenerator, DrawsPictures, make_generator
+from pipeline.networks.inference.frozen import freeze
 from pipeline.networks.label_input import LabelInput
 from pipeline.precision import DTYPES
 
@@ -92,7 +91,7 @@ class Engine:
         vector = f"a style vector of length {settings.style_dim}"
         wanted: tuple[tuple[str, torch.Tensor | None, bool, torch.dtype, list[list[int]]], ...] = (
             ("styles", z, bool(settings.style_dim), torch.float32, [one] if one == each else [one, each]),
-            ("seeds", seeds, settings.noise, torch.int64, [[]]),
+            ("seeds", seeds, settings.takes_seeds, torch.int64, [[]]),
         )
         counts: dict[str, int] = {}
         for name, given, taken, dtype, shapes in wanted:
@@ -127,7 +126,7 @@ class Engine:
         return [min(factor * typical, most) for typical, most in zip(self._lengths, longest, strict=True)]
 
 
-def load_engine(folder: Path, checkpoint: Checkpoint) -> tuple[Engine | FoldedGenerator, Manifest]:
+def load_engine(folder: Path, checkpoint: Checkpoint) -> tuple[DrawsPictures, Manifest]:
     """The engine in a folder; of the checkpoint, an eager engine needs the generator, and any other only the sha256.
 
     Raises `InputError` where there is none, it was rejected, was made from other weights, of other library versions or
@@ -138,9 +137,8 @@ def load_engine(folder: Path, checkpoint: Checkpoint) -> tuple[Engine | FoldedGe
     spec = manifest.spec
     device = torch.device(spec.device["type"])
     if spec.backend == "eager":
-        assert isinstance(checkpoint.generator, Generator)
         generator = adapted(checkpoint.generator, spec.parsed_recipe)
-        return FoldedGenerator(generator.to(device), DTYPES[spec.precision]), manifest
+        return freeze(generator.to(device), DTYPES[spec.precision]), manifest
     assert manifest.file
     return make_engine(spec, folder / manifest.file, cuda_graphs=manifest.cuda_graphs), manifest
 
@@ -152,25 +150,21 @@ def make_engine(spec: EngineSpec, file: Path, *, cuda_graphs: bool) -> Engine:
     return Engine(GraphedFunction(function) if cuda_graphs else function, spec.signature, device, lengths=spec.lengths)
 
 
-def adapted(generator: Generator, recipe: Recipe) -> Generator:
+def adapted(generator: AnyGenerator, recipe: Recipe) -> AnyGenerator:
     """The same weights in a generator of another size or modulation, in evaluation mode.
 
-    Raises `InputError` for another size of a generator with style, whose first layer has a fixed one.
+    Raises `InputError` for a size that the generator cannot make, and for another one of a generator that has one for
+    good, as those with a style at first and CRN's have.
     """
-    size = (recipe.data.height, recipe.data.width)
-    if generator.settings == recipe.generator and generator.size == size:
+    height, width = recipe.data.height, recipe.data.width
+    own = getattr(generator, "size", (height, width))  # none of pix2pixHD's kinds, which take any
+    if generator.settings == recipe.generator and own == (height, width):
         return generator
-    if size != generator.size and recipe.generator.style_dim:
-        raise InputError(
-            f"a generator with style makes pictures of one size, {generator.size[1]}x{generator.size[0]}; "
-            "leave out --size"
-        )
+    if own != (height, width) and recipe.generator.one_size:
+        what = "with style" if recipe.generator.style_dim else f"of kind {recipe.generator.kind}"
+        raise InputError(f"a generator {what} makes pictures of one size, {own[1]}x{own[0]}; leave out --size")
     device = next(generator.parameters()).device
-    other = (
-        Generator(only_spade(recipe.generator, "engines are"), recipe.labels, height=size[0], width=size[1])
-        .to(device)
-        .eval()
-    )
+    other = make_generator(recipe.generator, recipe.labels, height=height, width=width).to(device).eval()
     other.load_state_dict(generator.state_dict())
     return other
 

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from pipeline.config import Enlargement
+from pipeline.engines.plain import plane_table
 from pipeline.engines.signature import SHORTEST_TABLE, Form, Input, Signature
-from pipeline.labels import one_hot
 from pipeline.networks.generator import Generator, doubled_before
 from pipeline.networks.inference.folded import FoldedTable
 from pipeline.networks.inference.winograd import is_wide, transform_kernels
@@ -56,20 +56,18 @@ class GeneratorGraph(nn.Module):
         self.signature, self.dtype = signature, dtype
         frozen = fold_spectral_norm(copy.deepcopy(generator).eval())
         self.first, self.to_rgb = frozen.first, frozen.to_rgb
-        doubles = doubled_before(signature.settings)
+        doubles = doubled_before(generator.settings)
         height, width = signature.resolutions[0]
         blocks = []
         for block, doubled in zip(frozen.blocks, doubles, strict=True):
             height, width = (2 * height, 2 * width) if doubled else (height, width)
             winograd = on_cpu and height % 2 == width % 2 == 0
-            enlargement = signature.settings.enlargement if doubled else None
+            enlargement = generator.settings.enlargement if doubled else None
             blocks.append(
                 BlockGraph(cast(SPADEBlock, block), enlargement, signature.form, bags=on_cpu, winograd=winograd)
             )
         self.blocks = nn.ModuleList(blocks)
-        every = torch.arange(1, signature.space.codes, device=frozen.to_rgb.weight.device)
-        planes = one_hot(every[None, None], signature.space)[0, :, 0].t()  # [codes - 1, channels]
-        self.planes = nn.Parameter(F.pad(planes, (0, 0, 1, 0)))  # code 0: outside, nothing
+        self.planes = nn.Parameter(plane_table(signature.space).to(frozen.to_rgb.weight.device))
         self.requires_grad_(False).eval().to(dtype=dtype).to(memory_format=torch.channels_last)
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 from pipeline.config import Recipe
-from pipeline.config.generators import only_spade
 from pipeline.engines.environment import Backend, describe_device, find_versions
 from pipeline.engines.parity import Parity
 from pipeline.engines.signature import Form, Signature
@@ -123,9 +122,9 @@ class Manifest:
 
 
 def make_signature(recipe: Recipe, batch: int) -> Signature:
-    """What an engine of a recipe takes; patterns unless the recipe says dense."""
-    settings = only_spade(recipe.generator, "engines are")
-    form: Form = "dense" if settings.modulation == "dense" else "pattern"
+    """What an engine of a recipe takes; patterns unless the recipe says dense, or is of another kind than SPADE."""
+    settings = recipe.generator
+    form: Form = "pattern" if settings.kind == "spade" and settings.modulation != "dense" else "dense"
     return Signature(settings, recipe.labels, (recipe.data.height, recipe.data.width), batch, form)
 
 

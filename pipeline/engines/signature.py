@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 
-from pipeline.config import GeneratorSettings
+from pipeline.config import AnyGeneratorSettings
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
 from pipeline.networks.generator import layer_sizes
@@ -49,7 +49,7 @@ class Input:
 class Signature:
     """The inputs of a generator in one form, for a fixed batch and size. Pictures are float32 `[batch, 3, H, W]`."""
 
-    settings: GeneratorSettings
+    settings: AnyGeneratorSettings
     space: LabelSpace
     size: tuple[int, int]
     """(height, width) of the pictures."""
@@ -58,9 +58,11 @@ class Signature:
 
     @cached_property
     def resolutions(self) -> list[tuple[int, int]]:
-        """(height, width) of the feature maps, from the first one to the picture."""
+        """(height, width) of the feature maps of SPADE's generator, from the first one to the picture; of other kinds,
+        whose graphs take whole label maps, only that."""
         height, width = self.size
-        return [(height >> halvings, width >> halvings) for halvings in range(self.settings.doublings, -1, -1)]
+        doublings = self.settings.doublings if self.settings.kind == "spade" else 0
+        return [(height >> halvings, width >> halvings) for halvings in range(doublings, -1, -1)]
 
     @property
     def takes_codes(self) -> bool:
@@ -76,13 +78,14 @@ class Signature:
     @cached_property
     def noise_sizes(self) -> list[tuple[int, int]]:
         """(height, width) of the noise for each SPADE layer, whose pixels follow one another in the input `noise`."""
-        return layer_sizes(self.settings, self.size) if self.settings.noise else []
+        return layer_sizes(self.settings, self.size) if self.settings.kind == "spade" and self.settings.noise else []
 
     @cached_property
     def inputs(self) -> list[Input]:
         """In the order in which the engine takes them."""
         found = []
         if self.form == "pattern":
+            assert self.settings.kind == "spade"
             for height, width in self.resolutions:
                 table = (max(SHORTEST_TABLE, self.batch * height * width), self.settings.kernel_size**2)
                 found += [
@@ -98,6 +101,8 @@ class Signature:
         if self.settings.noise:
             pixels = sum(height * width for height, width in self.noise_sizes)
             found.append(Input("noise", (self.batch, pixels), torch.float32))
+        elif self.settings.takes_seeds:  # of several pictures, which one
+            found.append(Input("picture", (self.batch,), torch.int32))
         return found
 
     def label_input(self, codes: torch.Tensor) -> LabelInput:
@@ -120,7 +125,7 @@ class Signature:
                 f"label map has the code {low if low < 1 else high}, but the engine's {self.space.class_channels} "
                 f"classes have the codes 1 to {self.space.codes - 1}"
             )
-        return LabelInput(codes, self.space, self.form, self.settings.doublings)
+        return LabelInput(codes, self.space, self.form, len(self.resolutions) - 1)
 
     def batch_input(self, label_input: LabelInput, z: torch.Tensor | None, images: Sequence[int]) -> LabelInput:
         """The label maps for a batch, as `table_lengths` and `tensors` want them.
@@ -139,6 +144,7 @@ class Signature:
         """How long each table is for these label maps, in the order of `inputs`."""
         if self.form == "dense":
             return []
+        assert self.settings.kind == "spade"
         patterns = (label_input.patterns_at(*size, self.settings.kernel_size) for size in self.resolutions)
         return [len(table) for found in patterns if found for table in (found.hidden_windows, found.windows)]
 
@@ -163,6 +169,7 @@ class Signature:
         chosen = torch.tensor(maps, device=label_input.codes.device)
         found = []
         if self.form == "pattern":
+            assert self.settings.kind == "spade"
             taps = self.settings.kernel_size**2
             tables = iter(lengths or self.table_lengths(label_input))
             for size in self.resolutions:
@@ -182,7 +189,10 @@ class Signature:
             found.append(z)
         if seeds is not None:
             seeds = seeds.index_select(0, torch.tensor(images, device=seeds.device))
-            found.append(draw_noise(seeds, self.noise_sizes))
+            if self.settings.kind == "crn":
+                found.append((seeds % self.settings.pictures).int())
+            else:
+                found.append(draw_noise(seeds, self.noise_sizes))
         return found
 
 

@@ -10,16 +10,15 @@ import torch
 
 from pipeline.checkpoints.file import load_checkpoint, resolve_checkpoint
 from pipeline.config import Recipe
-from pipeline.config.generators import only_spade
 from pipeline.datasets.sample_maps import sample_codes
-from pipeline.engines.engine import Engine, adapted
+from pipeline.engines.engine import adapted
 from pipeline.engines.manifest import make_signature
 from pipeline.engines.signature import Form, Signature
 from pipeline.errors import InputError
-from pipeline.networks.generator import Generator
-from pipeline.networks.inference.folded import FoldedGenerator
+from pipeline.networks.generators import AnyGenerator, DrawsPictures
 from pipeline.networks.label_input import LabelInput
 from pipeline.networks.noise import region_styles
+from pipeline.networks.normalise import InstanceNorm
 from pipeline.runtime.device import default_device
 from pipeline.runtime.seeding import record_seeds, style_noise
 
@@ -32,7 +31,7 @@ class Subject:
 
     weights: str
     recipe: Recipe
-    generator: Generator
+    generator: AnyGenerator
     signature: Signature
     device: torch.device
     codes: torch.Tensor
@@ -40,11 +39,11 @@ class Subject:
     styles: torch.Tensor | None
     """float32 `[maps, style_dim]`."""
     seeds: torch.Tensor | None
-    """Of noise, int64 `[maps]`."""
+    """Of noise, or of which picture, int64 `[maps]`."""
     reference: torch.Tensor
     """Pictures of the float32 eager generator, on the CPU."""
 
-    def repeat(self, generator: Engine | FoldedGenerator, copies: int = 1) -> torch.Tensor:
+    def repeat(self, generator: DrawsPictures, copies: int = 1) -> torch.Tensor:
         """All pictures, one label map after the other, from codes on: `[maps * copies, 3, H, W]` on the CPU."""
         made = []
         for index, codes in enumerate(self.codes.split(1)):
@@ -70,8 +69,15 @@ def prepare_subject(
     """
     loaded = load_checkpoint(resolve_checkpoint(checkpoint))
     recipe = loaded.recipe
-    only_spade(recipe.generator, "engines are")
-    assert isinstance(loaded.generator, Generator)
+    if recipe.generator.kind == "pix2pixhd" and recipe.generator.features:
+        raise InputError(
+            "the generator draws features for each region, and every label map has other regions; there are no engines "
+            "for it, draw without --engine"
+        )
+    if recipe.generator.kind == "sims":
+        raise InputError(
+            "the generator mends what was pasted from a memory bank, which engines do not take; draw without --engine"
+        )
     if recipe.generator.region_styles == "instance":
         raise InputError(
             "the generator has a style for each instance, of which every label map has another number; there are no "
@@ -81,18 +87,31 @@ def prepare_subject(
         recipe = recipe.model_copy(
             update={"data": recipe.data.model_copy(update={"height": size[0], "width": size[1]})}
         )
-    if modulation:
+    if modulation and recipe.generator.kind != "spade" and modulation != "dense":
+        raise InputError(
+            f"generators of kind {recipe.generator.kind} are compiled as they are, without tables of windows; "
+            f"leave out --modulation {modulation}"
+        )
+    if modulation and "modulation" in type(recipe.generator).model_fields:
         recipe = recipe.model_copy(update={"generator": recipe.generator.model_copy(update={"modulation": modulation})})
     device = torch.device(default_device())
+    if recipe.generator.kind != "spade":  # which tells by itself
+        recipe.generator.check_size(recipe.data.height, recipe.data.width, 1)
     generator = adapted(loaded.generator, recipe).to(device)
-    maps_to_check = sample_codes(recipe, source, count=maps, size=generator.size, share_classes=True)
+    maps_to_check = sample_codes(recipe, source, count=maps, share_classes=True)
+    if any(isinstance(module, InstanceNorm) for module in generator.modules()):
+        # Of a map of one class, instance norm leaves rounding noise, two hundred times as much after every layer.
+        maps_to_check = maps_to_check[[codes.min() != codes.max() for codes in maps_to_check]]
+        if not len(maps_to_check):
+            raise InputError("all label maps are of one class, which instance normalisation washes away; give others")
+        maps = len(maps_to_check)
     codes = torch.from_numpy(maps_to_check).to(device)
     settings, dim = recipe.generator, recipe.generator.style_dim
     styles = torch.stack([style_noise(0, "parity", index, dim) for index in range(maps)]).to(device) if dim else None
     drawn = record_seeds(0, [f"parity {index}" for index in range(maps)]).to(device)
     if settings.region_styles == "class":
         styles = region_styles(drawn, recipe.labels.class_channels, dim)
-    seeds = drawn if settings.noise else None
+    seeds = drawn if settings.takes_seeds else None
     reference = _reference(generator, codes, styles, seeds)
     if (contrast := float(reference.std())) < 0.02:
         log.warning("pictures of these weights are flat (deviation %.2g), so the comparison says little", contrast)
@@ -111,7 +130,7 @@ def prepare_subject(
 
 @torch.inference_mode()
 def _reference(
-    generator: Generator, codes: torch.Tensor, styles: torch.Tensor | None, seeds: torch.Tensor | None
+    generator: AnyGenerator, codes: torch.Tensor, styles: torch.Tensor | None, seeds: torch.Tensor | None
 ) -> torch.Tensor:
     """Pictures as published: dense, in float32, with nothing rounded to fewer bits on a GPU."""
     made = []

@@ -13,10 +13,11 @@ from pipeline.networks.baselines.crn import CRN
 from pipeline.networks.baselines.local_enhancer import LocalEnhancer
 from pipeline.networks.baselines.pix2pixhd import GlobalGenerator
 from pipeline.networks.baselines.pix2pixhd_plus import Pix2PixHDPlusGenerator
+from pipeline.networks.baselines.sims_synthesis import SIMSSynthesis
 from pipeline.networks.generator import Generator, least_weights
 from pipeline.networks.label_input import LabelInput
 
-AnyGenerator: TypeAlias = Generator | Pix2PixHDPlusGenerator | CRN | GlobalGenerator | LocalEnhancer
+AnyGenerator: TypeAlias = Generator | Pix2PixHDPlusGenerator | CRN | GlobalGenerator | LocalEnhancer | SIMSSynthesis
 """A network of any kind; the decoder with concatenation is a `Generator`."""
 
 
@@ -45,6 +46,8 @@ def make_generator(settings: AnyGeneratorSettings, space: LabelSpace, *, height:
         return Pix2PixHDPlusGenerator(settings, space)
     if settings.kind == "crn":
         return CRN(settings, space, height=height, width=width)
+    if settings.kind == "sims":
+        return SIMSSynthesis(settings, space)
     return LocalEnhancer(settings, space) if settings.enhancers else GlobalGenerator(settings, space)
 
 

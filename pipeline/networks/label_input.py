@@ -63,6 +63,8 @@ class LabelInput:
         """`[N, style_dim]`, or `[N, regions, style_dim]`, where every layer sees styles beside the label map."""
         self.noise: list[torch.Tensor] | None = None
         """`[N, 1, height, width]` for each layer by its number, where layers add noise (`with_noise`)."""
+        self.canvas: torch.Tensor | None = None
+        """`[N, 4, H, W]`, where pieces of photographs were pasted: RGB from 0 to 1, and 1 where there are any."""
         height, width = codes.shape[1:]
         self._resolutions = [(height >> halvings, width >> halvings) for halvings in range(doublings + 1)]
         self._codes: dict[tuple[int, int], torch.Tensor] = {}
@@ -119,6 +121,13 @@ class LabelInput:
         noisy = copy.copy(self)
         noisy.noise = noise
         return noisy
+
+    def with_canvas(self, canvas: torch.Tensor) -> LabelInput:
+        """The same label maps, with what was pasted on each: `[N, 4, H, W]`."""
+        assert canvas.shape[::2] == (len(self.codes), self.codes.shape[1]), canvas.shape
+        pasted = copy.copy(self)
+        pasted.canvas = canvas
+        return pasted
 
     def numbers_at(self, height: int, width: int) -> torch.Tensor:
         """What tells pixels apart at a resolution, int32 `[N, height, width]`: their code and, if it matters, region.

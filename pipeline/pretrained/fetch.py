@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from pipeline.errors import InputError
 from pipeline.pretrained.registry import FILES, WeightsFile, cache_folder, find_files
+from pipeline.runtime.progress import ProgressBar
 
 CHUNK = 1 << 20
 TIMEOUT = 60.0
@@ -122,7 +121,7 @@ def _receive(part: WeightsFile, partial: Path, response: http.client.HTTPRespons
     most = total or MAX_BYTES
     with (
         partial.open("ab" if have else "wb") as file,
-        tqdm(total=total, initial=have, desc=part.name, unit="B", unit_scale=True) as bar,
+        ProgressBar(total=total, initial=have, desc=part.name, unit="B", unit_scale=True) as bar,
     ):
         chunk = first
         while chunk and have <= most:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import Any
 
 from pipeline.data.shards import Shard
@@ -57,7 +57,7 @@ def run_in_pool(
             context.execution_no_progress_timeout_s = saved[2]
 
 
-def run_here(order: WorkOrder, token: str, shards: Sequence[Shard]) -> Generator[Report, None, None]:
+def run_here(order: WorkOrder, token: str, shards: Iterable[Shard]) -> Generator[Report, None, None]:
     """The shards one after another in this process, without Ray."""
     import torch
 

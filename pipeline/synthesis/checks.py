@@ -135,6 +135,10 @@ def check_fits(
             "the checkpoint's generator takes no style (generator.style_dim is 0); "
             "leave out --style... and --truncation"
         )
+    if recipe.generator.kind == "pix2pixhd" and choice.truncation != 1:
+        raise InputError(
+            "the checkpoint's generator draws styles from a list, of which none is the mean; leave out --truncation"
+        )
     if plan.most_samples > 1 and not style and not recipe.generator.takes_seeds:
         why = "takes no style (generator.style_dim is 0) and adds no noise (generator.noise)"
         if recipe.generator.kind not in ("spade", "concat"):

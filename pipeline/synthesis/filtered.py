@@ -10,7 +10,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from tqdm import tqdm
 
 from pipeline.data.images import decode_image, decode_label
 from pipeline.data.parquet import ParquetFile
@@ -19,6 +18,7 @@ from pipeline.data.records import picture_bytes, record_key
 from pipeline.data.storage import Folder, first_line
 from pipeline.errors import InputError
 from pipeline.runtime.json_text import read_json
+from pipeline.runtime.progress import ProgressBar
 
 MANIFEST, SUCCESS = "manifest.json", "_SUCCESS"
 
@@ -67,7 +67,7 @@ def verify_filtered(folder: Folder, manifest: Mapping[str, Any], *, quiet: bool 
     """
     parts = manifest["parts"]
     seen: set[tuple[str, int]] = set()
-    with tqdm(total=manifest["images"], unit="image", desc="verify", disable=quiet) as bar:
+    with ProgressBar(total=manifest["images"], unit="image", desc="verify", disable=quiet) as bar:
         for part in parts:
             where = f"{folder}/{part['name']}"
             if folder.size(part["name"]) != part["bytes"] or folder.sha256(part["name"]) != part["sha256"]:
@@ -79,7 +79,7 @@ def verify_filtered(folder: Folder, manifest: Mapping[str, Any], *, quiet: bool 
     return len(parts), len(seen)
 
 
-def _check_part(folder: Folder, name: str, seen: set[tuple[str, int]], bar: tqdm) -> None:
+def _check_part(folder: Folder, name: str, seen: set[tuple[str, int]], bar: ProgressBar) -> None:
     where = f"{folder}/{name}"
     try:
         with folder.open(name) as source:

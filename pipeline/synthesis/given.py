@@ -10,12 +10,15 @@ import operator
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, SupportsIndex, TypeAlias
+from typing import TYPE_CHECKING, Any, SupportsIndex, TypeAlias
 
 import numpy as np
 from PIL import Image, ImageFile
 
 from pipeline.errors import InputError
+
+if TYPE_CHECKING:
+    from pipeline.labels import LabelSpace
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
 """The name of a file or a folder."""
@@ -49,6 +52,20 @@ def read_ids(given: Map, what: str) -> np.ndarray:
         found = f"{ids.dtype} {list(ids.shape)}" if ids.dtype != object else type(given).__name__
         raise InputError(f"the {what} is {found}; give integers [height, width], a Pillow image or a file")
     return ids
+
+
+def refuse_unknown(label: np.ndarray, space: LabelSpace) -> None:
+    """Raise `InputError` for an id of a label map `[H, W]` that is neither a class nor don't-care."""
+    count = len(space.classes)
+    beyond = np.unique(label[(label < 0) | (label >= count)]).tolist()
+    wrong = [value for value in beyond if value != space.dont_care]
+    if wrong:
+        listed = ", ".join(map(str, wrong[:5])) + (", ..." if len(wrong) > 5 else "")
+        other = "there is no don't-care id" if space.dont_care is None else f"don't-care is {space.dont_care}"
+        raise InputError(
+            f"the label map has id {listed}, but the classes are 0 to {count - 1} and {other}; give each pixel the "
+            "position of its class in `classes`"
+        )
 
 
 def _image_ids(image: Image.Image, what: str, decode: Any) -> np.ndarray:

@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -20,7 +20,7 @@ from pipeline.errors import InputError
 from pipeline.exports.export import ExportKind, export_into
 from pipeline.exports.pictures import PictureSet
 from pipeline.runtime.json_text import read_json
-from pipeline.synthesis.actor_pool import pool_size, run_here, run_in_pool
+from pipeline.synthesis.actor_pool import joins_cluster, pool_size, run_here, run_in_pool
 from pipeline.synthesis.card import CARD, gather, write_card
 from pipeline.synthesis.contact_sheet import contact_sheet
 from pipeline.synthesis.job_folder import JobFolder
@@ -28,12 +28,17 @@ from pipeline.synthesis.job_lock import abandon, driver_lock
 from pipeline.synthesis.job_records import ShardRecord
 from pipeline.synthesis.job_repair import check_input, reopen
 from pipeline.synthesis.progress import JobProgress
-from pipeline.synthesis.worker import WorkOrder
+from pipeline.synthesis.worker import Report, WorkOrder
 
 log = logging.getLogger(__name__)
 
 ATTEMPTS = 3
 """Ray restarts dead actors by itself; a pool that ends with shards undone is started so often."""
+
+SMALL_IMAGES = 1024
+"""A job of so many images at most begins without Ray, if nobody asked for workers ..."""
+SMALL_SECONDS = 20.0
+"""... and ends without it where no more than this is left: starting Ray and its workers takes about as long."""
 
 
 SHEET = "contact_sheet.png"
@@ -134,8 +139,9 @@ class Job:
             return self._make(folder, token, todo, progress)
 
     def _make(self, folder: JobFolder, token: str, todo: list[Shard], progress: JobProgress) -> Summary:
-        workers = self._workers(len(todo)) if todo else 0
+        workers = self.workers_for(todo)
         first: tuple[float, int] | None = None
+        used = 0
         if not folder.finished:
             self._check_rejects(progress)
         for attempt in range(ATTEMPTS):
@@ -143,23 +149,20 @@ class Job:
                 break
             if attempt:
                 log.warning("%d shards were not finished; trying them again", len(todo))
-            run = (
-                run_in_pool(self.order, token, todo, workers, gpus_per_worker=self.gpus_per_worker)
-                if workers
-                else run_here(self.order, token, todo)
-            )
-            with closing(run) as reports:
-                for report in reports:
-                    progress.update(report)
-                    self._check_rejects(progress)
-                    if first is None and report.images:
-                        first = (time.monotonic(), progress.images)
+            for actors, run in self._runs(token, todo, workers):
+                used = max(used, actors)
+                with closing(run) as reports:
+                    for report in reports:
+                        progress.update(report)
+                        self._check_rejects(progress)
+                        if first is None and report.images:
+                            first = (time.monotonic(), progress.images)
             done = folder.records()
             todo = [shard for shard in todo if shard.name not in done]
         if todo:
             raise RuntimeError(f"{len(todo)} shards did not finish in {ATTEMPTS} attempts, the first is {todo[0].name}")
         records = [folder.records()[shard.name] for shard in self.plan.shards]
-        return self._conclude(folder, records, progress, workers, first)
+        return self._conclude(folder, records, progress, used, first)
 
     def _conclude(
         self,
@@ -236,12 +239,38 @@ class Job:
             )
         raise InputError(f"{where}: {first.reason}; or leave bad rows out with --max-rejects")
 
-    def _workers(self, shards: int) -> int:
-        """How many actors; 0: none, the work is done here."""
-        if self.workers is not None:
-            return min(self.workers, shards)
+    def workers_for(self, todo: Sequence[Shard]) -> int:
+        """How many actors these shards get; 0: none, the work is done here."""
+        if self.workers is not None or not todo:
+            return min(self.workers or 0, len(todo))
         size = pool_size(self.order.device, threads=self.order.threads or 1, gpus_per_worker=self.gpus_per_worker)
-        return min(size, shards)
+        return min(size, len(todo))
+
+    def _runs(
+        self, token: str, todo: Sequence[Shard], workers: int
+    ) -> Iterator[tuple[int, Generator[Report, None, None]]]:
+        """What makes the shards, one run after the other, and how many actors each has.
+
+        A small job begins here, and goes on with actors only where it would take longer than they need to start.
+        """
+        left = list(todo)
+        images = sum(shard.images for shard in todo)
+        if not workers:
+            yield 0, run_here(self.order, token, left)
+            return
+        if self.workers is None and images <= SMALL_IMAGES and self.order.device == "cpu" and not joins_cluster():
+            yield 0, run_here(self.order, token, _while_soon_done(left))
+        if left:
+            yield workers, run_in_pool(self.order, token, left, workers, gpus_per_worker=self.gpus_per_worker)
+
+
+def _while_soon_done(left: list[Shard]) -> Iterator[Shard]:
+    """Takes shards from the list as long as the rest will be done within `SMALL_SECONDS`, as the last one was."""
+    seconds = 0.0  # for an image
+    while left and seconds * sum(shard.images for shard in left) <= SMALL_SECONDS:
+        began, shard = time.monotonic(), left.pop(0)
+        yield shard
+        seconds = (time.monotonic() - began) / max(1, shard.images)
 
 
 def _is_json(data: bytes | None) -> bool:

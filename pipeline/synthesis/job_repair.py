@@ -10,12 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from tqdm import tqdm
 
 from pipeline.data.input_digest import digest_shard
 from pipeline.data.shards import Columns, Shard
 from pipeline.data.storage import first_line
 from pipeline.errors import InputError
+from pipeline.runtime.progress import ProgressBar
 from pipeline.synthesis.job_folder import MANIFEST, RECORDS, REJECTS, SUCCESS, JobFolder
 from pipeline.synthesis.job_records import Reject, ShardRecord
 
@@ -72,7 +72,7 @@ def _intact(job: JobFolder, records: Sequence[ShardRecord], *, quiet: bool) -> d
 
     with (
         ThreadPoolExecutor(8) as pool,
-        tqdm(total=len(records), unit="part", desc="check", delay=5, disable=quiet) as bar,
+        ProgressBar(total=len(records), unit="part", desc="check", delay=5, disable=quiet) as bar,
     ):
         found = {}
         for record, whole in zip(records, pool.map(check, records), strict=True):
@@ -92,7 +92,7 @@ def check_input(
     known = [shard for shard in shards if shard.name in records and records[shard.name].input_sha256]
     with (
         ThreadPoolExecutor(8) as pool,
-        tqdm(total=len(known), unit="shard", desc="check input", delay=5, disable=quiet) as bar,
+        ProgressBar(total=len(known), unit="shard", desc="check input", delay=5, disable=quiet) as bar,
     ):
         for shard, digest in zip(known, pool.map(lambda shard: digest_shard(shard, columns), known), strict=True):
             if digest != records[shard.name].input_sha256:

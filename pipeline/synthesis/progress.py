@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
 from types import TracebackType
 
-from tqdm import tqdm
-
+from pipeline.runtime.progress import ProgressBar
 from pipeline.synthesis.job_records import Reject
 from pipeline.synthesis.worker import Report
 
@@ -26,10 +24,8 @@ class JobProgress:
         self._seconds: dict[int, dict[str, float]] = {}
         self.rejects: dict[tuple[str, int], Reject] = {}
         self._note(rejects)
-        # On a terminal the line is redrawn; a log file gets one now and then.
-        interval = 0.2 if sys.stderr.isatty() else 15.0
-        self._bar = tqdm(
-            total=rows, initial=finished, unit="map", desc="synthesize", smoothing=0, mininterval=interval,
+        self._bar = ProgressBar(
+            total=rows, initial=finished, unit="map", desc="synthesize", smoothing=0, mininterval=0.2,
             dynamic_ncols=True, disable=quiet,
         )  # fmt: skip
 

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from tqdm import tqdm
 
 from pipeline.data.atomic import atomic_path
 from pipeline.data.images import decode_label
@@ -24,6 +23,7 @@ from pipeline.data.storage import filesystem, is_uri, local_path
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace, class_channels
 from pipeline.runtime.json_text import read_json
+from pipeline.runtime.progress import ProgressBar
 
 COLUMN = "samples"
 """The column that a plan adds, for `synthesize --samples-by samples`."""
@@ -173,7 +173,7 @@ def _count_pixels(plan: Plan, space: LabelSpace, *, quiet: bool) -> tuple[list[A
     pixels = np.zeros((plan.rows, space.class_channels), np.int64)
     names = [name for name in (plan.columns.id, plan.columns.label) if name]
     rows = ((shard, *row) for shard in plan.shards for row in iter_shard(shard, names))
-    for index, (shard, position, cells) in enumerate(tqdm(rows, total=plan.rows, unit=" maps", disable=quiet)):
+    for index, (shard, position, cells) in enumerate(ProgressBar(rows, total=plan.rows, unit=" maps", disable=quiet)):
         ids.append(None if plan.columns.id is None else cells[plan.columns.id])
         try:
             data = picture_bytes(cells[plan.columns.label])

@@ -15,7 +15,16 @@ from PIL import Image
 
 from pipeline.errors import InputError
 from pipeline.runtime.limits import check_processes
-from pipeline.synthesis.given import Map, PathLike, Style, read_ids, read_photograph, read_seed, read_vector
+from pipeline.synthesis.given import (
+    Map,
+    PathLike,
+    Style,
+    read_ids,
+    read_photograph,
+    read_seed,
+    read_vector,
+    refuse_unknown,
+)
 
 # torch and our networks are imported inside the functions, so that `import spadework` takes no time.
 
@@ -43,6 +52,7 @@ class Synthesizer:
         precision: Precision = "fp32",
         engine: PathLike | None = None,
         threads: int = 1,
+        bank: PathLike | None = None,
     ) -> None:
         """The arguments of `load`, which fills in the checkpoint; raises `InputError` as that does."""
         from pipeline.checkpoints.file import resolve_checkpoint
@@ -57,7 +67,13 @@ class Synthesizer:
         else:
             folder, device, precision = _open_engine(Path(engine), device, precision)
         with self._computing():
-            self._inner: BatchSynthesizer = BatchSynthesizer(source, device=device, precision=precision, engine=folder)
+            self._inner: BatchSynthesizer = BatchSynthesizer(
+                source,
+                device=device,
+                precision=precision,
+                engine=folder,
+                bank=None if bank is None else os.fspath(bank),
+            )
         self._precision = precision
 
     @property
@@ -133,7 +149,7 @@ class Synthesizer:
         another shape or type, maps of different sizes, broken files, and a style that the generator cannot take.
         """
         label = read_ids(label_map, "label map")
-        self._refuse_unknown(label)
+        refuse_unknown(label, self._space)
         instance = None if instance_map is None else read_ids(instance_map, "instance map")
         if id is None:
             id = Path(label_map).stem if isinstance(label_map, (str, os.PathLike)) else DEFAULT_ID
@@ -167,7 +183,13 @@ class Synthesizer:
         label = resize_ids(label, *self.size)
         instance = None if instance is None else resize_ids(instance, *self.size)
         with self._computing():
-            label_input = self._inner.prepare(self._inner.recipe.encode(label, instance))
+            canvas: np.ndarray | None = None
+            if self._inner.paster is not None:
+                from pipeline.synthesis.pasting import paste_record
+
+                pasted = paste_record(self._inner.paster, label, instance, record=name, seed=seed)
+                label, instance, canvas = pasted.label, pasted.instance, pasted.canvas
+            label_input = self._inner.prepare(self._inner.recipe.encode(label, instance), canvas)
             sample = self._sample(style, seed, name, label_input.region_count)
             (pixels,) = self._inner.synthesize(label_input, [sample], self.size)
         return pixels
@@ -188,19 +210,6 @@ class Synthesizer:
         import torch
 
         return replace(sample, z=torch.from_numpy(vector))
-
-    def _refuse_unknown(self, label: np.ndarray) -> None:
-        """Raise `InputError` for an id that is neither a class nor don't-care."""
-        count = len(self.classes)
-        beyond = np.unique(label[(label < 0) | (label >= count)]).tolist()
-        wrong = [value for value in beyond if value != self.dont_care]
-        if wrong:
-            listed = ", ".join(map(str, wrong[:5])) + (", ..." if len(wrong) > 5 else "")
-            other = "there is no don't-care id" if self.dont_care is None else f"don't-care is {self.dont_care}"
-            raise InputError(
-                f"the label map has id {listed}, but the classes are 0 to {count - 1} and {other}; give each pixel the "
-                "position of its class in `classes`"
-            )
 
     @contextmanager
     def _computing(self) -> Iterator[None]:

@@ -105,6 +105,13 @@ class StyleSource:
             seeds = [record_seed(self._seed, record, sample) for sample in seeds]
         return [Sample(*drawn) for drawn in zip(self._styles(record, photograph, count, regions), seeds, strict=True)]
 
+    def sample(self, record: str, number: int, regions: int = 0) -> Sample:
+        """The sample of that number alone, as `samples` has it where styles are random."""
+        assert self._choice.kind == "noise"
+        crn = self._synthesizer.recipe.generator.kind == "crn"
+        z = self._choice.truncation * self._noise(record, number, regions) if self._synthesizer.style_dim else None
+        return Sample(z, number if crn else record_seed(self._seed, record, number))
+
     def _noise(self, record: str, sample: int, regions: int) -> torch.Tensor:
         """N(0, 1): float32 `[style_dim]`, or `[regions, style_dim]`."""
         settings = self._synthesizer.recipe.generator

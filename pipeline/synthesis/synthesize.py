@@ -25,11 +25,14 @@ from pipeline.errors import InputError
 from pipeline.exports.export import ExportKind
 from pipeline.labels import LabelSpace
 from pipeline.precision import Precision
+from pipeline.segments.paste import OwnPictures
 from pipeline.synthesis.actor_pool import choose_device, codec_threads
 from pipeline.synthesis.checks import check_fits, check_options, parse_max_rejects, refuse_output_in_input
 from pipeline.synthesis.job import Job, Summary
 from pipeline.synthesis.job_folder import JobFolder
+from pipeline.synthesis.pasting import NOTICE, bank_digest, find_bank
 from pipeline.synthesis.styles import choose_style
+from pipeline.synthesis.synthesizer import Rounding
 from pipeline.synthesis.worker import WorkOrder
 
 if TYPE_CHECKING:
@@ -38,7 +41,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def synthesize(
+def synthesize(input: str | Path, checkpoint: str | Path, output: str | Path, **options: Any) -> Summary:
+    """Make pictures of all label maps of `input` in the folder `output`; options and errors are those of `plan_job`."""
+    return plan_job(input, checkpoint, output, **options).run()
+
+
+def plan_job(
     input: str | Path,
     checkpoint: str | Path,
     output: str | Path,
@@ -57,8 +65,11 @@ def synthesize(
     style_interpolate: tuple[Path, Path, int] | None = None,
     truncation: float | None = None,
     region_styles: RegionStyles | None = None,
+    bank: str | Path | None = None,
+    own_pictures: OwnPictures = "refuse",
     picture_format: PictureFormat = "png",
     precision: Precision | None = None,
+    rounding: Rounding = "nearest",
     engine: Path | None = None,
     max_rejects: str | int = 0,
     workers: int | None = None,
@@ -67,17 +78,20 @@ def synthesize(
     gpus_per_worker: float = 1.0,
     export: Sequence[ExportKind] = (),
     quiet: bool = False,
-) -> Summary:
-    """Make pictures of all label maps of `input` in the folder `output`.
+) -> Job:
+    """The checked job that makes pictures of all label maps of `input` in the folder `output`; nothing is written yet.
 
     `input` is a Parquet file, folder, pattern or URI; `checkpoint` a run directory, a `.safetensors` file, or
     `untrained:` and a recipe. `samples` pictures a label map differ by style and noise; the column `samples_by` says
     how many each one has, 0 for none (a null, a negative number or a fraction makes a bad row). `region_styles` gives
-    each class or instance a style of its own, or the picture one ("none"), whatever training did. `max_rejects` bad
+    each class or instance a style of its own, or the picture one ("none"), whatever training did. `bank` is the memory
+    bank of a generator that pastes from one (None: its recipe's), and `own_pictures` what happens to rows whose own
+    picture is in it: they are bad rows ("refuse"), or that picture's pieces are not used ("exclude"). `max_rejects` bad
     rows are left out (a number, or a share such as `1%`) before the job gives up. `workers` processes with `threads` do
-    the work (None: as many as the cores or GPUs allow; 0: this process, without Ray). `export` writes the result once
-    more as files. `engine` is what `compile` made of the checkpoint; it has a precision, size and device of its own.
-    Without one, `precision` is fp32 unless given.
+    the work (0: this process, without Ray; None: as many as the cores or GPUs allow, none where a small job on a CPU is
+    done sooner than Ray starts). `export` writes the result once more as files. `engine` is what `compile` made of
+    the checkpoint; it has a precision, size and device of its own. Without one, `precision` is fp32 unless given.
+    `rounding` "truncate" gives the public SPADE's pixels.
 
     Raises `InputError` for anything wrong with the input or the options, and where `output` holds another job.
     """
@@ -106,6 +120,10 @@ def synthesize(
         samples_column=samples_by,
     )
     check_fits(plan, loaded, choice, keep_size=keep_size, region_styles=region_styles)
+    pasted = find_bank(loaded.recipe, None if bank is None else str(bank))
+    digest = bank_digest(pasted, loaded.recipe) if pasted else None
+    if pasted and not quiet:
+        log.warning(NOTICE)
     if engine and region_styles == "instance":
         raise InputError("engines have no styles of instances; leave out --region-styles instance, or --engine")
     compiled = _find_engine(engine, loaded, precision, keep_size) if engine else None
@@ -132,16 +150,20 @@ def synthesize(
         **({"provenance": XMP} if provenance else {}),
         **({"engine": compiled.manifest.name} if compiled else {}),
         **({"region_styles": region_styles} if region_styles else {}),
+        **({"bank": digest, "own_pictures": own_pictures} if pasted else {}),
+        **({"rounding": rounding} if rounding != "nearest" else {}),
         "device": device.split(":")[0],
         "threads": threads,
     }
     source_info = plan.info.preprocessing if plan.info else {}
+    # For reports; no setting of the job, which the checkpoint's hash stands for.
+    learned_by = {} if loaded.learned_by is None else {"learned_by": dict(loaded.learned_by)}
     order = WorkOrder(
         output=JobFolder(output).folder.location,
         checkpoint=source,
         checkpoint_sha256=loaded.sha256,
         columns=plan.columns,
-        info=DatasetInfo(loaded.recipe.labels, {"input": source_info, "synthesis": settings}),
+        info=DatasetInfo(loaded.recipe.labels, {"input": source_info, "synthesis": settings | learned_by}),
         seed=seed,
         samples=samples,
         max_rejects=parse_max_rejects(max_rejects, plan.rows),
@@ -151,7 +173,11 @@ def synthesize(
         provenance=provenance,
         style=choice,
         region_styles=region_styles,
+        bank=pasted,
+        bank_digest=digest,
+        own_pictures=own_pictures,
         precision=precision,
+        rounding=rounding,
         engine=str(compiled.folder) if compiled else None,
         engine_name=compiled.manifest.name if compiled else None,
         device=device,
@@ -159,7 +185,7 @@ def synthesize(
         codec_threads=codec_threads(device, gpus_per_worker),
     )
     del loaded  # The workers load their own, and this process would hold it to the end.
-    job = Job(
+    return Job(
         plan=plan,
         order=order,
         description={"version": 1, "settings": settings, "input": _describe(plan)},
@@ -169,7 +195,6 @@ def synthesize(
         quiet=quiet,
         started=started,
     )
-    return job.run()
 
 
 def _palette_for(path: Path, space: LabelSpace) -> Palette:

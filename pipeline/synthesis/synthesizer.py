@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -18,10 +19,16 @@ from pipeline.networks.generators import DrawsPictures
 from pipeline.networks.inference.frozen import freeze
 from pipeline.networks.label_input import LabelInput
 from pipeline.precision import DTYPES, Precision
+from pipeline.segments.paste import OwnPictures
+from pipeline.synthesis.pasting import open_paster
 from pipeline.synthesis.styles import Sample
 
 GPU_BATCH = 8
 """Samples of a label map that are synthesized at once on a GPU."""
+
+Rounding = Literal["nearest", "truncate"]
+"""From a generator's output to whole grey levels: to the nearest one, or to the one below, as the public SPADE does
+(`util/util.py`, `tensor2im`), so that half of all values are one lower."""
 
 
 class Synthesizer:
@@ -43,9 +50,15 @@ class Synthesizer:
         engine: str | Path | None = None,
         region_styles: RegionStyles | None = None,
         one_by_one: bool = False,
+        bank: str | None = None,
+        own_pictures: OwnPictures = "refuse",
+        rounding: Rounding = "nearest",
     ) -> None:
         """`threads` of this process for torch; None leaves them as they are. An `engine` has a precision of its own.
         `region_styles`: what has a style of its own; None: what had one in training.
+
+        `bank` is the memory bank of a generator that pastes from one (None: that of its recipe), and `own_pictures`
+        what happens to records whose pictures are in it.
 
         With `one_by_one` the samples of a label map share no batch on a GPU either: where their number is different
         from row to row, its size would show in the pictures.
@@ -54,6 +67,7 @@ class Synthesizer:
             torch.set_num_threads(threads)
         self.device = torch.device(device)
         self.precision = precision
+        self.rounding = rounding
         if self.device.type == "cuda":
             torch.backends.cudnn.benchmark = False  # It would choose algorithms by stopwatch.
             torch.backends.cudnn.deterministic = True
@@ -63,6 +77,7 @@ class Synthesizer:
             settings = checkpoint.generator.settings.model_copy(update={"region_styles": region_styles})
             self.recipe = self.recipe.model_copy(update={"generator": settings})
             checkpoint.generator.settings = settings
+        self.paster = open_paster(self.recipe, bank, own_pictures)
         self._encoder = checkpoint.encoder.to(self.device) if checkpoint.encoder else None
         self._settings = self.recipe.generator
         self._multiple = self._settings.multiple
@@ -79,12 +94,17 @@ class Synthesizer:
 
             self._generator, manifest = load_engine(Path(engine), checkpoint)
             self._batch, self.engine = manifest.spec.batch, manifest.name
-            self.size = self._generator.size
+            self.size = manifest.spec.signature.size
+
+    @property
+    def takes_photographs(self) -> bool:
+        """Whether `style_of` has an encoder."""
+        return self._encoder is not None
 
     @torch.inference_mode()
-    def prepare(self, codes: np.ndarray) -> LabelInput:
+    def prepare(self, codes: np.ndarray, canvas: np.ndarray | None = None) -> LabelInput:
         """Codes int32 `[H, W]` (`recipe.encode`) on the device, padded on the right and below to what the generator
-        takes.
+        takes; with the canvas uint8 `[H, W, 4]` of `paster`, where there is one.
 
         The padding repeats the border, so that the picture continues; `synthesize` cuts it off. Runs in any thread.
         """
@@ -92,6 +112,9 @@ class Synthesizer:
         padding = ((0, -height % self._multiple), (0, -width % self._multiple))
         padded = np.pad(codes, padding, mode="edge") if any(after for _, after in padding) else codes
         label_input = self._generator.label_input(torch.from_numpy(padded).unsqueeze(0).to(self.device))
+        if canvas is not None:
+            planes = torch.from_numpy(np.pad(canvas, (*padding, (0, 0)))).permute(2, 0, 1).unsqueeze(0)
+            label_input = label_input.with_canvas(planes.to(self.device).float() / 255)
         # Find the patterns, of every resolution, now: beside the synthesis of another picture.
         if self._settings.kind in ("spade", "pix2pixhd_plus"):
             label_input.patterns_at(padded.shape[0], padded.shape[1], self._settings.kernel_size)
@@ -119,7 +142,7 @@ class Synthesizer:
             # Weights are finite where they are loaded; half precision, and what a compiler made of it, can overflow.
             what = f"engine {self.engine}" if self.engine else f"the generator in {self.precision}"
             raise InputError(f"{what} gives NaN or infinite pixels; take --precision fp32, and no engine")
-        pixels = ((pictures[:, :, : size[0], : size[1]] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        pixels = grey_levels(pictures[:, :, : size[0], : size[1]], self.rounding)
         return pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
     @torch.inference_mode()
@@ -134,3 +157,15 @@ class Synthesizer:
         image = prepare_photograph(decode_image(photograph), self.recipe.data)
         mu, logvar = self._encoder(image.to(self.device))
         return mu[0].float().cpu(), torch.exp(0.5 * logvar[0]).float().cpu()
+
+
+def grey_levels(pictures: torch.Tensor, rounding: Rounding) -> torch.Tensor:
+    """-1 to 1, of any shape, to uint8, 0 to 255; what lies beyond is clamped.
+
+    >>> values = torch.tensor([-1.0, -0.99, 0.0, 0.999, 1.2])  # 0, 1.275, 127.5, 254.87 and more
+    >>> grey_levels(values, "nearest").tolist(), grey_levels(values, "truncate").tolist()
+    ([0, 1, 128, 255, 255], [0, 1, 127, 254, 255])
+    """
+    levels = (pictures + 1) * 127.5
+    # A conversion to integers cuts what is behind the point.
+    return (levels.round() if rounding == "nearest" else levels).clamp(0, 255).to(torch.uint8)

@@ -9,7 +9,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from tqdm import tqdm
 
 from pipeline.data.images import decode_image, decode_label
 from pipeline.data.provenance import Provenance, read_xmp
@@ -17,6 +16,7 @@ from pipeline.data.records import picture_bytes
 from pipeline.data.shards import plan_shards
 from pipeline.data.storage import Folder, first_line
 from pipeline.errors import InputError
+from pipeline.runtime.progress import ProgressBar
 from pipeline.synthesis.filtered import read_filtered, verify_filtered
 from pipeline.synthesis.job_folder import JOB, MANIFEST, SUCCESS, JobFolder
 from pipeline.synthesis.job_records import Manifest, Planned, Reject, ShardRecord
@@ -53,7 +53,7 @@ def verify(location: str, *, source: str | None = None, quiet: bool = False) -> 
     _check_files(folder, manifest.parts)
     planned = job.planned()
     seen: set[bytes] = set()
-    with tqdm(total=manifest.images, unit="image", desc="verify", disable=quiet) as bar:
+    with ProgressBar(total=manifest.images, unit="image", desc="verify", disable=quiet) as bar:
         for record in manifest.parts:
             if record.rows:
                 _check_part(folder, record, planned, seen, bar)
@@ -107,7 +107,7 @@ def _check_files(folder: Folder, records: Sequence[ShardRecord]) -> None:
         raise InputError(f"{folder} holds {strangers[0]}, which the manifest does not know; remove it")
 
 
-def _check_part(folder: Folder, record: ShardRecord, planned: Planned, seen: set[bytes], bar: tqdm) -> None:
+def _check_part(folder: Folder, record: ShardRecord, planned: Planned, seen: set[bytes], bar: ProgressBar) -> None:
     where = f"{folder}/{record.name}"
     if folder.size(record.name) != record.bytes or folder.sha256(record.name) != record.sha256:
         raise InputError(

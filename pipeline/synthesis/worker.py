@@ -32,11 +32,13 @@ from pipeline.networks.label_input import LabelInput
 from pipeline.precision import Precision
 from pipeline.runtime.memory import keep_freed_memory
 from pipeline.runtime.stages import StageClock, in_order
+from pipeline.segments.paste import OwnPictures
 from pipeline.synthesis.job_folder import JobFolder
 from pipeline.synthesis.job_lock import worker_lock
 from pipeline.synthesis.job_records import Reject, ShardRecord
+from pipeline.synthesis.pasting import paste_record
 from pipeline.synthesis.styles import Sample, StyleChoice, StyleSource
-from pipeline.synthesis.synthesizer import Synthesizer
+from pipeline.synthesis.synthesizer import Rounding, Synthesizer
 
 OUTPUT_FIELDS = (
     pa.field("id", pa.string()),
@@ -46,8 +48,9 @@ OUTPUT_FIELDS = (
     pa.field("instance", PICTURE),
     pa.field("seed", pa.int64()),
     pa.field("checkpoint", pa.string()),
+    pa.field("sources", pa.string()),
 )
-"""Columns of a part; `instance` only where the input has one."""
+"""Columns of a part; `instance` only where the input has one, `sources` where pieces of photographs are pasted."""
 
 READ_ROWS = 16
 AHEAD = 8
@@ -85,7 +88,13 @@ class WorkOrder:
     style: StyleChoice = field(default_factory=StyleChoice)
     region_styles: RegionStyles | None = None
     """What has a style of its own; None: what had one in training."""
+    bank: str | None = None
+    """The memory bank of a generator that pastes from one."""
+    bank_digest: str | None = None
+    """What it was when the job began."""
+    own_pictures: OwnPictures = "refuse"
     precision: Precision = "fp32"
+    rounding: Rounding = "nearest"
     engine: str | None = None
     """Folder of a compiled generator; None: the eager one."""
     engine_name: str | None = None
@@ -123,6 +132,8 @@ class DecodedRow:
     width: int
     label: bytes
     instance: bytes | None
+    sources: str | None = None
+    """Where pasted pieces come from, as JSON."""
 
 
 @dataclass(frozen=True)
@@ -155,16 +166,23 @@ class ShardWorker:
             device=order.device,
             threads=order.threads,
             precision=order.precision,
+            rounding=order.rounding,
             engine=order.engine,
             region_styles=order.region_styles,
             one_by_one=order.columns.samples is not None,
+            bank=order.bank,
+            own_pictures=order.own_pictures,
         )
         if self._synthesizer.checkpoint_sha256 != order.checkpoint_sha256:
             raise InputError(f"checkpoint {order.checkpoint} changed after the job began; start it again")
         if self._synthesizer.engine != order.engine_name:
             raise InputError(f"engine {order.engine} changed after the job began; start it again")
+        self._paster = self._synthesizer.paster
+        if self._paster is not None and self._paster.bank.digest != order.bank_digest:
+            raise InputError(f"memory bank {order.bank} changed after the job began; start it again")
         self._styles = StyleSource(order.style, self._synthesizer, seed=order.seed)
-        self._fields = [column for column in OUTPUT_FIELDS if column.name != "instance" or order.columns.instance]
+        absent = {"instance": not order.columns.instance, "sources": self._paster is None}
+        self._fields = [column for column in OUTPUT_FIELDS if not absent.get(column.name)]
         self._encode_picture = ENCODERS[order.picture_format]
         self._xmp = Provenance(order.checkpoint_sha256, order.seed).packet() if order.provenance else None
 
@@ -267,10 +285,14 @@ class ShardWorker:
                 record = resize_record(record, *self._synthesizer.size)
             elif record.label.size > LARGEST_PIXELS:
                 raise InputError(f"label map is {given[1]}x{given[0]}, too large for one picture; cut it up")
-            codes = self._synthesizer.recipe.encode(record.label, record.instance)
+            seen, pasted = record, None
+            if self._paster is not None:
+                pasted = paste_record(self._paster, record.label, record.instance, record=name, seed=self._order.seed)
+                seen = replace(record, label=pasted.label, instance=pasted.instance)
+            codes = self._synthesizer.recipe.encode(seen.label, seen.instance)
             own = None if columns.style is None else cells[columns.style]
             photograph = picture_bytes(other if self._order.style.kind == "other row" else own)
-            label_input = self._synthesizer.prepare(codes)
+            label_input = self._synthesizer.prepare(codes, None if pasted is None else pasted.canvas)
             height, width = record.label.shape
             changed = (height, width) != given
             return DecodedRow(
@@ -281,6 +303,7 @@ class ShardWorker:
                 width=width,
                 label=_cell(record.label, cells["label"], changed or self._order.palette is not None),
                 instance=None if record.instance is None else _cell(record.instance, cells["instance"], changed),
+                sources=None if self._paster is None or pasted is None else self._paster.describe(pasted),
             )
         except InputError as error:
             reason = str(error).removeprefix(f"record '{name}': ")
@@ -308,6 +331,8 @@ class ShardWorker:
             "seed": self._order.seed,
             "checkpoint": self._order.checkpoint_sha256,
         }
+        if self._paster is not None:
+            row["sources"] = synthesized.row.sources
         return {**row, "instance": synthesized.row.instance} if self._order.columns.instance else row
 
 

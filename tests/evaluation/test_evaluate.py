@@ -203,6 +203,74 @@ def test_fid_by_each_protocol_where_inception_weights_are_given(
     assert '<td class="best">clean-fid</td>' in page
 
 
+def test_distances_on_the_features_of_other_networks(data: Path, trained: Path, tmp_path: Path) -> None:
+    from evaluation.metrics.cmmd import cmmd
+    from evaluation.metrics.feature_networks import FeatureNetwork
+    from evaluation.metrics.frechet import FeatureStatistics, frechet_distance
+    from tests.evaluation.metrics.test_feature_networks import clip_folder, dinov2_folder
+
+    folders = {"dino": dinov2_folder(tmp_path / "dinov2"), "clip": clip_folder(tmp_path / "clip")}
+    scores = evaluate(
+        write_pictures(tmp_path / "images", RECORDS, noise),
+        data / "validation.parquet",
+        tmp_path / "out",
+        segmenter_weights=trained,
+        features=folders,
+        cache=tmp_path / "cache",
+        examples=0,
+        device="cpu",
+    )
+    dino, clip = (scores.synthesized.networks[name] for name in folders)
+    seen = [[noise(record, 0) for record in RECORDS], [photograph(record, 0) for record in RECORDS]]
+    features = {name: [FeatureNetwork.load(path)(part) for part in seen] for name, path in folders.items()}
+    expected = frechet_distance(*(FeatureStatistics(part) for part in features["dino"]))
+    assert dino.frechet == pytest.approx(expected, rel=1e-4)
+    assert clip.cmmd == pytest.approx(float(cmmd(*features["clip"])[0]), rel=1e-4)
+    assert dino.cmmd is None
+    assert dino.mind is not None
+    assert dino.mind_corrected is not None
+    assert dino.mind > max(0, dino.mind_corrected)
+    assert scores.ceiling.networks == {}
+    assert scores.settings["features"]["clip"]["title"] == "CLIP"
+    page, text = ((tmp_path / "out" / name).read_text() for name in ("report.html", "report.md"))
+    for title in ("FD-DINOv2", "KD-DINOv2", "FD-CLIP", "CMMD", "MIND, corrected"):
+        assert title in page
+        assert f"| {title} ↓" in text
+    # Kept results have the features; without these networks others are kept.
+    kept = len(list((tmp_path / "cache").rglob("*.npz")))
+    again = evaluate(
+        tmp_path / "images",
+        data / "validation.parquet",
+        tmp_path / "again",
+        segmenter_weights=trained,
+        features=folders,
+        cache=tmp_path / "cache",
+        examples=0,
+        device="cpu",
+    )
+    assert again.synthesized.networks == scores.synthesized.networks
+    assert len(list((tmp_path / "cache").rglob("*.npz"))) == kept
+
+
+def test_every_protocol_at_once(good: Path, data: Path, trained: Path, tmp_path: Path) -> None:
+    scores = evaluate(
+        good,
+        data / "validation.parquet",
+        tmp_path / "out",
+        segmenter_weights=trained,
+        protocols=("all",),
+        examples=0,
+        device="cpu",
+    )
+    names = [protocol.name for protocol in scores.protocols]
+    assert names[0] == "native"
+    assert {"imaginaire", "oasis-ade20k-single"} < set(names)
+    assert "clade" not in names  # without a training set
+    page, text = ((tmp_path / "out" / name).read_text() for name in ("report.html", "report.md"))
+    assert "What published protocols say of these pictures" in page
+    assert "| imaginaire | COCO-Stuff | imaginaire |" in text
+
+
 def test_distances_from_training_photographs(good: Path, data: Path, trained: Path, tmp_path: Path) -> None:
     protocol = Protocol(name="clade", fid_reference="training")
     options = {"segmenter_weights": trained, "protocols": (protocol,), "examples": 0, "device": "cpu"}

@@ -179,18 +179,3 @@ def test_the_command(tmp_path: Path, training: Path) -> None:
         "memorisation.json",
     }
     assert "0.0% of another label map" in (tmp_path / "out" / "memorisation.html").read_text()
-
-
-@pytest.mark.ray
-@pytest.mark.slow
-def test_workers_change_nothing(
-    ray_session: None, tmp_path: Path, training: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.undo()  # Actors load the network by themselves.
-    images = write_pictures(tmp_path / "images", [draw(index) for index in range(50, 60)], photograph, samples=2)
-    tables = []
-    for workers in (0, 2):
-        out = tmp_path / str(workers)
-        measure_memorisation(images, training, out, segmenter_weights=trained, device="cpu", workers=workers)
-        tables.append((out / "memorisation.csv").read_bytes())
-    assert tables[0] == tables[1]

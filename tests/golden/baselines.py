@@ -27,6 +27,8 @@ WHOLE = [
     "crn/loss_simple",
     "special_cases/adain",
     "sims/order_network",
+    "sims/retrieval",
+    "sims/canvas",
     "sims/spatial_transformer",
 ]
 CUT = [

@@ -16,8 +16,8 @@ from pipeline.errors import InputError
 from training.data.dataset import BatchLoader, RecordDataset
 from training.job import TrainingJob
 from training.loop import train_worker
-from training.objectives.perceptual_regression import PerceptualRegression
-from training.objectives.trunk import Trunk
+from training.objectives.perceptual_regression import PerceptualRegression, load_regression
+from training.objectives.trunk import Trunk, load_trunk
 from training.run_folder import RunFolder
 from training.state import TrainingState
 from training.train import train
@@ -47,6 +47,18 @@ KINDS |= {
     "pix2pixhd": {"generator": {"kind": "pix2pixhd", **HOURGLASS}, **OF_PIX2PIXHD},
     "pix2pixhd enhanced": {"generator": {"kind": "pix2pixhd", **HOURGLASS, "enhancers": 1}, **OF_PIX2PIXHD},
 }
+KINDS |= {
+    "crn balanced": {"generator": CRN, "losses": {"balance_at": 3}},
+    "pix2pixhd whole": {
+        "generator": {
+            "kind": "pix2pixhd", **HOURGLASS, "enhancers": 1, "global_steps": 1, "enhancer_steps": 2, "image_pool": 5,
+            "features": 3, "encoder_channels": 2, "encoder_downsamplings": 2, "centres": 2, "centre_pictures": 6,
+        },
+        **OF_PIX2PIXHD,
+    },
+}  # fmt: skip
+IN_STAGES = ("crn balanced", "pix2pixhd whole")
+"""Whose losses change on the way."""
 TRUNK = Path(__file__).parents[2] / "weights" / "landscape-segmenter.safetensors"
 
 
@@ -91,7 +103,7 @@ def test_a_run_resumes_as_if_it_had_never_stopped(tiny_recipe: Make, tmp_path: P
 def test_half_precision_follows_single(tiny_recipe: Make, tmp_path: Path, kind: str) -> None:
     losses = {}
     for precision in ("fp32", "bf16"):
-        recipe = tiny_recipe(size=64, steps=1, precision=precision, **KINDS[kind])
+        recipe = tiny_recipe(size=64, **{"steps": 4 if kind in IN_STAGES else 1, "precision": precision, **KINDS[kind]})
         result = train(recipe, tmp_path / precision, workers=0, trunk_weights=TRUNK if kind[:3] == "crn" else None)
         losses[precision] = json.loads((result.folder / "stats.jsonl").read_text().splitlines()[-1])["losses"]
     assert losses["bf16"] == pytest.approx(losses["fp32"], rel=0.1, abs=0.02)
@@ -171,5 +183,35 @@ def test_what_cannot_be_trained_is_said_in_a_line(tiny_recipe: Make, tmp_path: P
         InputError, match=r"make discriminator\.spectral false, .*, training\.reuse_fake true; for SPADE"
     ):
         tiny_recipe(generator=own)
-    with pytest.raises(InputError, match=r"features is 3, but the feature encoder is not trained yet; take 0"):
-        tiny_recipe(**OF_PIX2PIXHD, generator={**own, "features": 3})
+    with pytest.raises(InputError, match=r"balance_at is for generator\.kind 'crn', and that is 'spade'"):
+        tiny_recipe(losses={"balance_at": 1})
+    with pytest.raises(InputError, match="balance_at is 6, and there are 6 steps; take less"):
+        tiny_recipe(generator=CRN, losses={"balance_at": 6})
+
+
+def test_terms_are_balanced_by_what_was_measured_before(tiny_recipe: Make, tmp_path: Path) -> None:
+    """By hand: at step 2 each term weighs the mean of the pictures' term over its own, of steps 0 and 1."""
+    recipe = tiny_recipe(generator={**CRN, "pictures": 2}, losses={"balance_at": 2, "regression": [2, 1, 1, 1]})
+    state = TrainingState(
+        recipe, Worker(), load_regression([2, 1, 1, 1], several=True, vgg_weights=None, trunk=load_trunk(TRUNK))
+    )
+    loss, measured, used = state.step.loss, [], []
+    batches = BatchLoader(RecordDataset(recipe.data.train, recipe)).batches()
+    for step in range(3):
+        batch = next(batches)
+        generator = state.step.bare_synthesis.generator
+        with torch.no_grad():
+            fakes = generator.every(generator.label_input(batch.codes))
+            terms = [(fakes - batch.pictures[:, None]).abs().div(2).div(loss.trunk.std).mean()]
+            of_real = loss.trunk(batch.pictures)
+            of_fakes = [stage.unflatten(0, (-1, 2)) for stage in loss.trunk(fakes.flatten(0, 1))]
+            terms += [(a - b[:, None]).abs().mean() for a, b in zip(of_fakes, of_real, strict=True)]
+        measured.append(torch.stack(terms).double())
+        state.step(batch, step)
+        used.append(list(loss.weights))
+    batches.close()
+    assert used[:2] == [[2, 1, 1, 1]] * 2
+    means = (measured[0] + measured[1]) / 2
+    assert used[2] == pytest.approx((2 * means[0] / means).tolist(), rel=1e-4)
+    state.publish(tmp_path / "g.safetensors", 3)
+    assert load_checkpoint(tmp_path / "g.safetensors").regression == tuple(used[2])

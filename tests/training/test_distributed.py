@@ -21,6 +21,8 @@ from pipeline.config import Recipe
 from training.data.batch import Batch
 from training.data.dataset import BatchLoader, RecordDataset
 from training.loop import TrainingState, Worker
+from training.objectives.perceptual_regression import PerceptualRegression
+from training.objectives.trunk import Trunk
 
 pytestmark = pytest.mark.slow
 
@@ -34,11 +36,12 @@ def steps(recipe: Recipe, worker: Worker) -> tuple[list[torch.Tensor], dict[str,
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
     try:
-        state = TrainingState(recipe, worker, None)
+        regression = PerceptualRegression(Trunk([]), [1.0]) if recipe.generator.kind == "crn" else None
+        state = TrainingState(recipe, worker, regression)
         reductions = count_reductions(state)
         data = BatchLoader(RecordDataset(recipe.data.train, recipe), rank=worker.rank, workers=worker.count)
         batches = data.batches()
-        for optimiser in (state.step.optimiser, state.step.discriminator_optimiser):
+        for optimiser in state.step.optimisers.values():
             # Adam moves a weight by the learning rate even where its gradient is only rounding error; not with this.
             optimiser.adam.param_groups[0]["eps"] = 1e-6
         losses = []
@@ -50,20 +53,21 @@ def steps(recipe: Recipe, worker: Worker) -> tuple[list[torch.Tensor], dict[str,
     finally:
         torch.set_default_dtype(torch.float32)
     # One bucket of gradients a step for each network, however many parts the batch has.
-    assert reductions == ([STEPS, STEPS] if worker.count > 1 else [0, 0])
-    networks = {"synthesis": state.step.bare_synthesis, "discriminator": state.step.bare_discriminator}
-    if state.step.lecam:
-        networks["lecam"] = state.step.lecam
+    assert reductions == [STEPS if worker.count > 1 else 0] * len(state.step.optimisers)
+    networks = {"synthesis": state.step.bare_synthesis, **state.step.networks}
     found = {f"{name}.{key}": value for name, net in networks.items() for key, value in net.state_dict().items()}
     for name, net in networks.items():
-        found |= {f"{name}.{key}.grad": value.grad for key, value in net.named_parameters()}
+        # Of the global generator's own last layer, which the last stage does not use, there are none.
+        parameters = {key: value for key, value in net.named_parameters() if "coarse_last" not in key}
+        found |= {f"{name}.{key}.grad": value.grad for key, value in parameters.items()}
     return losses, found
 
 
 def count_reductions(state: TrainingState) -> list[int]:
     """How many buckets of gradients are reduced over the workers, for the generator's and for the discriminator's."""
-    counts = [0, 0]
-    for index, network in enumerate((state.step.synthesis, state.step.discriminator)):
+    counts = [0] * len(state.step.optimisers)
+    networks = [state.step.synthesis, getattr(state.step, "discriminator", None)]
+    for index, network in enumerate(networks):
         if isinstance(network, DistributedDataParallel):
 
             def reduce(at, bucket):  # type: ignore[no-untyped-def] # DDP reads annotations, and not as strings
@@ -92,6 +96,12 @@ def recipes(tiny_recipe: Make) -> list[Recipe]:
     augment = ["colour", "translation", "cutout"]
     segmentation = {"losses": regularised, "discriminator": {"kind": "segmentation", "augment": augment}}
     noise = {"noise": True, "enlargement": "bilinear"}
+    hourglass = {"channels": 2, "downsamplings": 2, "blocks": 1}
+    crn = {"kind": "crn", "widths": [4, 4, 4, 4], "first_height": 8}
+    stages = {"enhancers": 1, "global_steps": 3, "enhancer_steps": 3}
+    whole = {**stages, "features": 2, "encoder_channels": 2, "encoder_downsamplings": 2}
+    own = {"two_time_scale": False, "reuse_fake": True, "losses": {"gan": "least_squares"}}
+    own["discriminator"] = {"spectral": False}
     regions = {"style_input": "everywhere", "style_encoder": False, "region_styles": "class", "noise": True}
     return [
         tiny_recipe(size=64),
@@ -100,10 +110,15 @@ def recipes(tiny_recipe: Make) -> list[Recipe]:
         tiny_recipe(size=64, losses=regularised, discriminator={"augment": augment}),
         tiny_recipe(size=64, **segmentation),
         tiny_recipe(**in_parts, **segmentation, generator=regions),
+        tiny_recipe(size=64, generator={"kind": "concat", "channels": 2}),
+        tiny_recipe(size=64, generator={"kind": "pix2pixhd_plus", **hourglass, "labels": "concat"}),
+        tiny_recipe(size=64, accumulate=2, generator={**crn, "pictures": 2}, losses={"balance_at": 4}, steps=STEPS),
+        tiny_recipe(size=64, steps=STEPS, generator={"kind": "pix2pixhd", **hourglass, **whole}, **own),
     ]
 
 
 KINDS = ["plain", "with style and noise", "in parts", "regularised", "segmentation", "segmentation with noise in parts"]
+KINDS += ["concat", "pix2pixhd_plus", "crn in parts", "pix2pixhd in stages"]
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +132,7 @@ def of_two(recipes: list[Recipe], tmp_path_factory: pytest.TempPathFactory) -> l
     return torch.load(out)
 
 
-@pytest.mark.parametrize("index", range(6), ids=KINDS)
+@pytest.mark.parametrize("index", range(len(KINDS)), ids=KINDS)
 def test_two_workers_are_one_with_the_doubled_batch(recipes: list[Recipe], of_two: list[Any], index: int) -> None:
     losses, found = of_two[index]
     training = recipes[index].training.model_copy(update={"accumulate": 1})

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.ray
 Make = Callable[..., Recipe]
 
 ROOT = Path(__file__).parents[2]
-STEPS, DEADLINE = 60, 600.0
+STEPS, DEADLINE = 30, 600.0
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_a_run_ends_and_leaves_nothing_of_ray_behind(undisturbed: Path) -> None:
     assert [step for step, _ in losses(undisturbed)] == list(range(1, STEPS + 1))
     entries = RunFolder(undisturbed).read_stats()
     scores = {entry["step"]: entry["validation"]["mean_iou"] for entry in entries if "validation" in entry}
-    assert list(scores) == [15, 30, 45, 60]
+    assert list(scores) == [15, 30]
     assert load_checkpoint(undisturbed / "best.safetensors").step == max(scores, key=scores.__getitem__)
     assert not (undisturbed / ".ray").exists()
     assert not (undisturbed / ".stop").exists()
@@ -93,7 +93,7 @@ def test_a_killed_worker_and_a_killed_driver_change_nothing(
             assert first != process.pid
             os.kill(first, signal.SIGKILL)
             wait_for(lambda: (folder.path / ".lock").read_text() not in ("", str(first)), process)
-            wait_for(lambda: done(folder) >= 22, process)
+            wait_for(lambda: done(folder) >= 17, process)
         finally:
             process.kill()
     assert "a worker failed" in said.read_text()

@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Collection, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, chain, count, islice
 from pathlib import Path
 from threading import Lock
@@ -21,13 +21,15 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from pipeline.config import Recipe, Source
+from pipeline.config import Recipe, SIMSSettings, Source
 from pipeline.data.records import decode_record, resize_record
 from pipeline.data.schema import Record
 from pipeline.data.sources import as_sources, open_sources
 from pipeline.errors import InputError
 from pipeline.runtime.seeding import record_seed
+from pipeline.segments.bank import MemoryBank
 from training.data.batch import Batch
+from training.data.canvases import TrainingCanvases
 from training.data.preprocess import crop_and_flip, resize
 from training.data.sampler import MixedSampler, find_groups
 
@@ -48,6 +50,8 @@ class Example:
     """int32 `[H, W]`."""
     picture: np.ndarray
     """uint8 `[H, W, 3]`."""
+    canvas: np.ndarray | None = None
+    """uint8 `[H, W, 4]`, for SIMS: what was left of the photograph, and 255 where something was."""
 
 
 def check_shares(recipe: Recipe, workers: int) -> None:
@@ -116,35 +120,59 @@ class RecordDataset:
 
 def collate(examples: list[Example], noise: torch.Tensor | None = None, seeds: torch.Tensor | None = None) -> Batch:
     """Examples to a batch; `noise` `[2, N, style_dim]`, `seeds` `[N]`."""
-    codes, pictures = stack(examples)
+    arrays = {name: torch.from_numpy(array) for name, array in stack(examples).items()}
     noise = torch.zeros(2, len(examples), 0) if noise is None else noise
     seeds = torch.arange(len(examples)) if seeds is None else seeds
-    return to_batch(torch.from_numpy(codes), torch.from_numpy(pictures), noise, seeds)
+    return to_batch(noise=noise, seeds=seeds, **arrays)
 
 
-def stack(examples: Sequence[Example]) -> tuple[np.ndarray, np.ndarray]:
-    """Codes int32 `[N, H, W]` and pictures uint8 `[N, H, W, 3]`."""
-    return np.stack([example.codes for example in examples]), np.stack([example.picture for example in examples])
+def stack(examples: Sequence[Example]) -> dict[str, np.ndarray]:
+    """`codes` int32 `[N, H, W]`, `pictures` uint8 `[N, H, W, 3]` and, where there are, `canvases` `[N, H, W, 4]`."""
+    arrays = {
+        "codes": np.stack([example.codes for example in examples]),
+        "pictures": np.stack([example.picture for example in examples]),
+    }
+    canvases = [example.canvas for example in examples if example.canvas is not None]
+    return {**arrays, "canvases": np.stack(canvases)} if canvases else arrays
 
 
-def to_batch(codes: torch.Tensor, pictures: torch.Tensor, noise: torch.Tensor, seeds: torch.Tensor) -> Batch:
-    """A batch from photographs that are still uint8 `[N, H, W, 3]`; the rest as `Batch` has it."""
+def to_batch(
+    codes: torch.Tensor,
+    pictures: torch.Tensor,
+    noise: torch.Tensor,
+    seeds: torch.Tensor,
+    canvases: torch.Tensor | None = None,
+) -> Batch:
+    """A batch from photographs and canvases that are still uint8 `[N, H, W, 3]` and `[N, H, W, 4]`; the rest as `Batch`
+    has it."""
     pictures = pictures.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)  # channels_last in memory
-    return Batch(codes, pictures, noise, seeds)
+    if canvases is not None:
+        canvases = canvases.permute(0, 3, 1, 2).float().div_(255)
+    return Batch(codes, pictures, noise, seeds, canvases)
 
 
 class BatchLoader:
     """The batches of one worker out of `workers`."""
 
     def __init__(
-        self, examples: RecordDataset, *, rank: int = 0, workers: int = 1, cache_bytes: int = CACHE_BYTES
+        self,
+        examples: RecordDataset,
+        *,
+        rank: int = 0,
+        workers: int = 1,
+        cache_bytes: int = CACHE_BYTES,
+        bank: str | None = None,
     ) -> None:
+        """`bank`: where SIMS's memory bank is, whose masks cut the canvases; None: there are none. Raises `InputError`
+        where it cannot be read, and for a batch that workers cannot share."""
         self.examples = examples
         self.recipe = examples.recipe
         check_shares(self.recipe, workers)
         self.rank = rank
         self.workers = workers
         self.share = self.recipe.training.batch_size // workers
+        self.bank = bank
+        self.canvases = None if bank is None else _open_canvases(bank, self.recipe)
         window = self.recipe.data.window_mib << 20
         self.sampler = MixedSampler.of(
             examples.sources, examples.by_source, seed=self.recipe.training.seed, window_bytes=window
@@ -174,7 +202,11 @@ class BatchLoader:
         random = torch.Generator().manual_seed(seed)
         flip = bool(torch.randint(2, (), generator=random)) and self.recipe.data.flip
         noise = torch.randn(2, self.recipe.generator.style_dim, generator=random)
-        return self.examples.encode(crop_and_flip(record, self.recipe.data, flip=flip, random=random)), noise, seed
+        seen = crop_and_flip(record, self.recipe.data, flip=flip, random=random)
+        example = self.examples.encode(seen)
+        if self.canvases is not None:
+            example = replace(example, canvas=self.canvases.draw(seen, seed))
+        return example, noise, seed
 
     def _resized(self, index: int) -> Record:
         """A record decoded and resized, which is the same in every epoch."""
@@ -224,6 +256,11 @@ class BatchSource(Protocol):
 
     def __call__(self, data: BatchLoader, first_step: int, /, *, steps: int, pin: bool) -> Generator[Batch]:
         """The batches of so many steps from one on; closing the generator frees what makes them."""
+
+
+def _open_canvases(bank: str, recipe: Recipe) -> TrainingCanvases:
+    assert isinstance(recipe.generator, SIMSSettings)
+    return TrainingCanvases(MemoryBank(bank), recipe.generator, recipe.labels)
 
 
 def _join(parts: list[Future[tuple[Example, torch.Tensor, int]]], pin: bool) -> Batch:

@@ -38,16 +38,18 @@ JOB = 1 << 15
 class Decoder:
     """An actor that makes a worker's batches, each from the number of its step."""
 
-    def __init__(self, sources: Sequence[Source], recipe: Recipe, rank: int, workers: int, decoders: int) -> None:
+    def __init__(
+        self, sources: Sequence[Source], recipe: Recipe, bank: str | None, rank: int, workers: int, decoders: int
+    ) -> None:
         torch.set_num_threads(1)
-        self.sources, self.recipe = sources, recipe
+        self.sources, self.recipe, self.bank = sources, recipe, bank
         self.part = {"rank": rank, "workers": workers, "cache_bytes": CACHE_BYTES // decoders}
 
     @cached_property
     def data(self) -> BatchLoader:
         """The worker's batches, made on first use; `InputError` names the machine where the data cannot be read."""
         try:
-            return BatchLoader(RecordDataset(self.sources, self.recipe), **self.part)
+            return BatchLoader(RecordDataset(self.sources, self.recipe), bank=self.bank, **self.part)
         except InputError as error:
             raise InputError(f"a decoder on {socket.gethostname()} cannot read the data: {error}") from None
 
@@ -62,13 +64,7 @@ class Decoder:
             examples, noise, seeds = zip(*(self.data.example(*place) for place in self.data.records(step)), strict=True)
         except InputError as error:
             return {"error": np.array([str(error)])}
-        codes, pictures = stack(examples)
-        arrays = {
-            "codes": codes,
-            "pictures": pictures,
-            "noise": torch.stack(noise, 1).numpy(),
-            "seeds": np.array(seeds),
-        }
+        arrays = {**stack(examples), "noise": torch.stack(noise, 1).numpy(), "seeds": np.array(seeds)}
         # Ray cannot send the noise of a style without dimensions, of which there is nothing to send.
         return {name: array[None] for name, array in arrays.items() if array.size}
 
@@ -109,7 +105,7 @@ def _run_job(data: BatchLoader, start: int, stop: int, pin: bool, decoders: int)
         spans = ray.data.from_items(list(range(start, stop, SPAN)))
         decoded = spans.map_batches(list_steps, batch_size=1, num_cpus=0, concurrency=1).map_batches(
             Decoder,
-            fn_constructor_args=(sources, data.recipe, data.rank, data.workers, decoders),
+            fn_constructor_args=(sources, data.recipe, data.bank, data.rank, data.workers, decoders),
             batch_size=1,
             num_cpus=1,
             compute=ray.data.ActorPoolStrategy(size=decoders, max_tasks_in_flight_per_actor=2),

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pipeline.pretrained.backbones import content_sha256
 from pipeline.pretrained.state_dicts import fill, read_state_dict
 from training.objectives.trunk import Trunk
 
@@ -59,7 +60,10 @@ def load_perceptual_loss(
     Raises `InputError` where the file is missing, unreadable, or holds another network or NaN or infinite weights.
     """
     if vgg_weights is not None:
-        return vgg_loss(load_vgg(vgg_weights), normalise=normalise)
+        features = load_vgg(vgg_weights)
+        loss = vgg_loss(features, normalise=normalise)
+        loss.trunk.sha256 = content_sha256(features.state_dict())
+        return loss
     if trunk is not None:
         count = len(trunk.stages)
         log.info("perceptual loss: on the trunk")

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from pipeline.config.baselines import NOTHING_TO_LEARN_BY
 from pipeline.errors import InputError
 from pipeline.networks.baselines.layers import resize_area
+from pipeline.pretrained.backbones import content_sha256
 from training.objectives.perceptual import load_vgg
 from training.objectives.trunk import Trunk
 
@@ -38,15 +39,19 @@ class PerceptualRegression(nn.Module):
         """A weight for the picture itself, in the trunk's units, and one for each stage."""
         super().__init__()
         assert len(weights) == 1 + len(trunk.stages)
-        self.trunk, self.weights = trunk, weights
+        self.trunk, self.weights = trunk, list(weights)
 
     def forward(self, fake: Tensor, real: Tensor) -> Tensor:
         """The loss of pictures `[N, 3, H, W]` in [-1, 1], with gradients to `fake` only."""
         return (self.distances(fake, real) * fake.new_tensor(self.weights)).sum()
 
     def distances(self, fake: Tensor, real: Tensor) -> Tensor:
-        """The unweighted terms, `[1 + stages]`: what weights for another data set are chosen by."""
-        return torch.stack([difference.mean() for difference in self._differences(fake, real)])
+        """The unweighted terms, `[1 + stages]`: what weights for another data set are chosen by.
+
+        Of `fake` `[k * N, 3, H, W]`, k in turn for each of the photographs `real` `[N, 3, H, W]`.
+        """
+        count = len(fake) // len(real)
+        return torch.stack([difference.mean() for difference in self._differences(fake, real, count)])
 
     def diverse(self, fakes: Tensor, real: Tensor, planes: Tensor) -> Tensor:
         """The loss of k pictures of each label map, of which each class picks the one that suits it (Sec. 3.3).
@@ -89,7 +94,9 @@ def load_regression(
     another number of weights, and for an unreadable file.
     """
     if vgg_weights is not None:
-        loss = vgg_regression(load_vgg(vgg_weights), CITYSCAPES_256 if several else CITYSCAPES_512)
+        features = load_vgg(vgg_weights)
+        loss = vgg_regression(features, CITYSCAPES_256 if several else CITYSCAPES_512)
+        loss.trunk.sha256 = content_sha256(features.state_dict())
     elif trunk is not None:
         loss = PerceptualRegression(trunk, [1.0] * (1 + len(trunk.stages)))
         log.info("perceptual regression: on the trunk")

@@ -13,6 +13,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from pipeline.errors import InputError
+from pipeline.pretrained.backbones import backbone_file, backbone_of, content_sha256
 from pipeline.pretrained.state_dicts import fill, is_torch_file, read_state_dict
 from pipeline.runtime.json_text import read_json
 
@@ -20,8 +21,6 @@ log = logging.getLogger(__name__)
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet, for RGB in 0 to 1: what torchvision's backbones, and our segmenters, are given."""
-SEGMENTER = "segmenter.safetensors"
-"""Of the weights in a folder that `train-segmenter` wrote."""
 ENDS = {"resnet50": ("relu", "layer1", "layer2", "layer3", "layer4"), "mobilenet_v3_large": ("1", "3", "6", "12", "16")}
 """The layers of torchvision's backbones that end a stage, most of them before the resolution halves."""
 
@@ -43,14 +42,17 @@ class Trunk(nn.Module):
         enlarge: int = 1,
         mean: Sequence[float] = MEAN,
         std: Sequence[float] = STD,
+        sha256: str | None = None,
     ) -> None:
         """Each of the `stages` takes what the one before it gave. `enlarge`: what pictures are enlarged by for it.
 
+        `sha256`: of the file's whole backbone (`content_sha256`), so that a judge with the same weights is known.
         `mean` and `std` of RGB in 0 to 1: what is taken off pictures, and what they are then divided by.
         """
         super().__init__()
         self.stages = nn.ModuleList(stages)
         self.enlarge = enlarge
+        self.sha256 = sha256
         for module in self.stages.modules():
             if isinstance(module, (nn.ReLU, nn.Hardswish)):
                 module.inplace = False  # in place it would overwrite the features of the stage before
@@ -78,12 +80,11 @@ def load_trunk(path: Path) -> Trunk:
     """
     from torchvision.models import mobilenet_v3_large, resnet50
 
-    file = path / SEGMENTER if path.is_dir() else path
+    file = backbone_file(path)
     state = read_state_dict(file)
     # A segmenter's backbone has dilated convolutions in the place of its last strides.
     dilated = any(key.startswith("backbone.") for key in state)
-    prefix = "backbone." if dilated else "features." if any(key.startswith("features.") for key in state) else ""
-    state = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    state = backbone_of(state)
     kind = next((kind for kind, key in FIRST.items() if key in state), None)
     if kind is None:
         raise InputError(
@@ -109,7 +110,8 @@ def load_trunk(path: Path) -> Trunk:
     fill(network, kept, source=f"trunk weights {file} (a {kind})")
     edges = [0, *(names.index(name) + 1 for name in ends)]
     log.info("trunk: %s from %s, %d stages", kind, file, len(ends))
-    return Trunk([network[a:b] for a, b in itertools.pairwise(edges)], enlarge=_enlargement(file))
+    stages = [network[a:b] for a, b in itertools.pairwise(edges)]
+    return Trunk(stages, enlarge=_enlargement(file), sha256=content_sha256(state))
 
 
 def _enlargement(file: Path) -> int:

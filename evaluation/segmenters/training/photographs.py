@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from pipeline.config import Recipe, Source
 from pipeline.data.records import decode_record, resize_record
 from pipeline.data.sources import OpenSource, as_sources, mix, open_sources
 from pipeline.labels import class_channels
+from pipeline.runtime.progress import ProgressBar
 
 VOID = -1
 """The label of pixels that teach nothing: don't-care, and what augmentation brings in from outside the picture."""
@@ -96,7 +96,10 @@ def load_photographs(data: str | Path | Sequence[Source], recipe: Recipe, *, scr
         labels[index] = np.where(known < len(recipe.labels.classes), known, VOID)
 
     rows = enumerate(chain.from_iterable(source.iter_rows() for source in sources))
-    with ThreadPoolExecutor(os.cpu_count()) as pool, tqdm(total=total, desc=what, unit="image", leave=False) as bar:
+    with (
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+        ProgressBar(total=total, desc=what, unit="image", leave=False) as bar,
+    ):
         while chunk := list(islice(rows, 64)):
             for _ in pool.map(decode, chunk):
                 bar.update()

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
-from tqdm import tqdm
 
 from evaluation.metrics.confusion import ConfusionMatrix
 from evaluation.segmenters.base import Segmenter, TrainableSegmenter, class_map
@@ -27,6 +26,7 @@ from pipeline.data.storage import first_line
 from pipeline.errors import InputError
 from pipeline.pretrained.state_dicts import sha256_of
 from pipeline.runtime.device import default_device
+from pipeline.runtime.progress import ProgressBar
 
 log = logging.getLogger(__name__)
 
@@ -157,7 +157,7 @@ def _optimise(
     batches = photographs.batches(settings.batch_size, seed=settings.seed, start=start)
     weights = class_weights(photographs.class_pixels(len(segmenter.classes))).to(segmenter.device)
     segmenter.train()
-    with tqdm(total=settings.steps, initial=start, desc="segmenter", unit="step") as bar:
+    with ProgressBar(total=settings.steps, initial=start, desc="segmenter", unit="step") as bar:
         for step in range(start, settings.steps):
             for group in optimiser.param_groups:
                 group["lr"] = settings.learning_rate * _schedule(step, settings.steps)

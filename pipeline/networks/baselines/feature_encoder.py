@@ -46,8 +46,9 @@ def instance_means(planes: torch.Tensor, instance: torch.Tensor) -> torch.Tensor
     picture = torch.arange(count, device=instance.device).view(-1, 1, 1).expand_as(instance)
     pairs = torch.stack([picture.flatten(), instance.flatten().long()])  # [2, N * H * W]
     _, place = torch.unique(pairs, dim=1, return_inverse=True)
-    pixels = planes.permute(0, 2, 3, 1).reshape(-1, channels)
+    # In half precision sums over many pixels would lose too much.
+    pixels = planes.permute(0, 2, 3, 1).reshape(-1, channels).to(torch.promote_types(planes.dtype, torch.float32))
     places = int(place.max()) + 1
     sums = pixels.new_zeros(places, channels).index_add(0, place, pixels)
     means = sums / torch.bincount(place, minlength=places).unsqueeze(1).to(sums.dtype)
-    return means[place].view(count, height, width, channels).permute(0, 3, 1, 2)
+    return means[place].view(count, height, width, channels).permute(0, 3, 1, 2).to(planes.dtype)

@@ -7,7 +7,8 @@ from torch import nn
 
 from pipeline.config import Pix2PixHDSettings
 from pipeline.errors import InputError
-from pipeline.labels import LabelSpace
+from pipeline.labels import LabelSpace, split_codes
+from pipeline.networks.baselines.instance_styles import InstanceStyles
 from pipeline.networks.baselines.units import Hourglass, UnitFactory, check_size, last_layer
 from pipeline.networks.initialise import pix2pixhd_normal
 from pipeline.networks.label_input import LabelInput
@@ -22,6 +23,7 @@ class GlobalGenerator(nn.Module):
         self.settings, self.space = settings, space
         self.body = global_body(settings, space)
         self.last = last_layer(settings.channels)
+        self.styles = instance_styles(settings, space)
         pix2pixhd_normal(self)
 
     def forward(
@@ -34,10 +36,14 @@ class GlobalGenerator(nn.Module):
     ) -> torch.Tensor:
         """Pictures `[N, 3, H, W]` in (-1, 1) of codes int32 `[N, H, W]`, or of their `LabelInput`.
 
-        `features` `[N, settings.features, H, W]` where the generator takes them; `z` and `seeds` change nothing. Raises
-        `InputError` for sizes that it cannot halve so often, and for missing or superfluous features.
+        Where the generator takes features: `features` `[N, settings.features, H, W]`, of photographs; or `z`
+        `[N, regions, 1]`, by which each instance draws those of its class (`InstanceStyles`), also N for one label map.
+        `seeds` change nothing. Raises `InputError` for sizes that it cannot halve so often, and for missing or
+        superfluous features.
         """
         label_input = codes if isinstance(codes, LabelInput) else self.label_input(codes)
+        if features is None and z is not None and self.styles is not None:
+            features = self.styles(label_input, z)
         planes = input_planes(label_input, features, self.settings, self.last.weight.dtype)
         return torch.tanh(self.last(self.body(planes)))
 
@@ -60,7 +66,17 @@ def global_body(settings: Pix2PixHDSettings, space: LabelSpace) -> Hourglass:
 def plain_input(codes: torch.Tensor, settings: Pix2PixHDSettings, space: LabelSpace) -> LabelInput:
     """The label maps of codes int32 `[N, H, W]`. Raises `InputError` for sizes that cannot be halved so often."""
     check_size(codes.shape[1], codes.shape[2], multiple=settings.multiple, least=settings.least)
-    return LabelInput(codes, space, "dense")
+    regions = None
+    if settings.region_styles == "instance":
+        codes, regions = split_codes(codes, space)
+    return LabelInput(codes, space, "dense", regions=regions)
+
+
+def instance_styles(settings: Pix2PixHDSettings, space: LabelSpace) -> InstanceStyles | None:
+    """Room for the centres of a generator that takes features; None for others."""
+    if not settings.features:
+        return None
+    return InstanceStyles(space, features=settings.features, centres=settings.centres)
 
 
 def input_planes(
@@ -77,5 +93,8 @@ def input_planes(
             raise InputError("this generator takes no features, and got some; generator.features is 0")
         return planes
     if features is None:
-        raise InputError(f"this generator takes {settings.features} planes of features, and got none")
-    return torch.cat([planes, features], dim=1)
+        raise InputError(
+            f"this generator takes {settings.features} planes of features, or a number for each region to draw them, "
+            "and got neither"
+        )
+    return torch.cat([planes.expand(len(features), -1, -1, -1), features.to(dtype)], dim=1)

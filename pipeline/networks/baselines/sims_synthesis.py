@@ -38,18 +38,29 @@ class SIMSSynthesis(nn.Module):
         glorot_uniform(self)
 
     def forward(
-        self, codes: torch.Tensor | LabelInput, canvas: torch.Tensor, known: torch.Tensor
+        self, codes: torch.Tensor | LabelInput, z: torch.Tensor | None = None, seeds: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Pictures `[N, 3, H, W]` of label maps with a canvas (`LabelInput.with_canvas`); nothing is drawn."""
+        label_input = codes if isinstance(codes, LabelInput) else self.label_input(codes)
+        return self.mend(label_input)[0]
+
+    def mend(self, label_input: LabelInput) -> tuple[torch.Tensor, torch.Tensor]:
+        """`pictures_and_classes` of label maps with a canvas: `[N, 3, H, W]` and `[N, class channels, H, W]`."""
+        canvas = label_input.canvas
+        assert canvas is not None, "nothing was pasted"
+        return self.pictures_and_classes(label_input, canvas[:, :3], canvas[:, 3:])
+
+    def pictures_and_classes(
+        self, label_input: LabelInput, canvas: torch.Tensor, known: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Pictures `[N, 3, H, W]` and logits `[N, class channels, H, W]`.
 
-        Of codes int32 `[N, H, W]` or their `LabelInput`, `canvas` `[N, 3, H, W]` in 0 to 1 and 0 where nothing was
-        pasted, and `known` `[N, 1, H, W]`, 1 where something was. Of pictures -1 to 1 is black to white, but nothing
-        holds them there: clamp before saving.
+        Of label maps, `canvas` `[N, 3, H, W]` in 0 to 1 and 0 where nothing was pasted, and `known` `[N, 1, H, W]`, 1
+        where something was. Of pictures -1 to 1 is black to white, but nothing holds them there: clamp before saving.
         """
-        label_input = codes if isinstance(codes, LabelInput) else self.label_input(codes)
         height, width = label_input.codes.shape[1:]
         planes = label_input.one_hot_at(height, width, self.to_picture.weight.dtype)
-        given = torch.cat([planes, canvas, known], dim=1)
+        given = torch.cat([planes, canvas.to(planes.dtype), known.to(planes.dtype)], dim=1)
         inner = given if self.outer is None else resize_aligned(given, height // 2, width // 2)
         x = self.final(_beside(inner, self._features(inner, given)))
         if self.outer is not None:

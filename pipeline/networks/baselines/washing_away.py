@@ -28,10 +28,13 @@ def spread(values: torch.Tensor) -> float:
 
 
 @torch.no_grad()
-def layer_spreads(network: nn.Module, codes: torch.Tensor) -> dict[str, float]:
+def layer_spreads(
+    network: nn.Module, codes: torch.Tensor, *, draw: Callable[[torch.Tensor], torch.Tensor] | None = None
+) -> dict[str, float]:
     """The spread after every convolution and normalisation, in the order in which they run, then that of the pictures.
 
-    The label maps, codes int32 `[classes, H, W]`, go through one by one, so that no batch statistics mix them.
+    The label maps, codes int32 `[classes, H, W]`, go through one by one, so that no batch statistics mix them. `draw`
+    calls the network with a label map `[1, H, W]`; None: it takes nothing else.
     """
     outputs: dict[str, list[torch.Tensor]] = {}
 
@@ -40,7 +43,7 @@ def layer_spreads(network: nn.Module, codes: torch.Tensor) -> dict[str, float]:
 
     watched = [(name, module) for name, module in network.named_modules() if _is_watched(name, module)]
     hooks = [module.register_forward_hook(keep(name)) for name, module in watched]
-    pictures = [network(each[None])[0] for each in codes]
+    pictures = [(draw or network)(each[None])[0] for each in codes]
     for hook in hooks:
         hook.remove()
     return {name: spread(torch.stack(values)) for name, values in {**outputs, "picture": pictures}.items()}

@@ -7,6 +7,8 @@ import copy
 import torch
 from torch import nn
 
+from pipeline.networks.baselines.local_enhancer import LocalEnhancer
+from pipeline.networks.baselines.pix2pixhd import GlobalGenerator
 from pipeline.networks.generator import Generator
 from pipeline.networks.generators import AnyGenerator, DrawsPictures
 from pipeline.networks.inference.folded import FoldedGenerator
@@ -27,7 +29,9 @@ class FrozenGenerator(nn.Module):
         self, codes: torch.Tensor | LabelInput, z: torch.Tensor | None = None, seeds: torch.Tensor | None = None
     ) -> torch.Tensor:
         """As the generator's own; pictures are float32 `[N, 3, H, W]`."""
-        return self.network(codes, None if z is None else z.to(self.dtype), seeds).float()
+        # Numbers by which pix2pixHD's instances draw a centre must not be rounded: it would be another one.
+        exact = z is None or isinstance(self.network, GlobalGenerator | LocalEnhancer)
+        return self.network(codes, z if exact or z is None else z.to(self.dtype), seeds).float()
 
     def label_input(self, codes: torch.Tensor) -> LabelInput:
         """As the generator's own, codes int32 `[N, H, W]`; `InputError` for sizes that it cannot take."""

@@ -127,14 +127,25 @@ def test_few_pictures_leave_out_what_needs_neighbours() -> None:
     assert scores.frechet > 0
     low, high = scores.intervals["frechet"]
     assert low <= scores.frechet <= high
-    assert set(scores.intervals) == {"frechet", "kernel_distance"}
+    assert set(scores.intervals) == {"frechet", "kernel_distance", "mind", "mind_corrected"}
+    assert scores.curves == {}
     assert set(FeatureScores.of(normal(0, 4), normal(1, 4), np.array([1, 1, 2, 2])).intervals) == {"kernel_distance"}
 
 
 def test_every_score_has_an_interval_around_it() -> None:
     generated, real, groups = normal(2, 60, 4, 0.3), normal(3, 50, 4), np.arange(60) // 3
     scores = FeatureScores.of(generated, real, groups)
-    names = {"frechet", "kernel_distance", "precision", "recall", "density", "coverage", "diversity"}
+    names = {
+        "mind",
+        "mind_corrected",
+        "frechet",
+        "kernel_distance",
+        "precision",
+        "recall",
+        "density",
+        "coverage",
+        "diversity",
+    }
     assert set(scores.intervals) == names
     for name, (low, high) in scores.intervals.items():
         assert low < getattr(scores, name) < high, name
@@ -147,8 +158,9 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
     real = normal(100, 60, 3)
     truth = np.mean([Neighbourhoods.of(normal(seed, 60, 3, 0.5), real).scores()["precision"] for seed in range(300)])
     hits = 0
+    times = resampled(np.arange(60), 100)
     for seed in range(1000, 1040):
-        low, high = FeatureScores.of(normal(seed, 60, 3, 0.5), real, np.arange(60)).intervals["precision"]
+        low, high = Neighbourhoods.of(normal(seed, 60, 3, 0.5), real).intervals(times)["precision"]
         hits += low <= truth <= high
     assert hits >= 33  # 38 expected; 33 or fewer has a probability of about 2 per cent
 

@@ -16,6 +16,7 @@ from evaluation.scoring.protocols import (
     VOID,
     Protocol,
     find_protocol,
+    find_protocols,
     fit_mapping,
     parse_overrides,
     resize,
@@ -260,6 +261,16 @@ def test_same_classes_keep_their_ids_and_dont_care_is_void() -> None:
     assert target.tolist() == [[0, 2, VOID]]
     with pytest.raises(InputError, match="label map has id 7"):
         PRESETS["native"].target(np.array([[7]], np.uint8), SPACE, (1, 1))
+
+
+def test_all_protocols_stand_for_every_preset() -> None:
+    assert [protocol.name for protocol in find_protocols(["all"])] == list(PRESETS)
+    without = find_protocols(["all"], {"label_filter": "nearest-corner"}, training=False)
+    assert {protocol.label_filter for protocol in without} == {"nearest-corner"}
+    assert set(PRESETS) - {protocol.name for protocol in without} == {"clade"}
+    assert [protocol.name for protocol in find_protocols(["oasis", "native"])] == ["oasis", "native"]
+    with pytest.raises(InputError, match="--protocol all stands for every protocol"):
+        find_protocols(["all", "spade"])
 
 
 def test_presets_can_be_overridden_and_explain_what_they_refuse() -> None:

@@ -38,6 +38,7 @@ def cell(share: float, **scores: float | None) -> CellResult:
         scores=given | {"mean_iou": share / (2 - share), "accuracy": share},
         deviations={"frechet": 0.3},
         ceiling={"mean_iou": 0.9, "accuracy": 0.95},
+        independence="independent",
         warnings=(),
     )
 
@@ -50,8 +51,21 @@ def made_up(**rows: list[CellResult]) -> StudyResult:
         seeds=tuple(range(len(next(iter(rows.values()))))),
         budget="10 steps",
         rows=tuple(
-            RowResult(name, "r.yaml", ("a.b=1",), scores[name], 1_500_000, 2.5, (10,), (4.0,), (5.0,), ())
-            for name in rows
+            RowResult(
+                name=name,
+                recipe="r.yaml",
+                overrides=("a.b=1",),
+                seeds=tuple(range(len(cells))),
+                scores=scores[name],
+                parameters=1_500_000,
+                gmac=2.5,
+                steps=(10,),
+                seconds=(4.0,),
+                images_per_second=(5.0,),
+                images=(),
+                independence="independent",
+            )
+            for name, cells in rows.items()
         ),
         label_maps=MAPS,
         ceiling={"mean_iou": 0.9, "accuracy": 0.95},

@@ -22,6 +22,7 @@ from evaluation.study.page import write_study
 from evaluation.study.settings import Study, load_study
 from evaluation.study.study import StudyResult, read_recipes, run_study
 from pipeline.errors import InputError
+from pipeline.recipe_file import load_recipe
 from tests.evaluation.conftest import SPACE, draw, write_records
 from training.budget import Spent, train_within
 from training.step import GanStep
@@ -170,6 +171,24 @@ def test_the_command_trains_its_segmenter_calls_one_seed_an_anecdote_and_ends_by
     assert json.loads((tmp_path / "out" / "study.json").read_text()) == content
 
 
+@pytest.mark.slow
+def test_a_row_with_fewer_seeds_says_so(tmp_path: Path, fields: dict[str, Any]) -> None:
+    fields["rows"]["noise"] = {"set": fields["rows"]["noise"], "seeds": [1]}
+    found = run_study(study_of(tmp_path, fields | {"budget": {"steps": 1}}), tmp_path / "out", trainer=train_within)
+    assert [row.seeds for row in found.rows] == [(0, 1), (1,)]
+    noise = found.rows[1].scores["mean_iou"]
+    assert len(noise.seeds) == 1 and noise.estimate.spread is None and noise.gain is not None
+    assert any("are anecdotes" in line and line.endswith("noise.") for line in found.warnings)
+    write_study(tmp_path / "page", found, examples=1)
+    with (tmp_path / "page" / "study.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert lines[1]["mean_iou_seed_0"] == "" and float(lines[1]["mean_iou_seed_1"]) == noise.seeds[0]
+    assert "<small>1 seed</small>" in (tmp_path / "page" / "study.html").read_text()
+    assert "noise (1 seed)" in (tmp_path / "page" / "study.tex").read_text()
+    with pytest.raises(InputError, match="seeds has 1 twice"):
+        study_of(tmp_path, fields | {"rows": {"plain": {"seeds": [1, 1]}}})
+
+
 def test_budgets_are_steps_of_every_recipe(tmp_path: Path, fields: dict[str, Any]) -> None:
     fields |= {"rows": {"plain": None, "large": {"set": ["training.batch_size=4"]}}, "budget": {"images": 30}}
     recipes = read_recipes(study_of(tmp_path, fields))
@@ -281,3 +300,30 @@ def test_a_cell_is_named_by_what_made_it(tmp_path: Path, fields: dict[str, Any])
         assert changed.training != cell.training
     for scored in (replace(cell, segmenter_sha256="d"), replace(cell, synthesis_seed=1)):
         assert (scored.training, scored.path == cell.path) == (cell.training, False)
+
+
+@pytest.mark.parametrize(("name", "rows", "trainings"), [("paper_landscape", 21, 31), ("paper_camvid", 4, 12)])
+def test_the_papers_studies_load_and_all_their_recipes_do(
+    name: str, rows: int, trainings: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = Path(__file__).parents[3]
+    for folder in ("configs", "weights"):
+        (tmp_path / folder).symlink_to(root / folder)
+    (tmp_path / "runs" / "camvid_perceptual").mkdir(parents=True)  # which the user trains before
+    monkeypatch.chdir(tmp_path)
+    study = load_study(Path("configs/studies") / f"{name}.yaml")
+    recipes = read_recipes(study)
+    assert (len(study.rows), len(recipes)) == (rows, trainings)
+    for row in ("SPADE", "pix2pixHD", "pix2pixHD++", "CRN"):
+        assert len(study.seeds_of(row)) >= 3
+    # One size, one data set, one network to learn by, and another to be judged by.
+    assert len({(each.data.height, each.data.width, each.data.train) for each in recipes.values()}) == 1
+    learned = {each.losses.perceptual_network for each in recipes.values()}
+    assert len(learned) == 1 and study.segmenter.recipe is not None
+    assert load_recipe(Path(study.segmenter.recipe)).labels == recipes["SPADE", 0].labels
+    kinds = {row: recipes[row, 0].generator.kind for row in study.rows}
+    assert kinds["SPADE"] == "spade" and kinds["CRN"] == "crn" and kinds["pix2pixHD"] == "pix2pixhd"
+    assert {each.discriminator.kind for each in recipes.values()} == {"patchgan"}
+    assert all(each.training.decay_steps == each.training.steps // 2 for each in recipes.values())
+    dumped = [each.model_dump_json(exclude={"name"}) for (_, seed), each in recipes.items() if seed == 0]
+    assert len(set(dumped)) == rows  # no row is another one by mistake

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+from pydantic import TypeAdapter
 
 from pipeline.bench.generators import rescale_untrained
-from pipeline.config import GeneratorSettings
+from pipeline.config import AnyGeneratorSettings, GeneratorSettings
 from pipeline.labels import LabelSpace
 from pipeline.networks.generator import Generator
+from pipeline.networks.generators import AnyGenerator, make_generator
+from pipeline.networks.spectral import settle_spectral_norm
 from tests.pipeline.networks.patterns.test_patterns import blobs
 
 SPACE = LabelSpace(classes=tuple("abcde"), dont_care=9, instance_edges=True)
 
 
-def lively_generator(size: tuple[int, int] = (32, 64), **settings: object) -> Generator:
+SIZE = (32, 64)
+
+
+def lively_generator(size: tuple[int, int] = SIZE, **settings: object) -> Generator:
     """In evaluation mode, with statistics that are neither 0 nor 1, and noise, if any, that shows."""
     torch.manual_seed(0)
     made = Generator(GeneratorSettings(channels=2, hidden=8, **settings), SPACE, height=size[0], width=size[1])
@@ -29,6 +37,52 @@ def lively_generator(size: tuple[int, int] = (32, 64), **settings: object) -> Ge
     return made.eval()
 
 
-def label_maps(count: int, size: tuple[int, int] = (32, 64)) -> torch.Tensor:
+KINDS: dict[str, dict[str, Any]] = {
+    "concat": {"kind": "concat", "channels": 2, "style_dim": 5},
+    "regions": {
+        "kind": "concat", "channels": 2, "style_dim": 5, "style_input": "everywhere", "style_encoder": False,
+        "region_styles": "class",
+    },
+    "plus": {"kind": "pix2pixhd_plus", "channels": 4, "downsamplings": 2, "blocks": 2, "labels": "concat"},
+    "plus_spade": {
+        "kind": "pix2pixhd_plus", "channels": 4, "downsamplings": 2, "blocks": 1, "labels": "spade", "hidden": 8,
+        "statistics": "instance",
+    },
+    "pix2pixhd": {"kind": "pix2pixhd", "channels": 4, "downsamplings": 2, "blocks": 2},
+    "enhanced": {"kind": "pix2pixhd", "channels": 4, "downsamplings": 1, "blocks": 1, "enhancers": 1},
+    "crn": {"kind": "crn", "widths": (8, 8, 8, 8)},
+    "crn_three": {"kind": "crn", "widths": (8, 8, 8, 8), "pictures": 3},
+}  # fmt: skip
+"""Generators of the other kinds, by a name for each variant."""
+
+
+def lively(name: str) -> AnyGenerator:
+    """One of `KINDS`, in evaluation mode, whose pictures are neither grey nor black and white."""
+    torch.manual_seed(0)
+    settings = TypeAdapter(AnyGeneratorSettings).validate_python(KINDS[name])
+    made = make_generator(settings, SPACE, height=SIZE[0], width=SIZE[1])
+    with torch.no_grad():
+        for parameter in made.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(0, 0.1)
+        for buffer_name, buffer in made.named_buffers():
+            if buffer_name.endswith("running_mean"):
+                buffer.normal_(0, 0.1)
+            elif buffer_name.endswith("running_var"):
+                buffer.uniform_(0.5, 1.5)
+        settle_spectral_norm(made.eval())
+        last = made.to_rgb if hasattr(made, "to_rgb") else made.last
+        given: list[torch.Tensor] = []
+        hook = last.register_forward_hook(lambda _, inputs, output: given.append(output))
+        z = torch.randn(1, settings.style_dim) if settings.style_dim else None
+        if settings.region_styles != "none":
+            z = torch.randn(1, SPACE.class_channels, settings.style_dim)
+        made(label_maps(1), z, torch.tensor([0]))
+        hook.remove()
+        last.weight /= 2 * given[0].std()
+    return made
+
+
+def label_maps(count: int, size: tuple[int, int] = SIZE) -> torch.Tensor:
     """Codes int32 `[count, *size]` of a few flat areas and some single pixels."""
     return blobs(count, *size, space=SPACE).int()

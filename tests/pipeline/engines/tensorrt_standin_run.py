@@ -2,7 +2,7 @@
 
 In a process of its own, because a fake `tensorrt` would stay in every other test's process. Arguments: the folder of
 the stand-in, and the pairs to run, as `pattern-fp16`, with `-levers` behind for a generator with noise, bilinear
-enlargement and a style for each class.
+enlargement and a style for each class, or with the name of another kind of generator behind.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ import torch.nn.functional as F
 from pipeline.engines import tensorrt
 from pipeline.engines.compile import typical_lengths
 from pipeline.engines.graph import GeneratorGraph
+from pipeline.engines.plain import PlainGraph
 from pipeline.engines.signature import Signature
+from pipeline.networks.generators import AnyGenerator
 from pipeline.networks.label_input import LabelInput
 from pipeline.precision import DTYPES
-from tests.pipeline.engines.cases import label_maps, lively_generator
+from tests.pipeline.engines.cases import KINDS, SIZE, label_maps, lively, lively_generator
 
 
 def install(folder: str) -> None:
@@ -48,23 +50,72 @@ def emulate(
 
     class Network(emulator.Network):
         def add_resize(self, tensor: Any) -> Any:
-            """Bilinear too, with pixels' centres aligned: `LINEAR` and `HALF_PIXEL` in TensorRT's words."""
+            """Bilinear too, with the centres of pixels aligned (`HALF_PIXEL` in TensorRT's words) or of the corners."""
             layer = super().add_resize(tensor)
             nearest = layer._fn
 
             def resize(layer: Any, value: torch.Tensor, *shape: torch.Tensor) -> torch.Tensor:
                 if layer.resize_mode != trt.InterpolationMode.LINEAR:
                     return nearest(layer, value, *shape)
-                assert layer.coordinate_transformation == trt.ResizeCoordinateTransformation.HALF_PIXEL
+                corners = layer.coordinate_transformation == trt.ResizeCoordinateTransformation.ALIGN_CORNERS
+                assert corners or layer.coordinate_transformation == trt.ResizeCoordinateTransformation.HALF_PIXEL
                 size = shape[0].tolist() if shape else layer.shape
                 size = (
                     [int(n) for n in size]
                     if size
                     else [int(n * s) for n, s in zip(value.shape, layer.scales, strict=True)]
                 )
-                return F.interpolate(value, size=size[2:], mode="bilinear", align_corners=False)
+                return F.interpolate(value, size=size[2:], mode="bilinear", align_corners=corners)
 
             layer.__dict__["_fn"] = resize
+            return layer
+
+        def add_deconvolution_nd(
+            self, input: Any, num_output_maps: int, kernel_shape: Any, kernel: Any, bias: Any = None
+        ) -> Any:
+            """A transposed convolution, whose padding is cut off its full result."""
+
+            def deconvolve(layer: Any, x: torch.Tensor, *given: torch.Tensor | None) -> torch.Tensor:
+                weight, shift = (*given, None, None)[:2]
+                weight = kernel.val.reshape(x.shape[1], -1, *kernel_shape) if weight is None else weight
+                shift = bias.val if shift is None and bias is not None else shift
+                self._same("deconvolution weights", x, weight, shift)
+                whole = F.conv_transpose2d(x, weight, shift, tuple(layer.stride_nd), groups=layer.num_groups)
+                (top, left), (bottom, right) = layer.pre_padding, layer.post_padding
+                return whole[:, :, top : whole.shape[2] - bottom, left : whole.shape[3] - right]
+
+            return emulator.Layer(
+                self, "deconvolution", [input], deconvolve, stride_nd=(1, 1), padding_nd=(0, 0), dilation_nd=(1, 1),
+                num_groups=1, pre_padding=(0, 0), post_padding=(0, 0),
+            )  # fmt: skip
+
+        def add_pooling_nd(self, input: Any, type: Any, window_size: Any) -> Any:
+            """Means."""
+            assert type == trt.PoolingType.AVERAGE
+
+            def pool(layer: Any, x: torch.Tensor) -> torch.Tensor:
+                outside = not layer.average_count_excludes_padding
+                sides = tuple(window_size), tuple(layer.stride_nd), tuple(layer.padding_nd)
+                return F.avg_pool2d(x, *sides, count_include_pad=outside)
+
+            return emulator.Layer(self, "pooling", [input], pool, stride_nd=(1, 1), padding_nd=(0, 0))
+
+        def add_slice(self, *given: Any, **named: Any) -> Any:
+            """Reflecting beyond the borders too."""
+            layer = super().add_slice(*given, **named)
+            plain = layer._fn
+
+            def cut(layer: Any, x: torch.Tensor, *sizes: torch.Tensor | None) -> torch.Tensor:
+                if layer.mode != trt.SampleMode.REFLECT:
+                    return plain(layer, x, *sizes)
+                starts, shape, _ = ([int(number) for number in each] for each in sizes)
+                for axis, (start, length) in enumerate(zip(starts, shape, strict=True)):
+                    last = x.shape[axis] - 1
+                    places = torch.arange(start, start + length).abs()
+                    x = x.index_select(axis, torch.where(places > last, 2 * last - places, places))
+                return x
+
+            layer.__dict__["_fn"] = cut
             return layer
 
     class Builder(emulator.Builder):
@@ -95,17 +146,26 @@ LEVERS: dict[str, Any] = {
 def main(folder: str, *pairs: str) -> None:
     install(folder)
     for pair in pairs:
-        form, precision, *levers = pair.split("-")
-        generator = lively_generator(style_dim=5, **(LEVERS if levers else {}))
-        signature = Signature(generator.settings, generator.space, generator.size, 2, form)
-        codes, seeds = label_maps(3), torch.tensor([3, 4]) if levers else None
-        z = torch.randn(2, *signature.style_shape, generator=torch.Generator().manual_seed(1))
+        form, precision, *rest = pair.split("-")
+        kind = rest[0] if rest else ""
+        generator: AnyGenerator
+        generator = lively(kind) if kind in KINDS else lively_generator(style_dim=5, **(LEVERS if kind else {}))
+        signature = Signature(generator.settings, generator.space, SIZE, 2, form)
+        codes, seeds = label_maps(3), torch.tensor([3, 4]) if generator.settings.takes_seeds else None
+        z = None
+        if generator.settings.style_dim:
+            z = torch.randn(2, *signature.style_shape, generator=torch.Generator().manual_seed(1))
         given = []
         for index in (0, 1):
             label_input = signature.batch_input(signature.label_input(codes[index : index + 1]), z, [0, 1])
             given.append(signature.tensors(label_input, z, [0, 1], seeds=seeds))
         dtype = DTYPES[precision]
-        exported = GeneratorGraph(generator, signature, dtype, on_cpu=False).export(given[0])
+        graph = (
+            PlainGraph(generator, signature, dtype)
+            if kind in KINDS
+            else GeneratorGraph(generator, signature, dtype, on_cpu=False)
+        )
+        exported = graph.export(given[0])
         said = io.StringIO()
         settings = tensorrt.arguments(torch.device("cuda"), dtype) | {"dryrun": True, "offload_module_to_cpu": True}
         with contextlib.redirect_stdout(said):
@@ -119,7 +179,9 @@ def main(folder: str, *pairs: str) -> None:
         with torch.no_grad():
             for index, picture in enumerate(pictures):
                 label_input = LabelInput(codes[index : index + 1], generator.space, "dense")
-                errors.append(float((picture - generator(label_input, z, seeds)).abs().max()))
+                pictures_wanted = generator(label_input, z, seeds)
+                assert 0.02 < pictures_wanted.std() < 0.9
+                errors.append(float((picture - pictures_wanted).abs().max()))
         engines = len(re.findall(r"TRT Engine #\d+", said.getvalue()))
         record = {"operators": total, "supported": supported, "engines": engines, "layers": layers, "mixed": bad}
         print(json.dumps({"pair": pair, "errors": errors, **record}), flush=True)

@@ -61,6 +61,10 @@ def write_checkpoint(folder: Path, *, seed: int = 0, encoder: bool = False, **op
                     parameter.fill_(0.5)
         if settings.generator.kind != "spade":
             settle_spectral_norm(generator)
+        if settings.generator.kind == "pix2pixhd" and settings.generator.features:
+            # Of class number n, n + 1 looks that are far apart.
+            features, classes = settings.generator.features, settings.labels.class_channels
+            generator.styles.set([5 * torch.randn(number + 1, features) for number in range(classes)])
         _fill_the_range(generator, settings)
     save_generator(folder / "generator.safetensors", generator, settings, step=1, encoder=style_encoder)
     return folder
@@ -73,6 +77,8 @@ def _fill_the_range(generator: AnyGenerator, settings: Recipe) -> None:
         None
     ]
     style = torch.randn(1, settings.generator.style_dim) if settings.generator.style_dim else None
+    if settings.generator.kind == "pix2pixhd" and style is not None:
+        style = torch.randn(1, generator.label_input(codes).region_count, 1)
     before: list[torch.Tensor] = []
     last = generator.to_rgb if hasattr(generator, "to_rgb") else generator.last
     hook = last.register_forward_hook(lambda _, inputs, output: before.append(output))

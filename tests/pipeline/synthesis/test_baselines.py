@@ -29,6 +29,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "pix2pixhd_plus spade": {"kind": "pix2pixhd_plus", **HOURGLASS, "labels": "spade", "hidden": 4},
 }
 KINDS["pix2pixhd"] = {"kind": "pix2pixhd", **HOURGLASS}
+FEATURED = {"kind": "pix2pixhd", **HOURGLASS, "features": 3, "encoder_downsamplings": 2, "centres": 8}
 CRN = {"kind": "crn", "widths": [4, 4, 4, 4], "pictures": 3}
 STYLED = {"kind": "concat", "channels": 2, "style_dim": 4, "style_input": "everywhere", "style_encoder": False}
 
@@ -109,7 +110,6 @@ def test_what_is_spades_alone_is_refused_in_a_line(tmp_path: Path, kind: str) ->
     weights = checkpoint / "generator.safetensors"
     name = KINDS[kind]["kind"]
     for arguments, message in (
-        (["compile", "--checkpoint", checkpoint, "--out", tmp_path / "engines"], "engines are for generators of kind"),
         (["bench", "synthesize", "--checkpoint", checkpoint], "benchmarks are for generators of kind"),
         (["bench", "train", recipe], "benchmarks are for generators of kind"),
         (
@@ -125,6 +125,76 @@ def test_what_is_spades_alone_is_refused_in_a_line(tmp_path: Path, kind: str) ->
         line = cases.error_line(result)
         assert message in line
         assert arguments[0] == "synthesize" or f"spade only, and generator.kind is '{name}'" in line
+
+
+@pytest.mark.parametrize("regions", ["instance", "class"])
+def test_instances_of_pix2pixhd_draw_centres_of_their_class(tmp_path: Path, regions: str) -> None:
+    """By seed, id, sample and region, each of the class's centres as likely as the others."""
+    maps = cases.write_maps(tmp_path / "maps.parquet", 3)
+    checkpoint = cases.write_checkpoint(tmp_path / "run", **FEATURED, feature_regions=regions)
+    pictures = {}
+    for name, options in (("one", {}), ("many", {"samples": 6}), ("other", {"seed": 1})):
+        synthesize(maps, checkpoint, tmp_path / name, workers=0, quiet=True, instance_column="instance", **options)
+        rows = cases.output_rows(tmp_path / name)
+        pictures[name] = {(row["id"], row["sample"]): row["image"]["bytes"] for row in rows}
+    many = pictures["many"]
+    assert len(many) == 18 and {key: value for key, value in many.items() if key[1] == 0} == pictures["one"]
+    for index in range(3):
+        assert len({many[f"map/{index}", sample] for sample in range(6)}) > 2
+    assert pictures["other"] != pictures["one"]
+
+    generator = load_checkpoint(checkpoint).generator
+    codes = torch.from_numpy(encode(cases.label_map(0), None, cases.SPACE))[None]
+    instance = cases.label_map(0) + np.uint8(1)
+    if regions == "instance":
+        codes = torch.from_numpy(encode(cases.label_map(0), instance, cases.SPACE, regions=True))[None]
+    label_input = generator.label_input(codes)
+    draws = torch.randn(400, label_input.region_count, 1, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        planes = generator.styles(label_input, draws)  # [400, 3, 32, 32]
+    own = (label_input.codes[0] - 1) // 2
+    for number in own.unique().tolist():
+        row, column = (own == number).nonzero()[-1].tolist()
+        seen, counts = planes[:, :, row, column].unique(dim=0, return_counts=True)
+        wanted = generator.styles.centres[number, : number + 1]  # as many as the case gives this class
+        assert len(seen) == number + 1 and torch.cdist(seen, wanted).amin(1).max() == 0
+        assert counts.min() > 400 / (number + 1) * 0.7
+        # Constant inside the region.
+        for plane in planes[:4, :, own == number].unbind():
+            assert regions == "instance" or (plane == plane[:, :1]).all()
+
+
+def test_what_pix2pixhd_with_features_needs_and_does_not_take(tmp_path: Path) -> None:
+    checkpoint = cases.write_checkpoint(tmp_path / "run", **FEATURED)
+    maps = cases.write_maps(tmp_path / "maps.parquet", 1)
+    alone = cases.write_cells(tmp_path / "alone.parquet", [cases.good_label()], ["a"])
+    for source, options, message in (
+        (alone, (), "each instance has a style of its own, and the input has no column of instance maps"),
+        (maps, ("--truncation", 0.5), "draws styles from a list, of which none is the mean; leave out --truncation"),
+        (maps, ("--region-styles", "class"), "the checkpoint's generator has no styles of regions"),
+        (maps, ("--style-column", "image"), "the checkpoint has no style encoder"),
+    ):
+        assert message in cases.error_line(cases.command(source, checkpoint, tmp_path / "out", *options))
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize(
+    ("kind", "samples"),
+    [(KINDS["pix2pixhd_plus spade"], 1), (KINDS["concat"], 1), ({**CRN}, 2), (FEATURED, 2)],
+    ids=["pix2pixhd_plus", "concat", "crn", "pix2pixhd"],
+)
+def test_workers_on_ray_make_the_same_bytes(
+    ray_session: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: dict[str, Any], samples: int
+) -> None:
+    monkeypatch.setattr(shard_plan, "SMALLEST_SHARD", 2)
+    maps = cases.write_maps(tmp_path / "maps.parquet", 6)
+    checkpoint = cases.write_checkpoint(tmp_path / "run", **kind)
+    options = {"samples": samples, "quiet": True, "instance_column": "instance"}
+    synthesize(maps, checkpoint, tmp_path / "here", workers=0, **options)
+    synthesize(maps, checkpoint, tmp_path / "pool", workers=2, **options)
+    assert cases.output_bytes(tmp_path / "here") == cases.output_bytes(tmp_path / "pool")
+    keys = [(row["id"], row["sample"]) for row in cases.output_rows(tmp_path / "pool")]
+    assert sorted(keys) == [(f"map/{index}", sample) for index in range(6) for sample in range(samples)]
 
 
 def test_samples_of_crn_are_its_pictures_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

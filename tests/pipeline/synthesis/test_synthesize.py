@@ -59,6 +59,27 @@ def test_a_picture_is_what_the_generator_makes_of_its_map_alone(maps, checkpoint
         assert np.abs(decode_image(row["image"]["bytes"]) - expected).max() <= 1
 
 
+def test_truncation_gives_the_pixels_of_the_public_program(maps, checkpoint, tmp_path):
+    synthesize(maps, checkpoint, tmp_path / "nearest")
+    synthesize(maps, checkpoint, tmp_path / "truncate", rounding="truncate")
+    weights = load_checkpoint(checkpoint)
+    nearest, truncated = (cases.output_rows(tmp_path / name) for name in ("nearest", "truncate"))
+    lower = []
+    for index, rows in enumerate(zip(nearest, truncated, strict=True)):
+        one, other = (decode_image(row["image"]["bytes"]).astype(int) for row in rows)
+        assert set(np.unique(one - other)) <= {0, 1}
+        lower.append((one - other).mean())
+        codes = torch.from_numpy(encode(cases.label_map(index), None, cases.SPACE))
+        with torch.inference_mode():
+            picture = weights.generator(codes[None])[0].permute(1, 2, 0).numpy()
+        public = np.clip((picture + 1) / 2.0 * 255.0, 0, 255).astype(np.uint8)  # as tensor2im of the public util.py
+        assert (public != other).mean() < 0.001  # where the folded generator's rounding passes a whole number
+    assert 0.3 < np.mean(lower) < 0.6
+    job = json.loads((tmp_path / "truncate" / "_job" / "job.json").read_text())
+    assert job["settings"]["rounding"] == "truncate"
+    assert "rounding" not in json.loads((tmp_path / "nearest" / "_job" / "job.json").read_text())["settings"]
+
+
 def test_shards_neighbours_and_samples_show_in_no_bit(maps, styled, tmp_path, monkeypatch):
     synthesize(maps, styled, tmp_path / "few", samples=2)
     monkeypatch.setattr(shard_plan, "SMALLEST_SHARD", 3)
@@ -305,6 +326,7 @@ class TestRepair:
         ({"picture_format": "webp"}, r"settings.format is png there and webp here"),
         ({"threads": 2}, r"settings.threads is 1 there and 2 here"),
         ({"precision": "bf16"}, r"settings.precision is fp32 there and bf16 here"),
+        ({"rounding": "truncate"}, r"settings\.rounding"),
         ({"truncation": 0.5}, r"settings.style.truncation is 1.0 there and 0.5 here"),
         ({"id_column": "id", "instance_column": "label"}, r"input.columns.instance is instance there and label here"),
     ],

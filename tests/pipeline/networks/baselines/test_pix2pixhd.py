@@ -126,7 +126,7 @@ def test_features_stand_beside_the_label_map() -> None:
     assert generator.body.first.conv.in_channels == 9
     first, second = (generator(codes, features=torch.full((1, 3, 8, 12), value)) for value in (0.0, 0.5))
     assert first.shape == second.shape == (1, 3, 8, 12)
-    with pytest.raises(InputError, match="takes 3 planes of features, and got none"):
+    with pytest.raises(InputError, match="takes 3 planes of features, or a number for each region"):
         generator(codes)
     with pytest.raises(InputError, match="takes no features"):
         GlobalGenerator(SMALL, SPACE)(codes, features=torch.zeros(1, 3, 8, 12))

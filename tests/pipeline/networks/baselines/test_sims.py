@@ -68,7 +68,8 @@ def test_synthesis(path: Path, dtype: torch.dtype) -> None:
             module.register_forward_hook(lambda module, inputs, output, name=name: seen.update({name: output}))
     canvas = planar(golden["canvas"].unsqueeze(0)).to(dtype) / 255
     known = golden["known"][None, None].to(dtype)
-    output, logits = network(1 + 2 * golden.label_ids(), canvas, known)
+    label_input = network.label_input(1 + 2 * golden.label_ids())
+    output, logits = network.pictures_and_classes(label_input, canvas, known)
     close = 1 if dtype == torch.float64 else 5
     for name, value in golden.below("module/").items():
         found = seen.pop(name)
@@ -161,5 +162,6 @@ def test_parameters_at_full_width() -> None:
 def test_any_size_will_do(size: tuple[int, int], outer: bool) -> None:
     space = LabelSpace(classes=("a", "b"), instance_edges=True)
     network = SIMSSynthesis(SIMSSettings(widths=(2, 3, 4, 5), outer=outer), space)
-    picture, logits = network(torch.ones(1, *size, dtype=torch.int32), torch.rand(1, 3, *size), torch.ones(1, 1, *size))
+    label_input = network.label_input(torch.ones(1, *size, dtype=torch.int32))
+    picture, logits = network.mend(label_input.with_canvas(torch.rand(1, 4, *size)))
     assert picture.shape == (1, 3, *size) and logits.shape == (1, 2, *size)

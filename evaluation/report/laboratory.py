@@ -1,0 +1,145 @@
+"""The laboratory: what each published protocol says of the same pictures, beside the figures that its paper prints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from evaluation.report.format import NONE, number, percent
+from evaluation.report.published import Published, published_tables
+from evaluation.scoring.scores import Scores
+
+
+@dataclass(frozen=True)
+class Publication:
+    """A paper or program whose protocol is a preset."""
+
+    name: str
+    protocols: dict[str, str]
+    """The preset by data set."""
+    method: str | None = None
+    """Its row among the published figures; None without one."""
+    notes: dict[str, str] | None = None
+    """By data set: where the publication is inconsistent, or what it leaves open."""
+    own: dict[str, Published] | None = None
+    """Figures by data set that are not among the published tables."""
+
+
+_SPADE = {"COCO-Stuff": "spade", "ADE20K": "spade-ade20k", "Cityscapes": "spade-cityscapes"}
+_VOID = "The paper counts void pixels as errors: with them left out others measure 93.5 for its 81.9."
+
+PUBLICATIONS = (
+    Publication(
+        "SPADE",
+        _SPADE,
+        "SPADE",
+        {"COCO-Stuff": "A mean IoU of 35.2 in the paper's text, 37.4 in its table.", "Cityscapes": _VOID},
+    ),
+    Publication("CC-FPSE", _SPADE, "CC-FPSE", {"Cityscapes": "Counts void pixels as errors, as SPADE does."}),
+    Publication(
+        "OASIS",
+        {"COCO-Stuff": "oasis", "ADE20K": "oasis-ade20k", "Cityscapes": "oasis"},
+        "OASIS",
+        {"ADE20K": "48.8 is with the segmenter's five scales."},
+    ),
+    Publication(
+        "OASIS, single scale",
+        {"ADE20K": "oasis-ade20k-single"},
+        notes={"ADE20K": "The weights of the row above, scored at 256 with one scale."},
+        own={"ADE20K": Published("OASIS", 42.76, None, None)},
+    ),
+    Publication(
+        "GAN-compression",
+        {"COCO-Stuff": "gan-compression", "Cityscapes": "gan-compression-cityscapes"},
+        notes={"Cityscapes": "Of its compressed generator; the full one has 61.04."},
+        own={"Cityscapes": Published("GAN-compression", 61.22, None, None)},
+    ),
+    Publication(
+        "imaginaire",
+        {"COCO-Stuff": "imaginaire"},
+        notes={"COCO-Stuff": "Averages over 182 ids, of which 11 never occur and score 0."},
+    ),
+    Publication(
+        "CLADE", {"Cityscapes": "clade"}, notes={"Cityscapes": "Measures FID from the statistics of a training set."}
+    ),
+)
+"""In the order of the table. What a publication does not state of its protocol is left as `native` has it."""
+
+
+@dataclass(frozen=True)
+class LaboratoryRow:
+    """A protocol's figures of the synthesized pictures, and a paper's of its own."""
+
+    publication: str
+    protocol: str
+    data_set: str
+    ours: tuple[str, str, str]
+    """Mean IoU, accuracy and FID."""
+    ceiling: str
+    """The mean IoU of the photographs."""
+    paper: tuple[str, str, str]
+    note: str
+
+
+def laboratory_rows(scores: Scores) -> list[LaboratoryRow]:
+    """A row for each publication whose protocol was scored by; none unless there are two protocols of theirs or more.
+
+    On a data set that papers publish figures on, only its own protocols; on another one all of them, without figures.
+    """
+    scored = {protocol.name: protocol for protocol in scores.protocols}
+    tables = {table.data_set: table for table in published_tables(tuple(scores.settings["data_classes"]))}
+    rows: list[LaboratoryRow] = []
+    for publication in PUBLICATIONS:
+        for data_set, name in publication.protocols.items():
+            if name not in scored or (tables and data_set not in tables):
+                continue
+            protocol = scored[name]
+            labels, photographs = (part.labels[name] for part in (scores.synthesized, scores.ceiling))
+            table = tables.get(data_set)
+            figures = (publication.own or {}).get(data_set)
+            if figures is None and table is not None:
+                figures = next((row for row in table.rows if row.method == publication.method), None)
+            rows.append(
+                LaboratoryRow(
+                    publication.name,
+                    name,
+                    data_set,
+                    (
+                        percent(labels.mean_iou),
+                        percent(labels.headline_accuracy(protocol)),
+                        number(scores.synthesized.fid(protocol)),
+                    ),
+                    percent(photographs.mean_iou),
+                    _paper(figures if table is not None else None),
+                    (publication.notes or {}).get(data_set, ""),
+                )
+            )
+    return rows if len({row.protocol for row in rows}) > 1 else []
+
+
+def laboratory_table(scores: Scores) -> list[str]:
+    """The rows as lines of Markdown, notes below; empty without rows."""
+    rows = laboratory_rows(scores)
+    if not rows:
+        return []
+    lines = ["| protocol of | on | preset | mean IoU | photographs | accuracy | FID | the paper's own |"]
+    lines.append("| --- | --- | --- | ---: | ---: | ---: | ---: | ---: |")
+    for row in rows:
+        cells = (row.publication, row.data_set, row.protocol, row.ours[0], row.ceiling, *row.ours[1:])
+        lines.append(f"| {' | '.join(cells)} | {' / '.join(row.paper)} |")
+    notes = [f"- {row.publication}, {row.data_set}: {row.note}" for row in rows if row.note]
+    return [*lines, "", NOTE, *notes]
+
+
+NOTE = (
+    "Mean IoU / accuracy / FID. A paper's own figures are of its own pictures, with the segmenter that it names; they "
+    "are shown only on the data set that they are of."
+)
+
+
+def _paper(figures: Published | None) -> tuple[str, str, str]:
+    if figures is None:
+        return (NONE, NONE, NONE)
+    one, two, three = (
+        NONE if figure is None else f"{figure:g}" for figure in (figures.mean_iou, figures.accuracy, figures.fid)
+    )
+    return (one, two, three)

@@ -1,0 +1,97 @@
+"""How long a painter waits: from the last movement of a stroke to its picture on screen, in a real browser.
+
+    python -m tests.browser.measure_latency
+    python -m tests.browser.measure_latency --checkpoint untrained:configs/coco_stuff.yaml --precision bf16
+
+Each stroke is a mouse's: pressed, moved in twelve steps across the label map, released at once. The clock starts at the
+time stamp of the last movement and stops after the frame in which the picture of the whole stroke is drawn: both the
+browser's and the service's part are in it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from tests.browser.painter import Painter
+from tests.browser.service import running_service
+
+WATCH = """() => {
+  const [labels, picture] = ["labels", "picture"].map((id) => document.getElementById(id));
+  window.waits = [];
+  let last = 0;
+  let counted = true;
+  labels.addEventListener("pointermove", (event) => {
+    if (event.buttons) [last, counted] = [event.timeStamp, false];
+  }, { capture: true });
+  new MutationObserver(() => {
+    if (picture.getAttribute("aria-busy") === "true" || counted) return;
+    const started = last;
+    // After the next frame: a message that is sent in it is handled when it has been drawn.
+    requestAnimationFrame(() => {
+      const { port1, port2 } = new MessageChannel();
+      port1.onmessage = () => {
+        if (started !== last || counted) return;
+        waits.push(performance.now() - last);
+        counted = true;
+      };
+      port2.postMessage(null);
+    });
+  }).observe(picture, { attributeFilter: ["aria-busy"] });
+}"""
+
+
+def main() -> None:
+    """Prints the median and the 95th percentile, in milliseconds."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--strokes", type=int, default=200)
+    parser.add_argument("--checkpoint", default="weights/landscape.safetensors")
+    parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--threads", default="1")
+    options = parser.parse_args()
+    from playwright.sync_api import sync_playwright
+
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running_service(
+            Path(folder),
+            "--precision", options.precision, "--threads", options.threads,
+            checkpoints=[options.checkpoint],
+        ) as address,
+        sync_playwright() as playwright,
+    ):  # fmt: skip
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
+        )
+        painter = Painter(browser.new_page(viewport={"width": 1366, "height": 860}), address)
+        painter.visit()
+        waits = measure(painter, options.strokes)
+        browser.close()
+    half, most = np.percentile(waits, [50, 95])
+    print(f"{len(waits)} strokes: median {half:.0f} ms, 95th percentile {most:.0f} ms, longest {max(waits):.0f} ms")
+
+
+def measure(painter: Painter, strokes: int) -> list[float]:
+    """The wait of each stroke, in milliseconds; templates are painted over."""
+    width, height = painter.size()
+    random = np.random.default_rng(0)
+    painter.page.evaluate(WATCH)
+    names = painter.page.locator("#classes label")
+    for index in range(strokes):
+        names.nth(int(random.integers(names.count()))).click()
+        painter.page.locator("#size").fill(str(int(random.integers(4, 24))))
+        painter.settle()
+        start, end = random.uniform(0.1, 0.9, (2, 2)) * (width, height)
+        painter.drag(tuple(start), *(tuple(start + (end - start) * step / 3) for step in (1, 2, 3)))
+        painter.wait_for("count => waits.length === count", index + 1)
+        time.sleep(0.1)
+    return list(painter.page.evaluate("waits"))
+
+
+if __name__ == "__main__":
+    main()

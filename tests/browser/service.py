@@ -1,0 +1,29 @@
+"""The real service as a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+@contextmanager
+def running_service(folder: Path, *options: str, checkpoints: Sequence[str] = ()) -> Iterator[str]:
+    """`spadework serve` on a free port, with one thread for its arithmetic; gives the address, and ends it."""
+    command = [sys.executable, "cli.py", "serve", "--port", "0", "--folder", str(folder), *options]
+    for each in checkpoints:
+        command += ["--checkpoint", each]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            said = next((line for line in process.stdout if "http://" in line), None)
+            assert said, f"serve ended with {process.wait()} before it said its address"
+            yield "http://" + said.split("http://")[1].strip()
+        finally:
+            process.terminate()

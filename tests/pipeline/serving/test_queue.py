@@ -1,0 +1,83 @@
+"""The queue before the generator: bounded, by label map, and without what nobody waits for."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from pipeline.serving.queue import Task, WorkQueue
+from pipeline.serving.refusal import Refusal
+
+
+class Worker:
+    """Work that waits until it is let go."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[Any]] = []
+        self.begun, self.go = threading.Semaphore(0), threading.Semaphore(0)
+
+    def run(self, items: Sequence[Any]) -> list[Any]:
+        self.calls.append(list(items))
+        self.begun.release()
+        assert self.go.acquire(timeout=60)
+        return [f"done {item}" for item in items]
+
+    def task(self, group: str, item: Any) -> Task:
+        return Task(group, item, self.run)
+
+
+def test_tasks_of_a_group_are_done_together() -> None:
+    worker, told = Worker(), []
+    queue = WorkQueue(max_waiting=10, max_group=2, watch=lambda name, value: told.append((name, value)))
+    tasks = [worker.task(group, item) for item, group in enumerate("abaacab")]
+    queue.submit(tasks[0])
+    assert worker.begun.acquire(timeout=60)  # the first is at work; the others wait
+    for task in tasks[1:]:
+        queue.submit(task)
+    for _ in tasks:
+        worker.go.release()
+    assert [task.future.result(60) for task in tasks] == [f"done {item}" for item in range(7)]
+    assert worker.calls == [[0], [1, 6], [2, 3], [4], [5]]
+    assert [value for name, value in told if name == "group"] == [1, 2, 2, 1, 1]
+    assert max(value for name, value in told if name == "waiting") == 6
+    queue.close()
+
+
+def test_a_full_queue_refuses_and_forgets_the_cancelled() -> None:
+    worker = Worker()
+    queue = WorkQueue(max_waiting=2, max_group=4)
+    first, *rest = (worker.task(str(item), item) for item in range(5))
+    queue.submit(first)
+    assert worker.begun.acquire(timeout=60)
+    queue.submit(rest[0])
+    queue.submit(rest[1])
+    with pytest.raises(Refusal) as refused:
+        queue.submit(rest[2])
+    assert refused.value.status == 503 and refused.value.retry_after is not None and refused.value.retry_after >= 1
+    rest[0].future.cancel()
+    queue.submit(rest[3])  # has the place of the cancelled one
+    for _ in range(4):
+        worker.go.release()
+    assert [task.future.result(60) for task in (first, rest[1], rest[3])] == ["done 0", "done 2", "done 4"]
+    assert worker.calls == [[0], [2], [4]]
+    queue.close()
+
+
+def test_an_error_is_the_groups_own() -> None:
+    def fail(items: Sequence[Any]) -> Sequence[Any]:
+        raise ValueError("no")
+
+    queue = WorkQueue(max_waiting=4, max_group=4)
+    bad, good = Task("a", 0, fail), Task("b", 1, list)
+    queue.submit(bad)
+    queue.submit(good)
+    with pytest.raises(ValueError, match="no"):
+        bad.future.result(60)
+    assert good.future.result(60) == 1 and queue.alive
+    queue.close()
+    assert not queue.alive
+    with pytest.raises(Refusal, match="shutting down"):
+        queue.submit(Task("c", 2, list))
