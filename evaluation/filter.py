@@ -91,10 +91,10 @@ def filter_pictures(
             raise InputError(f"no picture in {images} passes these limits; loosen them (see the scores in {scores})")
         if found is not None:
             write_atomic(temporary / REPORT, found.report())
+        seal(temporary, {"limits": wanted, "regions": regions is not None, "of": pictures.rows})
         pictured = Folder(temporary)
         facts = gather(pictured)
         write_card(pictured, replace(facts, name=f"{facts.name}, filtered"))
-        seal(temporary, {"limits": wanted, "regions": regions is not None, "of": pictures.rows})
     return Kept(kept, pictures.rows, None if found is None else found.summary())
 
 
