@@ -79,7 +79,7 @@ class Synthesis:
 
     def to_table(self, columns: Sequence[str] | None = None) -> pa.Table:
         """The pictures: a row each with `id`, `sample`, `image`, `label` (structs of `bytes` and `path`), `instance`
-        where the input has one, `seed` and `checkpoint`.
+        where the input has one, `seed`, `checkpoint`, and `sources` where pieces of photographs were pasted.
 
         All of them come into memory; `columns` leaves out what is not wanted.
         """
