@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from functools import partial
 
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.runtime.ray_tasks import map_in_order
+from pipeline.runtime.ray_tasks import _Actor, map_in_order
 
 
 def divider(number: int) -> Callable[[int], float]:
@@ -46,3 +47,10 @@ def test_few_items_are_taken_ahead() -> None:
 
     results = map_in_order(partial(divider, 1), items(), workers=0)
     assert next(results) == 1 and taken == [1]
+
+
+def test_what_goes_to_an_actor_and_back_pickles() -> None:
+    actor = _Actor(pickle.dumps(partial(divider, 12)))
+    assert [actor.run(pickle.dumps(by)) for by in (4, 3)] == [3, 4]
+    mistake = pickle.loads(pickle.dumps(actor.run(pickle.dumps(0))))
+    assert isinstance(mistake, InputError) and str(mistake) == "nothing divides by 0"

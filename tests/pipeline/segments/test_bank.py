@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +13,15 @@ from click.testing import CliRunner, Result
 
 import cli
 from pipeline.data.images import decode_image, decode_label
+from pipeline.data.parquet import ParquetDataset
 from pipeline.data.records import DatasetInfo, RecordWriter
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
+from pipeline.runtime.ray_tasks import _Actor
 from pipeline.segments import bank as bank_module
 from pipeline.segments import bank_file
 from pipeline.segments.bank import MemoryBank
-from pipeline.segments.build import build_bank
+from pipeline.segments.build import _cutter, build_bank, spans
 from pipeline.segments.cut import LEAST_AREA, cut_segments, in_frame
 from tests.pipeline.segments.cases import SPACE, scene, write_scenes
 
@@ -167,3 +171,11 @@ def test_a_bad_record_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="record 'odd': label map has id 5"):
         build_bank(tmp_path / "bad.parquet", tmp_path / "bank.parquet", quiet=True)
     assert not (tmp_path / "bank.parquet").exists()
+
+
+def test_what_an_actor_cuts_pickles_both_ways(tmp_path: Path) -> None:
+    dataset = ParquetDataset.open(write_scenes(tmp_path / "train.parquet", range(2)))
+    actor = _Actor(pickle.dumps(partial(_cutter, SPACE, LEAST_AREA, None)))
+    (span,) = spans(dataset)
+    here = _cutter(SPACE, LEAST_AREA, None)(span)
+    assert pickle.loads(pickle.dumps(actor.run(pickle.dumps(span)))) == here and len(here) == 2
