@@ -28,6 +28,7 @@ from pipeline.command_line import (
 )
 from pipeline.command_output import show_log, tell
 from pipeline.commands.bench import bench
+from pipeline.commands.card import card
 from pipeline.commands.engines import compile_, engines
 from pipeline.commands.export import export
 from pipeline.commands.prepare import prepare
@@ -211,6 +212,7 @@ for verb in (
     verify,
     serve,
     export,
+    card,
     import_weights,
     train_segmenter,
     demo,

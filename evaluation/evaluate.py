@@ -208,9 +208,9 @@ def _score(item: _Scored, real: ImageResults, fid_results: ImageResults, given: 
 
     compared = item.role != "photographs" and len(generated) >= 2
     nearest = references(given.protocols[0])
-    segmenter = (
-        FeatureScores.of(generated.features, nearest.features, generated.ids) if compared and len(nearest) > 1 else None
-    )
+    segmenter = None
+    if compared and len(nearest) > 1:
+        segmenter = FeatureScores.of(generated.features, nearest.features, generated.ids, photographs=nearest.ids)
     inception: dict[str, FeatureScores] = {}
     computed: dict[tuple[str, str], FeatureScores] = {}
     for protocol in given.protocols:
@@ -219,12 +219,21 @@ def _score(item: _Scored, real: ImageResults, fid_results: ImageResults, given: 
             alike = (key, protocol.fid_reference)
             if alike not in computed:
                 computed[alike] = FeatureScores.of(
-                    generated.inception[key], photographs.inception[key], generated.ids, replicates=20
+                    generated.inception[key],
+                    photographs.inception[key],
+                    generated.ids,
+                    replicates=20,
+                    photographs=photographs.ids,
                 )
             inception[protocol.name] = computed[alike]
     networks = {
         name: FeatureScores.of(
-            generated.networks[name], nearest.networks[name], generated.ids, replicates=20, clip=kind.clip
+            generated.networks[name],
+            nearest.networks[name],
+            generated.ids,
+            replicates=20,
+            clip=kind.clip,
+            photographs=nearest.ids,
         )
         for name, kind in given.kinds.items()
         if compared and len(nearest) > 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from pipeline.data.storage import Folder
 from pipeline.errors import InputError
 from pipeline.runtime.json_text import read_json
 from pipeline.runtime.progress import ProgressBar
+from pipeline.synthesis.card import gather, write_card
 from pipeline.synthesis.filtered import seal
 
 if TYPE_CHECKING:
@@ -91,6 +92,9 @@ def filter_pictures(
         if found is not None:
             write_atomic(temporary / REPORT, found.report())
         seal(temporary, {"limits": wanted, "regions": regions is not None, "of": pictures.rows})
+        pictured = Folder(temporary)
+        facts = gather(pictured)
+        write_card(pictured, replace(facts, name=f"{facts.name}, filtered"))
     return Kept(kept, pictures.rows, None if found is None else found.summary())
 
 

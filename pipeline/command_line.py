@@ -289,6 +289,11 @@ OVERRIDES = click.option(
 )
 
 
+WORKER_THREADS = click.option(
+    "--threads", type=PROCESSES, default=1, show_default=True, help="Of each worker's arithmetic."
+)
+
+
 PICTURE_SIZE = click.option("--size", type=Size(), help="Of the pictures  [default: the recipe's]")
 
 

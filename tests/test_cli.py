@@ -62,6 +62,7 @@ OPTIONS = {
     "--region-styles --bank --own-pictures --format --precision --rounding --engine --max-rejects --workers --threads "
     "--gpus-per-worker --export --dry-run",
     "verify": "--input",
+    "card": "--license --report",
     "serve": "--checkpoint --engine --host --port --token --workers --threads --precision --templates --folder",
     "export": "--as --out --label-column",
     "import-weights": "--recipe --encoder --dont-care-first --out",
@@ -276,12 +277,22 @@ def test_bytes_that_are_not_utf8_from_a_shell() -> None:
     assert done.stderr == b"Error: 'a\\udcff' has a NUL or is not UTF-8; give text, and rename such files\n"
 
 
-WRITTEN = {"out", "json_path", "cache", "recipe"}
+WRITTEN = {"out", "json_path", "cache", "recipe", "folder"}
 """Parameters that name what a verb writes, which need not be there."""
 TEXTS = {
     *("overrides", "label_suffix", "image_suffix", "instance_suffix", "label_column", "id_column", "instance_column"),
     *("style_column", "max_rejects", "protocols", "title", "column", "names", "paths", "classes", "samples_by"),
-    *("target_pixels", "label_columns", "fractions", "mixed_at", "connected_instances", "group_by"),
+    *(
+        "target_pixels",
+        "label_columns",
+        "fractions",
+        "mixed_at",
+        "connected_instances",
+        "group_by",
+        "license",
+        "host",
+        "token",
+    ),
 }
 """Parameters that are text and no path."""
 

@@ -153,5 +153,6 @@ class RegressionStep:
             return {"generator/regression": regression, "generator/classes": self.classes * shown}
         if fakes.shape[1] == 1:
             return {"generator/regression": self.loss(fakes[:, 0], part.pictures)}
-        planes = label_input.one_hot_at(*part.codes.shape[1:])[:, : generator.space.class_channels]
+        _, height, width = part.codes.shape
+        planes = label_input.one_hot_at(height, width, part.pictures.dtype)[:, : generator.space.class_channels]
         return {"generator/regression": self.loss.diverse(fakes, part.pictures, planes)}

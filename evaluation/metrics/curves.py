@@ -40,7 +40,8 @@ class Curve:
     """95%: of the whole set's value over label maps, and of the line over the choice of subsets."""
     stable_from: int | None
     """The number of pictures from which the value is within 5% of the extrapolation, perhaps more than there are; the
-    smallest size where no trend is seen, None where the extrapolation is 0 or less."""
+    smallest size where no trend is seen, None where 0 is in the interval of the extrapolation, no share of which is
+    known then."""
 
     @property
     def stable(self) -> bool:
@@ -51,7 +52,7 @@ class Curve:
 def curves(
     measure: Measure,
     groups: np.ndarray,
-    photographs: int,
+    photographs: np.ndarray,
     whole: Mapping[str, float],
     deviations: Mapping[str, float],
     *,
@@ -59,11 +60,14 @@ def curves(
 ) -> dict[str, Curve]:
     """The curve of each distance in `whole`, which are those of all pictures and all photographs.
 
-    Pictures of equal `groups` (`[N]`: label maps) are drawn together, and of both sets the same share. `deviations` are
-    the standard deviations of `whole` over label maps, where they are known. Empty for sets that are too small.
+    Pictures of equal `groups` (`[N]`: label maps) are drawn together, and with them the `photographs` (`[M]`: theirs)
+    of the same label maps: those are nearer than others, in the whole sets too. Where photographs are of other label
+    maps, as large a share of them is drawn. `deviations` are the standard deviations of `whole` over label maps, where
+    they are known. Empty for sets that are too small.
     """
     names, index = np.unique(groups, return_inverse=True)
-    least = min(len(names), photographs)
+    paired = np.array_equal(names, np.unique(photographs))
+    least = min(len(names), len(photographs))
     if least < 2 * FEWEST:
         return {}
     shares = [share for share in SHARES if round(share * least) >= FEWEST]
@@ -71,12 +75,14 @@ def curves(
     found: list[list[Mapping[str, float]]] = []  # by order and share
     counts = np.zeros((ORDERS, len(shares)))
     for order in range(ORDERS):
-        maps, others = random.permutation(len(names)), random.permutation(photographs)
+        maps, others = random.permutation(len(names)), random.permutation(len(photographs))
         found.append([])
         for place, share in enumerate(shares):
-            rows = np.flatnonzero(np.isin(index, maps[: round(share * len(names))]))
+            drawn = maps[: round(share * len(names))]
+            rows = np.flatnonzero(np.isin(index, drawn))
             counts[order, place] = len(rows)
-            found[-1].append(measure(rows, others[: round(share * photographs)]))
+            own = np.flatnonzero(np.isin(photographs, names[drawn]))
+            found[-1].append(measure(rows, own if paired else others[: round(share * len(photographs))]))
     sizes = [*counts.mean(0).round().astype(int).tolist(), len(groups)]
     return {
         name: _curve(sizes, np.array([[each[name] for each in row] + [value] for row in found]), deviations.get(name))
@@ -96,12 +102,12 @@ def _curve(sizes: list[int], values: np.ndarray, deviation: float | None) -> Cur
         interval = (infinity - reach, infinity + reach)
     stable: int | None = sizes[0]
     if abs(slope) > max(T_95 * errors[1], sizes[0] * ROUNDING * float(np.abs(values).max())):
-        enough = abs(slope) / (TOLERANCE * infinity) if infinity > 0 else math.inf
-        stable = max(sizes[0], math.ceil(enough - ROUNDING)) if enough < MOST else None
+        known = infinity > 0 and (interval is None or interval[0] > 0)
+        stable = max(sizes[0], math.ceil(abs(slope) / (TOLERANCE * infinity) - ROUNDING)) if known else None
     return Curve(tuple(sizes), tuple(values.mean(0).tolist()), infinity, interval, stable)
 
 
-ROUNDING, MOST = 1e-9, 1e9
-"""A trend below the one, of the largest value, is of floating point; a number of pictures beyond the other is none."""
+ROUNDING = 1e-9
+"""A trend below this share of the largest value is of floating point."""
 T_95 = 3.18
 """Student's t at 97.5% with `ORDERS` - 1 degrees of freedom."""

@@ -69,10 +69,12 @@ class FeatureScores:
         *,
         replicates: int = 100,
         clip: bool = False,
+        photographs: np.ndarray | None = None,
     ) -> FeatureScores:
         """From feature vectors `[N, d]` and `[M, d]`, two or more each; equal `groups` share a label map.
 
-        `clip` says that they are CLIP's, of length 1, whose Gaussian MMD is CMMD.
+        `photographs`, `[M]`, are the label maps of the second set; None where they are others. `clip` says that the
+        features are CLIP's, of length 1, whose Gaussian MMD is CMMD.
         """
         scores: dict[str, float | None] = {"diversity": diversity(generated, real, groups)}
         intervals: dict[str, Interval] = {}
@@ -88,7 +90,8 @@ class FeatureScores:
         intervals |= distances.intervals(whole, times)
         # The upper half: the lower one may end at 0.
         deviations = {name: (intervals[name][1] - whole[name]) / 1.96 for name in whole if name in intervals}
-        found = curves(distances.measure, groups, len(real), whole, deviations)
+        theirs = -1 - np.arange(len(real)) if photographs is None else photographs
+        found = curves(distances.measure, groups, theirs, whole, deviations)
         if scores["diversity"] is not None and (interval := _diversity_interval(generated, real, groups)):
             intervals["diversity"] = interval
         return cls(**whole, **scores, intervals=intervals, curves=found)  # type: ignore[arg-type]

@@ -115,38 +115,15 @@ def _normalise(image: np.ndarray, statistics: tuple[Sequence[float], Sequence[fl
 
 
 def _load_folder(cls: type[FeatureNetwork], path: Path, device: torch.device | str) -> FeatureNetwork:
-    try:
-        from transformers import AutoConfig, AutoModel, CLIPVisionModelWithProjection
-    except ImportError:
-        raise InputError(f"features {path} need the extra [hf]: pip install 'spadework[hf]'") from None
-    files = sorted(path.glob("*.safetensors"))
-    if not files or not (path / "config.json").is_file():
-        raise InputError(f"features {path} lack config.json or *.safetensors; give a model's folder of transformers")
-    try:
-        config = AutoConfig.from_pretrained(path, local_files_only=True)
-        if config.model_type not in (*DINOV2_MODELS, *CLIP_MODELS):
-            raise InputError(f"features {path} are of a '{config.model_type}'; known are {', '.join(KNOWN)}")
-        clip = config.model_type in CLIP_MODELS
-        builder: Any = CLIPVisionModelWithProjection if clip else AutoModel
-        model, report = builder.from_pretrained(
-            path, local_files_only=True, use_safetensors=True, output_loading_info=True, dtype=torch.float32
-        )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        reason = str(error).strip().split("\n")[0][:200]
-        raise InputError(f"features {path} cannot be loaded ({reason})") from None
-    # transformers draws what a file lacks at random, and only logs that it does.
-    if missing := sorted(report["missing_keys"]):
-        raise InputError(f"features {path} lack weights ({', '.join(missing[:3])}, ...); copy the folder again")
-    refuse_nonfinite(model.state_dict(), source=f"features {path}")
-    model = model.eval().requires_grad_(False).to(device)
-    digest = sha256_of(*files)
-    if clip:
-        side = model.config.image_size
+    model = _read_model(path).eval().requires_grad_(False).to(device)
+    config, digest = model.config, sha256_of(*sorted(path.glob("*.safetensors")))
+    if hasattr(config, "projection_dim"):
+        side = config.image_size
         kind = Kind(
             "CLIP",
-            f"CLIP ViT/{model.config.patch_size} at {side}",
+            f"CLIP ViT/{config.patch_size} at {side}",
             f"cmmd: square in the middle, bicubic to {side}, embeddings of length 1",
-            model.config.projection_dim,
+            config.projection_dim,
             clip=True,
         )
 
@@ -155,15 +132,48 @@ def _load_folder(cls: type[FeatureNetwork], path: Path, device: torch.device | s
             return embedded / embedded.norm(dim=-1, keepdim=True)
 
         return cls(embed, lambda image: clip_input(image, side), kind, sha256=digest, device=device)
-    kind = Kind(
-        "DINOv2",
-        f"{'DINOv2 with registers' if config.model_type != 'dinov2' else 'DINOv2'} ViT/{config.patch_size}",
-        f"dgm-eval: bicubic to {DINOV2_SIDE}, normalised class token",
-        config.hidden_size,
-    )
-    return cls(
-        lambda pixels: model(pixel_values=pixels).pooler_output, dinov2_input, kind, sha256=digest, device=device
-    )
+    name = "DINOv2" if config.model_type == "dinov2" else "DINOv2 with registers"
+    reference = f"dgm-eval: bicubic to {DINOV2_SIDE}, normalised class token"
+    kind = Kind("DINOv2", f"{name} ViT/{config.patch_size}", reference, config.hidden_size)
+
+    def token(pixels: torch.Tensor) -> torch.Tensor:
+        return model(pixel_values=pixels).pooler_output
+
+    return cls(token, dinov2_input, kind, sha256=digest, device=device)
+
+
+def _read_model(path: Path) -> Any:
+    """A whole model of transformers, of a kind that is known here; `InputError` for anything else."""
+    try:
+        from transformers import AutoConfig, AutoModel, CLIPVisionModelWithProjection
+        from transformers.utils import logging as progress
+    except ImportError:
+        raise InputError(f"features {path} need the extra [hf]: pip install 'spadework[hf]'") from None
+    if not any(path.glob("*.safetensors")) or not (path / "config.json").is_file():
+        raise InputError(f"features {path} lack config.json or *.safetensors; give a model's folder of transformers")
+    shown = progress.is_progress_bar_enabled()
+    progress.disable_progress_bar()
+    try:
+        kind = AutoConfig.from_pretrained(path, local_files_only=True).model_type
+        if kind not in (*DINOV2_MODELS, *CLIP_MODELS):
+            raise InputError(f"features {path} are of a '{kind}'; known are {', '.join(KNOWN)}")
+        builder: Any = CLIPVisionModelWithProjection if kind in CLIP_MODELS else AutoModel
+        model, report = builder.from_pretrained(
+            path, local_files_only=True, use_safetensors=True, output_loading_info=True, dtype=torch.float32
+        )
+    except InputError:
+        raise
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        reason = str(error).strip().split("\n")[0][:200]
+        raise InputError(f"features {path} cannot be loaded ({reason})") from None
+    finally:
+        if shown:
+            progress.enable_progress_bar()
+    # transformers draws what a file lacks at random, and only logs that it does.
+    if missing := sorted(report["missing_keys"]):
+        raise InputError(f"features {path} lack weights ({', '.join(missing[:3])}, ...); copy the folder again")
+    refuse_nonfinite(model.state_dict(), source=f"features {path}")
+    return model
 
 
 KNOWN = ("DINOv2 and CLIP (folders of transformers)", "torchvision's classifiers (files)")

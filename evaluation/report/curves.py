@@ -100,13 +100,13 @@ def _row(title: str, curve: Curve) -> CurveRow:
 
 def _from(curve: Curve) -> str:
     if curve.stable_from is None:
-        return "never here"
+        return "too few to tell"
     return f"from {curve.stable_from:,}" if curve.stable_from > curve.sizes[0] else f"from {curve.sizes[0]:,} or fewer"
 
 
 NOTE = (
-    "Means over random subsets of the synthesized pictures, and of as large a share of the photographs; drawn over "
-    "1/N, dashed to infinity, where the line through them ends, with its 95% interval. Stable: within "
-    f"{100 * TOLERANCE:.0f}% of that. Below as many pictures as features a Fréchet distance’s curve bends, and "
-    "its extrapolation is still too high."
+    "Means over random subsets of the label maps, pictures and photographs; drawn over 1/N, dashed to infinity, where "
+    "the line through them ends, with its 95% interval. Stable: within "
+    f"{100 * TOLERANCE:.0f}% of that. Below as many pictures as features a Fréchet distance’s curve bends, and its "
+    "extrapolation is still too high."
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pipeline.command_line import CHECKPOINT, OUT, PROCESSES, PROCESSES_OR_NONE, Existing, Location
+from pipeline.command_line import CHECKPOINT, OUT, PROCESSES_OR_NONE, WORKER_THREADS, Existing, Location
 from pipeline.command_output import show_log, tell
 
 
@@ -38,7 +38,7 @@ from pipeline.command_output import show_log, tell
     type=PROCESSES_OR_NONE,
     help="Replicas on Ray Serve, at most; 0: this process, without Ray  [default: 0; with RAY_ADDRESS 2]",
 )
-@click.option("--threads", type=PROCESSES, default=1, show_default=True, help="Of each worker's arithmetic.")
+@WORKER_THREADS
 @click.option(
     "--precision",
     type=click.Choice(["fp32", "bf16", "fp16"]),

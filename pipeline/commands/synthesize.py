@@ -12,8 +12,8 @@ from pipeline.command_line import (
     OUT,
     OUT_LOCATION,
     PALETTE,
-    PROCESSES,
     PROCESSES_OR_NONE,
+    WORKER_THREADS,
     Amount,
     Existing,
     Location,
@@ -168,7 +168,7 @@ def plan_samples(source: str, out: Path, scores: Path | None, **options: Any) ->
     type=PROCESSES_OR_NONE,
     help="Processes on Ray; 0: this process, without Ray  [default: as many as the cores or GPUs; for a small job 0]",
 )
-@click.option("--threads", type=PROCESSES, default=1, show_default=True, help="Of each worker's arithmetic.")
+@WORKER_THREADS
 @click.option(
     "--gpus-per-worker",
     cls=Renamed,

@@ -21,6 +21,7 @@ from pipeline.exports.export import ExportKind, export_into
 from pipeline.exports.pictures import PictureSet
 from pipeline.runtime.json_text import read_json
 from pipeline.synthesis.actor_pool import joins_cluster, pool_size, run_here, run_in_pool
+from pipeline.synthesis.card import CARD, gather, write_card
 from pipeline.synthesis.contact_sheet import contact_sheet
 from pipeline.synthesis.job_folder import JobFolder
 from pipeline.synthesis.job_lock import abandon, driver_lock
@@ -198,6 +199,8 @@ class Job:
             folder.folder.put(SHEET, sheet)
         if not folder.finished or not _is_json(folder.folder.read(SUMMARY)):
             folder.folder.put(SUMMARY, (json.dumps(asdict(summary), indent=1) + "\n").encode())
+        if summary.images and (not folder.finished or folder.folder.size(CARD) is None):
+            write_card(folder.folder, gather(folder.folder))
         if self.exports and summary.images:
             pictures = PictureSet.open([folder.folder.location], unfinished=True)
             for kind in self.exports:

@@ -160,7 +160,7 @@ class Synthesizer:
 
 
 def grey_levels(pictures: torch.Tensor, rounding: Rounding) -> torch.Tensor:
-    """-1 to 1, of any shape, to uint8, 0 to 255; what lies beyond is clamped.
+    """float `[...]`, -1 to 1, to uint8 `[...]`, 0 to 255; what lies beyond is clamped.
 
     >>> values = torch.tensor([-1.0, -0.99, 0.0, 0.999, 1.2])  # 0, 1.275, 127.5, 254.87 and more
     >>> grey_levels(values, "nearest").tolist(), grey_levels(values, "truncate").tolist()

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,9 +31,6 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of `spadework serve` with the landscapes, and an untrained generator of 64x64."""
-    if "TMP_ADDRESS" in os.environ:
-        yield os.environ["TMP_ADDRESS"]
-        return
     folder = tmp_path_factory.mktemp("served")
     with running_service(
         folder, checkpoints=["weights/landscape.safetensors", "untrained:configs/demo.yaml"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -22,8 +23,9 @@ def running_service(folder: Path, *options: str, checkpoints: Sequence[str] = ()
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout
-            said = next((line for line in process.stdout if "http://" in line), None)
-            assert said, f"serve ended with {process.wait()} before it said its address"
-            yield "http://" + said.split("http://")[1].strip()
+            said = (re.search(r"http://[\w.:]+/", line) for line in process.stdout)
+            address = next((found.group() for found in said if found), None)
+            assert address, f"serve ended with {process.wait()} before it said its address"
+            yield address
         finally:
             process.terminate()

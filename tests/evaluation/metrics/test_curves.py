@@ -11,6 +11,8 @@ from evaluation.metrics.curves import ORDERS, curves
 from evaluation.metrics.feature_metrics import FeatureScores
 
 GROUPS = np.repeat(np.arange(80), 2)
+OTHERS = -1 - np.arange(40)
+"""Photographs of other label maps."""
 
 
 def test_what_falls_as_1_over_n_is_extrapolated_exactly() -> None:
@@ -21,7 +23,7 @@ def test_what_falls_as_1_over_n_is_extrapolated_exactly() -> None:
         return {"falling": 5 + 30 / len(rows), "constant": 2.0, "nothing": 40 / len(rows)}
 
     whole = {"falling": 5 + 30 / 160, "constant": 2.0, "nothing": 40 / 160}
-    found = curves(measure, GROUPS, 40, whole, {"falling": 0.5})
+    found = curves(measure, GROUPS, OTHERS, whole, {"falling": 0.5})
     # 40 photographs are the fewest: a share of an eighth would leave five of them.
     assert seen[: len(seen) // ORDERS] == [(40, 10, 20), (60, 15, 30), (80, 20, 40), (120, 30, 60)]
     falling = found["falling"]
@@ -34,11 +36,23 @@ def test_what_falls_as_1_over_n_is_extrapolated_exactly() -> None:
     assert found["constant"].interval is None
     assert found["nothing"].infinity == pytest.approx(0, abs=1e-9)
     assert not found["nothing"].stable
+    unsure = curves(measure, GROUPS, OTHERS, whole, {"falling": 3.0})["falling"]
+    assert (unsure.stable_from, unsure.stable) == (None, False)  # 5 - 1.96 * 3 is below 0
 
 
 def test_small_sets_have_no_curve() -> None:
-    assert curves(lambda *_: {}, np.arange(15), 100, {"x": 1.0}, {}) == {}
-    assert curves(lambda *_: {}, np.arange(100), 15, {"x": 1.0}, {}) == {}
+    assert curves(lambda *_: {}, np.arange(15), -1 - np.arange(100), {"x": 1.0}, {}) == {}
+    assert curves(lambda *_: {}, np.arange(100), -1 - np.arange(15), {"x": 1.0}, {}) == {}
+
+
+def test_photographs_of_the_same_label_maps_are_drawn_with_the_pictures() -> None:
+    photographs = np.arange(80)[::-1]
+
+    def measure(rows: np.ndarray, others: np.ndarray) -> Mapping[str, float]:
+        assert sorted(photographs[others]) == sorted(set(GROUPS[rows].tolist()))
+        return {"x": 1.0}
+
+    assert curves(measure, GROUPS, photographs, {"x": 1.0}, {})["x"].sizes == (20, 40, 60, 80, 120, 160)
 
 
 @pytest.mark.slow
