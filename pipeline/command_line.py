@@ -284,6 +284,9 @@ class Size(click.ParamType):
         return int(height), int(width)
 
 
+LABEL_COLUMN = click.option("--label-column", default="label", show_default=True, help="Column of the label maps.")
+
+
 OVERRIDES = click.option(
     "--set", "overrides", multiple=True, metavar="FIELD=VALUE", help="Override a field of the recipe."
 )

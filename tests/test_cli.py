@@ -321,7 +321,16 @@ def words(parameter: click.Parameter, values: Sequence[str]) -> list[str]:
 
 
 def good_values(parameter: click.Parameter) -> list[str]:
-    return ["tests" if missing(kind) else "2" if kind is click.INT else "x" for kind in types_of(parameter)]
+    return [
+        "tests"
+        if missing(kind)
+        else "2"
+        if kind is click.INT
+        else kind.choices[0]
+        if isinstance(kind, click.Choice)
+        else "x"
+        for kind in types_of(parameter)
+    ]
 
 
 def wrong_paths() -> Iterator[list[str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pipeline.command_line import OUT_LOCATION, Location
+from pipeline.command_line import LABEL_COLUMN, OUT_LOCATION, Location
 from pipeline.command_output import tell
 
 KINDS = ("folder", "webdataset", "coco", "panoptic", "yolo", "voc")
@@ -14,7 +14,7 @@ KINDS = ("folder", "webdataset", "coco", "panoptic", "yolo", "voc")
 @click.argument("sets", metavar="IMAGES...", nargs=-1, required=True, type=Location("synthesized pictures"))
 @click.option("--as", "kinds", multiple=True, required=True, type=click.Choice(KINDS), help="Format; again for more.")
 @click.option("--out", type=OUT_LOCATION, help="Folder, or URI, for a folder of each format  [default: IMAGES-export]")
-@click.option("--label-column", default="label", show_default=True, help="Column of the label maps.")
+@LABEL_COLUMN
 def export(sets: tuple[str, ...], kinds: tuple[str, ...], out: str | None, label_column: str) -> None:
     """Write finished, filtered or joined pictures as files for other tools.
 

@@ -9,6 +9,7 @@ import click
 
 from pipeline.command_line import (
     CHECKPOINT,
+    LABEL_COLUMN,
     OUT,
     OUT_LOCATION,
     PALETTE,
@@ -26,9 +27,6 @@ INPUT = Location("label maps")
 
 
 PHOTOGRAPH = Existing("photograph")
-
-
-LABEL_COLUMN = click.option("--label-column", default="label", show_default=True, help="Column of the label maps.")
 
 
 @click.command("plan-samples")
