@@ -135,7 +135,7 @@ def check_fits(
             "the checkpoint's generator takes no style (generator.style_dim is 0); "
             "leave out --style... and --truncation"
         )
-    if recipe.generator.kind == "pix2pixhd" and choice.truncation != 1:
+    if recipe.generator.kind == "pix2pixhd" and choice.kind == "noise" and choice.truncation != 1:
         raise InputError(
             "the checkpoint's generator draws styles from a list, of which none is the mean; leave out --truncation"
         )

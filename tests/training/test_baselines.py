@@ -176,14 +176,16 @@ def test_what_cannot_be_trained_is_said_in_a_line(tiny_recipe: Make, tmp_path: P
     recipe = tiny_recipe(generator=CRN, losses={"regression": [1, 1]})
     with pytest.raises(InputError, match=r"losses\.regression has 2 weights, and the network 3 stages; .* 4 in all"):
         train(recipe, tmp_path / "run", workers=0, trunk_weights=TRUNK)
-    with pytest.raises(InputError, match=r"losses\.regression is for generator\.kind 'crn', and that is 'spade'"):
+    with pytest.raises(
+        InputError, match=r"losses\.regression is for generator\.kind 'crn' or 'sims', and that is 'spade'"
+    ):
         tiny_recipe(losses={"regression": [1]})
     own = {"kind": "pix2pixhd", **HOURGLASS}
     with pytest.raises(
         InputError, match=r"make discriminator\.spectral false, .*, training\.reuse_fake true; for SPADE"
     ):
         tiny_recipe(generator=own)
-    with pytest.raises(InputError, match=r"balance_at is for generator\.kind 'crn', and that is 'spade'"):
+    with pytest.raises(InputError, match=r"balance_at is for generator\.kind 'crn' or 'sims', and that is 'spade'"):
         tiny_recipe(losses={"balance_at": 1})
     with pytest.raises(InputError, match="balance_at is 6, and there are 6 steps; take less"):
         tiny_recipe(generator=CRN, losses={"balance_at": 6})

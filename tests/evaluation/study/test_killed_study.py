@@ -40,11 +40,13 @@ def progress(folder: Path) -> int:
     )
 
 
-def start(command: list[str]) -> subprocess.Popen[bytes]:
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment, start_new_session=True
-    )
+START: dict[str, Any] = {
+    "cwd": ROOT,
+    "stdout": subprocess.DEVNULL,
+    "stderr": subprocess.DEVNULL,
+    "env": os.environ | {"OMP_NUM_THREADS": "1"},
+    "start_new_session": True,
+}
 
 
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
@@ -58,21 +60,18 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes]) ->
 def test_killed_three_times_at_random_it_ends_with_the_same_table(tmp_path: Path, fields: dict[str, Any]) -> None:  # noqa: F811
     file = write(tmp_path / "study.yaml", fields | {"examples": 0})
     command = [sys.executable, str(ROOT / "cli.py"), "study", str(file), "--out"]
-    whole = start([*command, str(tmp_path / "whole")])
-    assert whole.wait(DEADLINE) == 0, whole.stderr.read().decode()[-2000:]
+    assert subprocess.run([*command, str(tmp_path / "whole")], **START, check=False, timeout=DEADLINE).returncode == 0
     most = progress(tmp_path / "whole")
     assert most == 4 * (3 + 3)  # three steps a cell, and its three milestones
 
     moments = sorted(random.Random(15).sample(range(1, most), 3))
     for moment in moments:
-        process = start([*command, str(tmp_path / "killed")])
-        wait_for(lambda moment=moment: progress(tmp_path / "killed") >= moment, process)
-        assert process.poll() is None, process.stderr.read().decode()[-2000:]
-        process.kill()
-        process.wait()
+        with subprocess.Popen([*command, str(tmp_path / "killed")], **START) as process:
+            wait_for(lambda moment=moment: progress(tmp_path / "killed") >= moment, process)
+            assert process.poll() is None, "the study ended before it could be killed"
+            process.kill()
         assert not (tmp_path / "killed" / "study.csv").exists()
-    last = start([*command, str(tmp_path / "killed")])
-    assert last.wait(DEADLINE) == 0, last.stderr.read().decode()[-2000:]
+    assert subprocess.run([*command, str(tmp_path / "killed")], **START, check=False, timeout=DEADLINE).returncode == 0
     assert table(tmp_path / "killed") == table(tmp_path / "whole")
 
 

@@ -256,7 +256,7 @@ def test_the_command_line(trained, tmp_path) -> None:
     assert re.match(
         r"[0-9a-f]{16}  eager fp32: tiny 32x32, pattern, batch 1, on .*, 0.0 MB\n    max error", listed.output
     )
-    assert CliRunner().invoke(main, ["engines", "clean", out]).output == ""
+    assert CliRunner().invoke(main, ["engines", "clean", out]).output == "nothing to remove\n"
     assert CliRunner().invoke(main, ["engines", "clean", "--all", out]).output.startswith(f"removed {out}/")
     assert (
         CliRunner().invoke(main, ["engines", "list", out]).output

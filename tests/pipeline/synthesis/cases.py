@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 import cli
 from pipeline.checkpoints.file import build_encoder, build_generator, save_generator
 from pipeline.config import Recipe
-from pipeline.data.images import encode_png
+from pipeline.data.images import decode_image, encode_png
 from pipeline.data.records import DatasetInfo, RecordWriter
 from pipeline.labels import LabelSpace, encode
 from pipeline.networks.generators import AnyGenerator
@@ -125,6 +125,11 @@ def good_label(index: int = 0) -> bytes:
 def output_rows(folder: Path) -> list[dict[str, Any]]:
     """All rows of all parts, in order."""
     return [row for part in sorted(folder.glob("part-*.parquet")) for row in pq.read_table(part).to_pylist()]
+
+
+def pixels(row: dict[str, Any]) -> bytes:
+    """Of a row's picture, whose file names the seed too."""
+    return decode_image(row["image"]["bytes"]).tobytes()
 
 
 def output_bytes(folder: Path) -> dict[str, bytes]:

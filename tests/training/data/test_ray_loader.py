@@ -96,7 +96,7 @@ def test_a_decoder_makes_the_batches_of_several_sources(
     assert len(expected) == 4
     assert {number >= 10 for step in range(3, 7) for _, number in half.records(step)} == {True, False}
     monkeypatch.chdir("/")
-    arguments = ([source.source for source in half.examples.sources], recipe, 1, 2, 1)
+    arguments = ([source.source for source in half.examples.sources], recipe, None, 1, 2, 1)
     decoder = streaming.Decoder(*pickle.loads(pickle.dumps(arguments)))
     for step, batch in zip(range(3, 7), expected, strict=True):
         arrays = {name: torch.from_numpy(array[0]) for name, array in decoder({"step": np.array([step])}).items()}
