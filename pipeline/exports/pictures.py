@@ -13,6 +13,7 @@ from pipeline.data.images import decode_instance, decode_label
 from pipeline.data.parquet import ParquetDataset
 from pipeline.data.records import picture_bytes, record_key
 from pipeline.data.storage import Folder, base_name
+from pipeline.datasets.instance_ids import read_zero_is_none
 from pipeline.datasets.instances import Instance, find_instances
 from pipeline.errors import InputError
 from pipeline.exports.names import OriginalNames
@@ -20,6 +21,18 @@ from pipeline.labels import LabelSpace
 
 _EXTENSIONS = ((b"\x89PNG", ".png"), (b"\xff\xd8\xff", ".jpg"), (b"RIFF", ".webp"))
 _ABOUT = ("id", "sample", "seed", "checkpoint")
+
+
+@dataclass(frozen=True)
+class _Numbering:
+    """How a set numbers instances; read where objects are asked for."""
+
+    dataset: ParquetDataset
+    label_column: str
+
+    @cached_property
+    def zero_is_none(self) -> bool:
+        return read_zero_is_none(self.dataset, self.label_column)
 
 
 @dataclass(frozen=True)
@@ -32,6 +45,7 @@ class Picture:
     """As stored."""
     label_column: str
     space: LabelSpace
+    numbering: _Numbering
 
     @property
     def image(self) -> bytes:
@@ -67,7 +81,9 @@ class Picture:
     @cached_property
     def objects(self) -> list[Instance]:
         """Those of the instance map; without one, the connected regions of each class."""
-        found = find_instances(self.label, self.instance, range(len(self.space.classes)))
+        zero_is_none = self.instance is not None and self.numbering.zero_is_none
+        classes = range(len(self.space.classes))
+        found = find_instances(self.label, self.instance, classes, zero_is_none=zero_is_none)
         return [part for part in found if part.mask.any()]
 
 
@@ -124,9 +140,11 @@ class PictureSet:
         names = OriginalNames((record for record, _ in keys), several=several)
         columns = [*_ABOUT, "image", "instance", self.label_column]
         for prefix, dataset in self.datasets:
+            numbering = _Numbering(dataset, self.label_column)
             for row in dataset.iter_rows(columns, batch_rows=32):
                 row["id"] = prefix + row["id"]
-                yield Picture(names.of(row["id"], row["sample"] or 0), row, self.label_column, self.space)
+                name = names.of(row["id"], row["sample"] or 0)
+                yield Picture(name, row, self.label_column, self.space, numbering)
 
 
 def _bytes(row: dict[str, Any], column: str) -> bytes:

@@ -6,6 +6,7 @@ import csv
 import json
 import warnings
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -43,13 +44,25 @@ def instance_map(index: int) -> np.ndarray:
     return instance
 
 
-def write_set(folder: Path, *, instances: bool = True, ids: tuple[str, ...] = IDS) -> Path:
+def zero_map(index: int) -> np.ndarray:
+    """As landscapes number instances: 0 is none, and one boat has its class's id."""
+    instance = instance_map(index)
+    return np.select([instance == 300, instance == 70000], [2, 9], 0)
+
+
+def write_set(
+    folder: Path,
+    *,
+    instances: bool = True,
+    ids: tuple[str, ...] = IDS,
+    instance_of: Callable[[int], np.ndarray] = instance_map,
+) -> Path:
     fields = [field for field in OUTPUT_FIELDS if instances or field.name != "instance"]
     with RecordWriter(folder / "part-00000.parquet", DatasetInfo(SPACE), fields, key=("id", "sample")) as writer:
         for index, record in enumerate(ids):
             pixels = np.random.default_rng(index).integers(0, 256, (20, 24, 3), np.uint8)
             row = {"id": record, "sample": 0, "image": pixels, "label": label_map(index), "seed": 5, "checkpoint": "c0"}
-            writer.write({**row, "instance": instance_map(index)} if instances else row)
+            writer.write({**row, "instance": instance_of(index)} if instances else row)
     return folder
 
 
@@ -118,6 +131,19 @@ def test_panoptic_segments_are_objects_and_what_is_left_of_classes(exported: Pat
         assert [info["category_id"] for info in annotation["segments_info"]] == [3, 3, 1, 2]
         for number in (300, 70000):
             assert len(np.unique(segments[instance_map(index) == number])) == 1
+
+
+def test_where_0_is_no_instance_only_boats_are_objects(tmp_path: Path) -> None:
+    """Neither sky nor sea, whose instance id is 0, becomes an object, and the boat whose id is its class's is one."""
+    images = write_set(tmp_path / "images", instance_of=zero_map)
+    assert export(images, "--as", "coco", "--as", "panoptic", "--out", tmp_path / "out").exit_code == 0
+    file = json.loads((tmp_path / "out" / "coco" / "annotations" / "instances_train.json").read_text())
+    found = [(entry["category_id"], entry["area"]) for entry in file["annotations"] if entry["image_id"] == 1]
+    assert found == [(3, int((zero_map(0) == number).sum())) for number in (2, 9)]
+    panoptic = json.loads((tmp_path / "out" / "panoptic" / "annotations" / "panoptic_train.json").read_text())
+    assert [entry["isthing"] for entry in panoptic["categories"]] == [0, 0, 1]
+    segments = panoptic["annotations"][0]["segments_info"]
+    assert [info["category_id"] for info in segments] == [3, 3, 1, 2]
 
 
 def inside(corners: np.ndarray, height: int, width: int) -> np.ndarray:
