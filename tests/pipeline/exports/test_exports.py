@@ -169,6 +169,20 @@ def test_yolo_lines_are_outlines(exported: Path) -> None:
             assert kind == 2
 
 
+def test_yolo_readers_find_the_labels_of_a_joined_set_called_images(tmp_path: Path) -> None:
+    """Their rule: the last folder `images` becomes `labels`; without `path` they start at the YAML."""
+    images = write_set(tmp_path / "images")
+    other = write_set(tmp_path / "other", ids=("images/images/x",))
+    assert export(images, other, "--as", "yolo", "--out", tmp_path / "out").exit_code == 0
+    root = tmp_path / "out" / "yolo"
+    fields = yaml.safe_load((root / "data.yaml").read_text())
+    assert "path" not in fields
+    pictures = sorted((root / fields["train"]).rglob("*.png"))
+    assert len(pictures) == 4
+    found = [Path("/labels/".join(str(path).rsplit("/images/", 1))).with_suffix(".txt") for path in pictures]
+    assert sorted(found) == sorted((root / "labels").rglob("*.txt"))
+
+
 def test_voc_masks_and_boxes(exported: Path) -> None:
     for index, name in enumerate(NAMES):
         mask = np.array(Image.open(exported / "voc" / "SegmentationClass" / f"{name}.png"))
