@@ -16,7 +16,7 @@ from pipeline.data.storage import Folder, base_name
 from pipeline.datasets.instance_ids import read_zero_is_none
 from pipeline.datasets.instances import Instance, find_instances
 from pipeline.errors import InputError
-from pipeline.exports.names import OriginalNames
+from pipeline.exports.names import OriginalNames, find_clash
 from pipeline.labels import LabelSpace
 
 _EXTENSIONS = ((b"\x89PNG", ".png"), (b"\xff\xd8\xff", ".jpg"), (b"RIFF", ".webp"))
@@ -127,17 +127,32 @@ class PictureSet:
         """How many there are."""
         return sum(dataset.rows for _, dataset in self.datasets)
 
-    def __iter__(self) -> Iterator[Picture]:
-        """The pictures in their order; `InputError` where two have one id and sample."""
-        keys = [
+    def check_names(self) -> None:
+        """Refuse (`InputError`) pictures of which one's file would have the name of a folder of the other."""
+        keys = self._keys()
+        names = _names(keys)
+        ids = {names.of(*key): key[0] for key in keys}
+        if clash := find_clash(ids):
+            file, inside = (ids[name] for name in clash)
+            raise InputError(
+                f"the file of '{file}' may have the name of a folder of '{inside}'; rename one of these ids, or export "
+                "as webdataset"
+            )
+
+    def _keys(self) -> list[tuple[str, int]]:
+        """The id and sample of each picture."""
+        return [
             (prefix + row["id"], row["sample"] or 0)
             for prefix, dataset in self.datasets
             for row in dataset.iter_rows(["id", "sample"], batch_rows=4096)
         ]
-        several = any(sample for _, sample in keys)
+
+    def __iter__(self) -> Iterator[Picture]:
+        """The pictures in their order; `InputError` where two have one id and sample."""
+        keys = self._keys()
         if len(set(keys)) < len(keys):
             raise InputError("two pictures have one id and sample; export their sets apart")
-        names = OriginalNames((record for record, _ in keys), several=several)
+        names = _names(keys)
         columns = [*_ABOUT, "image", "instance", self.label_column]
         for prefix, dataset in self.datasets:
             numbering = _Numbering(dataset, self.label_column)
@@ -145,6 +160,10 @@ class PictureSet:
                 row["id"] = prefix + row["id"]
                 name = names.of(row["id"], row["sample"] or 0)
                 yield Picture(name, row, self.label_column, self.space, numbering)
+
+
+def _names(keys: Sequence[tuple[str, int]]) -> OriginalNames:
+    return OriginalNames((record for record, _ in keys), several=any(sample for _, sample in keys))
 
 
 def _bytes(row: dict[str, Any], column: str) -> bytes:

@@ -220,6 +220,16 @@ def test_several_sets_are_joined_by_their_names(tmp_path: Path) -> None:
     assert "other is not finished; run the same synthesize command again" in export(other, "--as", "folder").stderr
 
 
+@pytest.mark.parametrize("inside", ["a.png/x", "a.txt/x", "A.PNG/b/x"])
+def test_a_file_with_the_name_of_a_folder_is_refused(inside: str, tmp_path: Path) -> None:
+    images = write_set(tmp_path / "images", ids=("a", inside))
+    result = export(images, "--as", "yolo", "--out", tmp_path / "out")
+    told = f"the file of 'a' may have the name of a folder of '{inside}'; rename one of these ids"
+    assert (result.exit_code, told in result.stderr) == (2, True), result.stderr
+    assert not (tmp_path / "out" / "yolo").exists()
+    assert export(images, "--as", "webdataset", "--out", tmp_path / "out").exit_code == 0
+
+
 def test_outlines_say_a_mask_exactly() -> None:
     rng = np.random.default_rng(0)
     for _ in range(50):
