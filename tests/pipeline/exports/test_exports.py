@@ -197,6 +197,22 @@ def test_voc_masks_and_boxes(exported: Path) -> None:
     assert (exported / "voc" / "ImageSets" / "Segmentation" / "train.txt").read_text().split("\n")[:-1] == list(NAMES)
 
 
+@pytest.mark.parametrize(("count", "warns"), [(254, False), (255, True)])
+def test_voc_says_where_a_mask_cannot_hold_all_objects(
+    count: int, warns: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def crowd(index: int) -> np.ndarray:
+        pixels = np.arange(-4, 20 * 24 - 4).reshape(20, 24)  # the first four are don't-care, and so no objects
+        return np.where(pixels < count, 1000 + pixels, label_map(index))
+
+    images = write_set(tmp_path / "images", ids=("many",), instance_of=crowd)
+    assert export(images, "--as", "voc", "--out", tmp_path / "out").exit_code == 0
+    objects = len(ET.parse(tmp_path / "out" / "voc" / "Annotations" / "many.xml").getroot().findall("object"))
+    mask = np.array(Image.open(tmp_path / "out" / "voc" / "SegmentationObject" / "many.png"))
+    assert (objects, len(np.unique(mask[mask > 0]))) == (count, 254)
+    assert ("pictures have more, such as many with 255" in caplog.text) == warns
+
+
 def test_without_instance_maps_objects_are_connected_regions(tmp_path: Path) -> None:
     images = write_set(tmp_path / "images", instances=False)
     assert export(images, "--as", "coco", "--as", "panoptic").exit_code == 0
