@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from pipeline.data.images import Resample, check_upright, decode_image, decode_instance
+from pipeline.data.images import MAX_PIXELS, Resample, check_upright, decode_image, decode_instance
 from pipeline.data.records import DatasetInfo, Record, check_sizes
 from pipeline.datasets.convert import Converted, Skipped, Summary, count_pixels, write_dataset
 from pipeline.datasets.files import decode_file, read_file, to_row
@@ -198,6 +198,7 @@ def convert_coco(
     if source.image:
         decode_file(data, "image", given, check_upright)
     segments = decode_file(data, "panoptic", given, decode_instance) if source.panoptic else None
+    _check_size(source)
     assert space.dont_care is not None
     label = np.full((source.height, source.width), space.dont_care, np.uint8 if space.dont_care < 256 else np.uint16)
     instance = label.astype(np.int32)
@@ -217,6 +218,15 @@ def convert_coco(
     data = {name: value for name, value in data.items() if value is not None}
     pixels = count_pixels(label, space)
     return to_row(record, data, given, space=space, pixels=pixels, size=size, resample=resample)
+
+
+def _check_size(source: CocoSource) -> None:
+    """Refuse (`InputError`) a size that is no picture's, before maps of it are made."""
+    size = f"{source.id}: the annotation file says {source.width}x{source.height}"
+    if source.height < 1 or source.width < 1:
+        raise InputError(f"{size}, which no picture has; mend its width and height")
+    if source.height * source.width > MAX_PIXELS:
+        raise InputError(f"{size}, more than {MAX_PIXELS} pixels; mend its width and height, or cut it into tiles")
 
 
 def _masks(source: CocoSource, segments: np.ndarray | None) -> Iterator[tuple[Annotation, np.ndarray]]:

@@ -11,6 +11,8 @@ from pipeline.datasets.text_file import read_lines
 from pipeline.errors import InputError
 from pipeline.label_sets import LABEL_SETS
 
+MAX_ID = 65535
+"""Of label maps, which have 16 bits at most."""
 OTHERS = -1
 """Stands in an id map for every stored id that it does not name."""
 
@@ -43,7 +45,7 @@ def read_id_map(path: Path) -> dict[int, int]:
     """From stored ids to those of the data set: a line `stored new` for each, with or without a comma between.
 
     `* new` says what all others become (`OTHERS`). Lines that start with # do not count. Several ids may become one.
-    Raises `InputError`, which names the line.
+    Raises `InputError`, which names the line, also for new ids above 65535.
     """
     found: dict[int, int] = {}
     for number, line in read_lines(path, "id map"):
@@ -51,6 +53,8 @@ def read_id_map(path: Path) -> dict[int, int]:
         if pair is None:
             raise InputError(f"id map {path}, line {number}: '{line}' is not 'stored new', such as '33 3'")
         stored, new = OTHERS if pair[1] == "*" else int(pair[1]), int(pair[2])
+        if new > MAX_ID:
+            raise InputError(f"id map {path}, line {number}: {new} is more than {MAX_ID}, the largest id of label maps")
         if found.setdefault(stored, new) != new:
             raise InputError(f"id map {path}, line {number}: id {pair[1]} becomes {found[stored]} above; keep one line")
     if not found:

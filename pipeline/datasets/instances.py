@@ -70,12 +70,15 @@ class Instance:
         return inside and self.left + box_width < width and self.top + box_height < height
 
 
-def find_instances(label: np.ndarray, instance: np.ndarray | None, classes: Collection[int] | None) -> list[Instance]:
+def find_instances(
+    label: np.ndarray, instance: np.ndarray | None, classes: Collection[int] | None, *, zero_is_none: bool = False
+) -> list[Instance]:
     """The instances of `classes` (None: of all) in a label map `[H, W]`, in a fixed order.
 
-    With an instance map `[H, W]`, the pixels of one instance id, of the class that most of them have. An id that is the
-    class's own is no instance: so COCO-Stuff and Cityscapes number what they do not tell apart. Without one, the
-    connected regions of each class.
+    With an instance map `[H, W]`, the pixels of one instance id, of the class that most of them have. With
+    `zero_is_none` 0 is no instance, and every other id is one; else an id that is the class's own is none, as
+    COCO-Stuff and Cityscapes number what they do not tell apart (`instance_ids.py` says which it is). Without an
+    instance map, the connected regions of each class.
     """
     if instance is None:
         assert classes is not None
@@ -86,7 +89,8 @@ def find_instances(label: np.ndarray, instance: np.ndarray | None, classes: Coll
     for identity in np.unique(keys // base).tolist():
         of_id = np.flatnonzero(keys // base == identity)
         number = int(keys[of_id[counts[of_id].argmax()]] % base)
-        if number != identity and (classes is None or number in classes):
+        none = 0 if zero_is_none else number
+        if identity != none and (classes is None or number in classes):
             found.append(_cut((instance == identity) & (label == number), number))
     return found
 

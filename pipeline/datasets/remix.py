@@ -8,8 +8,9 @@ from __future__ import annotations
 import itertools
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.data.images import resize_ids
+from pipeline.data.parquet import ParquetDataset
 from pipeline.data.records import (
     RECORD_FIELDS,
     DatasetInfo,
@@ -28,6 +30,7 @@ from pipeline.data.records import (
     iter_rows,
 )
 from pipeline.datasets.convert import SplitSummary, Summary, count_pixels
+from pipeline.datasets.instance_ids import read_zero_is_none
 from pipeline.datasets.instances import Instance, find_instances, find_owners
 from pipeline.datasets.things import SMALLEST, Thing, learn
 from pipeline.errors import InputError
@@ -47,12 +50,12 @@ LARGEST_CHANGE = 2.0
 class Scene:
     """A label map into which instances are put, each behind those whose lower edge is lower: these are nearer."""
 
-    def __init__(self, record: Record, classes: Collection[int], *, mirrored: bool) -> None:
+    def __init__(self, record: Record, classes: Collection[int], *, mirrored: bool, zero_is_none: bool = False) -> None:
         step = -1 if mirrored else 1
         self.base = record.id
         self.label = record.label[:, ::step].copy()
         self.instance = None if record.instance is None else record.instance[:, ::step].astype(np.int32)
-        found = find_instances(self.label, self.instance, classes)
+        found = find_instances(self.label, self.instance, classes, zero_is_none=zero_is_none)
         self._rows = [part.row for part in found]
         self._pixels = [int(part.mask.sum()) for part in found]
         self._owner = find_owners(found, self.label.shape)
@@ -96,20 +99,27 @@ def _unused(instance: np.ndarray, label: int) -> int:
 
 
 def remix(
-    record: Record, things: Sequence[Thing], space: LabelSpace, rng: np.random.Generator, *, instances: int
+    record: Record,
+    things: Sequence[Thing],
+    space: LabelSpace,
+    rng: np.random.Generator,
+    *,
+    instances: int,
+    zero_is_none: bool = False,
 ) -> tuple[Scene, dict[str, Any]]:
     """A new map from that of a record, with 1 to `instances` more instances where there is room, and what was done.
 
     Half of the maps are mirrored, and all into which nothing was put. Each class of things comes as often as any other.
+    `zero_is_none` is that of `find_instances`.
     """
     mirrored = bool(rng.random() < 0.5)
     classes = [thing.label for thing in things]
-    scene = Scene(record, classes, mirrored=mirrored)
+    scene = Scene(record, classes, mirrored=mirrored, zero_is_none=zero_is_none)
     movable = [thing for thing in things if thing.shapes]
     wanted = int(rng.integers(1, instances + 1)) if instances and movable else 0
     placed = [entry for _ in range(wanted) if (entry := _insert(scene, movable, space, rng)) is not None]
     if not (placed or mirrored):
-        scene, mirrored = Scene(record, classes, mirrored=True), True
+        scene, mirrored = Scene(record, classes, mirrored=True, zero_is_none=zero_is_none), True
     return scene, {"base": record.id, "mirrored": mirrored, "instances": placed}
 
 
@@ -225,9 +235,10 @@ def prepare(
         raise InputError(f"--instances 0 gives {rows} mirrored maps, one for each; --count {count} would repeat some")
     given = {info.space.classes.index(name) for name in classes}
     things: list[Thing] = []
+    zero_is_none = bool(instances) and read_zero_is_none(ParquetDataset.open(source))
     if instances:
         records = ProgressBar(_records(source), desc="learn", total=rows, unit=" maps")
-        things = learn(records, info.space, given or None, seed=seed)
+        things = learn(records, info.space, given or None, seed=seed, zero_is_none=zero_is_none)
         if not any(thing.shapes for thing in things):
             raise InputError(
                 f"{source} has no instances to move; name classes of things that stand on others with --classes, or "
@@ -243,7 +254,8 @@ def prepare(
         "classes": list(classes),
         "of": info.preprocessing,
     }
-    return _write(source, out, DatasetInfo(info.space, notes), things, copies, instances=instances, seed=seed)
+    make = partial(remix, things=things, space=info.space, instances=instances, zero_is_none=zero_is_none)
+    return _write(source, out, DatasetInfo(info.space, notes), things, copies, seed=seed, make=make)
 
 
 def _records(source: Path, wanted: np.ndarray | None = None) -> Iterator[Record]:
@@ -270,8 +282,8 @@ def _write(
     things: Sequence[Thing],
     copies: np.ndarray,
     *,
-    instances: int,
     seed: int,
+    make: Callable[..., tuple[Scene, dict[str, Any]]],
 ) -> Remixed:
     space = info.space
     zeros = np.zeros(space.class_channels, np.int64)
@@ -287,7 +299,7 @@ def _write(
         for record, number in zip(itertools.chain([first], records), copies[copies > 0].tolist(), strict=True):
             for copy in range(number):
                 rng = np.random.default_rng(record_seed(seed, record.id, copy))
-                scene, provenance = remix(record, things, space, rng, instances=instances)
+                scene, provenance = make(record, rng=rng)
                 try:
                     pixels = count_pixels(scene.label, space)
                 except InputError as error:

@@ -72,12 +72,19 @@ class _Seen:
         return self.support not in things and hidden <= HIDDEN
 
 
-def learn(records: Iterable[Record], space: LabelSpace, classes: Collection[int] | None, *, seed: int) -> list[Thing]:
+def learn(
+    records: Iterable[Record],
+    space: LabelSpace,
+    classes: Collection[int] | None,
+    *,
+    seed: int,
+    zero_is_none: bool = False,
+) -> list[Thing]:
     """What the maps of a data set teach about `classes`; None: about those that have two instances in one map.
 
     An instance that touches a border of the map, that stands on another thing or that is partly behind one does not
-    count: its height is unknown, and elsewhere it would look cut. Raises `InputError` where `classes` is None and a
-    record has no instance map.
+    count: its height is unknown, and elsewhere it would look cut. `zero_is_none` is that of `find_instances`. Raises
+    `InputError` where `classes` is None and a record has no instance map.
     """
     seen: dict[int, list[_Seen]] = defaultdict(list)
     kept: dict[int, list[tuple[int, int, _Seen, Shape]]] = defaultdict(list)
@@ -87,7 +94,7 @@ def learn(records: Iterable[Record], space: LabelSpace, classes: Collection[int]
             raise InputError(
                 f"record '{record.id}' has no instance map; name classes of things with --classes, such as car,person"
             )
-        found = find_instances(record.label, record.instance, classes)
+        found = find_instances(record.label, record.instance, classes, zero_is_none=zero_is_none)
         if classes is None:
             things |= {label for label, count in Counter(part.label for part in found).items() if count > 1}
         height, width = record.label.shape

@@ -31,14 +31,17 @@ FORMATS: dict[ExportKind, Callable[[Iterable[Picture]], Files]] = {
 def export_into(folder: Folder, pictures: PictureSet, kind: ExportKind) -> None:
     """Write `pictures` to the subfolder `kind` of a folder; one that is there already is kept.
 
-    On this machine it appears whole or not at all. Raises `InputError` where the pictures do not fit the format.
+    On this machine it appears whole or not at all. Raises `InputError` where the pictures do not fit the format, or
+    the file of one would have the name of another's folder.
     """
     local = folder.local
+    if local is not None and (local / kind).exists():
+        return
+    if kind != "webdataset":  # Its keys have no folders.
+        pictures.check_names()
     if local is None:
         for name, data in FORMATS[kind](pictures):
             folder.put(f"{kind}/{name}", data)
-        return
-    if (local / kind).exists():
         return
     temporary = local / f".{kind}.{os.getpid()}.tmp"
     try:

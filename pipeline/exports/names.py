@@ -32,6 +32,27 @@ def safe_name(record: str, sample: int, *, several: bool) -> str:
     return f"{name}-s{sample}" if several else name
 
 
+_FILE_EXTENSIONS = (".png", ".jpg", ".webp", ".img", ".txt", ".xml")
+"""Of the files that exports name after pictures."""
+
+
+def find_clash(names: Iterable[str]) -> tuple[str, str] | None:
+    """Two names of which one's file could be a folder of the other, on a system that knows no capitals; None: no two.
+
+    >>> find_clash(["a", "b/c", "A.png/x"]), find_clash(["a", "a/x", "a.b/x"])
+    (('a', 'A.png/x'), None)
+    """
+    files = {name.casefold(): name for name in names}
+    for folded, name in files.items():
+        parts = folded.split("/")
+        for count in range(1, len(parts)):
+            above = "/".join(parts[:count])
+            for extension in _FILE_EXTENSIONS:
+                if above.endswith(extension) and (other := files.get(above.removesuffix(extension))) is not None:
+                    return other, name
+    return None
+
+
 class OriginalNames:
     """File names of pictures: their ids, with folders, so that joins by file name work.
 

@@ -13,13 +13,26 @@ from pipeline.data.images import decode_instance, decode_label
 from pipeline.data.parquet import ParquetDataset
 from pipeline.data.records import picture_bytes, record_key
 from pipeline.data.storage import Folder, base_name
+from pipeline.datasets.instance_ids import read_zero_is_none
 from pipeline.datasets.instances import Instance, find_instances
 from pipeline.errors import InputError
-from pipeline.exports.names import OriginalNames
+from pipeline.exports.names import OriginalNames, find_clash
 from pipeline.labels import LabelSpace
 
 _EXTENSIONS = ((b"\x89PNG", ".png"), (b"\xff\xd8\xff", ".jpg"), (b"RIFF", ".webp"))
 _ABOUT = ("id", "sample", "seed", "checkpoint")
+
+
+@dataclass(frozen=True)
+class _Numbering:
+    """How a set numbers instances; read where objects are asked for."""
+
+    dataset: ParquetDataset
+    label_column: str
+
+    @cached_property
+    def zero_is_none(self) -> bool:
+        return read_zero_is_none(self.dataset, self.label_column)
 
 
 @dataclass(frozen=True)
@@ -32,6 +45,7 @@ class Picture:
     """As stored."""
     label_column: str
     space: LabelSpace
+    numbering: _Numbering
 
     @property
     def image(self) -> bytes:
@@ -67,7 +81,9 @@ class Picture:
     @cached_property
     def objects(self) -> list[Instance]:
         """Those of the instance map; without one, the connected regions of each class."""
-        found = find_instances(self.label, self.instance, range(len(self.space.classes)))
+        zero_is_none = self.instance is not None and self.numbering.zero_is_none
+        classes = range(len(self.space.classes))
+        found = find_instances(self.label, self.instance, classes, zero_is_none=zero_is_none)
         return [part for part in found if part.mask.any()]
 
 
@@ -111,22 +127,43 @@ class PictureSet:
         """How many there are."""
         return sum(dataset.rows for _, dataset in self.datasets)
 
-    def __iter__(self) -> Iterator[Picture]:
-        """The pictures in their order; `InputError` where two have one id and sample."""
-        keys = [
+    def check_names(self) -> None:
+        """Refuse (`InputError`) pictures of which one's file would have the name of a folder of the other."""
+        keys = self._keys()
+        names = _names(keys)
+        ids = {names.of(*key): key[0] for key in keys}
+        if clash := find_clash(ids):
+            file, inside = (ids[name] for name in clash)
+            raise InputError(
+                f"the file of '{file}' may have the name of a folder of '{inside}'; rename one of these ids, or export "
+                "as webdataset"
+            )
+
+    def _keys(self) -> list[tuple[str, int]]:
+        """The id and sample of each picture."""
+        return [
             (prefix + row["id"], row["sample"] or 0)
             for prefix, dataset in self.datasets
             for row in dataset.iter_rows(["id", "sample"], batch_rows=4096)
         ]
-        several = any(sample for _, sample in keys)
+
+    def __iter__(self) -> Iterator[Picture]:
+        """The pictures in their order; `InputError` where two have one id and sample."""
+        keys = self._keys()
         if len(set(keys)) < len(keys):
             raise InputError("two pictures have one id and sample; export their sets apart")
-        names = OriginalNames((record for record, _ in keys), several=several)
+        names = _names(keys)
         columns = [*_ABOUT, "image", "instance", self.label_column]
         for prefix, dataset in self.datasets:
+            numbering = _Numbering(dataset, self.label_column)
             for row in dataset.iter_rows(columns, batch_rows=32):
                 row["id"] = prefix + row["id"]
-                yield Picture(names.of(row["id"], row["sample"] or 0), row, self.label_column, self.space)
+                name = names.of(row["id"], row["sample"] or 0)
+                yield Picture(name, row, self.label_column, self.space, numbering)
+
+
+def _names(keys: Sequence[tuple[str, int]]) -> OriginalNames:
+    return OriginalNames((record for record, _ in keys), several=any(sample for _, sample in keys))
 
 
 def _bytes(row: dict[str, Any], column: str) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable
 from pathlib import PurePosixPath
@@ -16,29 +17,36 @@ from pipeline.exports.formats import Files, class_table
 from pipeline.exports.pictures import Picture
 from pipeline.labels import LabelSpace, distinct_colours
 
+log = logging.getLogger(__name__)
+
 VOID = 255
 """Of pixels that belong to no class."""
 VOID_COLOUR = (224, 224, 192)
 """What it is shown in, in the files of VOC."""
-MOST_CLASSES = 254
-"""Between the background, 0, and void."""
+MOST_IDS = 254
+"""Of classes, or of a picture's objects: between the background, 0, and void."""
 
 
 def voc_files(pictures: Iterable[Picture]) -> Files:
     """`JPEGImages`, `SegmentationClass`, `SegmentationObject`, `Annotations`, `ImageSets`, `labelmap.txt`.
 
     A mask holds ids of classes + 1, as 0 is the background of VOC, which does not occur; what is don't-care is 255.
-    Pictures keep their format, whatever the folder is called. Raises `InputError` for more than 254 classes.
+    Pictures keep their format, whatever the folder is called. Of a picture with more than 254 objects the mask holds
+    the first 254, and the XML all; a warning says how many pictures have more. Raises `InputError` for more than 254
+    classes.
     """
     names = []
+    crowded: list[tuple[str, int]] = []
     picture = None
     for picture in pictures:
-        if len(picture.space.classes) > MOST_CLASSES:
-            raise InputError(f"VOC's masks hold {MOST_CLASSES} classes, and there are {len(picture.space.classes)}")
+        if len(picture.space.classes) > MOST_IDS:
+            raise InputError(f"VOC's masks hold {MOST_IDS} classes, and there are {len(picture.space.classes)}")
         names.append(picture.name)
         colours = _colours(picture.space)
         known = picture.label < len(picture.space.classes)
         mask = np.where(known, picture.label.astype(np.int32) + 1, VOID).astype(np.uint8)
+        if len(picture.objects) > MOST_IDS:
+            crowded.append((picture.name, len(picture.objects)))
         owners = find_owners(picture.objects, picture.label.shape) + 1
         yield f"JPEGImages/{picture.name}{picture.extension}", picture.image
         yield f"SegmentationClass/{picture.name}.png", _png(mask, colours)
@@ -50,6 +58,14 @@ def voc_files(pictures: Iterable[Picture]) -> Files:
         yield f"Annotations/{picture.name}.xml", _xml(picture)
     if picture is None:
         return
+    if crowded:
+        log.warning(
+            "VOC's masks of objects hold %d, and %d pictures have more, such as %s with %d: there the rest is "
+            "background, and in Annotations only; export as coco to have all",
+            MOST_IDS,
+            len(crowded),
+            *crowded[0],
+        )
     listed = "".join(f"{name}\n" for name in names).encode()
     yield "ImageSets/Main/train.txt", listed
     yield "ImageSets/Segmentation/train.txt", listed

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
+from pipeline.datasets.instance_ids import zero_by_metadata, zero_is_none
 from pipeline.datasets.instances import connected_regions, find_instances, find_owners
 
 
@@ -39,6 +40,26 @@ def test_instances_of_an_instance_map() -> None:
     assert [part.box for part in find_instances(label, instance, {1})] == [[2, 0, 2, 2], [3, 1, 1, 1]]
     assert find_instances(label, instance, {0, 2}) == []
     assert find_owners(found, label.shape).tolist() == [[-1, -1, 0, 0], [-1, -1, 0, 1], [-1, -1, -1, -1]]
+
+
+def test_where_0_is_no_instance_an_id_may_be_that_of_its_class() -> None:
+    """0 covers most of class 2, and the instance 1 of class 1 is one like 7 of class 0."""
+    label = read("0012", "2012", "2222")
+    instance = np.array([[0, 7, 1, 0], [0, 7, 1, 0], [0, 0, 0, 0]])
+    assert zero_is_none([(label, instance)])
+    found = find_instances(label, instance, None, zero_is_none=True)
+    assert [(part.label, part.box) for part in found] == [(1, [2, 0, 1, 2]), (0, [1, 0, 1, 2])]
+    own = np.where(instance == 0, label, instance)
+    assert not zero_is_none([(label, own)])
+    assert [(part.label, part.box) for part in find_instances(label, own, None)] == [(0, [1, 0, 1, 2])]
+
+
+def test_metadata_says_whether_0_is_an_instance() -> None:
+    regions = {"source": "folder", "instances": {"connected regions of": ["car"]}}
+    assert zero_by_metadata({"input": {"source": "remix", "instances": 4, "of": {"source": "landscape"}}}) is True
+    assert zero_by_metadata({"input": {"source": "coco-stuff"}, "synthesis": {"seed": 0}}) is False
+    assert zero_by_metadata(regions) is False
+    assert zero_by_metadata({"source": "folder"}) is None
 
 
 def test_instances_are_connected_regions_where_there_is_no_instance_map() -> None:

@@ -133,6 +133,35 @@ def prepare(root: Path, arguments: str, *options: str) -> Result:
     return CliRunner().invoke(cli.main, ["prepare", "folder", *words])
 
 
+@pytest.mark.parametrize(
+    ("width", "height", "told"),
+    [
+        (1 << 20, 1 << 20, "says 1048576x1048576, more than 536870912 pixels; mend its width"),
+        (16, -12, "says 16x-12, which no picture has; mend its width and height"),
+    ],
+)
+def test_sizes_of_an_annotation_file_are_checked_before_maps_of_them_are_made(
+    width: int, height: int, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    coco(tmp_path)
+    file = json.loads((tmp_path / "instances.json").read_text())
+    file["images"][0] |= {"width": width, "height": height}
+    (tmp_path / "instances.json").write_text(json.dumps(file))
+    result = prepare(tmp_path, "instances.json")
+    assert (result.exit_code, told in result.stderr) == (2, True), result.stderr
+
+
+@pytest.mark.parametrize("line", ["26,65536", "*,99999"])
+def test_ids_that_no_label_map_holds_are_no_targets(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = raw_ids(tmp_path)
+    (tmp_path / "ids.csv").write_text(f"7,0\n11,1\n{line}\n")
+    result = prepare(tmp_path, arguments)
+    told = f"id map ids.csv, line 3: {line.split(',')[1]} is more than 65535"
+    assert (result.exit_code, told in result.stderr) == (2, True), result.stderr
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_layouts_are_prepared_without_hand_work(
     layout: Callable[[Path], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -333,3 +333,14 @@ def test_an_instance_is_scaled_by_the_line_and_within_limits(slope: float, row: 
     for source, size in (("base", 10), ("other", 2)):
         again = replace(thing, shapes=[Shape(source, HEIGHT, box(35, 0, width=size, height=10))])
         assert remix(base, [again], SPACE, np.random.default_rng(0), instances=1)[1]["instances"] == []
+
+
+def test_a_car_whose_id_is_that_of_its_class_is_learned_from_where_0_is_none(tmp_path: Path) -> None:
+    """Maps without a source in their metadata: that 0 is no instance, their pixels say."""
+    label, instance = empty(), np.zeros((HEIGHT, WIDTH), np.uint8)
+    for left, number in ((5, CAR), (40, 10)):
+        car(label, 31, left)
+        car(instance, 31, left, number=number)
+    source = write(tmp_path, [Record("x", label, instance)])
+    (thing,) = prepare(source, tmp_path / "out", count=1).things
+    assert (thing.label, len(thing.standing)) == (CAR, 2)

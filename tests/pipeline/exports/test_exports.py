@@ -6,6 +6,7 @@ import csv
 import json
 import warnings
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -43,13 +44,25 @@ def instance_map(index: int) -> np.ndarray:
     return instance
 
 
-def write_set(folder: Path, *, instances: bool = True, ids: tuple[str, ...] = IDS) -> Path:
+def zero_map(index: int) -> np.ndarray:
+    """As landscapes number instances: 0 is none, and one boat has its class's id."""
+    instance = instance_map(index)
+    return np.select([instance == 300, instance == 70000], [2, 9], 0)
+
+
+def write_set(
+    folder: Path,
+    *,
+    instances: bool = True,
+    ids: tuple[str, ...] = IDS,
+    instance_of: Callable[[int], np.ndarray] = instance_map,
+) -> Path:
     fields = [field for field in OUTPUT_FIELDS if instances or field.name != "instance"]
     with RecordWriter(folder / "part-00000.parquet", DatasetInfo(SPACE), fields, key=("id", "sample")) as writer:
         for index, record in enumerate(ids):
             pixels = np.random.default_rng(index).integers(0, 256, (20, 24, 3), np.uint8)
             row = {"id": record, "sample": 0, "image": pixels, "label": label_map(index), "seed": 5, "checkpoint": "c0"}
-            writer.write({**row, "instance": instance_map(index)} if instances else row)
+            writer.write({**row, "instance": instance_of(index)} if instances else row)
     return folder
 
 
@@ -120,6 +133,19 @@ def test_panoptic_segments_are_objects_and_what_is_left_of_classes(exported: Pat
             assert len(np.unique(segments[instance_map(index) == number])) == 1
 
 
+def test_where_0_is_no_instance_only_boats_are_objects(tmp_path: Path) -> None:
+    """Neither sky nor sea, whose instance id is 0, becomes an object, and the boat whose id is its class's is one."""
+    images = write_set(tmp_path / "images", instance_of=zero_map)
+    assert export(images, "--as", "coco", "--as", "panoptic", "--out", tmp_path / "out").exit_code == 0
+    file = json.loads((tmp_path / "out" / "coco" / "annotations" / "instances_train.json").read_text())
+    found = [(entry["category_id"], entry["area"]) for entry in file["annotations"] if entry["image_id"] == 1]
+    assert found == [(3, int((zero_map(0) == number).sum())) for number in (2, 9)]
+    panoptic = json.loads((tmp_path / "out" / "panoptic" / "annotations" / "panoptic_train.json").read_text())
+    assert [entry["isthing"] for entry in panoptic["categories"]] == [0, 0, 1]
+    segments = panoptic["annotations"][0]["segments_info"]
+    assert [info["category_id"] for info in segments] == [3, 3, 1, 2]
+
+
 def inside(corners: np.ndarray, height: int, width: int) -> np.ndarray:
     """The pixels whose middles are in a polygon `[N, 2]`, by the even-odd rule: bool `[height, width]`."""
     x, y = np.arange(width)[None, :] + 0.5, np.arange(height)[:, None] + 0.5
@@ -143,6 +169,20 @@ def test_yolo_lines_are_outlines(exported: Path) -> None:
             assert kind == 2
 
 
+def test_yolo_readers_find_the_labels_of_a_joined_set_called_images(tmp_path: Path) -> None:
+    """Their rule: the last folder `images` becomes `labels`; without `path` they start at the YAML."""
+    images = write_set(tmp_path / "images")
+    other = write_set(tmp_path / "other", ids=("images/images/x",))
+    assert export(images, other, "--as", "yolo", "--out", tmp_path / "out").exit_code == 0
+    root = tmp_path / "out" / "yolo"
+    fields = yaml.safe_load((root / "data.yaml").read_text())
+    assert "path" not in fields
+    pictures = sorted((root / fields["train"]).rglob("*.png"))
+    assert len(pictures) == 4
+    found = [Path("/labels/".join(str(path).rsplit("/images/", 1))).with_suffix(".txt") for path in pictures]
+    assert sorted(found) == sorted((root / "labels").rglob("*.txt"))
+
+
 def test_voc_masks_and_boxes(exported: Path) -> None:
     for index, name in enumerate(NAMES):
         mask = np.array(Image.open(exported / "voc" / "SegmentationClass" / f"{name}.png"))
@@ -155,6 +195,22 @@ def test_voc_masks_and_boxes(exported: Path) -> None:
         boxes = [[int(side.text or 0) for side in entry] for entry in root.iter("bndbox")]
         assert boxes == [[3, 9, 9, 14], [13, 12, 20, 13]]
     assert (exported / "voc" / "ImageSets" / "Segmentation" / "train.txt").read_text().split("\n")[:-1] == list(NAMES)
+
+
+@pytest.mark.parametrize(("count", "warns"), [(254, False), (255, True)])
+def test_voc_says_where_a_mask_cannot_hold_all_objects(
+    count: int, warns: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def crowd(index: int) -> np.ndarray:
+        pixels = np.arange(-4, 20 * 24 - 4).reshape(20, 24)  # the first four are don't-care, and so no objects
+        return np.where(pixels < count, 1000 + pixels, label_map(index))
+
+    images = write_set(tmp_path / "images", ids=("many",), instance_of=crowd)
+    assert export(images, "--as", "voc", "--out", tmp_path / "out").exit_code == 0
+    objects = len(ET.parse(tmp_path / "out" / "voc" / "Annotations" / "many.xml").getroot().findall("object"))
+    mask = np.array(Image.open(tmp_path / "out" / "voc" / "SegmentationObject" / "many.png"))
+    assert (objects, len(np.unique(mask[mask > 0]))) == (count, 254)
+    assert ("pictures have more, such as many with 255" in caplog.text) == warns
 
 
 def test_without_instance_maps_objects_are_connected_regions(tmp_path: Path) -> None:
@@ -178,6 +234,16 @@ def test_several_sets_are_joined_by_their_names(tmp_path: Path) -> None:
     (other / "_job").mkdir()
     (other / "_job" / "job.json").touch()
     assert "other is not finished; run the same synthesize command again" in export(other, "--as", "folder").stderr
+
+
+@pytest.mark.parametrize("inside", ["a.png/x", "a.txt/x", "A.PNG/b/x"])
+def test_a_file_with_the_name_of_a_folder_is_refused(inside: str, tmp_path: Path) -> None:
+    images = write_set(tmp_path / "images", ids=("a", inside))
+    result = export(images, "--as", "yolo", "--out", tmp_path / "out")
+    told = f"the file of 'a' may have the name of a folder of '{inside}'; rename one of these ids"
+    assert (result.exit_code, told in result.stderr) == (2, True), result.stderr
+    assert not (tmp_path / "out" / "yolo").exists()
+    assert export(images, "--as", "webdataset", "--out", tmp_path / "out").exit_code == 0
 
 
 def test_outlines_say_a_mask_exactly() -> None:
