@@ -26,6 +26,7 @@ from pipeline.serving.messages import (
     PhotographStyle,
     RecordMessage,
     Scene,
+    Sent,
     StyleMessage,
     SynthesisMessage,
     VectorStyle,
@@ -102,7 +103,7 @@ async def list_styles(service: Service, request: Request) -> Response:
 
 async def make_style(service: Service, request: Request) -> Response:
     """The style of a photograph, or one given; saved where it has a name."""
-    message = await service.in_thread(parse, StyleMessage, await request.body())
+    message = await _read(service, await request.body(), StyleMessage)
     model = service.model(message.checkpoint)
     if (message.photograph is None) == (message.z is None):
         raise InputError("give either a photograph or z")
@@ -207,14 +208,15 @@ async def _scene(service: Service, request: Request, timing: Timing) -> tuple[Sy
     return message, scene
 
 
+async def _read(service: Service, body: bytes, kind: type[Sent]) -> Sent:
+    """A body as a message, read by a thread."""
+    return await service.in_thread(partial(parse, kind, body, max_values=service.limits.max_values))
+
+
 async def _read_scene(service: Service, body: bytes, kind: type[SceneMessage]) -> tuple[SceneMessage, Decoded]:
     """A message about a picture, and what it means."""
-
-    def decode() -> tuple[SceneMessage, Decoded]:
-        message = parse(kind, body)
-        return message, service.decode(message)
-
-    return await service.in_thread(decode)
+    message = await _read(service, body, kind)
+    return message, await service.in_thread(service.decode, message)
 
 
 async def _form(request: Request) -> bytes:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Base64Bytes, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import Base64Bytes, BaseModel, ConfigDict, Discriminator, FailFast, Field, Tag, ValidationError
 
 from pipeline.errors import InputError
+from pipeline.serving.refusal import Refusal
 
 MAX_DEPTH = 4
 """Of blends within blends."""
@@ -32,7 +33,7 @@ class Runs(Message):
 
     width: Side
     height: Side
-    runs: Annotated[list[Run], Field(min_length=1)]
+    runs: Annotated[list[Run], Field(min_length=1), FailFast()]  # one wrong run is told; a million would fill memory
     """`[id, count]` each; the counts add up to width times height."""
 
 
@@ -140,8 +141,15 @@ class StyleMessage(Message):
     name: Name | None = None
 
 
-def parse(kind: type[Sent], body: bytes) -> Sent:
-    """A body as a message; `InputError` in one sentence for what it is not."""
+def parse(kind: type[Sent], body: bytes, *, max_values: int) -> Sent:
+    """A body as a message; `InputError` in one sentence for what it is not, `Refusal` (413) for too many values."""
+    # A value of two bytes, such as "0,", becomes an object of a hundred, so they are counted before there are any.
+    # Every value but the first of a list or an object has a comma before it, and base64 has none.
+    if body.count(b",") > max_values:
+        raise Refusal(
+            413, f"the body has more than {max_values} numbers; send label maps of many runs as PNG",
+            reason="too many values",
+        )  # fmt: skip
     try:
         return kind.model_validate_json(body)
     except ValidationError as error:
