@@ -116,7 +116,7 @@ async def make_style(service: Service, request: Request) -> Response:
         model.check_style(vector)
         z = np.array(vector.z, np.float32)
     if message.name is not None:
-        await service.in_thread(service.saved.save, model.name, message.name, z)
+        await service.in_thread(service.saved.save, model.key, message.name, z)
     return JSONResponse({"z": z.tolist()}, headers=NO_STORE)
 
 
@@ -173,7 +173,7 @@ async def make_mark(service: Service, request: Request) -> Response:
     """Keep what a user thinks of a picture."""
     message, scene = await _read_scene(service, await request.body(), MarkMessage)
     painted = await service.paint_record(scene)
-    keep = partial(service.marks.add, scene.model.name, painted, scene.model.space)
+    keep = partial(service.marks.add, scene.model.key, painted, scene.model.space)
     count = await service.in_thread(partial(keep, mark=message.mark, note=message.note))
     return JSONResponse({"count": count}, headers=NO_STORE)
 
@@ -183,7 +183,7 @@ async def export_marks(service: Service, request: Request) -> Response:
     model = service.model(request.query_params.get("checkpoint"))
     folder = tempfile.TemporaryDirectory(prefix="spadework-")
     path = Path(folder.name, "marks.parquet")
-    await service.in_thread(service.marks.export, model.name, model.space, path)
+    await service.in_thread(service.marks.export, model.key, model.space, path)
     headers = {**NO_STORE, **_as_file("marks.parquet")}
     return FileResponse(path, media_type=PARQUET, headers=headers, background=BackgroundTask(folder.cleanup))
 
@@ -216,6 +216,7 @@ async def _read(service: Service, body: bytes, kind: type[Sent]) -> Sent:
 async def _read_scene(service: Service, body: bytes, kind: type[SceneMessage]) -> tuple[SceneMessage, Decoded]:
     """A message about a picture, and what it means."""
     message = await _read(service, body, kind)
+    await service.prepare(message)
     return message, await service.in_thread(service.decode, message)
 
 

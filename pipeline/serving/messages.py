@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Base64Bytes, BaseModel, ConfigDict, Discriminator, FailFast, Field, Tag, ValidationError
+from pydantic import (
+    AfterValidator,
+    Base64Bytes,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    FailFast,
+    Field,
+    Tag,
+    ValidationError,
+)
+from pydantic_core import PydanticCustomError
 
 from pipeline.errors import InputError
 from pipeline.serving.refusal import Refusal
@@ -23,7 +34,17 @@ class Message(BaseModel):
 
 Side = Annotated[int, Field(ge=1, le=1 << 16)]
 Run = Annotated[list[Annotated[int, Field(ge=0, lt=1 << 31)]], Field(min_length=2, max_length=2)]
-Name = Annotated[str, Field(pattern=r"^\w[\w .()+-]{0,63}$")]
+NAME_BYTES = 200
+"""Of a style's name: with what is added while it is written, no file's name may have more than 255."""
+
+
+def _fits_a_file(name: str) -> str:
+    if len(name.encode()) > NAME_BYTES:
+        raise PydanticCustomError("name_bytes", "the name has more than {most} bytes", {"most": NAME_BYTES})
+    return name
+
+
+Name = Annotated[str, Field(pattern=r"^\w[\w .()+-]{0,63}$"), AfterValidator(_fits_a_file)]
 Number = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=1 << 63)]
 
