@@ -28,6 +28,8 @@ class Limits:
     """Pictures of one label map that are synthesized together, before the next label map has its turn."""
     answer_seconds: float = 60.0
     """From the first byte of a request to the last one of its answer."""
+    head_seconds: float = 10.0
+    """In which a client that connected has to send the head of its request."""
     body_seconds: float = 30.0
     """In which a client has to send its body."""
     max_saved: int = 10_000
