@@ -11,7 +11,6 @@ import secrets
 import time
 from collections.abc import Iterable, MutableMapping
 from dataclasses import dataclass, field
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -211,11 +210,13 @@ def _site(origin: str) -> str:
 
 
 def _cookie(headers: Headers) -> str:
-    try:
-        cookies = SimpleCookie(headers.get("cookie", ""))
-    except CookieError:
-        return ""
-    return cookies[COOKIE].value if COOKIE in cookies else ""
+    """Our cookie, whatever others the browser sends: those of all services of this host, some of them ill-formed."""
+    for given in headers.getlist("cookie"):
+        for pair in given.split(";"):
+            name, _, value = pair.strip().partition("=")
+            if name == COOKIE:
+                return value.strip('"')
+    return ""
 
 
 class _Body:

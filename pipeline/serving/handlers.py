@@ -26,6 +26,7 @@ from pipeline.serving.messages import (
     PhotographStyle,
     RecordMessage,
     Scene,
+    Sent,
     StyleMessage,
     SynthesisMessage,
     VectorStyle,
@@ -102,7 +103,7 @@ async def list_styles(service: Service, request: Request) -> Response:
 
 async def make_style(service: Service, request: Request) -> Response:
     """The style of a photograph, or one given; saved where it has a name."""
-    message = await service.in_thread(parse, StyleMessage, await request.body())
+    message = await _read(service, await request.body(), StyleMessage)
     model = service.model(message.checkpoint)
     if (message.photograph is None) == (message.z is None):
         raise InputError("give either a photograph or z")
@@ -115,7 +116,7 @@ async def make_style(service: Service, request: Request) -> Response:
         model.check_style(vector)
         z = np.array(vector.z, np.float32)
     if message.name is not None:
-        await service.in_thread(service.saved.save, model.name, message.name, z)
+        await service.in_thread(service.saved.save, model.key, message.name, z)
     return JSONResponse({"z": z.tolist()}, headers=NO_STORE)
 
 
@@ -172,7 +173,7 @@ async def make_mark(service: Service, request: Request) -> Response:
     """Keep what a user thinks of a picture."""
     message, scene = await _read_scene(service, await request.body(), MarkMessage)
     painted = await service.paint_record(scene)
-    keep = partial(service.marks.add, scene.model.name, painted, scene.model.space)
+    keep = partial(service.marks.add, scene.model.key, painted, scene.model.space)
     count = await service.in_thread(partial(keep, mark=message.mark, note=message.note))
     return JSONResponse({"count": count}, headers=NO_STORE)
 
@@ -182,7 +183,7 @@ async def export_marks(service: Service, request: Request) -> Response:
     model = service.model(request.query_params.get("checkpoint"))
     folder = tempfile.TemporaryDirectory(prefix="spadework-")
     path = Path(folder.name, "marks.parquet")
-    await service.in_thread(service.marks.export, model.name, model.space, path)
+    await service.in_thread(service.marks.export, model.key, model.space, path)
     headers = {**NO_STORE, **_as_file("marks.parquet")}
     return FileResponse(path, media_type=PARQUET, headers=headers, background=BackgroundTask(folder.cleanup))
 
@@ -207,14 +208,16 @@ async def _scene(service: Service, request: Request, timing: Timing) -> tuple[Sy
     return message, scene
 
 
+async def _read(service: Service, body: bytes, kind: type[Sent]) -> Sent:
+    """A body as a message, read by a thread."""
+    return await service.in_thread(partial(parse, kind, body, max_values=service.limits.max_values))
+
+
 async def _read_scene(service: Service, body: bytes, kind: type[SceneMessage]) -> tuple[SceneMessage, Decoded]:
     """A message about a picture, and what it means."""
-
-    def decode() -> tuple[SceneMessage, Decoded]:
-        message = parse(kind, body)
-        return message, service.decode(message)
-
-    return await service.in_thread(decode)
+    message = await _read(service, body, kind)
+    await service.prepare(message)
+    return message, await service.in_thread(service.decode, message)
 
 
 async def _form(request: Request) -> bytes:

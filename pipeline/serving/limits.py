@@ -15,6 +15,9 @@ class Limits:
     """Of the bodies of all requests that are being answered."""
     max_pixels: int = 1 << 22
     """Of a label map, an instance map or a photograph, before it is resized: 2048x2048. Looked at before decoding."""
+    max_values: int = 1 << 19
+    """Numbers, mostly, in the JSON of a request: 262144 runs. Counted before they are read, as each costs far more
+    memory than its bytes."""
     max_samples: int = 64
     """Of a label map: sample numbers are below this."""
     max_requests: int = 256
@@ -25,6 +28,8 @@ class Limits:
     """Pictures of one label map that are synthesized together, before the next label map has its turn."""
     answer_seconds: float = 60.0
     """From the first byte of a request to the last one of its answer."""
+    head_seconds: float = 10.0
+    """In which a client that connected has to send the head of its request."""
     body_seconds: float = 30.0
     """In which a client has to send its body."""
     max_saved: int = 10_000

@@ -2,16 +2,55 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Base64Bytes, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    EncodedBytes,
+    FailFast,
+    Field,
+    Tag,
+    ValidationError,
+)
+from pydantic_core import PydanticCustomError
 
 from pipeline.errors import InputError
+from pipeline.serving.refusal import Refusal
 
 MAX_DEPTH = 4
 """Of blends within blends."""
 
 Sent = TypeVar("Sent", bound="Message")
+
+
+class _Base64:
+    """Base64 and nothing else, but for ends of lines: a decoder that passes over other characters makes a broken file
+    of whatever text comes, and the error then speaks of that."""
+
+    @classmethod
+    def decode(cls, data: bytes) -> bytes:
+        """The bytes; `PydanticCustomError` where there is anything else."""
+        try:
+            return base64.b64decode(data.translate(None, b"\r\n"), validate=True)
+        except ValueError as error:
+            raise PydanticCustomError("base64", "this is no base64 ({told})", {"told": str(error)}) from None
+
+    @classmethod
+    def encode(cls, value: bytes) -> bytes:
+        """As text of ASCII."""
+        return base64.b64encode(value)
+
+    @classmethod
+    def get_json_format(cls) -> Literal["base64"]:
+        """As the OpenAPI document says it."""
+        return "base64"
+
+
+Base64Bytes = Annotated[bytes, EncodedBytes(encoder=_Base64)]
 
 
 class Message(BaseModel):
@@ -22,7 +61,17 @@ class Message(BaseModel):
 
 Side = Annotated[int, Field(ge=1, le=1 << 16)]
 Run = Annotated[list[Annotated[int, Field(ge=0, lt=1 << 31)]], Field(min_length=2, max_length=2)]
-Name = Annotated[str, Field(pattern=r"^\w[\w .()+-]{0,63}$")]
+NAME_BYTES = 200
+"""Of a style's name: with what is added while it is written, no file's name may have more than 255."""
+
+
+def _fits_a_file(name: str) -> str:
+    if len(name.encode()) > NAME_BYTES:
+        raise PydanticCustomError("name_bytes", "the name has more than {most} bytes", {"most": NAME_BYTES})
+    return name
+
+
+Name = Annotated[str, Field(pattern=r"^\w[\w .()+-]{0,63}$"), AfterValidator(_fits_a_file)]
 Number = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=1 << 63)]
 
@@ -32,7 +81,7 @@ class Runs(Message):
 
     width: Side
     height: Side
-    runs: Annotated[list[Run], Field(min_length=1)]
+    runs: Annotated[list[Run], Field(min_length=1), FailFast()]  # one wrong run is told; a million would fill memory
     """`[id, count]` each; the counts add up to width times height."""
 
 
@@ -140,8 +189,15 @@ class StyleMessage(Message):
     name: Name | None = None
 
 
-def parse(kind: type[Sent], body: bytes) -> Sent:
-    """A body as a message; `InputError` in one sentence for what it is not."""
+def parse(kind: type[Sent], body: bytes, *, max_values: int) -> Sent:
+    """A body as a message; `InputError` in one sentence for what it is not, `Refusal` (413) for too many values."""
+    # A value of two bytes, such as "0,", becomes an object of a hundred, so they are counted before there are any.
+    # Every value but the first of a list or an object has a comma before it, and base64 has none.
+    if body.count(b",") > max_values:
+        raise Refusal(
+            413, f"the body has more than {max_values} numbers; send label maps of many runs as PNG",
+            reason="too many values",
+        )  # fmt: skip
     try:
         return kind.model_validate_json(body)
     except ValidationError as error:

@@ -30,6 +30,9 @@ KnownStyle = SeedStyle | VectorStyle | PhotographStyle | BlendStyle
 PHOTOGRAPHS = 64
 """Whose styles are remembered."""
 
+NAMED = 48
+"""Letters of a name that its key begins with: at most 192 bytes, as the key is a folder's name."""
+
 
 @dataclass(frozen=True)
 class Draw:
@@ -79,6 +82,11 @@ class Model:
         self.instances = recipe.labels.instance_edges or recipe.generator.region_styles == "instance"
         self._last: tuple[bytes, LabelInput] | None = None
         self._photographs: OrderedDict[bytes, torch.Tensor] = OrderedDict()
+
+    @property
+    def key(self) -> str:
+        """Its name and what tells its weights from others that had the name: what clients save is kept under this."""
+        return f"{self.name[:NAMED]}-{self.sha256[:16]}"
 
     @property
     def photographs(self) -> bool:

@@ -94,8 +94,8 @@ def record_file(painted: Painted, space: LabelSpace, name: str) -> bytes:
 
 
 class Marks:
-    """Pictures that clients marked, each a file: `FOLDER/marks/CHECKPOINT/DIGEST.parquet`; such a folder is a data
-    set."""
+    """Pictures that clients marked, each a file: `FOLDER/marks/CHECKPOINT/DIGEST.parquet`, where `CHECKPOINT` is a
+    `Model.key`; such a folder is a data set."""
 
     def __init__(self, folder: Path, *, most: int) -> None:
         self._folder, self._most = folder / "marks", most

@@ -16,7 +16,8 @@ from pipeline.serving.refusal import Refusal
 
 @dataclass(eq=False)
 class Task:
-    """Work for the thread: tasks of the same `group` are done by one call of the first one's `run`."""
+    """Work for the thread: tasks of the same `group` are done by one call of the first one's `run`, and one by one
+    where that fails."""
 
     group: Hashable
     item: Any
@@ -82,19 +83,26 @@ class WorkQueue:
             started = time.perf_counter()
             for task in group:
                 task.started = started
-            try:
-                results = group[0].run([task.item for task in group])
-            except BaseException as error:  # noqa: BLE001 - told by whoever waits for it
-                for task in group:
-                    task.finished = time.perf_counter()
-                    task.future.set_exception(error)
-                continue
-            finished = time.perf_counter()
-            self._seconds = 0.9 * self._seconds + 0.1 * (finished - started) / len(group)
+            if not self._do(group) and len(group) > 1:
+                for task in group:  # so that one that cannot be done does not fail those beside it
+                    self._do([task])
+            self._seconds = 0.9 * self._seconds + 0.1 * (time.perf_counter() - started) / len(group)
             self._watch("group", len(group))
-            for task, result in zip(group, results, strict=True):
-                task.finished = finished
-                task.future.set_result(result)
+
+    def _do(self, group: list[Task]) -> bool:
+        """Whether tasks could be done. One alone that could not is given its error."""
+        try:
+            done = list(zip(group, group[0].run([task.item for task in group]), strict=True))
+        except BaseException as error:  # noqa: BLE001 - told by whoever waits for it
+            if len(group) == 1:
+                group[0].finished = time.perf_counter()
+                group[0].future.set_exception(error)
+            return False
+        finished = time.perf_counter()
+        for task, result in done:
+            task.finished = finished
+            task.future.set_result(result)
+        return True
 
     def _next_group(self) -> list[Task]:
         """The oldest task and others of its group; empty at the end."""

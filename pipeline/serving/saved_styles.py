@@ -14,7 +14,7 @@ from pipeline.serving.refusal import Refusal
 
 
 class SavedStyles:
-    """Style vectors by checkpoint and name: `FOLDER/styles/CHECKPOINT/NAME.json`."""
+    """Style vectors by checkpoint (a `Model.key`) and name: `FOLDER/styles/CHECKPOINT/NAME.json`."""
 
     def __init__(self, folder: Path, *, most: int) -> None:
         self._folder, self._most = folder / "styles", most
@@ -26,10 +26,18 @@ class SavedStyles:
             return []
         return sorted(path.stem for path in folder.glob("*.json") if not path.name.startswith("."))
 
+    def all(self, checkpoint: str) -> dict[str, list[float]]:
+        """All vectors by name, in the order of their letters, without those whose files are damaged; reads them all."""
+        found = {name: self._read(checkpoint, name) for name in self.names(checkpoint)}
+        return {name: z for name, z in found.items() if z is not None}
+
     def find(self, checkpoint: str, name: str) -> list[float] | None:
         """The vector of that name; None where there is none, or its file is damaged."""
-        if name not in self.names(checkpoint):  # so that no name is a path
+        if name.startswith(".") or Path(name).name != name:  # a path
             return None
+        return self._read(checkpoint, name)
+
+    def _read(self, checkpoint: str, name: str) -> list[float] | None:
         try:
             z = read_json((self._folder / checkpoint / f"{name}.json").read_bytes())["z"]
             return [float(number) for number in z]

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from pipeline.errors import InputError
 from pipeline.precision import Precision
 from pipeline.serving.app import make_app
+from pipeline.serving.connections import impatient
 from pipeline.serving.guard import Access
 from pipeline.serving.limits import Limits
 from pipeline.serving.model import Model
@@ -122,13 +124,11 @@ def listen(host: str, port: int) -> socket.socket:
         raise InputError(f"cannot listen on {host}, port {port} ({told}); give another --port or --host") from None
 
 
-def run_here(order: ServiceOrder, host: str, port: int, *, ready: Callable[[str], None]) -> None:
-    """Serve until the process is told to stop; `ready` is told the address. Raises `InputError` as `build_service`."""
-    listening = listen(host, port)
-    service = build_service(order)
-    config = uvicorn.Config(
-        make_app(service, order.access),
-        http="h11",
+def server_config(app: ASGIApp, limits: Limits) -> uvicorn.Config:
+    """How uvicorn serves the application."""
+    return uvicorn.Config(
+        app,
+        http=impatient(limits.head_seconds),
         ws="none",
         loop="asyncio",
         log_config=None,
@@ -137,8 +137,15 @@ def run_here(order: ServiceOrder, host: str, port: int, *, ready: Callable[[str]
         proxy_headers=False,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=10,
-        limit_concurrency=4 * order.limits.max_requests,
+        limit_concurrency=4 * limits.max_requests,
     )
+
+
+def run_here(order: ServiceOrder, host: str, port: int, *, ready: Callable[[str], None]) -> None:
+    """Serve until the process is told to stop; `ready` is told the address. Raises `InputError` as `build_service`."""
+    listening = listen(host, port)
+    service = build_service(order)
+    config = server_config(make_app(service, order.access), order.limits)
     name = "localhost" if host in ("127.0.0.1", "::1") else host
     ready(f"http://{name}:{listening.getsockname()[1]}/")
     try:

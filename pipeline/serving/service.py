@@ -194,23 +194,36 @@ class Service:
         z: np.ndarray = await self._result(task)
         return z
 
+    async def prepare(self, scene: Scene) -> None:
+        """Have at hand what `decode` of this scene looks up. Raises as `paint`."""
+        if scene.style is not None and _names_any(scene.style):
+            await self.learn_moods(self.model(scene.checkpoint))
+
+    async def learn_moods(self, model: Model) -> None:
+        """Compute the styles that a checkpoint has by name of its own, unless that was done. Raises as `paint`."""
+        if model.name in self._moods:
+            return
+        moods: dict[str, list[float]] = {}
+        if model.photographs:
+            photographs = await self.in_thread(mood_photographs, model.space, model.size)
+
+            def compute(asked: Sequence[None]) -> list[dict[str, list[float]]]:
+                return [{name: model.style_of(data).tolist() for name, data in photographs.items()}] * len(asked)
+
+            # Of one group, so that all who ask at first are answered by one computation.
+            moods = await self._result(Task((model.name, "moods"), None, compute)) if photographs else {}
+        self._moods[model.name] = moods
+
     async def styles(self, model: Model) -> dict[str, list[float]]:
         """The vectors of all styles that a checkpoint has by name: its own, then the saved ones."""
         if not model.style_dim:
             return {}
-        if model.name not in self._moods and model.photographs:
-            photographs = await self.in_thread(mood_photographs, model.space, model.size)
-            moods = {name: (await self.style_of(model, data)).tolist() for name, data in photographs.items()}
-            self._moods[model.name] = moods
-        found = dict(self._moods.get(model.name, {}))
-        for name in self.saved.names(model.name):
-            z = self.saved.find(model.name, name)
-            if z is not None and len(z) == model.style_dim:
-                found[name] = z
-        return found
+        await self.learn_moods(model)
+        saved = await self.in_thread(self.saved.all, model.key)
+        return {**self._moods[model.name], **{name: z for name, z in saved.items() if len(z) == model.style_dim}}
 
     def _named_style(self, model: Model, name: str) -> list[float] | None:
-        z = self.saved.find(model.name, name)
+        z = self.saved.find(model.key, name)
         return self._moods.get(model.name, {}).get(name) if z is None else z
 
     async def _result(self, task: Task) -> Any:
@@ -225,3 +238,10 @@ class Service:
                 if not (current and current.cancelling()):  # the queue was closed
                     raise Refusal(503, "the service is shutting down; try again later", retry_after=5) from None
             raise
+
+
+def _names_any(style: Style) -> bool:
+    """Whether a style is one by name, or blended of such."""
+    if isinstance(style, BlendStyle):
+        return any(_names_any(part) for part in style.blend)
+    return isinstance(style, SavedStyle)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import struct
+import time
+import tracemalloc
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +13,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from starlette.testclient import TestClient
 
 from pipeline.data.images import encode_png
 from pipeline.serving.app import make_app
 from pipeline.serving.guard import Access
 from pipeline.serving.limits import Limits
+from pipeline.serving.messages import Runs
 from pipeline.serving.model import Model
 from pipeline.serving.service import Service
 
@@ -52,6 +56,11 @@ def png_of_size(width: int, height: int) -> bytes:
         ({"label_map": {"width": 60000, "height": 60000, "runs": [[0, 8]]}}, 413, "the label map is 60000x60000"),
         ({"label_map": {"width": 4, "height": 2, "runs": [[7, 8]]}}, 400, "the label map has id 7"),
         ({"label_map": {"png": "bm8gcGljdHVyZQ=="}}, 400, "the label map cannot be decoded"),
+        ({"label_map": {"png": "no base64!"}}, 400, "label_map.png.png: this is no base64 ("),
+        ({"label_map": {"png": "data:image/png;base64,bm8="}}, 400, "label_map.png.png: this is no base64 ("),
+        ({"label_map": {"png": "bm8gc"}}, 400, "label_map.png.png: this is no base64 ("),
+        ({"label_map": {"png": "bm8é"}}, 400, "label_map.png.png: this is no base64 ("),
+        ({"style": {"photograph": "bm8=?"}}, 400, "style.photograph.photograph: this is no base64 ("),
         ({"label_map": {"png": encoded(png_of_size(20000, 20000))}}, 413, "the label map is 20000x20000"),
         ({"label_map": {"png": encoded(png_of_size(2**30, 2**30))}}, 400, "the label map has"),
         ({"label_map": {"png": encoded(png_of_size(1000, 1000))}}, 400, "the label map cannot be decoded"),
@@ -150,6 +159,31 @@ def test_large_bodies_are_refused_unread(models: list[Model], tmp_path: Path) ->
     answer = client.post("/api/v1/label-maps", content=iter([bytes(600), bytes(600)]))  # of no stated length
     assert answer.status_code == 413
     service.close()
+
+
+@pytest.mark.parametrize(
+    "start", ['{"label_map": {"width": 2048, "height": 2048, "runs": [[0,1]', '{"style": {"z": [0']
+)
+def test_many_values_are_refused_before_they_are_read(client: TestClient, start: str) -> None:
+    body = (start + ",[0,1]" * 400_000).encode()  # 2.4 MB, without an end: whoever reads it answers 400
+    began = time.monotonic()
+    tracemalloc.start()
+    answer = client.post(SYNTHESIZE, content=body)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (answer.status_code, list(answer.json())) == (413, ["error"]), answer.text
+    assert answer.json()["error"].startswith(
+        "the body has more than 524288 numbers; send label maps of many runs as PN"
+    )
+    assert peak < 8 * len(body) and time.monotonic() - began < 10
+
+
+def test_one_of_many_wrong_runs_is_told(client: TestClient) -> None:
+    runs = {"width": 2048, "height": 2048, "runs": [[0]] * 100_000}
+    with pytest.raises(ValidationError) as wrong:
+        Runs.model_validate(runs)
+    assert wrong.value.error_count() == 1
+    assert client.post(SYNTHESIZE, json={"label_map": runs}).status_code == 400
 
 
 def test_a_form_of_many_parts_is_refused(client: TestClient) -> None:

@@ -145,7 +145,9 @@ def test_marks_are_kept_and_exported(client: TestClient, service: Service, tmp_p
     path = tmp_path / "marks.parquet"
     path.write_bytes(answer.content)
     assert check_dataset(path).space == cases.SPACE
-    assert check_dataset(service.folder / "marks" / "styled").space == cases.SPACE  # the folder is a data set, too
+    assert (
+        check_dataset(service.folder / "marks" / service.models["styled"].key).space == cases.SPACE
+    )  # the folder is a data set, too
 
 
 def test_templates_of_a_file(service: Service, client: TestClient, tmp_path: Path) -> None:

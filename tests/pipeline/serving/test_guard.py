@@ -77,6 +77,15 @@ def test_the_token_in_a_header_or_a_cookie(closed: TestClient) -> None:
     assert closed.get(path).status_code == 200  # with the cookie
 
 
+@pytest.mark.parametrize(
+    "others",
+    ["{}", "a=1; {}", "{}; a=1", 'theme={{"dark": true}}; {}', "bad name=1;{}", 'a="; {}', "=;; {} ;", "a[]=x, {}; {}"],
+)
+def test_other_cookies_do_no_harm(closed: TestClient, others: str) -> None:
+    cookie = others.format(*[f"spadework_token={TOKEN}"] * 2)
+    assert closed.get("/api/v1/checkpoints", headers={"cookie": cookie}).status_code == 200
+
+
 @pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "192.168.1.4:8000", "[::1", ""])
 def test_other_names_of_this_machine_are_refused(client: TestClient, host: str) -> None:
     answer = client.get("/api/v1/checkpoints", headers={"host": host})

@@ -66,6 +66,28 @@ def test_a_full_queue_refuses_and_forgets_the_cancelled() -> None:
     queue.close()
 
 
+def test_an_error_of_one_is_not_that_of_its_group() -> None:
+    worker, calls = Worker(), []
+
+    def run(items: Sequence[Any]) -> Sequence[Any]:
+        calls.append(list(items))
+        return [6 // item for item in items]
+
+    queue = WorkQueue(max_waiting=10, max_group=4)
+    first, *tasks = worker.task("a", 0), *(Task("b", item, run) for item in (1, 0, 2))
+    queue.submit(first)
+    assert worker.begun.acquire(timeout=60)  # the others are a group when it is done
+    for task in tasks:
+        queue.submit(task)
+    worker.go.release()
+    assert (tasks[0].future.result(60), tasks[2].future.result(60)) == (6, 3)
+    assert isinstance(tasks[1].future.exception(60), ZeroDivisionError)
+    assert calls == [[1, 0, 2], [1], [0], [2]]
+    assert all(task.submitted <= task.started <= task.finished for task in tasks)
+    assert queue.alive
+    queue.close()
+
+
 def test_an_error_is_the_groups_own() -> None:
     def fail(items: Sequence[Any]) -> Sequence[Any]:
         raise ValueError("no")

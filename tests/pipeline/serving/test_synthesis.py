@@ -88,6 +88,8 @@ def test_all_forms_of_a_label_map_are_one(client: TestClient, models: list[Any])
     expected = picture(client)
     for data in (encode_png(LABEL), encode_png(colours), buffer.getvalue()):
         assert picture(client, label_map={"png": encoded(data)}) == expected
+    wrapped = base64.encodebytes(encode_png(colours)).decode()
+    assert wrapped.count("\n") > 1 and picture(client, label_map={"png": wrapped}) == expected
     form = {"style": json.dumps({"seed": 0}), "sample": "0", "id": "painter", "seed": "0", "format": "png"}
     answer = client.post("/api/v1/synthesize", files={"label_map": encode_png(LABEL)}, data=form)
     assert answer.content == expected
