@@ -174,12 +174,14 @@ class DenseGenerator(nn.Module):
 
     def __init__(self, workload: Workload, *, folded: bool) -> None:
         super().__init__()
-        self.network, self.seeds = copy.deepcopy(workload.generator).eval(), workload.seeds
+        self.network = copy.deepcopy(workload.generator).eval()
         self.noise = nn.ParameterList()
-        if self.seeds is not None:
+        if workload.seeds is not None:
             sizes = layer_sizes(self.network.settings, self.network.size)
-            maps = split_noise(draw_noise(self.seeds, sizes), sizes)
+            maps = split_noise(draw_noise(workload.seeds, sizes), sizes)
             self.noise = nn.ParameterList(nn.Parameter(each, requires_grad=False) for each in maps)
+            # It has its noise: drawing it again would be in the graph, and Inductor's code for that corrupts memory.
+            self.network.settings = self.network.settings.model_copy(update={"noise": False})
         if folded:
             fold_spectral_norm(self.network)
         else:
@@ -187,14 +189,14 @@ class DenseGenerator(nn.Module):
 
     def forward(self, label_input: torch.Tensor, z: torch.Tensor | None = None) -> torch.Tensor:
         """One-hot `[N, channels, H, W]` and style `[N, style_dim]` to pictures `[N, 3, H, W]`."""
-        return self.network(_OneHot(label_input, self.noise), z, self.seeds)
+        return self.network(_OneHot(label_input, self.noise), z)
 
 
 class _OneHot(LabelInput):
     """A `LabelInput` that knows nothing but the one-hot tensor and the noise of each layer."""
 
     def __init__(self, planes: torch.Tensor, noise: nn.ParameterList) -> None:
-        self.planes, self.constants, self.noise = planes, noise, None
+        self.planes, self.constants, self.noise = planes, noise, list(noise) or None
         self.codes = planes[:, 0]
         self.modulation = "dense"
 
@@ -206,10 +208,6 @@ class _OneHot(LabelInput):
         """The style in channels of its own, beside the label map's."""
         styles = z[:, :, None, None].expand(-1, -1, *self.planes.shape[2:])
         return _OneHot(torch.cat([self.planes, styles], dim=1), self.constants)
-
-    def with_noise(self, noise: list[torch.Tensor]) -> LabelInput:
-        """With the constants instead, which are equal."""
-        return super().with_noise(list(self.constants))
 
     def patterns_at(self, height: int, width: int, kernel_size: int) -> None:
         """None: this path is dense."""
