@@ -127,6 +127,8 @@ def test_a_client_that_goes_leaves_the_queue(
             return messages.pop(0)
 
         gone = await held.ask(receive)
+        while not all(task.future.cancelled() for task in held.service.queue._waiting):
+            await asyncio.sleep(0.01)  # the loop tells the queue in one of its next turns
         held.go.release()
         return gone, await asked
 
