@@ -13,13 +13,13 @@ SKY, MOUNTAIN, GRASS, SEA = (CLASSES.index(name) for name in ("sky", "mountain",
 
 def test_a_brush_paints_its_class_and_the_picture_follows(painter: Painter) -> None:
     before = painter.shown()
-    painter.choose(tool="brush", paints="mountain", size=20)
+    painter.choose(tool="brush", paints="grass", size=20)
     painter.drag((30, 64), (100, 64))
     labels = painter.labels()
-    assert set(np.unique(labels)) == {SKY, MOUNTAIN}
+    assert set(np.unique(labels)) == {SKY, GRASS}
     y, x = np.mgrid[:128, :128] + 0.5
     distance = np.hypot(np.clip(x, 30, 100) - x, 64 - y)
-    assert (labels[distance < 9] == MOUNTAIN).all() and (labels[distance > 11] == SKY).all()
+    assert (labels[distance < 9] == GRASS).all() and (labels[distance > 11] == SKY).all()
     changed = np.abs(painter.shown().astype(int) - before).max(axis=2) > 24
     height, width = changed.shape
     assert changed[height // 2, width // 3 : 2 * width // 3].mean() > 0.9

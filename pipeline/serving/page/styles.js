@@ -129,6 +129,7 @@ export class StylePanel {
   #store() {
     const kept = this.#kept;
     this.session.keep(`kept:${this.studio.checkpoint.name}`, () => kept);
+    this.session.flush(); // at once: what is begun while a page is left may be lost
   }
 
   /** The thumbnails anew. */
