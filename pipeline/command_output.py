@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-import math
-from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
-from pathlib import PurePath
-from typing import Any
 
 import click
 
-from pipeline.runtime.progress import show_progress
+from pipeline.runtime.json_text import jsonable
+from pipeline.runtime.shown import show_progress
 
 PACKAGES = ("pipeline", "training", "evaluation")
 _AS_JSON = "spadework.json"
@@ -26,28 +22,9 @@ def tell(text: object, **result: object) -> None:
     """
     context = click.get_current_context(silent=True)
     if context is not None and context.meta.get(_AS_JSON):
-        click.echo(json.dumps(plain(result), ensure_ascii=False))
+        click.echo(json.dumps(jsonable(result), ensure_ascii=False))
     else:
         click.echo(text)
-
-
-def plain(value: Any) -> Any:
-    """The value as `json` takes it."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, (str, bool, int)):
-        return value
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
-    if hasattr(value, "model_dump"):
-        return plain(value.model_dump(mode="json"))
-    if hasattr(value, "tolist"):  # arrays and numbers of NumPy
-        return plain(value.tolist())
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [plain(item) for item in value]
-    return str(value) if isinstance(value, PurePath) else repr(value) if callable(value) else str(value)
 
 
 _level = logging.INFO

@@ -7,7 +7,6 @@ import io
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from evaluation.trainings.estimates import Estimate
 from evaluation.usefulness.statistics import LARGEST_FACTOR, Exchange
 from evaluation.usefulness.usefulness import ArmResult, Usefulness
 from pipeline.data.atomic import write_atomic
+from pipeline.runtime.json_text import jsonable
 
 SCHEMA = 1
 WIDTH, HEIGHT = 720, 320
@@ -29,8 +29,8 @@ COLOURS = ("#1f6f8b", "#b4552d", "#4f7a3a", "#7a4f8f", "#9a7b1c", "#a33a5e")
 def write_usefulness(out: Path, found: Usefulness) -> None:
     """Write `usefulness.html`, `usefulness.json` and `usefulness.csv` to the folder `out`, each whole or not at all."""
     out.mkdir(parents=True, exist_ok=True)
-    content = {"schema": SCHEMA, "summary": summary(found), **asdict(found)}
-    write_atomic(out / "usefulness.json", json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
+    content = {"schema": SCHEMA, "summary": summary(found), **jsonable(found)}
+    write_atomic(out / "usefulness.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
     write_atomic(out / "usefulness.csv", render_csv(found))
     write_atomic(
         out / "usefulness.html",
@@ -207,12 +207,3 @@ def _settings(found: Usefulness) -> Iterator[tuple[str, Any]]:
             yield name, [f"{key} {plain(item)}" for key, item in value.items()]
         else:
             yield name, value
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no infinity: None stands for what the curve cannot tell."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

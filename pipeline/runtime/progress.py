@@ -7,24 +7,18 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
+from pipeline.runtime.shown import is_progress_shown
+
 LINE_SECONDS = 15.0
 """Between lines in a log."""
 _LINE = "{desc}: {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
-
-_shown = True
-
-
-def show_progress(shown: bool) -> None:
-    """Whether bars of this process are shown from now on."""
-    global _shown
-    _shown = shown
 
 
 class ProgressBar(tqdm):
     """tqdm, with its arguments; in a file or a pipe it writes lines rather than carriage returns."""
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
-        settings["disable"] = settings.get("disable", False) or not _shown
+        settings["disable"] = settings.get("disable", False) or not is_progress_shown()
         if not sys.stderr.isatty():
             settings |= {"file": _Lines(sys.stderr), "mininterval": LINE_SECONDS, "maxinterval": 4 * LINE_SECONDS}
             settings |= {"ascii": True, "bar_format": _LINE if settings.get("total") else None, "dynamic_ncols": False}

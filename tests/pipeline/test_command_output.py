@@ -14,8 +14,9 @@ from click.testing import CliRunner
 
 from cli import main
 from pipeline.command_line import Verbs
-from pipeline.command_output import plain, tell
-from pipeline.runtime import progress
+from pipeline.command_output import tell
+from pipeline.runtime.json_text import jsonable
+from pipeline.runtime.shown import is_progress_shown
 
 
 def leaves(group: click.Group, path: str = "") -> Iterator[tuple[str, click.Command]]:
@@ -61,9 +62,9 @@ def test_a_result_is_text_or_one_object() -> None:
 
 def test_quiet_is_for_one_call() -> None:
     assert CliRunner().invoke(program, ["look", "--quiet"]).exit_code == 0
-    assert not progress._shown
+    assert not is_progress_shown()
     assert CliRunner().invoke(program, ["look"]).exit_code == 0
-    assert progress._shown
+    assert is_progress_shown()
 
 
 def test_ctrl_c_ends_in_one_line_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,4 +92,4 @@ def test_help_has_whole_sentences() -> None:
 
 
 def test_plain_values() -> None:
-    assert plain({1: (np.float32(0.5), {"x"}, None, np.int64(3))}) == {"1": [0.5, ["x"], None, 3]}
+    assert jsonable({1: (np.float32(0.5), {"x"}, None, np.int64(3))}) == {"1": [0.5, ["x"], None, 3]}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.runtime.progress import ProgressBar, show_progress
+from pipeline.runtime.progress import ProgressBar
+from pipeline.runtime.shown import show_progress
 
 
 def test_a_log_gets_lines_and_no_carriage_returns(capsys: pytest.CaptureFixture[str]) -> None:
