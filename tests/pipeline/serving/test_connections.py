@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import uvicorn
 
 from pipeline.serving.limits import Limits
-from pipeline.serving.server import listen, server_config
+from pipeline.serving.server import server_config
+from tests.pipeline.serving.running import running
 
 SECONDS = 0.5
 HEAD = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\n"
@@ -32,14 +31,8 @@ async def slow(scope: Any, receive: Any, send: Any) -> None:
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
     """Of a service that waits half a second for a request."""
-    listening = listen("127.0.0.1", 0)
-    server = uvicorn.Server(server_config(slow, Limits(head_seconds=SECONDS)))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-    thread.start()
-    yield listening.getsockname()[1]
-    server.should_exit = True
-    thread.join()
-    listening.close()
+    with running(server_config(slow, Limits(head_seconds=SECONDS))) as port:
+        yield port
 
 
 def until_closed(connection: socket.socket, trickle: bytes = b"") -> float:

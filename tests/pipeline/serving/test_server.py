@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from pipeline.errors import InputError
 from pipeline.serving.app import make_app
 from pipeline.serving.guard import Access
 from pipeline.serving.server import ServiceOrder, build_service, listen
+from tests.pipeline.serving.running import running
 
 DOCS = Path(__file__).parents[3] / "docs"
 
@@ -28,14 +28,9 @@ DOCS = Path(__file__).parents[3] / "docs"
 def landscapes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of a service of the shipped weights, in a thread."""
     order = ServiceOrder((str(LANDSCAPE),), folder=str(tmp_path_factory.mktemp("served")))
-    listening = listen("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(make_app(build_service(order), Access()), ws="none", log_config=None))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-    thread.start()
-    yield listening.getsockname()[1]
-    server.should_exit = True
-    thread.join()
-    listening.close()
+    config = uvicorn.Config(make_app(build_service(order), Access()), ws="none", log_config=None)
+    with running(config) as port:
+        yield port
 
 
 def test_the_client_of_the_documents(
