@@ -85,7 +85,7 @@ OPTIONS = {
     "weights check": "",
     "demo": "--minutes",
     "bench synthesize": "--checkpoint --input --maps --batch-size --samples --size --noise --paths --repeats --public "
-    "--threads --json",
+    "--busy-cores --threads --json",
     "bench train": "--input --batch-size --size --noise --paths --repeats --threads --json --set",
 }
 """So that the surface grows on purpose; beside those that every verb takes."""

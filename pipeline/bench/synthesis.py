@@ -58,10 +58,11 @@ def bench_synthesize(
     threads: int,
     json_path: Path | None,
     public: Path | None = None,
+    busy_cores: int = 0,
 ) -> str:
     """Time the ways to run a generator side by side; returns the table, and writes all figures to `json_path`.
 
-    `public` is a checkout of the public SPADE, which then takes part.
+    `public` is a checkout of the public SPADE, which then takes part. `busy_cores` as for `run_benchmark`.
 
     Raises `InputError` for unknown candidates, label maps that do not fit the generator, or too few of them.
     """
@@ -89,9 +90,9 @@ def bench_synthesize(
     entries = [Entry(name, build, {"name": name, **common}) for name in names]
     if public is not None:
         entries.insert(1, Entry(PUBLIC, build, {"name": PUBLIC, "public": public, **common}))
-    results = run_benchmark(entries, repeats=repeats)
+    results = run_benchmark(entries, repeats=repeats, busy_cores=busy_cores)
     if json_path:
-        write_json(json_path, results, describe(checkpoint, load, threads))
+        write_json(json_path, results, describe(checkpoint, load, threads) | {"busy_cores": busy_cores})
     return table(results, items=load.maps * load.samples, item="image")
 
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from pipeline.errors import InputError
+from pipeline.runtime.waiting import bound_spinning
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ def prepare_environment() -> None:
     for name, value in ENVIRONMENT.items():
         if not (joins and name in CLUSTERS_OWN):
             os.environ.setdefault(name, value)
+    bound_spinning()  # of the workers, which have the environment of the instance that starts them
     # A worker that starts unpickles our classes before it knows the driver's sys.path; a checkout that is not
     # installed is found through this.
     root = str(Path(__file__).resolve().parents[2])
