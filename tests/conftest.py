@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's own 15 would let its processes starve beside the other tests.
 
 JOBS = (
     "pipeline/synthesis",
