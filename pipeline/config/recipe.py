@@ -113,6 +113,8 @@ class Recipe(Settings):
                 f"losses.feature_matching is {self.losses.feature_matching:g}, but a {kind} discriminator "
                 "has no patch features to match; set it to 0"
             )
+        if kind != "patchgan" and self.discriminator.detail:
+            raise ValueError(f"discriminator.detail is of patchgan only, not of {kind}; leave it out")
         if kind == "projected":
             if self.discriminator.downsampling != "stride":
                 raise ValueError(
