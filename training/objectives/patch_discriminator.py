@@ -16,7 +16,7 @@ MAX_CHANNELS = 512
 KERNEL, STRIDE, PADDING = 4, 2, 2
 
 DETAIL_LAYERS, DETAIL_GAIN = 3, 16.0
-"""Of the copy that sees detail only: its convolutions before the last, and the gain by which 8 grey levels become 0.76."""
+"""Of the copy that sees detail only: convolutions before the last, and the gain by which 8 grey levels become 0.76."""
 
 Features = list[list[Tensor]]
 """`features[scale][layer]`, float `[N, C, h, w]`, after the activation; the last layer holds the patch scores."""
