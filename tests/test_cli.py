@@ -37,7 +37,7 @@ def verbs(group: click.Group = main, prefix: tuple[str, ...] = ()) -> Iterator[t
 VERBS = dict(verbs())
 
 OPTIONS = {
-    "prepare landscape": "--out --train --validation --size --seed --workers",
+    "prepare landscape": "--out --train --validation --size --seed --disparity --workers",
     "prepare folder": "--out --images --instances --connected-instances --classes --palette --map-ids --dont-care "
     "--label-suffix --image-suffix --instance-suffix --validation --split --group-by --recipe --size --resample "
     "--workers --skip-bad",
@@ -46,7 +46,7 @@ OPTIONS = {
     "prepare camvid": "--out --size --resample --workers --skip-bad",
     "prepare coco-stuff": "--out --size --resample --workers --skip-bad",
     "prepare ade20k": "--out --size --resample --workers --skip-bad",
-    "prepare cityscapes": "--out --size --resample --workers --skip-bad",
+    "prepare cityscapes": "--out --size --resample --disparity --workers --skip-bad",
     "recipes list": "",
     "recipes show": "",
     "recipes new": "--validation --out",
