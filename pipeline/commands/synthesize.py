@@ -9,6 +9,7 @@ import click
 
 from pipeline.command_line import (
     CHECKPOINT,
+    DASHBOARD,
     LABEL_COLUMN,
     OUT,
     OUT_LOCATION,
@@ -183,6 +184,7 @@ def plan_samples(source: str, out: Path, scores: Path | None, **options: Any) ->
     help="Also as files, tar shards, or in the format of another tool; again for more.",
 )
 @click.option("--dry-run", is_flag=True, help="Only say what it would take: shards, images, bytes, time; make nothing.")
+@DASHBOARD
 @click.pass_context
 def synthesize(
     ctx: click.Context, source: str, checkpoint: str | None, out: str, dry_run: bool, **options: Any
