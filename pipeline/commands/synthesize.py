@@ -57,7 +57,7 @@ def plan_samples(source: str, out: Path, scores: Path | None, **options: Any) ->
     \b
     Example:
       spadework plan-samples data/landscape/train.parquet --target-pixels 200000 --out planned.parquet
-      spadework synthesize --input planned.parquet --samples-by samples
+      spadework synthesize --input planned.parquet --samples-by samples --out planned-images/
     """
     from pipeline.synthesis.samples import plan_samples as run
 
