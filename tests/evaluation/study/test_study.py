@@ -5,13 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import pickle
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import yaml
 from click.testing import CliRunner
 
@@ -26,14 +24,6 @@ from pipeline.recipe_file import load_recipe
 from tests.evaluation.conftest import SPACE, draw, write_records
 from training.budget import Spent, train_within
 from training.step import GanStep
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def write(path: Path, fields: dict[str, Any]) -> Path:
