@@ -52,7 +52,7 @@ OPTIONS = {
     "recipes new": "--validation --out",
     "recipes schema": "",
     "train": "--out --workers --decoders --vgg-weights --trunk-weights --segmenter --segmenter-weights --max-time "
-    "--set",
+    "--dashboard --set",
     "compile": "--checkpoint --backend --precision --batch-size --size --modulation --input --maps --out",
     "engines list": "",
     "engines clean": "--all",
@@ -60,7 +60,7 @@ OPTIONS = {
     "synthesize": "--input --checkpoint --out --samples --samples-by --seed --label-column --id-column "
     "--instance-column --palette --keep-size --style --style-column --style-rows --style-interpolate --truncation "
     "--region-styles --bank --own-pictures --format --precision --rounding --engine --max-rejects --workers --threads "
-    "--gpus-per-worker --export --dry-run",
+    "--gpus-per-worker --export --dry-run --dashboard",
     "verify": "--input",
     "card": "--license --report",
     "serve": "--checkpoint --engine --host --port --token --workers --threads --precision --templates --folder",
@@ -68,7 +68,8 @@ OPTIONS = {
     "import-weights": "--recipe --encoder --dont-care-first --out",
     "train-segmenter": "--out --weights --set",
     "evaluate": "--images --reference --segmenter --segmenter-weights --out --baseline --inception-weights "
-    "--lpips-weights --features --fid-reference --protocol --set --workers --batch-size --examples --cache --title",
+    "--lpips-weights --features --fid-reference --protocol --set --workers --batch-size --examples --cache --title "
+    "--dashboard",
     "evaluate-style": "--checkpoint --reference --learn-from --out --column --maps --seed",
     "filter": "--scores --out --min-accuracy --min-mean-iou --max-feature-distance --regions --reference --loss-factor "
     "--segmenter --segmenter-weights",

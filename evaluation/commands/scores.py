@@ -18,7 +18,7 @@ from evaluation.command_line import (
     Baseline,
     Features,
 )
-from pipeline.command_line import CHECKPOINT, DATA, OUT, Existing, NamedWeights
+from pipeline.command_line import CHECKPOINT, DASHBOARD, DATA, OUT, Existing, NamedWeights
 from pipeline.command_output import tell
 from pipeline.errors import InputError
 
@@ -80,6 +80,7 @@ VOTES = Existing("file of votes", "the page of `spadework prefer` saves it")
 @click.option("--examples", default=8, show_default=True, type=click.IntRange(0), help="Pictures shown in the report.")
 @click.option("--cache", type=OUT, help="Folder to keep image results in, for later evaluations too.")
 @click.option("--title", help="Of the report.")
+@DASHBOARD
 def evaluate(
     images: str,
     reference: str,

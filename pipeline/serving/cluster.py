@@ -56,7 +56,7 @@ def run_on_cluster(order: ServiceOrder, host: str, port: int, *, workers: int, r
             http_options={"host": host, "port": port, "request_timeout_s": 2 * order.limits.answer_seconds},
         )
         try:
-            serve.run(_application(order, workers), name=APPLICATION, route_prefix="/")
+            serve.run(application(order, workers), name=APPLICATION, route_prefix="/")
             ready(f"http://{host}:{port}/")
             with _told_to_stop() as stop:
                 stop.wait()
@@ -67,7 +67,7 @@ def run_on_cluster(order: ServiceOrder, host: str, port: int, *, workers: int, r
             serve.shutdown()
 
 
-def _application(order: ServiceOrder, workers: int) -> Any:
+def application(order: ServiceOrder, workers: int) -> Any:
     """What Ray Serve runs: our own bounds are the narrower ones, so that it is our sentences that clients read."""
     import ray
     from ray import serve
