@@ -68,8 +68,8 @@ OPTIONS = {
     "import-weights": "--recipe --encoder --dont-care-first --out",
     "train-segmenter": "--out --weights --set",
     "evaluate": "--images --reference --segmenter --segmenter-weights --out --baseline --inception-weights "
-    "--lpips-weights --features --fid-reference --protocol --set --workers --batch-size --examples --cache --title "
-    "--dashboard",
+    "--lpips-weights --features --fid-reference --protocol --set --workers --batch-size --examples --cache --marks "
+    "--title --dashboard",
     "evaluate-style": "--checkpoint --reference --learn-from --out --column --maps --seed",
     "filter": "--scores --out --min-accuracy --min-mean-iou --max-feature-distance --regions --reference --loss-factor "
     "--segmenter --segmenter-weights",
@@ -79,7 +79,7 @@ OPTIONS = {
     "study": "--out --workers --threads",
     "usefulness": "--real --synthetic --test --out --recipe --set --label-column --fractions --mixed-at --seeds "
     "--synthetic-share --segmenter --weights --workers --threads --keep-segmenters",
-    "prefer": "--out --pairs --seed --votes --ties",
+    "prefer": "--out --pairs --seed --votes --ties --records",
     "washing-away": "--checkpoint --out",
     "weights list": "",
     "weights fetch": "",
