@@ -110,4 +110,6 @@ def test_the_driver_does_as_much_for_each_shard_however_many_there_are(
 def test_the_table_has_a_row_for_each_size() -> None:
     lines = run.table([{"rows": 10_000, **FIGURES}, {"rows": 100_000, **FIGURES}]).splitlines()
     assert len({line.count("|") for line in lines}) == 1
-    assert lines[2].startswith("| 10,000 | 10 | 1.0 | 300 | 2.0 s, 400 MiB | 3.0 | 500 | 4.0 | 5.0 | 6.0 | 600 | 16, 9 |")
+    assert lines[2].startswith(
+        "| 10,000 | 10 | 1.0 | 300 | 2.0 s, 400 MiB | 3.0 | 500 | 4.0 | 5.0 | 6.0 | 600 | 16, 9 |"
+    )
