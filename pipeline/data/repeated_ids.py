@@ -52,7 +52,8 @@ class RepeatedRows(Mapping[int, str]):
         return RepeatedRows(self.rows[begin:end], self.first_rows[begin:end], files, self.names)
 
 
-NO_REPEATS = RepeatedRows(*np.empty((3, 0), np.int64), ())
+_NONE = np.empty(0, np.int64)
+NO_REPEATS = RepeatedRows(_NONE, _NONE, _NONE, ())
 
 
 def find_repeated_ids(files: Sequence[ParquetFile], column: str) -> list[RepeatedRows]:
