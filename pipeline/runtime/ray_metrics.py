@@ -19,7 +19,7 @@ class JobMetrics:
     def __init__(self, verb: Verb) -> None:
         from ray.util.metrics import Counter, Gauge
 
-        self._tags = {"verb": verb}
+        self._tags: dict[str, str] = {"verb": verb}
         self._images = Counter("spadework_job_images", "Pictures made, or learned from.", ("verb",))
         self._rejects = Counter(
             "spadework_job_rejects", "Rows that could not be used, or trainings rolled back.", ("verb",)
