@@ -50,10 +50,11 @@ def train_worker(
         # Build: the same initial weights on every worker, because they have the same seed.
         examples = RecordDataset(as_sources(recipe.data.train, job.base), recipe)
         data = BatchLoader(examples, rank=worker.rank, workers=worker.count, bank=job.bank)
-        paster = open_paster(data.canvases.bank, recipe) if data.canvases and worker.leads else None
         trunk = load_trunk(job.trunk_weights).to(worker.device) if job.trunk_weights else None
         perceptual = _load_perceptual(job, trunk)
         state = TrainingState(recipe, worker, perceptual.to(worker.device) if perceptual else None, trunk)
+        drawn = state.average.network
+        paster = open_paster(data.canvases.bank, recipe, drawn) if data.canvases and worker.leads else None
         pin = worker.device.type == "cuda"
 
         # Resume, with what is written for people cut back to the same step.

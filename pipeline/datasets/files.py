@@ -22,6 +22,7 @@ from pipeline.data.images import (
     is_plain,
 )
 from pipeline.data.records import DatasetInfo, Record, check_sizes, resize_record
+from pipeline.data.schema import DISPARITY_FIELD, RECORD_FIELDS
 from pipeline.datasets.convert import Converted, Skipped, Split, Summary, count_pixels, write_dataset
 from pipeline.datasets.id_maps import OTHERS
 from pipeline.datasets.instance_ids import zero_is_none
@@ -47,6 +48,7 @@ class Source:
     label: Path
     image: Path | None = None
     instance: Path | None = None
+    disparity: Path | None = None
 
 
 def convert_source(
@@ -67,7 +69,12 @@ def convert_source(
     to other ones, and with `own_ids` takes those of what is no object along, which are the ids of its class in instance
     maps; of the classes `things` the connected regions become instances. Raises `InputError`, which names the file.
     """
-    paths = {"label": source.label, "instance": source.instance, "image": source.image}
+    paths = {
+        "label": source.label,
+        "instance": source.instance,
+        "image": source.image,
+        "disparity": source.disparity,
+    }
     given = {name: path for name, path in paths.items() if path is not None}
     data: dict[str, Any] = {name: read_file(path) for name, path in given.items()}
     record = Record(
@@ -75,6 +82,7 @@ def convert_source(
         label=decode_file(data, "label", given, partial(decode_label, palette=palette)),
         instance=decode_file(data, "instance", given, decode_instance) if source.instance else None,
         image=decode_file(data, "image", given, decode_image) if source.image else None,
+        disparity=decode_file(data, "disparity", given, decode_label) if source.disparity else None,
     )
     if source.image:
         decode_file(data, "image", given, check_upright)
@@ -214,10 +222,13 @@ def _walk(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
 
 
 def pair(
-    labels: Mapping[str, Path], images: Mapping[str, Path] | None = None, instances: Mapping[str, Path] | None = None
+    labels: Mapping[str, Path],
+    images: Mapping[str, Path] | None = None,
+    instances: Mapping[str, Path] | None = None,
+    disparities: Mapping[str, Path] | None = None,
 ) -> tuple[list[Source], list[Skipped]]:
-    """Label maps with the photographs and instance maps of the same name, and the names that lack one of them."""
-    given = {"label map": labels, "photograph": images, "instance map": instances}
+    """Label maps with the other files of the same name, and the names that lack one of them."""
+    given = {"label map": labels, "photograph": images, "instance map": instances, "disparity": disparities}
     kinds = {kind: files for kind, files in given.items() if files is not None}
     sources, skipped = [], []
     for name in sorted(set().union(*kinds.values())):
@@ -225,9 +236,8 @@ def pair(
         if missing:
             skipped.append(Skipped(name, f"no {' and no '.join(missing)} of that name"))
         else:
-            sources.append(
-                Source(name, labels[name], images[name] if images else None, instances[name] if instances else None)
-            )
+            others = (files[name] if files else None for files in (images, instances, disparities))
+            sources.append(Source(name, labels[name], *others))
     return sources, skipped
 
 
@@ -275,7 +285,10 @@ def convert_files(
         things=things,
         own_ids=own_ids,
     )
-    return write_dataset(out, DatasetInfo(space, notes), convert, splits, workers=workers, skip_bad=skip_bad)
+    disparity = any(source.disparity for split in splits for source in split.items)
+    fields = (*RECORD_FIELDS, DISPARITY_FIELD) if disparity else RECORD_FIELDS
+    info = DatasetInfo(space, notes)
+    return write_dataset(out, info, convert, splits, fields=fields, workers=workers, skip_bad=skip_bad)
 
 
 def _stored_maps(sources: Iterable[Source], palette: Palette | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -292,7 +292,7 @@ def test_a_cell_is_named_by_what_made_it(tmp_path: Path, fields: dict[str, Any])
         assert (scored.training, scored.path == cell.path) == (cell.training, False)
 
 
-@pytest.mark.parametrize(("name", "rows", "trainings"), [("paper_landscape", 21, 31), ("paper_camvid", 4, 12)])
+@pytest.mark.parametrize(("name", "rows", "trainings"), [("paper_landscape", 21, 31), ("paper_camvid", 5, 15)])
 def test_the_papers_studies_load_and_all_their_recipes_do(
     name: str, rows: int, trainings: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -304,7 +304,7 @@ def test_the_papers_studies_load_and_all_their_recipes_do(
     study = load_study(Path("configs/studies") / f"{name}.yaml")
     recipes = read_recipes(study)
     assert (len(study.rows), len(recipes)) == (rows, trainings)
-    for row in ("SPADE", "pix2pixHD", "pix2pixHD++", "CRN"):
+    for row in ("SPADE", "pix2pixHD", "pix2pixHD++", "CRN", "SIMS"):
         assert len(study.seeds_of(row)) >= 3
     # One size, one data set, one network to learn by, and another to be judged by.
     assert len({(each.data.height, each.data.width, each.data.train) for each in recipes.values()}) == 1
