@@ -71,7 +71,7 @@ class Command:
     python: bool = False
 
 
-def readme_commands(page: str) -> Iterator[Command]:
+def commands_of(page: str) -> Iterator[Command]:
     """The indented lines and the Python of a page, in its order."""
     for python, block in re.findall(
         r"^```python\n(.*?)^```|^((?:    [^\n]*(?:\n|$))+)", page, re.MULTILINE | re.DOTALL
@@ -205,7 +205,7 @@ def main() -> int:
     page = given.readme.read_text()
     quick, ends, _ = page.partition(QUICK_START_ENDS)
     assert ends, f"the README has no more '{QUICK_START_ENDS}'"
-    commands = [*readme_commands(page), *help_commands()] if given.all else list(readme_commands(quick))
+    commands = [*commands_of(page), *help_commands()] if given.all else list(commands_of(quick))
     done = given.folder / "done.txt"
     if not done.exists():
         given.folder.mkdir(parents=True)
