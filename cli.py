@@ -14,6 +14,7 @@ from evaluation.command_line import SEGMENTER, SEGMENTER_WEIGHTS, TRAINING_THREA
 from evaluation.commands.scores import compare, evaluate, evaluate_style, memorisation, prefer, washing_away
 from evaluation.commands.training_data import filter_, train_segmenter, usefulness
 from pipeline.command_line import (
+    DASHBOARD,
     DATA,
     MINUTES,
     OUT,
@@ -95,6 +96,7 @@ def main() -> None:
 )
 @click.option("--segmenter-weights", type=SEGMENTER_WEIGHTS, help="... and its weights  [default: no validation]")
 @click.option("--max-time", "max_minutes", type=MINUTES, metavar="MINUTES", help="Stop then, with a checkpoint.")
+@DASHBOARD
 @OVERRIDES
 def train(
     recipe: Path,
@@ -106,8 +108,8 @@ def train(
 ) -> None:
     """Train the generator of a recipe: a file, or a name of `recipes list`  [default: landscape].
 
-    Ctrl-C stops after the step at hand and leaves a checkpoint; the same command resumes from there. With
-    --segmenter-weights the run keeps its best weights, best.safetensors, beside the newest.
+    Ctrl-C stops after the step at hand, leaves a checkpoint and ends with exit code 130; the same command resumes from
+    there. With --segmenter-weights the run keeps its best weights, best.safetensors, beside the newest.
 
     \b
     Example:
@@ -126,6 +128,8 @@ def train(
 
         validate = Validation(settings, segmenter, segmenter_weights)
     result = run(settings, out or Path("runs", settings.name), validate=validate, **options)
+    if result.stopped:
+        raise KeyboardInterrupt  # which the training took for itself, to leave a checkpoint
     file = result.folder / "generator.safetensors"
     resumes = "" if result.finished else "\nNot all steps are done; the same command resumes."
     tell(f"{file}: {result.step} steps{resumes}", checkpoint=file, steps=result.step, finished=result.finished)
@@ -157,11 +161,7 @@ def study(file: Path, out: Path | None, workers: int, threads: int) -> None:
     from training.budget import train_within
 
     settings, folder = load_study(file), out or Path("runs", "studies", file.stem)
-    try:
-        found = run_study(settings, folder, trainer=train_within, workers=workers, threads=threads)
-    except KeyboardInterrupt:
-        click.echo("Not all trainings are done; the same command resumes.", err=True)
-        raise
+    found = run_study(settings, folder, trainer=train_within, workers=workers, threads=threads)
     write_study(folder, found, examples=settings.examples)
     lines = []
     for row in found.rows:

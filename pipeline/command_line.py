@@ -284,6 +284,22 @@ class Size(click.ParamType):
         return int(height), int(width)
 
 
+def _show_dashboard(context: click.Context, _: click.Parameter, given: bool) -> None:
+    from pipeline.runtime.ray_session import show_dashboard
+
+    show_dashboard(given)
+
+
+DASHBOARD = click.option(
+    "--dashboard",
+    is_flag=True,
+    expose_value=False,
+    callback=_show_dashboard,
+    help="Run Ray with its dashboard, and say where that is; needs spadework[cluster].",
+)
+"""Of the verbs whose work may take Ray for hours."""
+
+
 LABEL_COLUMN = click.option("--label-column", default="label", show_default=True, help="Column of the label maps.")
 
 

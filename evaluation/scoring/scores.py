@@ -13,6 +13,7 @@ from evaluation.metrics.feature_metrics import FeatureScores, Interval, mean_int
 from evaluation.scoring.bootstrap import bootstrap_scores
 from evaluation.scoring.image_results import ImageResults
 from evaluation.scoring.independence import Independence
+from evaluation.scoring.marks import MarkScores
 from evaluation.scoring.protocols import Protocol
 from evaluation.scoring.textures import TextureScores
 
@@ -140,6 +141,8 @@ class Scores:
     unpaired: dict[str, list[str]] = field(default_factory=dict)
     """Ids without a partner, by set."""
     warnings: tuple[str, ...] = ()
+    marks: MarkScores | None = None
+    """What people said of pictures, where that is given."""
 
     @property
     def synthesized(self) -> SetScores:

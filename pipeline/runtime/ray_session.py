@@ -12,8 +12,12 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.errors import InputError
+
+if TYPE_CHECKING:
+    from ray._private.worker import BaseContext
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +48,15 @@ AGAIN = "run the same command again, which resumes where it stopped, or with --w
 
 NO_PROGRESS_SECONDS = 120
 """A Ray Data job that stands still for so long is a deadlock of logical resources (Ray's default: 30 minutes)."""
+
+
+_dashboard = False
+
+
+def show_dashboard(asked: bool) -> None:
+    """Whether Ray, wherever this process starts or joins it from now on, is to have its dashboard and say where."""
+    global _dashboard
+    _dashboard = asked
 
 
 def prepare_environment() -> None:
@@ -91,7 +104,8 @@ def _join(address: str) -> None:
         if port.isdecimal():  # Else `auto` or `local`.
             socket.create_connection((host, int(port)), timeout=JOIN_SECONDS).close()
         with _quiet_stderr():
-            ray.init(logging_level=logging.ERROR, log_to_driver=False)
+            context = ray.init(logging_level=logging.ERROR, log_to_driver=False)
+        _tell_dashboard(context)
     except Exception as error:  # Ray raises no class of its own here.
         raise InputError(
             f"the Ray cluster of RAY_ADDRESS={address} cannot be joined ({_reason(error)}); start it, unset "
@@ -106,19 +120,31 @@ def _start(num_cpus: int) -> None:
     for start in range(1, STARTS + 1):
         try:
             with _quiet_stderr():
-                ray.init(
+                context = ray.init(
                     address="local",
                     num_cpus=num_cpus,
-                    include_dashboard=False,
+                    include_dashboard=_dashboard,
                     logging_level=logging.ERROR,
                     log_to_driver=False,
                 )
+            _tell_dashboard(context)
             return
         except Exception as error:  # Ray raises no class of its own here.
             ray.shutdown()
+            if "dashboard with missing packages" in str(error):
+                raise InputError(
+                    "Ray's dashboard is not installed; pip install 'spadework[cluster]', or leave out --dashboard"
+                ) from None
             if start == STARTS or "timed out" not in str(error):
                 raise InputError(f"Ray did not start ({_reason(error)}); {AGAIN}") from error
             log.warning("Ray did not start within its time on this busy machine; trying again")
+
+
+def _tell_dashboard(context: BaseContext) -> None:
+    """Say where the dashboard is, if it was asked for."""
+    if _dashboard:
+        address = context.dashboard_url
+        log.warning("Ray's dashboard: %s", f"http://{address}" if address else "this cluster has none")
 
 
 @contextmanager
