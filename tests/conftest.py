@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 
 import pytest
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # One process a core: two threads each would wait for one another.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's own 15 would let its processes starve beside the other tests.
 
 JOBS = (
     "pipeline/synthesis",
     "pipeline/engines",
     "pipeline/bench",
+    "pipeline/data/test_label_fuzz",
+    "pipeline/networks/patterns/test_patterns",
     "pipeline/networks/test_golden",
+    "gpu",
     "training",
     "evaluation",
     "test_",
@@ -38,6 +41,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         group = "ray" if item.get_closest_marker("ray") else item.nodeid.partition("::")[0]
         item.add_marker(pytest.mark.xdist_group(group))
     items.sort(key=lambda item: (item.get_closest_marker("ray") is None, item.get_closest_marker("slow") is None))
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    """Networks so small are slower on several threads, badly so beside other work; some jobs leave theirs behind."""
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -37,7 +37,7 @@ def verbs(group: click.Group = main, prefix: tuple[str, ...] = ()) -> Iterator[t
 VERBS = dict(verbs())
 
 OPTIONS = {
-    "prepare landscape": "--out --train --validation --size --seed --workers",
+    "prepare landscape": "--out --train --validation --size --seed --disparity --workers",
     "prepare folder": "--out --images --instances --connected-instances --classes --palette --map-ids --dont-care "
     "--label-suffix --image-suffix --instance-suffix --validation --split --group-by --recipe --size --resample "
     "--workers --skip-bad",
@@ -46,21 +46,22 @@ OPTIONS = {
     "prepare camvid": "--out --size --resample --workers --skip-bad",
     "prepare coco-stuff": "--out --size --resample --workers --skip-bad",
     "prepare ade20k": "--out --size --resample --workers --skip-bad",
-    "prepare cityscapes": "--out --size --resample --workers --skip-bad",
+    "prepare cityscapes": "--out --size --resample --disparity --workers --skip-bad",
     "recipes list": "",
     "recipes show": "",
     "recipes new": "--validation --out",
     "recipes schema": "",
     "train": "--out --workers --decoders --vgg-weights --trunk-weights --segmenter --segmenter-weights --max-time "
-    "--set",
-    "compile": "--checkpoint --backend --precision --batch-size --size --modulation --input --maps --out",
+    "--dashboard --set",
+    "compile": "--checkpoint --backend --precision --batch-size --size --modulation --input --calibrate --maps --out "
+    "--reference --segmenter --segmenter-weights",
     "engines list": "",
     "engines clean": "--all",
     "plan-samples": "--out --target-pixels --scores --mean-samples --max-samples --label-column",
     "synthesize": "--input --checkpoint --out --samples --samples-by --seed --label-column --id-column "
     "--instance-column --palette --keep-size --style --style-column --style-rows --style-interpolate --truncation "
     "--region-styles --bank --own-pictures --format --precision --rounding --engine --max-rejects --workers --threads "
-    "--gpus-per-worker --export --dry-run",
+    "--gpus-per-worker --export --dry-run --dashboard",
     "verify": "--input",
     "card": "--license --report",
     "serve": "--checkpoint --engine --host --port --token --workers --threads --precision --templates --folder",
@@ -69,7 +70,7 @@ OPTIONS = {
     "train-segmenter": "--out --weights --set",
     "evaluate": "--images --reference --segmenter --segmenter-weights --out --baseline --inception-weights "
     "--lpips-weights --features --fid-reference --protocol --set --workers --batch-size --examples --cache --marks "
-    "--title",
+    "--title --dashboard",
     "evaluate-style": "--checkpoint --reference --learn-from --out --column --maps --seed",
     "filter": "--scores --out --min-accuracy --min-mean-iou --max-feature-distance --regions --reference --loss-factor "
     "--segmenter --segmenter-weights",
@@ -86,7 +87,7 @@ OPTIONS = {
     "weights check": "",
     "demo": "--minutes",
     "bench synthesize": "--checkpoint --input --maps --batch-size --samples --size --noise --paths --repeats --public "
-    "--threads --json",
+    "--busy-cores --threads --json",
     "bench train": "--input --batch-size --size --noise --paths --repeats --threads --json --set",
 }
 """So that the surface grows on purpose; beside those that every verb takes."""

@@ -34,10 +34,12 @@ def train_worker(
     source: BatchSource | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     progress: Progress = lambda step, entry: None,
+    count: Callable[[Entry], None] = lambda entry: None,
 ) -> int:
     """Train until the recipe's steps are done or `should_stop` says so on any worker; returns the steps done.
 
-    `source` makes the batches (None: threads of this process). The worker leaves a checkpoint behind when it stops
+    `source` makes the batches (None: threads of this process); `count` is told of each reading of the worker's
+    `MetricLogger`. The worker leaves a checkpoint behind when it stops
     early, and resumes from the newest one when it starts. Raises `InputError` for data that do not fit, and where a
     loss is NaN or infinite and no more rolling back is allowed.
     """
@@ -48,10 +50,11 @@ def train_worker(
         # Build: the same initial weights on every worker, because they have the same seed.
         examples = RecordDataset(as_sources(recipe.data.train, job.base), recipe)
         data = BatchLoader(examples, rank=worker.rank, workers=worker.count, bank=job.bank)
-        paster = open_paster(data.canvases.bank, recipe) if data.canvases and worker.leads else None
         trunk = load_trunk(job.trunk_weights).to(worker.device) if job.trunk_weights else None
         perceptual = _load_perceptual(job, trunk)
         state = TrainingState(recipe, worker, perceptual.to(worker.device) if perceptual else None, trunk)
+        drawn = state.average.network
+        paster = open_paster(data.canvases.bank, recipe, drawn) if data.canvases and worker.leads else None
         pin = worker.device.type == "cuda"
 
         # Resume, with what is written for people cut back to the same step.
@@ -105,6 +108,7 @@ def train_worker(
                     batches = source(data, step + state.skipped, steps=settings.steps - step, pin=pin)
                     metrics = MetricLogger(worker, step)
                     continue
+                count(entry)
             if writer is None:
                 continue
 

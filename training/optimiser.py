@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -14,13 +14,25 @@ class Optimiser:
     """Adam over some parameters, with the loss scaling that fp16 needs (none otherwise)."""
 
     def __init__(
-        self, parameters: Iterable[nn.Parameter], *, rate: float, betas: tuple[float, float], fp16: bool
+        self,
+        parameters: Iterable[nn.Parameter],
+        *,
+        rate: float,
+        betas: tuple[float, float],
+        fp16: bool,
+        slow: Sequence[nn.Parameter] = (),
+        slow_share: float = 1.0,
     ) -> None:
+        """`slow` are those of the parameters whose rate is only `slow_share` of that of the others."""
         self.parameters = list(parameters)
         self.base_rate = rate
+        slowed = {id(parameter) for parameter in slow}
+        groups = [{"params": [each for each in self.parameters if id(each) not in slowed], "share": 1.0}]
+        if slow:
+            groups.append({"params": list(slow), "share": slow_share})
         self.frozen: Collection[nn.Parameter] = ()
         """Those that an update leaves as they are, whatever gradients they got."""
-        self.adam = torch.optim.Adam(self.parameters, lr=rate, betas=betas, fused=True)
+        self.adam = torch.optim.Adam(groups, lr=rate, betas=betas, fused=True)
         self.scaler = torch.amp.GradScaler(self.parameters[0].device.type, enabled=fp16)
 
     def clear(self) -> None:
@@ -41,7 +53,7 @@ class Optimiser:
     def set_rate(self, share: float) -> None:
         """Make the learning rate this share of its first value."""
         for group in self.adam.param_groups:
-            group["lr"] = self.base_rate * share
+            group["lr"] = self.base_rate * share * group["share"]
 
 
 def two_time_scale(settings: TrainingSettings) -> tuple[float, float, tuple[float, float]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from typing import cast
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -14,9 +14,12 @@ from torch.nn.parallel import DistributedDataParallel
 from pipeline.config import TrainingSettings
 from pipeline.networks.baselines.crn import CRN
 from pipeline.networks.baselines.sims_synthesis import SIMSSynthesis
+from pipeline.networks.baselines.sims_transformation import masked_l1
+from pipeline.networks.baselines.spatial_transformer import move
 from pipeline.networks.label_input import LabelInput
 from pipeline.precision import DTYPES, autocast
 from training.data.batch import Batch
+from training.data.pairs import NEITHER
 from training.objectives.objectives import Terms
 from training.objectives.perceptual_regression import PerceptualRegression
 from training.optimiser import Optimiser
@@ -39,17 +42,39 @@ class AllPictures(Synthesis):
         return cast(CRN, self.generator).every(label_input), None
 
 
+class Said(NamedTuple):
+    """What SIMS's networks say beside their pictures."""
+
+    logits: Tensor
+    """`[N, class channels, H, W]`: of the class that each pixel shows."""
+    theta: Tensor | None
+    """`[N, 6]`: how a segment is to be moved, where one network learns that."""
+    fronts: Tensor | None
+    """`[N, class channels]`: logits of which class is in front, where one learns that."""
+
+
 class Mended(Synthesis):
-    """SIMS's network as its regression runs it: with what it says of each pixel's class."""
+    """SIMS's networks as their losses run them."""
 
     def __init__(self, generator: SIMSSynthesis) -> None:
         super().__init__(generator, None)
 
-    def forward(self, label_input: LabelInput, batch: Batch, turn: int) -> tuple[Tensor, Tensor | None]:
-        """Pictures `[N, 1, 3, H, W]` and logits `[N, class channels, H, W]`."""
+    def forward(self, label_input: LabelInput, batch: Batch, turn: int) -> tuple[Tensor, Any]:
+        """Pictures `[N, 1, 3, H, W]`, and what is `Said`."""
         assert batch.canvases is not None
-        pictures, logits = cast(SIMSSynthesis, self.generator).mend(label_input.with_canvas(batch.canvases))
-        return pictures.unsqueeze(1), logits
+        generator, theta, fronts = cast(SIMSSynthesis, self.generator), None, None
+        if generator.transformation is not None:
+            assert batch.segments is not None
+            _, height, width = batch.codes.shape
+            planes = label_input.one_hot_at(height, width)[:, : generator.space.class_channels]
+            # Half of the digits of a scale or a rotation would be pixels at the borders of a frame.
+            with torch.autocast(batch.codes.device.type, enabled=False):
+                theta = generator.transformation(batch.segments[:, :3], batch.segments[:, 3:], planes)
+        if generator.ordering is not None:
+            assert batch.pairs is not None
+            fronts = generator.front_classes(batch.pairs, (batch.codes - 1) // 2, batch.seeds)
+        pictures, logits = generator.mend(label_input.with_canvas(batch.canvases))
+        return pictures.unsqueeze(1), Said(logits, theta, fronts)
 
 
 class TermBalance(nn.Module):
@@ -111,7 +136,16 @@ class RegressionStep:
         self.accumulate = settings.accumulate
         self.precision = DTYPES[settings.precision]
         fp16 = settings.precision == "fp16"
-        self.optimiser = Optimiser(synthesis.parameters(), rate=settings.learning_rate, betas=BETAS, fp16=fp16)
+        generator = self.bare_synthesis.generator
+        slow = generator.of_segments() if isinstance(generator, SIMSSynthesis) else []
+        self.optimiser = Optimiser(
+            synthesis.parameters(),
+            rate=settings.learning_rate,
+            betas=BETAS,
+            fp16=fp16,
+            slow=slow,
+            slow_share=generator.settings.segment_rate if isinstance(generator, SIMSSynthesis) else 1.0,
+        )
         self.optimisers: Mapping[str, Optimiser] = {"generator": self.optimiser}
         self.balance = TermBalance(loss.weights, balance_at) if balance_at else None
         self.mean = mean
@@ -142,17 +176,35 @@ class RegressionStep:
         generator = self.bare_synthesis.generator
         label_input = generator.label_input(part.codes)
         with autocast(part.codes.device, self.precision):
-            fakes, logits = self.synthesis(label_input, part, 0)
+            fakes, said = self.synthesis(label_input, part, 0)
         fakes = fakes.to(part.pictures.dtype)  # In half precision the sums over pixels would lose too much.
         if measured is not None:
             with torch.no_grad():
                 measured.append(self.loss.distances(fakes.flatten(0, 1), part.pictures))
-        if logits is not None:
-            shown = F.cross_entropy(logits.to(part.pictures.dtype), (part.codes.long() - 1) // 2)
-            regression = self.loss(fakes[:, 0], part.pictures)
-            return {"generator/regression": regression, "generator/classes": self.classes * shown}
+        if isinstance(said, Said):
+            return {"generator/regression": self.loss(fakes[:, 0], part.pictures), **self._said_terms(said, part)}
         if fakes.shape[1] == 1:
             return {"generator/regression": self.loss(fakes[:, 0], part.pictures)}
         _, height, width = part.codes.shape
         planes = label_input.one_hot_at(height, width, part.pictures.dtype)[:, : generator.space.class_channels]
         return {"generator/regression": self.loss.diverse(fakes, part.pictures, planes)}
+
+    def _said_terms(self, said: Said, part: Batch) -> Terms:
+        """SIMS's other losses; those of segments are each of one network alone, so weights would mean nothing."""
+        dtype = part.pictures.dtype
+        shown = F.cross_entropy(said.logits.to(dtype), (part.codes.long() - 1) // 2)
+        terms = {"generator/classes": self.classes * shown}
+        if said.theta is not None:
+            assert part.segments is not None
+            segments, masks = part.segments.split([3, 1], dim=1)
+            moved = move(segments, said.theta.to(dtype))
+            each = zip(moved.split(1), part.pictures.split(1), masks.split(1), strict=True)
+            # A mean over records of their own means: the same however they are shared among workers.
+            terms["generator/transformation"] = torch.stack(
+                [masked_l1(one, (real + 1) / 2, mask) for one, real, mask in each]
+            ).mean()
+        if said.fronts is not None:
+            assert part.fronts is not None
+            found = F.cross_entropy(said.fronts.to(dtype), part.fronts, ignore_index=NEITHER, reduction="none")
+            terms["generator/order"] = found.mean()
+        return terms

@@ -11,11 +11,13 @@ import torch
 from pipeline.config import Recipe, SIMSSettings, Source
 from pipeline.data.atomic import atomic_path
 from pipeline.labels import split_codes
+from pipeline.networks.baselines.sims_synthesis import SIMSSynthesis
 from pipeline.networks.label_input import LabelInput
 from pipeline.networks.noise import region_styles
 from pipeline.runtime.seeding import record_seed, record_seeds, style_noise
 from pipeline.segments.bank import MemoryBank
 from pipeline.segments.paste import SegmentPaster
+from pipeline.segments.placing import SegmentPlacing
 from training.data.dataset import RecordDataset, collate
 from training.step import Synthesis
 
@@ -82,12 +84,19 @@ def to_pixels(pictures: torch.Tensor) -> np.ndarray:
     return pixels.permute(0, 2, 3, 1).cpu().numpy()
 
 
-def open_paster(bank: MemoryBank, recipe: Recipe) -> SegmentPaster:
-    """What pastes for a SIMS recipe; `InputError` where the bank does not fit. Records that are in the bank, as
-    validation's are not, have their own segments left out."""
-    settings = recipe.generator
-    assert isinstance(settings, SIMSSettings)
-    return SegmentPaster(bank, recipe.labels, order=settings.order, paste=settings.paste, own_pictures="exclude")
+def open_paster(bank: MemoryBank, recipe: Recipe, synthesis: Synthesis) -> SegmentPaster:
+    """What pastes for SIMS, as `synthesis` is at the time; `InputError` where the bank does not fit. Records that are
+    in the bank, as validation's are not, have their own segments left out."""
+    settings, generator = recipe.generator, synthesis.generator
+    assert isinstance(settings, SIMSSettings) and isinstance(generator, SIMSSynthesis)
+    return SegmentPaster(
+        bank,
+        recipe.labels,
+        order=settings.order,
+        paste=settings.paste,
+        own_pictures="exclude",
+        placing=SegmentPlacing(generator),
+    )
 
 
 def _label_input(

@@ -18,7 +18,7 @@ from evaluation.command_line import (
     Baseline,
     Features,
 )
-from pipeline.command_line import CHECKPOINT, DATA, OUT, Existing, NamedWeights
+from pipeline.command_line import CHECKPOINT, DASHBOARD, DATA, OUT, Existing, NamedWeights
 from pipeline.command_output import tell
 from pipeline.errors import InputError
 
@@ -86,6 +86,7 @@ VOTES = Existing("file of votes", "the page of `spadework prefer` saves it")
     help="Also show pictures that people marked: of the painter (served/marks/NAME), or of prefer --records.",
 )
 @click.option("--title", help="Of the report.")
+@DASHBOARD
 def evaluate(
     images: str,
     reference: str,

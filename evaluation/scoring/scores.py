@@ -55,7 +55,7 @@ class LabelScores:
             frequency_weighted_iou=finite(matrix.frequency_weighted_iou()),
             accuracy=finite(matrix.accuracy()),
             accuracy_void_as_error=finite(matrix.accuracy_void_as_error()),
-            boundary_f=finite(mean_boundary_f(boundaries)),
+            boundary_f=finite(float(mean_boundary_f(boundaries))),
             class_iou=dict(zip(classes, map(finite, matrix.class_iou()), strict=True)),
             class_share=dict(zip(classes, (matrix.target_pixels / known).tolist(), strict=True)),
             confusion=matrix.counts.tolist(),

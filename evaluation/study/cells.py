@@ -137,6 +137,9 @@ class Cell:
         if self.recipe.generator.kind == "sims":
             assert self.recipe.generator.bank is not None
             recipe["generator"]["bank"] = fingerprint_data(ParquetDataset.open(self.recipe.generator.bank))
+            if not (self.recipe.generator.transform or self.recipe.generator.order_network):
+                for name in ("transform", "order_network", "order_hidden", "segment_widths", "segment_rate"):
+                    del recipe["generator"][name]
         else:
             del recipe["losses"]["classes"]
         data = recipe.pop("data") | {"train": None, "validation": None}

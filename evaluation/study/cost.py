@@ -34,7 +34,9 @@ def measure_cost(recipe: Recipe) -> Cost:
     codes = torch.from_numpy(recipe.encode(record.label, record.instance))[None]
     label_input = generator.label_input(codes)
     settings, z = recipe.generator, None
-    if settings.kind == "sims":  # Whatever was pasted, the cost is the same; that of the search is not counted.
+    if (
+        settings.kind == "sims"
+    ):  # Whatever was pasted, the cost is the same; that of finding and moving it is not counted.
         label_input = label_input.with_canvas(torch.zeros(1, 4, *codes.shape[1:]))
     if settings.style_dim:
         regions = (label_input.region_count,) if settings.region_styles != "none" else ()

@@ -59,6 +59,7 @@ SKIP_BAD = click.option("--skip-bad", is_flag=True, help="Leave out and report b
 @click.option(
     "--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1), help="Another seed, other scenes."
 )
+@click.option("--disparity", is_flag=True, help="Also how near each pixel is, for SIMS's ordering network.")
 @WORKERS
 def landscape(out: Path, size: tuple[int, int], **options: Any) -> None:
     """Draw landscapes: 14 classes, four kinds of light, trees and houses with instance ids.
@@ -272,6 +273,7 @@ def ade20k(root: Path, out: Path, **options: Any) -> None:
 @OUTPUT
 @SHRUNK
 @RESAMPLE
+@click.option("--disparity", is_flag=True, help="Also ROOT/disparity, for SIMS's ordering network.")
 @WORKERS
 @SKIP_BAD
 def cityscapes(root: Path, out: Path, **options: Any) -> None:

@@ -242,6 +242,18 @@ class SIMSSettings(StylelessSettings):
     """Channels of the encoder's first three stages, and of the last three; the decoder has the last two of them."""
     outer: bool = False
     """Work on half the resolution, and double it in the end: the form for 512 rows."""
+    transform: bool = False
+    """Move each piece by an affine map before it is pasted (Sec. 3.2), which a network learns beside the other one."""
+    order_network: bool = False
+    """Ask a network, which learns beside the other ones, which of two pieces that overlap is in front (Sec. 3.2); where
+    they are of one class, `order` decides. The training set needs a column `disparity`."""
+    order_hidden: Width = 1024
+    """Channels of its last hidden layer."""
+    segment_widths: tuple[Width, Width, Width, Width] = (64, 128, 256, 512)
+    """Channels of the stages of the networks that look at single segments (`transform`, `order_network`); the last two
+    have the same."""
+    segment_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
+    """Their learning rate, as a share of `training.learning_rate` (public code: 1e-5 beside 1e-4)."""
     takes_seeds: ClassVar[bool] = False
     one_size: ClassVar[bool] = False
 

@@ -151,6 +151,10 @@ class DiscriminatorSettings(Settings):
     `segmentation`), so that finer detail does not alias (Zhang 2019; before the stride as in Karras et al. 2020)."""
     enlargement: Enlargement = "nearest"
     """How the resolution doubles in a discriminator that names classes, as `generator.enlargement`."""
+    detail: bool = False
+    """One copy more, of three layers, that sees nothing but the finest detail, amplified and limited (`patchgan` only):
+    grain of a few grey levels, which in the whole picture is too faint to teach a discriminator anything (Schwarz et
+    al. 2021). Feature matching leaves it out, whose distance is least without grain."""
     augment: tuple[Literal["colour", "translation", "cutout"], ...] = ()
     """DiffAugment (Zhao et al. 2020): changes to every picture, real or fake, that the discriminator sees; for sets of
     a few hundred photographs."""

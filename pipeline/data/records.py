@@ -135,8 +135,10 @@ def picture_bytes(value: bytes | Mapping[str, Any] | None) -> bytes | None:
     return value
 
 
-def decode_record(row: Mapping[str, Any], *, need_image: bool = False, palette: Palette | None = None) -> Record:
-    """A row (as `iter_rows` gives it) to arrays; the photograph is decoded only if `need_image`.
+def decode_record(
+    row: Mapping[str, Any], *, need_image: bool = False, need_disparity: bool = False, palette: Palette | None = None
+) -> Record:
+    """A row (as `iter_rows` gives it) to arrays; photograph and disparity are decoded only if they are needed.
 
     Raises `InputError`, which names the record and the column, for pictures that are missing, broken, of a wrong
     mode, or of another size than the label map. `palette` is for RGB label maps.
@@ -149,7 +151,13 @@ def decode_record(row: Mapping[str, Any], *, need_image: bool = False, palette: 
     image = _decode_cell(row, "image", decode_image) if need_image else None
     if need_image and image is None:
         raise InputError(f"record '{name}' has no photograph; this work needs one in column image")
-    record = Record(name, label, instance, image)
+    disparity = _decode_cell(row, "disparity", decode_label) if need_disparity else None
+    if need_disparity and disparity is None:
+        raise InputError(
+            f"record '{name}' has no disparity, which generator.order_network learns from; prepare the data with "
+            "--disparity, or leave the network out"
+        )
+    record = Record(name, label, instance, image, disparity)
     check_sizes(record)
     return record
 
@@ -157,7 +165,8 @@ def decode_record(row: Mapping[str, Any], *, need_image: bool = False, palette: 
 def check_sizes(record: Record) -> None:
     """Refuse (`InputError`) a record whose instance map or photograph is not as large as its label map."""
     height, width = record.label.shape
-    for column, array in (("instance map", record.instance), ("photograph", record.image)):
+    columns = {"instance map": record.instance, "photograph": record.image, "disparity": record.disparity}
+    for column, array in columns.items():
         if array is not None and array.shape[:2] != (height, width):
             sizes = f"{array.shape[1]}x{array.shape[0]} but its label map {width}x{height}"
             raise InputError(f"record '{record.id}': the {column} is {sizes}; make them the same size")
@@ -178,6 +187,7 @@ def resize_record(record: Record, height: int, width: int, *, resample: Resample
         label=resize_ids(record.label, height, width),
         instance=None if record.instance is None else resize_ids(record.instance, height, width),
         image=None if record.image is None else resize_image(record.image, height, width, resample=resample),
+        disparity=None if record.disparity is None else resize_ids(record.disparity, height, width),
     )
 
 

@@ -25,7 +25,10 @@ RECORD_FIELDS = (
     pa.field("instance", PICTURE),
     pa.field("image", PICTURE),
 )
-"""The columns of a data set. All are nullable in the schema, because `datasets` takes nothing else for an Image."""
+"""The columns of a data set; few have `DISPARITY_FIELD` too. All are nullable in the schema, because `datasets` takes
+nothing else for an Image."""
+DISPARITY_FIELD = pa.field("disparity", PICTURE)
+"""Of SIMS's ordering network."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,8 @@ class Record:
     """uint8, uint16 or int32 `[H, W]`: an id for each object."""
     image: np.ndarray | None = None
     """uint8 RGB `[H, W, 3]`."""
+    disparity: np.ndarray | None = None
+    """uint8 or uint16 `[H, W]`: the larger, the nearer; 0 where it is not known."""
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,8 @@ class OpenSource:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """What training reads; `sample` and `instance` may be absent."""
-        return "id", "sample", self.source.label_column, "instance", "image"
+        """What training reads; `sample`, `instance` and `disparity` may be absent."""
+        return "id", "sample", self.source.label_column, "instance", "image", "disparity"
 
     def seed(self, seed: int) -> int:
         """The seed of what is drawn for this source alone; a source without a name has that of the whole."""
@@ -64,8 +64,9 @@ class OpenSource:
                 first += group.rows
 
     def iter_rows(self) -> Iterator[dict[str, Any]]:
-        """The `row` of each record that is taken, in order, pictures still encoded; without instance maps."""
-        columns = [name for name in self.columns if name != "instance"]
+        """The `row` of each record that is taken, in order, pictures still encoded; without instance maps and
+        disparity."""
+        columns = [name for name in self.columns if name not in ("instance", "disparity")]
         for file, group, taken in self.row_groups():
             wanted = None if taken is None else set((taken + group.first).tolist())
             for position, stored in file.iter_rows(columns, start=group.first, stop=group.first + group.rows):

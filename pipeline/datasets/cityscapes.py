@@ -21,17 +21,20 @@ def prepare(
     resample: Resample = "lanczos",
     workers: int | None = None,
     skip_bad: bool = False,
+    disparity: bool = False,
 ) -> Summary:
     """Convert `root`/{gtFine,leftImg8bit}/{train,val}/<city>; returns what was written.
 
-    `size` is height and width, to which photographs are resized by `resample`. Raises `InputError` as `convert_files`.
+    With `disparity` that of `root`/disparity too. `size` is height and width, to which photographs are resized by
+    `resample`. Raises `InputError` as `convert_files`.
     """
     splits = []
     for name, folder in (("train", "train"), ("validation", "val")):
         fine = root / "gtFine" / folder
         labels = list_pictures(fine, suffix="_gtFine_labelIds")
         images = list_pictures(root / "leftImg8bit" / folder, suffix="_leftImg8bit")
-        splits.append(Split(name, *pair(labels, images, _list_instances(fine))))
+        near = list_pictures(root / "disparity" / folder, suffix="_disparity") if disparity else None
+        splits.append(Split(name, *pair(labels, images, _list_instances(fine), near)))
     return convert_files(
         out, "cityscapes", SPACE, splits, size=size, resample=resample, workers=workers, skip_bad=skip_bad
     )

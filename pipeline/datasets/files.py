@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,8 +22,10 @@ from pipeline.data.images import (
     is_plain,
 )
 from pipeline.data.records import DatasetInfo, Record, check_sizes, resize_record
+from pipeline.data.schema import DISPARITY_FIELD, RECORD_FIELDS
 from pipeline.datasets.convert import Converted, Skipped, Split, Summary, count_pixels, write_dataset
 from pipeline.datasets.id_maps import OTHERS
+from pipeline.datasets.instance_ids import zero_is_none
 from pipeline.datasets.instances import number_regions
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
@@ -34,6 +36,10 @@ CLUTTER = ("__MACOSX", "@eaDir", "Thumbs.db")
 """What systems leave beside pictures; like hidden files and folders (.ipynb_checkpoints, .DS_Store) no records."""
 
 
+LOOKED_AT = 16
+"""Pairs of maps that are looked at to see what numbers an instance map has where there is no object."""
+
+
 @dataclass(frozen=True)
 class Source:
     """The files of one record."""
@@ -42,6 +48,7 @@ class Source:
     label: Path
     image: Path | None = None
     instance: Path | None = None
+    disparity: Path | None = None
 
 
 def convert_source(
@@ -53,15 +60,21 @@ def convert_source(
     palette: Palette | None = None,
     relabel: Mapping[int, int] | None = None,
     things: Sequence[int] = (),
+    own_ids: bool = False,
 ) -> Converted:
     """Read, check and where need be resize (`size`: height, width; photographs by `resample`) the files of one record.
 
     Files that need no change keep their bytes, so that photographs are not compressed twice; label maps whose ids other
     readers would not find in the same way are encoded anew. `palette` reads RGB label maps; `relabel` maps stored ids
-    to other ones; of the classes `things` the connected regions become instances. Raises `InputError`, which names the
-    file.
+    to other ones, and with `own_ids` takes those of what is no object along, which are the ids of its class in instance
+    maps; of the classes `things` the connected regions become instances. Raises `InputError`, which names the file.
     """
-    paths = {"label": source.label, "instance": source.instance, "image": source.image}
+    paths = {
+        "label": source.label,
+        "instance": source.instance,
+        "image": source.image,
+        "disparity": source.disparity,
+    }
     given = {name: path for name, path in paths.items() if path is not None}
     data: dict[str, Any] = {name: read_file(path) for name, path in given.items()}
     record = Record(
@@ -69,13 +82,17 @@ def convert_source(
         label=decode_file(data, "label", given, partial(decode_label, palette=palette)),
         instance=decode_file(data, "instance", given, decode_instance) if source.instance else None,
         image=decode_file(data, "image", given, decode_image) if source.image else None,
+        disparity=decode_file(data, "disparity", given, decode_label) if source.disparity else None,
     )
     if source.image:
         decode_file(data, "image", given, check_upright)
     check_sizes(record)
     try:
         if relabel is not None:
-            record = replace(record, label=relabelled(record.label, relabel))
+            stored, record = record, replace(record, label=relabelled(record.label, relabel))
+            if own_ids and stored.instance is not None:
+                data["instance"] = renumbered(stored.instance, stored.label, record.label)
+                record = replace(record, instance=data["instance"])
         pixels = count_pixels(record.label, space)
     except InputError as error:
         raise InputError(f"{source.label}: {error}") from None
@@ -145,6 +162,24 @@ def relabelled(label: np.ndarray, relabel: Mapping[int, int]) -> np.ndarray:
     return table.astype(np.uint8 if table.max() < 256 else np.uint16)[places].reshape(label.shape)
 
 
+def renumbered(instance: np.ndarray, stored: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """An instance map in which what is no object has the id of its class, after the `stored` label map became `label`.
+
+    All of them are `[H, W]`. Objects keep their ids, but for those that are now ids of classes in the map: these move
+    behind all others.
+
+    >>> stored, label = np.array([[7, 8, 26, 26]]), np.array([[0, 1, 13, 13]])
+    >>> renumbered(np.array([[7, 8, 26001, 13]]), stored, label).tolist()
+    [[0, 1, 26001, 26002]]
+    """
+    objects = instance != stored
+    found = np.where(objects, instance, label).astype(np.int32)
+    free = int(max(instance.max(initial=0), label.max(initial=0))) + 1
+    for number, taken in enumerate(np.intersect1d(instance[objects], label).tolist(), start=free):
+        found[objects & (instance == taken)] = number
+    return found
+
+
 def list_pictures(
     folder: Path, *, suffix: str = "", extensions: Collection[str] = PICTURE_SUFFIXES, what: str = "pictures"
 ) -> dict[str, Path]:
@@ -187,10 +222,13 @@ def _walk(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
 
 
 def pair(
-    labels: Mapping[str, Path], images: Mapping[str, Path] | None = None, instances: Mapping[str, Path] | None = None
+    labels: Mapping[str, Path],
+    images: Mapping[str, Path] | None = None,
+    instances: Mapping[str, Path] | None = None,
+    disparities: Mapping[str, Path] | None = None,
 ) -> tuple[list[Source], list[Skipped]]:
-    """Label maps with the photographs and instance maps of the same name, and the names that lack one of them."""
-    given = {"label map": labels, "photograph": images, "instance map": instances}
+    """Label maps with the other files of the same name, and the names that lack one of them."""
+    given = {"label map": labels, "photograph": images, "instance map": instances, "disparity": disparities}
     kinds = {kind: files for kind, files in given.items() if files is not None}
     sources, skipped = [], []
     for name in sorted(set().union(*kinds.values())):
@@ -198,9 +236,8 @@ def pair(
         if missing:
             skipped.append(Skipped(name, f"no {' and no '.join(missing)} of that name"))
         else:
-            sources.append(
-                Source(name, labels[name], images[name] if images else None, instances[name] if instances else None)
-            )
+            others = (files[name] if files else None for files in (images, instances, disparities))
+            sources.append(Source(name, labels[name], *others))
     return sources, skipped
 
 
@@ -231,9 +268,37 @@ def convert_files(
         notes["relabelled"] = {
             "*" if stored == OTHERS else str(stored): number for stored, number in relabel.items() if stored != number
         }
+    own_ids = False
+    numbered = [source for split in splits for source in split.items if source.instance is not None]
+    if relabel is not None and numbered:
+        own_ids = not zero_is_none(_stored_maps(numbered[:LOOKED_AT], palette))
+        notes["instances"] = {"no object": "the id of its class" if own_ids else "0"}
     if things:
         notes["instances"] = {"connected regions of": [space.classes[number] for number in things]}
     convert = partial(
-        convert_source, space=space, size=size, resample=resample, palette=palette, relabel=relabel, things=things
+        convert_source,
+        space=space,
+        size=size,
+        resample=resample,
+        palette=palette,
+        relabel=relabel,
+        things=things,
+        own_ids=own_ids,
     )
-    return write_dataset(out, DatasetInfo(space, notes), convert, splits, workers=workers, skip_bad=skip_bad)
+    disparity = any(source.disparity for split in splits for source in split.items)
+    fields = (*RECORD_FIELDS, DISPARITY_FIELD) if disparity else RECORD_FIELDS
+    info = DatasetInfo(space, notes)
+    return write_dataset(out, info, convert, splits, fields=fields, workers=workers, skip_bad=skip_bad)
+
+
+def _stored_maps(sources: Iterable[Source], palette: Palette | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Label and instance maps as they are stored; those that are broken are told of when their record is converted."""
+    for source in sources:
+        assert source.instance is not None
+        try:
+            label = decode_label(source.label.read_bytes(), palette)
+            instance = decode_instance(source.instance.read_bytes())
+        except (InputError, OSError):
+            continue
+        if label.shape == instance.shape:
+            yield label, instance

@@ -24,10 +24,10 @@ def edge_band(mask: np.ndarray, size: int) -> np.ndarray:
     """The pixels of a mask, bool `[H, W]`, near its edge, bool `[H, W]`: those of its inner boundary, 8-connected, and
     around them what a square of `size` (odd) pixels reaches inside of the mask. The border of the frame is no edge."""
     outside = ~mask
-    return mask & _dilate(mask & _dilate(outside, 3), size)
+    return mask & dilate(mask & dilate(outside, 3), size)
 
 
-def _dilate(mask: np.ndarray, size: int) -> np.ndarray:
+def dilate(mask: np.ndarray, size: int) -> np.ndarray:
     """A mask, bool `[H, W]`, grown by half a square of `size` pixels in each direction."""
     reach = size // 2
     for axis in (0, 1):

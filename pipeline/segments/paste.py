@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from pipeline.segments.bank import MemoryBank
 from pipeline.segments.canvas import band_size, compose, elide
 from pipeline.segments.cut import in_frame
 from pipeline.segments.search import Match, find_matches
+
+if TYPE_CHECKING:
+    from pipeline.segments.placing import SegmentPlacing
 
 OwnPictures = Literal["refuse", "exclude"]
 """What happens to a record whose own picture is in the bank: it is refused, or the picture's segments are left out."""
@@ -36,6 +39,8 @@ class Pasted:
     """What was pasted, from back to front."""
     pixels: tuple[int, ...]
     """How many are seen of each."""
+    moved: tuple[tuple[float, ...] | None, ...] = ()
+    """How each was moved (`pipeline.segments.placing.Moved.theta`); None where it was not."""
 
 
 class SegmentPaster:
@@ -49,13 +54,18 @@ class SegmentPaster:
         order: Sequence[str] = (),
         paste: Literal["whole", "inside"] = "whole",
         own_pictures: OwnPictures = "refuse",
+        placing: SegmentPlacing | None = None,
     ) -> None:
         """`order` names classes from back to front; those that it does not name come before, and the larger the mean
         area of a class's segments in the bank, the further back. `own_pictures` says what happens to a record whose own
-        photograph is in the bank. Raises `InputError` for a bank of other classes."""
+        photograph is in the bank. `placing` moves pieces before they are pasted, and says which are in front, if its
+        networks do; None: they stay where they were, in their order. Raises `InputError` for a bank of other classes.
+        """
         bank.check_space(space)
         self.bank, self.space, self.inside, self.own_pictures = bank, space, paste == "inside", own_pictures
         self.ranks = _ranks(bank, space, order)
+        self.moving = placing if placing is not None and placing.moves else None
+        self.ordering = placing if placing is not None and placing.orders else None
 
     def paste(self, label: np.ndarray, instance: np.ndarray | None, *, record: str, rng: np.random.Generator) -> Pasted:
         """The canvas of a label map `[H, W]` of stored ids, with its instance map.
@@ -72,25 +82,36 @@ class SegmentPaster:
         channels = class_channels(label, self.space)
         height, width = channels.shape
         matches = sorted(find_matches(self.bank, channels, instance, exclude=own), key=self._place)
-        masks = np.zeros((len(matches), height, width), bool)
+        masks, places = np.zeros((2, len(matches), height, width), bool)
+        pictures, moved = [], []
         for number, match in enumerate(matches):
+            query = match.query
+            places[number] = place = in_frame(query.mask, query.top, query.left, height, width)
+            picture, theta = self.bank.frame_picture(match.segment, height, width), None
             masks[number] = self.bank.frame_mask(match.segment, height, width)
+            if self.moving is not None:
+                picture, masks[number], theta = self.moving.move(picture, masks[number], place, channels)
+            moved.append(theta)
             if self.inside:
-                query = match.query
-                masks[number] &= in_frame(query.mask, query.top, query.left, height, width)
-        owner = compose(masks)
+                masks[number] &= place
+            pictures.append(picture)
+        in_front = None
+        if self.ordering is not None and len(matches) > 1:
+            overlap = np.array([[bool((one & other).any()) for other in masks] for one in masks])
+            in_front = self.ordering.in_front(places, [match.query.label for match in matches], overlap, channels)
+        owner = compose(masks, in_front)
         canvas = np.zeros((height, width, 4), np.uint8)
         written = label.copy()
-        for number, match in enumerate(matches):
+        for number, (match, picture) in enumerate(zip(matches, pictures, strict=True)):
             seen = owner == number
-            canvas[seen, :3] = self.bank.frame_picture(match.segment, height, width)[seen]
+            canvas[seen, :3] = picture[seen]
             written[seen] = match.query.label
         known = elide(owner, band_size(EDGE, height), rng)
         canvas[..., :3] *= known[..., None]
         canvas[..., 3] = 255 * known
         pixels = np.bincount(owner.ravel() + 1, minlength=len(matches) + 1)[1:]
         numbered = None if instance is None else np.where(owner < 0, instance.astype(np.int64), -1 - owner)
-        return Pasted(canvas, written, numbered, tuple(matches), tuple(pixels.tolist()))
+        return Pasted(canvas, written, numbered, tuple(matches), tuple(pixels.tolist()), tuple(moved))
 
     def paste_codes(self, codes: np.ndarray, *, record: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """The same of codes alone, int32 `[H, W]`, whose segments are then regions of a class: the rewritten codes, and
@@ -108,9 +129,9 @@ class SegmentPaster:
     def describe(self, pasted: Pasted) -> str:
         """Which pieces of the bank can be seen, as JSON: a list, from back to front, of the record that each is from,
         its number in the bank, its class, its box there and that of the segment it stands for (left, top, width and
-        height), the two terms of its score, and how many of its pixels are in front."""
+        height), the two terms of its score, how many of its pixels are in front, and where pieces are moved how."""
         found = []
-        for match, pixels in zip(pasted.matches, pasted.pixels, strict=True):
+        for match, pixels, theta in zip(pasted.matches, pasted.pixels, pasted.moved, strict=True):
             if not pixels:
                 continue
             top, left, height, width = self.bank.boxes[match.segment].tolist()
@@ -124,6 +145,7 @@ class SegmentPaster:
                     "iou": round(match.iou, 4),
                     "context": round(match.context, 4),
                     "pixels": pixels,
+                    **({} if theta is None else {"moved": [round(number, 4) for number in theta]}),
                 }
             )
         return json.dumps(found, ensure_ascii=False)

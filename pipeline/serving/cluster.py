@@ -66,7 +66,7 @@ def run_on_cluster(order: ServiceOrder, host: str, port: int, *, workers: int, r
         others = bool(serve.status().applications)  # of a running cluster, which are not ours to end
         try:
             _start(host, port, timeout=2 * order.limits.answer_seconds)
-            serve.run(_application(order, workers), name=APPLICATION, route_prefix="/")
+            serve.run(application(order, workers), name=APPLICATION, route_prefix="/")
             ready(address(host, port))
             with _told_to_stop() as stop:
                 stop.wait()
@@ -108,7 +108,7 @@ def _refuse_without_serve() -> None:
         ) from None
 
 
-def _application(order: ServiceOrder, workers: int) -> Any:
+def application(order: ServiceOrder, workers: int) -> Any:
     """What Ray Serve runs: our own bounds are the narrower ones, so that it is our sentences that clients read."""
     import ray
     from ray import serve

@@ -9,9 +9,12 @@ import numpy as np
 from pipeline.config import Recipe
 from pipeline.data.storage import absolute, is_uri, local_path
 from pipeline.errors import InputError
+from pipeline.networks.baselines.sims_synthesis import SIMSSynthesis
+from pipeline.networks.generators import AnyGenerator
 from pipeline.runtime.seeding import record_seed
 from pipeline.segments.bank import MemoryBank
 from pipeline.segments.paste import OwnPictures, Pasted, SegmentPaster
+from pipeline.segments.placing import SegmentPlacing
 
 NOTICE = (
     "These pictures will hold verbatim pieces of the photographs in the memory bank: their licence and privacy apply. "
@@ -48,15 +51,23 @@ def bank_digest(bank: str, recipe: Recipe) -> str:
     return opened.digest
 
 
-def open_paster(recipe: Recipe, bank: str | Path | None, own_pictures: OwnPictures = "refuse") -> SegmentPaster | None:
-    """What makes the canvases, None for generators that need none; raises `InputError` as `find_bank`, and for a bank
-    that does not fit."""
+def open_paster(
+    recipe: Recipe, generator: AnyGenerator, bank: str | Path | None, own_pictures: OwnPictures = "refuse"
+) -> SegmentPaster | None:
+    """What makes the canvases of a recipe's generator, None for those that need none; raises `InputError` as
+    `find_bank`, and for a bank that does not fit."""
     found = find_bank(recipe, None if bank is None else str(bank))
     settings = recipe.generator
     if found is None or settings.kind != "sims":
         return None
+    assert isinstance(generator, SIMSSynthesis)
     return SegmentPaster(
-        MemoryBank(found), recipe.labels, order=settings.order, paste=settings.paste, own_pictures=own_pictures
+        MemoryBank(found),
+        recipe.labels,
+        order=settings.order,
+        paste=settings.paste,
+        own_pictures=own_pictures,
+        placing=SegmentPlacing(generator),
     )
 
 

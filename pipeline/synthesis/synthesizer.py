@@ -77,7 +77,7 @@ class Synthesizer:
             settings = checkpoint.generator.settings.model_copy(update={"region_styles": region_styles})
             self.recipe = self.recipe.model_copy(update={"generator": settings})
             checkpoint.generator.settings = settings
-        self.paster = open_paster(self.recipe, bank, own_pictures)
+        self.paster = open_paster(self.recipe, checkpoint.generator, bank, own_pictures)
         self._encoder = checkpoint.encoder.to(self.device) if checkpoint.encoder else None
         self._settings = self.recipe.generator
         self._multiple = self._settings.multiple

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from pipeline.config import Recipe
 from pipeline.data.records import DatasetInfo, RecordWriter
@@ -15,15 +14,6 @@ from pipeline.labels import LabelSpace
 from pipeline.recipe_file import parse_recipe
 
 SPACE = LabelSpace(classes=("sky", "sea", "sand"), dont_care=255, instance_edges=True)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Networks so small are slowed down by more threads, and badly where other programs use the cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

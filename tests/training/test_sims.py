@@ -13,8 +13,8 @@ import torch.nn.functional as F
 
 from pipeline.checkpoints.file import load_checkpoint
 from pipeline.config import Recipe, SIMSSettings
-from pipeline.data.records import DatasetInfo, RecordWriter
-from pipeline.data.schema import Record
+from pipeline.data.records import DatasetInfo, RecordWriter, decode_record, iter_rows, read_info
+from pipeline.data.schema import DISPARITY_FIELD, RECORD_FIELDS, Record
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
 from pipeline.segments.bank import MemoryBank
@@ -35,6 +35,15 @@ from training.worker import Worker
 Make = Callable[..., Recipe]
 TRUNK = Path(__file__).parents[2] / "weights" / "landscape-segmenter.safetensors"
 WIDTHS = [2, 3, 4, 5]
+ORDERING = {
+    "kind": "sims",
+    "widths": WIDTHS,
+    "segment_widths": WIDTHS,
+    "order_network": True,
+    "order_hidden": 6,
+    "segment_rate": 1.0,
+}
+RECORD_NAMES = [field.name for field in RECORD_FIELDS]
 
 
 @pytest.fixture(scope="session")
@@ -59,8 +68,23 @@ def others(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def sims(tiny_recipe: Make, bank: Path, others: Path, **changed: object) -> Recipe:
+@pytest.fixture(scope="session")
+def with_disparity(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The training set, in which class 2 is nearest and class 0 furthest."""
+    path = tmp_path_factory.mktemp("near") / "train.parquet"
+    info = read_info(tiny_data)
+    with RecordWriter(path, info, (*RECORD_FIELDS, DISPARITY_FIELD)) as writer:
+        for row in iter_rows(tiny_data):
+            label = decode_record(row).label
+            near = np.where(label < 3, label + 1, 0).astype(np.uint16)
+            writer.write({name: row[name] for name in RECORD_NAMES} | {"disparity": near})
+    return path
+
+
+def sims(tiny_recipe: Make, bank: Path, others: Path, moves: bool = False, **changed: object) -> Recipe:
     generator = {"kind": "sims", "bank": str(bank), "widths": WIDTHS}
+    if moves:
+        generator |= {"transform": True, "segment_widths": WIDTHS}
     return tiny_recipe(generator=generator, data={"validation": str(others)}, **changed)
 
 
@@ -110,6 +134,25 @@ def test_a_picture_alone_in_its_bank_has_no_pieces(tmp_path: Path) -> None:
     assert not TrainingCanvases(bank, SIMSSettings(), bank.space).draw(record, seed=0).any()
 
 
+def test_what_is_to_be_moved_is_of_another_picture_and_where_it_belongs(tmp_path: Path) -> None:
+    records = [
+        half_and_half(tmp_path, split, (colour, colour + 9), f"r{split}")
+        for split, colour in ((8, 20), (14, 60), (16, 100), (22, 140))
+    ]
+    bank = bank_of(tmp_path, records)
+    made = TrainingCanvases(bank, SIMSSettings(transform=True), bank.space)
+    upper, lower = np.zeros((32, 32, 4), np.uint8), np.zeros((32, 32, 4), np.uint8)
+    upper[:14, :, :3], upper[:16, :, 3] = 60, 255  # of the others, that of 14 is the most alike
+    lower[14:, :, :3], lower[16:, :, 3] = 69, 255
+    drawn = [made.draw_segment(records[2], seed) for seed in range(12)]
+    assert all(np.array_equal(each, upper) or np.array_equal(each, lower) for each in drawn)
+    assert {bool(each[0, 0].any()) for each in drawn} == {False, True}
+    assert np.array_equal(drawn[3], made.draw_segment(records[2], 3))
+    alone = bank_of(tmp_path, records[:1])
+    assert not TrainingCanvases(alone, SIMSSettings(transform=True), bank.space).draw_segment(records[0], 0).any()
+    assert TrainingCanvases(bank, SIMSSettings(), bank.space).draw_segment(records[0], 0) is None
+
+
 def test_recoloured_pieces_have_the_colours_of_another_of_their_class(tmp_path: Path) -> None:
     records = [
         half_and_half(tmp_path, split, colours, f"r{split}") for split, colours in ((16, (40, 200)), (15, (90, 10)))
@@ -141,8 +184,16 @@ def run(recipe: Recipe, out: Path, stop_after: int | None = None) -> RunFolder:
     return folder
 
 
-def test_a_run_resumes_as_if_it_had_never_stopped(tiny_recipe: Make, bank: Path, others: Path, tmp_path: Path) -> None:
-    recipe = sims(tiny_recipe, bank, others, steps=4, decay_steps=4, accumulate=2)
+def test_a_run_resumes_as_if_it_had_never_stopped(
+    tiny_recipe: Make, bank: Path, others: Path, with_disparity: Path, tmp_path: Path
+) -> None:
+    recipe = tiny_recipe(
+        generator=ORDERING | {"bank": str(bank), "transform": True},
+        data={"train": str(with_disparity), "validation": str(others)},
+        steps=4,
+        decay_steps=4,
+        accumulate=2,
+    )
     whole, parts = run(recipe, tmp_path / "whole"), run(recipe, tmp_path / "parts", stop_after=2)
     assert parts.step() == load_checkpoint(parts.path).step == 2
     run(recipe, tmp_path / "parts")
@@ -153,11 +204,41 @@ def test_a_run_resumes_as_if_it_had_never_stopped(tiny_recipe: Make, bank: Path,
     assert (whole.path / "samples/step-00000003.png").exists()
     published = load_checkpoint(whole.path)
     assert published.recipe == recipe and published.generator.settings.kind == "sims"
-    assert set(whole.read_stats()[-1]["losses"]) == {"generator/regression", "generator/classes"}
+    told = {"generator/regression", "generator/classes", "generator/transformation", "generator/order"}
+    assert set(whole.read_stats()[-1]["losses"]) == told
+    assert published.generator.transformation.theta.weight.any()
+
+
+def test_the_order_is_learned_from_disparity(
+    tiny_recipe: Make, bank: Path, others: Path, with_disparity: Path, tmp_path: Path
+) -> None:
+    generator = ORDERING | {"bank": str(bank)}
+    data = {"train": str(with_disparity), "validation": str(others)}
+    recipe = tiny_recipe(generator=generator, data=data, accumulate=2)
+    state = TrainingState(recipe, Worker(), PerceptualRegression(Trunk([]), [1.0]))
+    batches = BatchLoader(RecordDataset(with_disparity, recipe), bank=str(bank)).batches()
+    batch = next(batches)
+    batches.close()
+    assert batch.pairs is not None and batch.fronts is not None
+    for pair, front in zip(batch.pairs, batch.fronts, strict=True):
+        shown = set(pair.unique().tolist()) - {0}
+        assert len(shown) == 2 and int(front) == max(shown) - 1  # class 2 before 1 before 0
+    network = state.step.bare_synthesis.generator
+    with torch.no_grad():
+        channels = (batch.codes - 1) // 2
+        logits = network.front_classes(batch.pairs, channels, batch.seeds)
+    terms = state.step(batch)
+    assert float(terms["generator/order"]) == pytest.approx(float(F.cross_entropy(logits, batch.fronts)), rel=1e-5)
+    # Records without a pair count, as 0: so no share of a batch weighs more than another.
+    none = replace(batch, pairs=torch.zeros_like(batch.pairs), fronts=torch.full_like(batch.fronts, -1))
+    assert float(state.step(none)["generator/order"]) == 0
+    lacking = tiny_recipe(generator=generator, data={"validation": str(others)})
+    with pytest.raises(InputError, match=r"record 'r\d' has no disparity, .* prepare the data with --disparity"):
+        run(lacking, tmp_path / "lacking")
 
 
 def test_the_losses_are_those_of_the_pictures_and_of_the_classes(tiny_recipe: Make, bank: Path, others: Path) -> None:
-    recipe = sims(tiny_recipe, bank, others, losses={"classes": 3.0})
+    recipe = sims(tiny_recipe, bank, others, moves=True, losses={"classes": 3.0})
     loss = PerceptualRegression(Trunk([]), [1.0])
     state = TrainingState(recipe, Worker(), loss)
     batches = BatchLoader(RecordDataset(recipe.data.train, recipe), bank=str(bank)).batches()
@@ -174,7 +255,20 @@ def test_the_losses_are_those_of_the_pictures_and_of_the_classes(tiny_recipe: Ma
         pictures, logits = generator.mend(generator.label_input(batch.codes).with_canvas(batch.canvases))
         shown = F.cross_entropy(logits, (batch.codes.long() - 1) // 2)
         regression = ((pictures - batch.pictures) / 2 / loss.trunk.std).abs().mean()
+    assert batch.segments is not None and batch.segments.shape == (4, 4, 32, 32)
+    segments, masks = batch.segments.split([3, 1], dim=1)
+    apart = [
+        ((segment - (picture + 1) / 2).abs() * mask).sum() / (3 * mask.sum())
+        for segment, picture, mask in zip(segments, batch.pictures, masks, strict=True)
+        if mask.any()
+    ]
     terms = state.step(batch)
+    # Before it has learned anything it leaves them where they were.
+    assert float(terms["generator/transformation"]) == pytest.approx(float(sum(apart)) / 4, rel=1e-5)
+    state.set_rates(0)
+    fast, slow = state.step.optimiser.adam.param_groups
+    assert slow["lr"] == pytest.approx(0.1 * fast["lr"])
+    assert {id(each) for each in slow["params"]} == {id(each) for each in generator.transformation.parameters()}
     assert float(terms["generator/regression"]) == pytest.approx(float(regression), rel=1e-5)
     assert float(terms["generator/classes"]) == pytest.approx(3 * float(shown), rel=1e-5)
     assert state.step.optimiser.adam.param_groups[0]["betas"] == (0.9, 0.999)

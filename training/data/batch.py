@@ -24,6 +24,13 @@ class Batch:
     """int64 `[N]`: of all else that is drawn for a record in this step (see `pipeline.runtime.counter_based`)."""
     canvases: Tensor | None = None
     """float `[N, 4, H, W]` in [0, 1], for SIMS: pieces of the photographs, RGB, and where there are any."""
+    segments: Tensor | None = None
+    """float `[N, 4, H, W]` in [0, 1], for SIMS that moves pieces: a segment of another picture, RGB, and the mask of
+    one of the label map's, for which it stands."""
+    pairs: Tensor | None = None
+    """int32 `[N, H, W]`, for SIMS that orders pieces: two neighbours, 1 + the class channel of each, and 0."""
+    fronts: Tensor | None = None
+    """int64 `[N]`: the class channel of the one in front; -1 where there are none."""
 
     def to(self, device: torch.device) -> Batch:
         """The batch on a device; the copy overlaps other work where the batch is in pinned memory."""

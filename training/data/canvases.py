@@ -12,6 +12,7 @@ from pipeline.segments.canvas import band_size, elide
 from pipeline.segments.coarse import coarse_iou, pack_mask
 from pipeline.segments.cut import cut_segments, in_frame
 from pipeline.segments.search import candidates
+from training.data.pairs import draw_pair
 
 EDGE = 0.05
 """Width of the band along a piece's edge of which half is left out, by the height (public code, in training)."""
@@ -35,9 +36,7 @@ class TrainingCanvases:
         rng = np.random.default_rng(seed)
         channels = class_channels(record.label, self.space)
         height, width = channels.shape
-        own = self.bank.picture_number(record.id)
-        if own is None and ":" in record.id:  # The name of its source comes before the id.
-            own = self.bank.picture_number(record.id.partition(":")[2])
+        own = self._picture_number(record)
         pieces = 0
         owner = np.full((height, width), -1, np.int32)
         canvas = np.zeros((height, width, 4), np.uint8)
@@ -56,6 +55,50 @@ class TrainingCanvases:
         canvas[..., :3] *= known[..., None]
         canvas[..., 3] = 255 * known
         return canvas
+
+    def draw_segment(self, record: Record, seed: int) -> np.ndarray | None:
+        """What the transformation network is to move, uint8 `[H, W, 4]`: a segment of another picture in its frame, and
+        255 where it belongs, which is a random segment of the record; all 0 where there is none.
+
+        It is the most alike of `settings.candidates` random ones of its class: alike, but not as much as what retrieval
+        finds. None for recipes without that network.
+        """
+        if not self.settings.transform:
+            return None
+        rng = np.random.default_rng([seed, 1])
+        channels = class_channels(record.label, self.space)
+        height, width = channels.shape
+        own, classes = self._picture_number(record), len(self.space.classes)
+        found = cut_segments(channels, record.instance, classes=classes, least_area=self.bank.least_area)
+        drawn = np.zeros((height, width, 4), np.uint8)
+        queries = [query for query in found if len(candidates(self.bank, query.label, own))]
+        if queries:
+            query = queries[int(rng.integers(len(queries)))]
+            mask = in_frame(query.mask, query.top, query.left, height, width)
+            chosen, _ = self._choose(mask, candidates(self.bank, query.label, own), rng)
+            drawn[..., :3], drawn[..., 3] = self.bank.frame_picture(chosen, height, width), 255 * mask
+        return drawn
+
+    def draw_pair(self, record: Record, seed: int) -> tuple[np.ndarray, int] | None:
+        """What the ordering network is to tell (`training.data.pairs.draw_pair`); None for recipes without it."""
+        if not self.settings.order_network:
+            return None
+        assert record.disparity is not None
+        return draw_pair(
+            class_channels(record.label, self.space),
+            record.instance,
+            record.disparity,
+            np.random.default_rng([seed, 2]),
+            classes=len(self.space.classes),
+            least_area=self.bank.least_area,
+        )
+
+    def _picture_number(self, record: Record) -> int | None:
+        """The record's own picture in the bank."""
+        own = self.bank.picture_number(record.id)
+        if own is None and ":" in record.id:  # The name of its source comes before the id.
+            own = self.bank.picture_number(record.id.partition(":")[2])
+        return own
 
     def _choose(self, mask: np.ndarray, numbers: np.ndarray, rng: np.random.Generator) -> tuple[int, int]:
         """The most alike of some random segments, and one of them that may give its colours."""

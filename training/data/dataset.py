@@ -52,6 +52,10 @@ class Example:
     """uint8 `[H, W, 3]`."""
     canvas: np.ndarray | None = None
     """uint8 `[H, W, 4]`, for SIMS: what was left of the photograph, and 255 where something was."""
+    segment: np.ndarray | None = None
+    """uint8 `[H, W, 4]`, for SIMS that moves pieces: another picture's, and 255 where it belongs."""
+    pair: tuple[np.ndarray, int] | None = None
+    """For SIMS that orders pieces: two segments, int32 `[H, W]`, and the class of the one in front."""
 
 
 def check_shares(recipe: Recipe, workers: int) -> None:
@@ -88,12 +92,13 @@ class RecordDataset:
         data = self.recipe.data
         return self.encode(resize_record(self.record(index), data.height, data.width, resample=data.resample))
 
-    def record(self, index: int) -> Record:
-        """A record as it is stored, decoded; waits until its row group has been read. `InputError` if it is broken."""
+    def record(self, index: int, *, need_disparity: bool = False) -> Record:
+        """A record as it is stored, decoded; waits until its row group has been read. `InputError` if it is broken, or
+        has no disparity where that is needed."""
         number = bisect_right(self._firsts, index) - 1
         table = self._request(number).result()
         row: dict[str, Any] = table.slice(index - self._firsts[number], 1).to_pylist()[0]
-        return decode_record(self.groups[number].source.row(row), need_image=True)
+        return decode_record(self.groups[number].source.row(row), need_image=True, need_disparity=need_disparity)
 
     def encode(self, record: Record) -> Example:
         """The codes of a record's label map, with its photograph; `InputError` names a record with unknown ids."""
@@ -127,13 +132,18 @@ def collate(examples: list[Example], noise: torch.Tensor | None = None, seeds: t
 
 
 def stack(examples: Sequence[Example]) -> dict[str, np.ndarray]:
-    """`codes` int32 `[N, H, W]`, `pictures` uint8 `[N, H, W, 3]` and, where there are, `canvases` `[N, H, W, 4]`."""
+    """`codes` int32 `[N, H, W]`, `pictures` uint8 `[N, H, W, 3]` and, where there are, `canvases` and `segments`, uint8
+    `[N, H, W, 4]`, `pairs` int32 `[N, H, W]` and `fronts` int64 `[N]`."""
     arrays = {
         "codes": np.stack([example.codes for example in examples]),
         "pictures": np.stack([example.picture for example in examples]),
     }
     canvases = [example.canvas for example in examples if example.canvas is not None]
-    return {**arrays, "canvases": np.stack(canvases)} if canvases else arrays
+    segments = [example.segment for example in examples if example.segment is not None]
+    pairs = [example.pair for example in examples if example.pair is not None]
+    more = {"canvases": canvases, "segments": segments, "pairs": [pair for pair, _ in pairs]}
+    arrays |= {name: np.stack(found) for name, found in more.items() if found}
+    return arrays | ({"fronts": np.array([front for _, front in pairs])} if pairs else {})
 
 
 def to_batch(
@@ -142,13 +152,17 @@ def to_batch(
     noise: torch.Tensor,
     seeds: torch.Tensor,
     canvases: torch.Tensor | None = None,
+    segments: torch.Tensor | None = None,
+    pairs: torch.Tensor | None = None,
+    fronts: torch.Tensor | None = None,
 ) -> Batch:
-    """A batch from photographs and canvases that are still uint8 `[N, H, W, 3]` and `[N, H, W, 4]`; the rest as `Batch`
-    has it."""
+    """A batch from photographs, canvases and segments that are still uint8 `[N, H, W, 3]` and `[N, H, W, 4]`; the rest
+    as `Batch` has it."""
     pictures = pictures.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)  # channels_last in memory
-    if canvases is not None:
-        canvases = canvases.permute(0, 3, 1, 2).float().div_(255)
-    return Batch(codes, pictures, noise, seeds, canvases)
+    canvases, segments = (
+        None if pixels is None else pixels.permute(0, 3, 1, 2).float().div_(255) for pixels in (canvases, segments)
+    )
+    return Batch(codes, pictures, noise, seeds, canvases, segments, pairs, fronts)
 
 
 class BatchLoader:
@@ -205,15 +219,23 @@ class BatchLoader:
         seen = crop_and_flip(record, self.recipe.data, flip=flip, random=random)
         example = self.examples.encode(seen)
         if self.canvases is not None:
-            example = replace(example, canvas=self.canvases.draw(seen, seed))
+            example = replace(
+                example,
+                canvas=self.canvases.draw(seen, seed),
+                segment=self.canvases.draw_segment(seen, seed),
+                pair=self.canvases.draw_pair(seen, seed),
+            )
         return example, noise, seed
 
     def _resized(self, index: int) -> Record:
         """A record decoded and resized, which is the same in every epoch."""
         if index in self._cache:
             return self._cache[index]
-        record = resize(self.examples.record(index), self.recipe.data)
-        size = sum(array.nbytes for array in (record.label, record.instance, record.image) if array is not None)
+        settings = self.recipe.generator
+        need_disparity = settings.kind == "sims" and settings.order_network
+        record = resize(self.examples.record(index, need_disparity=need_disparity), self.recipe.data)
+        arrays = record.label, record.instance, record.image, record.disparity
+        size = sum(array.nbytes for array in arrays if array is not None)
         if size <= self._room:
             self._room -= size
             self._cache[index] = record

@@ -53,4 +53,5 @@ def _each(record: Record, function: Callable[[np.ndarray], np.ndarray]) -> Recor
         label=function(record.label),
         instance=None if record.instance is None else function(record.instance),
         image=None if record.image is None else function(record.image),
+        disparity=None if record.disparity is None else function(record.disparity),
     )

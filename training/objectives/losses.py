@@ -48,6 +48,7 @@ def feature_matching(fake: Features, real: Features) -> Tensor:
     scales = [
         torch.stack([F.l1_loss(a, b.detach()) for a, b in zip(of_fake[:-1], of_real[:-1], strict=True)]).sum()
         for of_fake, of_real in zip(fake, real, strict=True)
+        if len(of_fake) > 1
     ]
     return torch.stack(scales).mean()
 

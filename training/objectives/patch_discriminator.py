@@ -15,6 +15,9 @@ from training.objectives.label_planes import LabelPlanes, label_pyramid
 MAX_CHANNELS = 512
 KERNEL, STRIDE, PADDING = 4, 2, 2
 
+DETAIL_LAYERS, DETAIL_GAIN = 3, 16.0
+"""Of the copy that sees detail only: convolutions before the last, and the gain by which 8 grey levels become 0.76."""
+
 Features = list[list[Tensor]]
 """`features[scale][layer]`, float `[N, C, h, w]`, after the activation; the last layer holds the patch scores."""
 
@@ -65,12 +68,16 @@ class Discriminator(nn.Module):
         super().__init__()
         self.space = space
         self.scales = nn.ModuleList(PatchDiscriminator(settings, space.channels) for _ in range(settings.scales))
+        self.detail: PatchDiscriminator | None = None
+        if settings.detail:
+            layers = min(settings.layers, DETAIL_LAYERS)
+            self.detail = PatchDiscriminator(settings.model_copy(update={"layers": layers}), space.channels)
         settle_spectral_norm(self)
 
     @property
     def score_maps(self) -> int:
         """How many maps of scores a picture gets."""
-        return len(self.scales)
+        return len(self.scales) + (self.detail is not None)
 
     def planes(self, codes: Tensor) -> list[LabelPlanes]:
         """What `forward` needs to know of the label maps, codes int32 `[N, H, W]`; the weights do not matter to it."""
@@ -79,15 +86,30 @@ class Discriminator(nn.Module):
     def forward(self, labels: Tensor | list[LabelPlanes], pictures: Tensor, *, dense: bool = False) -> Features:
         """Features of pictures `[k * N, 3, H, W]` in [-1, 1]: k of each of the N label maps, all maps once, then again.
 
+        Of the copy that sees detail, which comes last, only the scores.
+
         `labels` are codes int32 `[N, H, W]`, or the `planes` of them where several passes share the label maps.
         """
         planes = self.planes(labels) if isinstance(labels, Tensor) else labels
         features = []
+        finest = [self.detail(planes[0], finest_detail(pictures), dense=dense)[-1]] if self.detail else []
         for scale, discriminator in enumerate(self.scales):
             if scale:
                 pictures = F.avg_pool2d(pictures, 3, stride=2, padding=1, count_include_pad=False)
             features.append(discriminator(planes[scale], pictures, dense=dense))
-        return features
+        return [*features, finest] if finest else features
+
+
+def finest_detail(pictures: Tensor) -> Tensor:
+    """`pictures` `[N, 3, H, W]` in [-1, 1] without their blur, `[N, 3, H, W]` in (-1, 1): faint grain is amplified, and
+    edges, which are much stronger, are limited.
+
+    >>> flat, step = torch.zeros(1, 3, 4, 4), torch.zeros(1, 3, 4, 4)
+    >>> step[..., 2:] = 1.0
+    >>> float(finest_detail(flat).abs().max()), [round(float(value), 2) for value in finest_detail(step)[0, 0, 0]]
+    (0.0, [0.0, -1.0, 1.0, 0.0])
+    """
+    return torch.tanh(DETAIL_GAIN * (pictures - blur(pictures)))
 
 
 def _middle(before: int, after: int, stride: int, *, spectral: bool) -> nn.Conv2d:

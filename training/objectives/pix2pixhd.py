@@ -19,8 +19,8 @@ class Pix2PixHDObjective(PatchObjective):
     def generator_terms(self, discriminator: nn.Module, fake: Tensor, real: Tensor) -> Terms:
         """The adversarial term, and feature matching."""
         terms = super().generator_terms(discriminator, fake, real)
-        scales, layers = _shape(discriminator)
-        terms["generator/gan"] = terms["generator/gan"] * scales
+        maps, layers = _shape(discriminator)
+        terms["generator/gan"] = terms["generator/gan"] * maps
         if "generator/feature_matching" in terms:
             terms["generator/feature_matching"] = terms["generator/feature_matching"] * (4 / layers)
         return terms
@@ -28,14 +28,14 @@ class Pix2PixHDObjective(PatchObjective):
     def discriminator_terms(self, discriminator: nn.Module, fake: Tensor, real: Tensor) -> tuple[Terms, Scores]:
         """One term each for fakes and photographs."""
         terms, scores = super().discriminator_terms(discriminator, fake, real)
-        scales, _ = _shape(discriminator)
-        return {name: 0.5 * scales * term for name, term in terms.items()}, scores
+        maps, _ = _shape(discriminator)
+        return {name: 0.5 * maps * term for name, term in terms.items()}, scores
 
 
 def _shape(discriminator: nn.Module) -> tuple[int, int]:
-    """How many scales there are, and how many convolutions before the last of each."""
+    """How many maps of scores there are, and how many convolutions before the last of each."""
     bare = getattr(discriminator, "module", discriminator)
     assert isinstance(bare, Discriminator)
     scale = bare.scales[0]
     assert isinstance(scale, PatchDiscriminator)
-    return len(bare.scales), 1 + len(scale.middle)
+    return bare.score_maps, 1 + len(scale.middle)

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.data.records import RECORD_FIELDS, DatasetInfo, Record, encode_png
+from pipeline.data.schema import DISPARITY_FIELD
 from pipeline.datasets.convert import Converted, Split, Summary, count_pixels, write_dataset
 from pipeline.datasets.landscape.canvas import Canvas
 from pipeline.datasets.landscape.ground import Ground, paint_ground, road_centre
@@ -17,7 +18,17 @@ from pipeline.datasets.landscape.houses import paint_house
 from pipeline.datasets.landscape.lighting import LIGHTINGS, Light
 from pipeline.datasets.landscape.noise import Noise
 from pipeline.datasets.landscape.objects import cast_shadow, paint_rock, paint_tree
-from pipeline.datasets.landscape.terrain import GRASS, SAND, paint_forest, paint_hills, paint_mountains, paint_sky
+from pipeline.datasets.landscape.terrain import (
+    CLOUD,
+    GRASS,
+    SAND,
+    SKY,
+    SUN,
+    paint_forest,
+    paint_hills,
+    paint_mountains,
+    paint_sky,
+)
 from pipeline.errors import InputError
 from pipeline.label_sets import LABEL_SETS
 
@@ -52,7 +63,13 @@ def draw_scene(seed: int, index: int, height: int, width: int, *, lighting: str 
     _paint_objects(canvas, light, noise, ground)
     image = canvas.develop(light, noise, horizon)
     name = f"landscape-{seed}-{index:06d}"
-    return Scene(Record(name, canvas.label, canvas.instance, image), shown.name)
+    return Scene(Record(name, canvas.label, canvas.instance, image, _disparity(canvas)), shown.name)
+
+
+def _disparity(canvas: Canvas) -> np.ndarray:
+    """What a pair of cameras would see, uint16 `[H, W]`: 40 by the distance in kilometres, rounded; of the sky 1."""
+    near = (40 / np.maximum(canvas.km, 0.01)).round().clip(2, 65535).astype(np.uint16)
+    return np.where(np.isin(canvas.label, (SKY, CLOUD, SUN)), np.uint16(1), near)
 
 
 def _plan_ground(rng: np.random.Generator, horizon: float) -> Ground:
@@ -170,11 +187,20 @@ VALIDATION_START = 1_000_000
 
 
 def prepare(
-    out: Path, *, train: int, validation: int, height: int, width: int, seed: int = 0, workers: int | None = None
+    out: Path,
+    *,
+    train: int,
+    validation: int,
+    height: int,
+    width: int,
+    seed: int = 0,
+    workers: int | None = None,
+    disparity: bool = False,
 ) -> Summary:
     """Draw `train` and `validation` scenes into `out`/train.parquet and `out`/validation.parquet.
 
-    Returns what was written. Raises `InputError` for too many scenes, and for a side of less than 16 pixels.
+    With `disparity` also how near each pixel is, of which the photographs do not change. Returns what was written.
+    Raises `InputError` for too many scenes, and for a side of less than 16 pixels.
     """
     if train >= VALIDATION_START:
         raise InputError(f"--train is {train:,}; at most {VALIDATION_START - 1:,} scenes can be told from validation")
@@ -185,11 +211,12 @@ def prepare(
         Split("validation", range(VALIDATION_START, VALIDATION_START + validation)),
     ]
     info = DatasetInfo(SPACE, {"source": "landscape", "seed": seed, "size": [width, height]})
-    draw = partial(_draw_row, seed=seed, height=height, width=width)
-    return write_dataset(out, info, draw, [split for split in splits if split.items], fields=FIELDS, workers=workers)
+    draw = partial(_draw_row, seed=seed, height=height, width=width, disparity=disparity)
+    fields = (*FIELDS, DISPARITY_FIELD) if disparity else FIELDS
+    return write_dataset(out, info, draw, [split for split in splits if split.items], fields=fields, workers=workers)
 
 
-def _draw_row(index: int, *, seed: int, height: int, width: int) -> Converted:
+def _draw_row(index: int, *, seed: int, height: int, width: int, disparity: bool) -> Converted:
     scene = draw_scene(seed, index, height, width)
     record = scene.record
     assert record.instance is not None
@@ -201,4 +228,7 @@ def _draw_row(index: int, *, seed: int, height: int, width: int) -> Converted:
         "image": encode_png(record.image),
         "mood": scene.lighting,
     }
+    if disparity:
+        assert record.disparity is not None
+        row["disparity"] = encode_png(record.disparity)
     return Converted(row, count_pixels(record.label, SPACE))

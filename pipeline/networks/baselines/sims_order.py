@@ -8,6 +8,7 @@ from torch import nn
 
 from pipeline.networks.baselines.layers import SLOPE, LayerNorm, pool_same, stage
 from pipeline.networks.initialise import glorot_uniform
+from pipeline.runtime.counter_based import uniforms
 
 Widths = tuple[int, int, int, int]
 
@@ -39,10 +40,10 @@ class OrderNetwork(nn.Module):
         classes: int,
         widths: Widths = (64, 128, 256, 512),
         hidden: int = 1024,
-        window: tuple[int, int] = (8, 12),
+        window: tuple[int, int] | None = (8, 12),
     ) -> None:
-        """`window`: rows and columns of the last feature map that count. The authors' leaves out the right quarter of
-        pictures of 256x512."""
+        """`window`: rows and columns of the last feature map that count; None: all. The authors' leaves out the right
+        quarter of pictures of 256x512."""
         super().__init__()
         self.window = window
         self.trunk = SegmentTrunk(6, widths)
@@ -51,10 +52,15 @@ class OrderNetwork(nn.Module):
         self.classify = nn.Conv2d(hidden, classes, 1)
         glorot_uniform(self)
 
-    def forward(self, pair: torch.Tensor, layout: torch.Tensor) -> torch.Tensor:
+    def forward(self, pair: torch.Tensor, layout: torch.Tensor, seeds: torch.Tensor | None = None) -> torch.Tensor:
         """Logits `[N, classes]` of the two segments alone and of the label map, both in colours `[N, 3, H, W]` from 0
-        to 1."""
-        rows, columns = self.window
+        to 1.
+
+        `seeds` int64 `[N]`, in training, draw which half of the hidden layer is left out (dropout)."""
+        rows, columns = self.window or (None, None)
         x = self.trunk(torch.cat([pair, layout], dim=1))[..., :rows, :columns].mean((2, 3), keepdim=True)
         x = F.leaky_relu(self.norm(self.hidden(x)), SLOPE)
-        return self.classify(F.dropout(x, 0.5, self.training)).flatten(1)
+        if seeds is not None:
+            kept = uniforms(seeds, "dropout", x.shape[1]) < 0.5
+            x = 2 * x * kept[..., None, None].to(x.dtype)
+        return self.classify(x).flatten(1)

@@ -8,12 +8,18 @@ from torch import nn
 from pipeline.config import SIMSSettings
 from pipeline.labels import LabelSpace
 from pipeline.networks.baselines.layers import pool_same, resize_aligned, stage
+from pipeline.networks.baselines.sims_order import OrderNetwork
+from pipeline.networks.baselines.sims_transformation import TransformationNetwork
 from pipeline.networks.initialise import glorot_uniform
 from pipeline.networks.label_input import LabelInput
 
 
 class SIMSSynthesis(nn.Module):
-    """Codes, a canvas and which of its pixels are known, to pictures and to what class each of their pixels shows."""
+    """Codes, a canvas and which of its pixels are known, to pictures and to what class each of their pixels shows.
+
+    With it, where the settings say so, the networks that move the pieces of a canvas before they are pasted, and that
+    say which is in front (`pipeline.segments.placing`): in one checkpoint, as they belong together.
+    """
 
     def __init__(self, settings: SIMSSettings, space: LabelSpace) -> None:
         super().__init__()
@@ -36,6 +42,34 @@ class SIMSSynthesis(nn.Module):
         self.to_picture = nn.Conv2d(width, 3, 1)
         self.to_classes = nn.Conv2d(width, space.class_channels, 1)
         glorot_uniform(self)
+        self.transformation: TransformationNetwork | None = None
+        if settings.transform:
+            self.transformation = TransformationNetwork(classes=space.class_channels, widths=settings.segment_widths)
+        self.ordering: OrderNetwork | None = None
+        if settings.order_network:
+            self.ordering = OrderNetwork(
+                classes=space.class_channels, widths=settings.segment_widths, hidden=settings.order_hidden, window=None
+            )
+
+    def of_segments(self) -> list[nn.Parameter]:
+        """The parameters of the networks that look at single segments."""
+        networks = [each for each in (self.transformation, self.ordering) if each is not None]
+        return [parameter for network in networks for parameter in network.parameters()]
+
+    def front_classes(
+        self, pairs: torch.Tensor, channels: torch.Tensor, seeds: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Logits `[N, class channels]` of which class is in front, of pairs of segments and their label maps.
+
+        `pairs` `[N, H, W]` are 1 + the class channel where a segment is, and 0; `channels` `[N, H, W]` class channels.
+        `seeds` as `OrderNetwork` has them.
+        """
+        assert self.ordering is not None
+        weight = self.ordering.classify.weight
+        table = torch.from_numpy(self.space.colour_table()).to(weight) / 255
+        colours = torch.cat([torch.zeros_like(table[:1]), table])  # where neither is: black
+        pair, layout = (colours[numbers.long()].permute(0, 3, 1, 2) for numbers in (pairs, channels + 1))
+        return self.ordering(pair, layout, seeds)
 
     def forward(
         self, codes: torch.Tensor | LabelInput, z: torch.Tensor | None = None, seeds: torch.Tensor | None = None

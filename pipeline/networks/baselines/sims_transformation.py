@@ -37,6 +37,7 @@ class TransformationNetwork(nn.Module):
 
 
 def masked_l1(canvas: torch.Tensor, real: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
-    """What it is trained by: the mean absolute difference of `[1, 3, H, W]` over all pixels of masks `[S, 1, H, W]`."""
+    """What it is trained by: the mean absolute difference of `[1, 3, H, W]` over all pixels of masks `[S, 1, H, W]`; 0
+    where there are none."""
     weights = masks.sum(dim=0, keepdim=True)
-    return ((canvas - real).abs() * weights).sum() / (canvas.shape[1] * weights.sum())
+    return ((canvas - real).abs() * weights).sum() / (canvas.shape[1] * weights.sum().clamp(min=1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 
 IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
@@ -26,6 +27,17 @@ def transform(pictures: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
             index = (row * width + column).unsqueeze(1).expand(-1, channels, -1)
             moved = moved + pictures.flatten(2).gather(2, index) * (of_column * of_row).unsqueeze(1)
     return moved.view_as(pictures)
+
+
+def move(pictures: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
+    """As `transform`, but the identity is one for frames of any size, and beyond the frame there is 0.
+
+    A border of zeros makes it so, which is what the last row and column are lost from and what is extrapolated. The
+    middle is (W // 2, H // 2) still.
+    """
+    height, width = pictures.shape[2:]
+    top, left = 1 + height % 2, 1 + width % 2  # even sides, and the same middle
+    return transform(F.pad(pictures, (left, 1, top, 1)), theta)[:, :, top : top + height, left : left + width]
 
 
 def _neighbours(place: torch.Tensor, length: int) -> list[tuple[torch.Tensor, torch.Tensor]]:

@@ -290,6 +290,15 @@ def test_landscapes_are_written_and_read(tmp_path: Path) -> None:
     np.testing.assert_array_equal(decode_record(row, need_image=True).image, scene.record.image)
     assert row["mood"] == scene.lighting
     assert not set(records(tmp_path)) & set(records(tmp_path, "validation"))
+    # With disparity the photographs are the same; the ground comes nearer from above, and the sky is behind all.
+    landscape.prepare(tmp_path / "near", train=2, validation=0, height=32, width=48, seed=5, workers=1, disparity=True)
+    same = list(iter_rows(tmp_path / "near" / "train.parquet"))[1]
+    assert same["image"] == row["image"] and "disparity" not in row
+    near = decode_record(same, need_disparity=True)
+    assert near.disparity is not None and near.disparity.dtype == np.uint16
+    sky = np.isin(near.label, [landscape.SPACE.classes.index(name) for name in ("sky", "cloud", "sun")])
+    assert (near.disparity[sky] == 1).all() and (near.disparity[~sky] > 1).all()
+    assert np.median(near.disparity[-1]) > 1.5 * np.median(near.disparity[24])
 
 
 @needs_shared
@@ -343,12 +352,17 @@ def test_cityscapes_pairs_by_city_and_frame(tmp_path: Path) -> None:
         save(tmp_path / "raw" / "gtFine" / f"{frame}_gtFine_color.png", photograph(0, 1, 2))
         save(tmp_path / "raw" / "gtFine" / f"{frame}_gtFine_instanceIds.png", np.array([[7, 26001]], np.uint16))
         save(tmp_path / "raw" / "leftImg8bit" / f"{frame}_leftImg8bit.png", photograph(0, 1, 2))
+        save(tmp_path / "raw" / "disparity" / f"{frame}_disparity.png", np.array([[0, 2561]], np.uint16))
     cityscapes.prepare(tmp_path / "raw", tmp_path / "out", workers=1)
     record = decode_record(records(tmp_path / "out")["bonn/bonn_000001_000019"], need_image=True)
     assert record.label.tolist() == [[7, 26]]
     assert record.instance is not None
     assert record.instance.tolist() == [[7, 26001]]
     assert (len(cityscapes.SPACE.classes), cityscapes.SPACE.classes[26]) == (35, "car")
+    assert "disparity" not in records(tmp_path / "out")[record.id]
+    cityscapes.prepare(tmp_path / "raw", tmp_path / "near", workers=1, disparity=True)
+    near = decode_record(records(tmp_path / "near")[record.id], need_disparity=True)
+    assert near.disparity is not None and near.disparity.tolist() == [[0, 2561]]
 
 
 def test_cityscapes_without_instance_maps_says_so(tmp_path: Path) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 from pipeline.engines.compile import compile_generator
 from tests.pipeline.synthesis import cases
@@ -33,12 +31,3 @@ def compiled(trained: Path, label_maps: Path, tmp_path_factory: pytest.TempPathF
         trained, cache, backend="inductor", precision="fp32", batch=2, source=label_maps, maps=3
     )
     return folder
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tiny networks are slower on several threads, above all beside other work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)

@@ -175,16 +175,21 @@ def main(folder: str, *pairs: str) -> None:
         total, supported = map(int, re.search(r"of (\d+) Total Operators, of which (\d+)", said.getvalue()).groups())
         feeds = [{f"inputs_{place}": tensor for place, tensor in enumerate(tensors)} for tensors in given]
         pictures, bad, layers = emulate(compiled, feeds)
-        errors = []
+        converted, eager = [], []
         with torch.no_grad():
             for index, picture in enumerate(pictures):
                 label_input = LabelInput(codes[index : index + 1], generator.space, "dense")
-                pictures_wanted = generator(label_input, z, seeds)
-                assert 0.02 < pictures_wanted.std() < 0.9
-                errors.append(float((picture - pictures_wanted).abs().max()))
+                wanted = generator(label_input, z, seeds)
+                assert 0.02 < wanted.std() < 0.9
+                converted.append(root_mean_square(picture - wanted))
+                eager.append(root_mean_square(graph(*given[index]) - wanted))
         engines = len(re.findall(r"TRT Engine #\d+", said.getvalue()))
         record = {"operators": total, "supported": supported, "engines": engines, "layers": layers, "mixed": bad}
-        print(json.dumps({"pair": pair, "errors": errors, **record}), flush=True)
+        print(json.dumps({"pair": pair, "converted": converted, "eager": eager, **record}), flush=True)
+
+
+def root_mean_square(error: torch.Tensor) -> float:
+    return float(error.double().square().mean().sqrt())
 
 
 if __name__ == "__main__":

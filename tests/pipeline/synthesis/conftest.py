@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 from tests.pipeline.synthesis import cases
 
@@ -27,12 +25,3 @@ def styled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def maps(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twenty label maps in one file: three shards."""
     return cases.write_maps(tmp_path_factory.mktemp("maps") / "maps.parquet", 20)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tiny networks are slower on several threads, above all beside other work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)

@@ -38,6 +38,8 @@ def write_checkpoint(folder: Path, bank: Path, **settings: object) -> Path:
     generator = build_generator(recipe)
     with torch.no_grad():
         generator.to_picture.weight.normal_(std=0.4)
+        if generator.transformation is not None:
+            generator.transformation.theta.weight.normal_(std=0.5)
     save_generator(folder / "generator.safetensors", generator, recipe, step=1)
     return folder
 
@@ -89,11 +91,14 @@ def test_two_workers_make_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bank: Path, ray_session: None
 ) -> None:
     maps = cases.write_maps(tmp_path / "maps.parquet", 9)
-    checkpoint = write_checkpoint(tmp_path / "run", bank)
+    checkpoint = write_checkpoint(tmp_path / "run", bank, transform=True, segment_widths=[2, 3, 4, 5])
     monkeypatch.setattr(shard_plan, "SMALLEST_SHARD", 2)
     synthesize(maps, checkpoint, tmp_path / "here", workers=0, quiet=True)
     synthesize(maps, checkpoint, tmp_path / "two", workers=2, quiet=True)
     assert cases.output_bytes(tmp_path / "here") == cases.output_bytes(tmp_path / "two")
+    rows = cases.output_rows(tmp_path / "here")
+    moved = {tuple(source["moved"]) for row in rows for source in json.loads(row["sources"])}
+    assert len(moved) > 9  # each piece by a map of its own
 
 
 def test_another_bank_makes_another_job(tmp_path: Path, bank: Path) -> None:

@@ -87,7 +87,7 @@ def random_codes(shape: tuple[int, int, int], *, blocky: bool) -> torch.Tensor:
 def test_look_up_is_the_convolution(size: tuple[int, int], downsampling: str, blocky: bool) -> None:
     """Features and all gradients of the look-up path equal those of the one-hot convolution, float64."""
     torch.manual_seed(0)
-    settings = DiscriminatorSettings(channels=4, scales=3, downsampling=downsampling)
+    settings = DiscriminatorSettings(channels=4, scales=3, downsampling=downsampling, detail=True)
     discriminator = Discriminator(settings, SPACE).double().eval()
     codes = random_codes((2, *size), blocky=blocky)
     pictures = torch.rand(4, 3, *size, dtype=torch.float64)
@@ -141,3 +141,26 @@ def test_every_stride_and_no_other_convolution_follows_a_blur(monkeypatch: pytes
     settings = DiscriminatorSettings(channels=4, scales=1, layers=4, downsampling="blur")
     Discriminator(settings, SPACE).eval()(random_codes((1, 32, 32), blocky=True), torch.zeros(1, 3, 32, 32))
     assert sizes == [(3, 32, 32), (4, 17, 17), (8, 9, 9)]
+
+
+def test_faint_grain_is_amplified_edges_are_limited_and_what_is_smooth_is_gone() -> None:
+    ramp = torch.linspace(-1, 1, 64).expand(1, 3, 64, 64)
+    grain = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 8 / 255  # of four grey levels
+    inner = (..., slice(1, -1), slice(1, -1))  # the border of a ramp is an edge
+    assert patch_discriminator.finest_detail(ramp)[inner].abs().max() < 1e-4
+    of_grain = patch_discriminator.finest_detail(ramp / 2 + grain)[inner]
+    assert 10 * grain.std() < of_grain.std() < 16 * grain.std()
+    assert patch_discriminator.finest_detail(100 * grain).abs().max() <= 1
+
+
+def test_the_copy_for_detail_comes_last_and_feature_matching_which_would_punish_grain_leaves_it_out() -> None:
+    torch.manual_seed(0)
+    discriminator = Discriminator(DiscriminatorSettings(channels=4, detail=True), SPACE)
+    codes, pictures = random_codes((1, 64, 64), blocky=True), torch.rand(2, 3, 64, 64)
+    features = discriminator(codes, pictures)
+    assert [len(layers) for layers in features] == [5, 5, 1]
+    assert discriminator.score_maps == 3
+    scores = discriminator.detail(discriminator.planes(codes)[0], patch_discriminator.finest_detail(pictures))[-1]
+    torch.testing.assert_close(features[-1][0], scores)
+    fake, real = losses.split_features(features)
+    assert losses.feature_matching(fake, real) == losses.feature_matching(fake[:2], real[:2]) > 0

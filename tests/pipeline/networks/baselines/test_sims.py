@@ -14,7 +14,7 @@ from pipeline.labels import LabelSpace
 from pipeline.networks.baselines.sims_order import OrderNetwork
 from pipeline.networks.baselines.sims_synthesis import SIMSSynthesis
 from pipeline.networks.baselines.sims_transformation import TransformationNetwork, masked_l1
-from pipeline.networks.baselines.spatial_transformer import transform
+from pipeline.networks.baselines.spatial_transformer import move, transform
 from tests.golden.baselines import Golden, cases, kernel, planar
 
 CITYSCAPES = LabelSpace(classes=tuple(map(str, range(19))), dont_care=19)
@@ -104,7 +104,10 @@ def test_order_network(path: Path) -> None:
     torch.testing.assert_close(logits.float(), golden["output"], atol=2e-6, rtol=0)
     loss = F.cross_entropy(logits, golden["target"].long()).float()
     torch.testing.assert_close(loss, golden["loss/cross_entropy"][0], rtol=1e-5, atol=0)
-    assert not torch.allclose(network.train()(*given.split(3, dim=1)).float(), golden["output"], atol=1e-3)
+    seeds = torch.arange(len(given))
+    dropped = network(*given.split(3, dim=1), seeds)
+    assert torch.equal(dropped, network(*given.split(3, dim=1), seeds))
+    assert not torch.allclose(dropped.float(), golden["output"], atol=1e-3)
 
 
 @pytest.mark.parametrize("path", cases(["sims/spatial_transformer"]))
@@ -114,6 +117,41 @@ def test_spatial_transformer(path: Path, size: str) -> None:
     moved = transform(planar(golden[f"{size}/in"]), golden[f"{size}/theta"])
     torch.testing.assert_close(moved, planar(golden[f"{size}/out"]), atol=3e-6, rtol=0)
     assert (moved[0, :, -1] == 0).all() == (size == "8x12")  # the identity blackens the last row of an even size
+
+
+@pytest.mark.parametrize("size", [(8, 12), (7, 9)])
+def test_pictures_are_moved_without_loss(size: tuple[int, int]) -> None:
+    height, width = size
+    picture = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(0))
+    still, moved = torch.tensor([1.0, 0, 0, 0, 1, 0]), torch.tensor([1.0, 0, -3, 0, 1, 2])
+    found = move(picture, torch.stack([still, moved]))
+    assert torch.equal(found[0], picture[0])
+    assert torch.equal(found[1, :, :-2, 3:], picture[1, :, 2:, :-3])  # three to the right, two up
+    assert not found[1, :, -2:].any() and not found[1, :, :, :3].any()  # beyond the frame there is nothing
+    larger = move(picture[:1], torch.tensor([[0.5, 0, 0, 0, 0.5, 0]]))
+    middle = height // 2, width // 2
+    assert torch.equal(larger[0, :, middle[0], middle[1]], picture[0, :, middle[0], middle[1]])
+    between = picture[0, :, middle[0], middle[1] : middle[1] + 2].mean(1)
+    torch.testing.assert_close(larger[0, :, middle[0], middle[1] + 1], between)
+
+
+def test_a_transformation_is_learned_by_its_loss() -> None:
+    """A segment that is five columns too far to the right comes back."""
+    torch.manual_seed(0)
+    network = TransformationNetwork(classes=1, widths=(2, 2, 2, 2))
+    adam = torch.optim.Adam(network.parameters(), lr=0.1)
+    columns = torch.arange(48.0)
+    place = (((columns - 20).abs() < 8) & ((columns[:32, None] - 16).abs() < 8)).float()[None, None]
+    real = ((columns / 48 + columns[:32, None] / 32) / 2).expand(1, 3, -1, -1)
+    segment = (real * place).roll(5, 3)
+    for _ in range(60):
+        theta = network(segment, place, torch.ones_like(place))
+        loss = masked_l1(move(segment, theta) * place, real, place)
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+    before = masked_l1(segment * place, real, place)
+    assert loss.item() < 0.1 * before.item()
 
 
 @pytest.mark.slow
