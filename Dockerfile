@@ -29,7 +29,8 @@ COPY training training
 COPY evaluation evaluation
 COPY configs configs
 COPY weights weights
-RUN uv pip install --system --no-cache --no-deps . && spadework --version
+# With Ray Serve and Ray's dashboard, without which clusters take no jobs; in the lock's versions where it has them.
+RUN uv pip install --system --no-cache --constraint requirements.lock '.[cluster]' && spadework --version
 
 WORKDIR /data
 ENTRYPOINT ["spadework"]

@@ -4,6 +4,9 @@ BIN := .venv/bin
 # A process for each core, and no more than memory serves: each holds torch.
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 
+# Where it is set, as in many images, each of hundreds of processes would compile torch's sources again: seconds a start.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: setup demo test test-fast test-browser check lock clean
 
 setup: .venv/.done

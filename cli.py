@@ -6,7 +6,7 @@ import math
 import shlex
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,7 @@ from evaluation.command_line import SEGMENTER, SEGMENTER_WEIGHTS, TRAINING_THREA
 from evaluation.commands.scores import compare, evaluate, evaluate_style, memorisation, prefer, washing_away
 from evaluation.commands.training_data import filter_, train_segmenter, usefulness
 from pipeline.command_line import (
+    DASHBOARD,
     DATA,
     MINUTES,
     OUT,
@@ -22,6 +23,7 @@ from pipeline.command_line import (
     RECIPE,
     WEIGHTS,
     Existing,
+    Location,
     NamedWeights,
     Program,
     read_recipe,
@@ -29,7 +31,7 @@ from pipeline.command_line import (
 from pipeline.command_output import show_log, tell
 from pipeline.commands.bench import bench
 from pipeline.commands.card import card
-from pipeline.commands.engines import compile_, engines
+from pipeline.commands.engines import compile_options, engines, run_compile
 from pipeline.commands.export import export
 from pipeline.commands.prepare import prepare
 from pipeline.commands.recipes import recipes
@@ -38,6 +40,9 @@ from pipeline.commands.synthesize import plan_samples, synthesize, verify
 from pipeline.commands.weights import import_weights, weights
 from pipeline.shipped_recipes import find_study
 from training import commands as training
+
+if TYPE_CHECKING:
+    from pipeline.engines.manifest import Manifest
 
 
 class StudyFile(Existing):
@@ -95,6 +100,7 @@ def main() -> None:
 )
 @click.option("--segmenter-weights", type=SEGMENTER_WEIGHTS, help="... and its weights  [default: no validation]")
 @click.option("--max-time", "max_minutes", type=MINUTES, metavar="MINUTES", help="Stop then, with a checkpoint.")
+@DASHBOARD
 @OVERRIDES
 def train(
     recipe: Path,
@@ -106,8 +112,8 @@ def train(
 ) -> None:
     """Train the generator of a recipe: a file, or a name of `recipes list`  [default: landscape].
 
-    Ctrl-C stops after the step at hand and leaves a checkpoint; the same command resumes from there. With
-    --segmenter-weights the run keeps its best weights, best.safetensors, beside the newest.
+    Ctrl-C stops after the step at hand, leaves a checkpoint and ends with exit code 130; the same command resumes from
+    there. With --segmenter-weights the run keeps its best weights, best.safetensors, beside the newest.
 
     \b
     Example:
@@ -126,6 +132,8 @@ def train(
 
         validate = Validation(settings, segmenter, segmenter_weights)
     result = run(settings, out or Path("runs", settings.name), validate=validate, **options)
+    if result.stopped:
+        raise KeyboardInterrupt  # which the training took for itself, to leave a checkpoint
     file = result.folder / "generator.safetensors"
     resumes = "" if result.finished else "\nNot all steps are done; the same command resumes."
     tell(f"{file}: {result.step} steps{resumes}", checkpoint=file, steps=result.step, finished=result.finished)
@@ -157,11 +165,7 @@ def study(file: Path, out: Path | None, workers: int, threads: int) -> None:
     from training.budget import train_within
 
     settings, folder = load_study(file), out or Path("runs", "studies", file.stem)
-    try:
-        found = run_study(settings, folder, trainer=train_within, workers=workers, threads=threads)
-    except KeyboardInterrupt:
-        click.echo("Not all trainings are done; the same command resumes.", err=True)
-        raise
+    found = run_study(settings, folder, trainer=train_within, workers=workers, threads=threads)
     write_study(folder, found, examples=settings.examples)
     lines = []
     for row in found.rows:
@@ -199,6 +203,41 @@ def demo(minutes: float) -> None:
         click.secho(f"\n$ spadework {shlex.join(arguments)}", bold=True)
         main(arguments, standalone_mode=False)
     click.secho(f"\nThe report: {Path(out, 'report', 'report.html').resolve().as_uri()}", bold=True)
+
+
+@click.command("compile")
+@compile_options
+@click.option(
+    "--reference",
+    type=Location("data set with photographs"),
+    help="Score the engine and float32 on its label maps, and reject the engine where they differ.",
+)
+@click.option("--segmenter", type=SEGMENTER, default="deeplab", show_default=True, help="Network that scores ...")
+@click.option(
+    "--segmenter-weights", type=SEGMENTER_WEIGHTS, help="... and its weights  [default: those that evaluate takes]"
+)
+def compile_(
+    checkpoint: str,
+    out: Path,
+    reference: str | None,
+    segmenter: str,
+    segmenter_weights: Path | None,
+    **options: Any,
+) -> None:
+    """Compile the generator for this machine, and check its pictures against float32.
+
+    \b
+    Example:
+      spadework compile --checkpoint runs/x --out engines/
+    """
+
+    def check(folder: Path, manifest: Manifest) -> Manifest:
+        from evaluation.engine_scores import check_engine
+
+        assert reference is not None
+        return check_engine(folder, manifest, checkpoint, reference, segmenter=segmenter, weights=segmenter_weights)
+
+    run_compile(checkpoint, out, check=None if reference is None else check, **options)
 
 
 for verb in (

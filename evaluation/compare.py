@@ -14,9 +14,8 @@ from evaluation.metrics.boundaries import mean_boundary_f
 from evaluation.report.format import factor, interval, number, percent
 from evaluation.report.render import render_template
 from evaluation.runs import Run, read_run, refuse_other_label_maps, refuse_other_protocol
-from evaluation.scoring.image_results import ImageResults
 from evaluation.scoring.independence import REMEDY, SENTENCES, Independence
-from evaluation.scoring.protocols import Protocol
+from evaluation.scoring.label_sums import LabelSums, draws
 from pipeline.data.atomic import write_atomic
 from pipeline.errors import InputError
 
@@ -192,21 +191,15 @@ def _difference(one: Run, other: Run) -> Difference:
     if len(shared) < 2:
         raise InputError(f"{other.path} and {one.path} share {len(shared)} label maps; compare runs on the same ones")
     position = {name: index for index, name in enumerate(shared)}
-    random = np.random.default_rng(0)
-    readers = [_Reader(run.results, run.protocol, position) for run in (one, other)]
+    readers = [_Reader(run, position) for run in (one, other)]
 
     def difference(times: np.ndarray) -> np.ndarray:
         return readers[1].read(times) - readers[0].read(times)
 
-    whole = difference(np.ones(len(shared), np.int64))
-    drawn = np.array(
-        [
-            difference(np.bincount(random.integers(0, len(shared), len(shared)), minlength=len(shared)))
-            for _ in range(REPLICATES)
-        ]
-    )
+    whole = difference(np.ones((1, len(shared)), np.int64))[:, 0]
+    drawn = np.concatenate([difference(times) for times in draws(len(shared), REPLICATES)], 1)
     changes = {}
-    for name, value, values in zip(SCORES, whole, drawn.T, strict=True):
+    for name, value, values in zip(SCORES, whole, drawn, strict=True):
         values = values[~np.isnan(values)]
         if np.isnan(value) or not len(values):
             continue
@@ -220,18 +213,20 @@ def _difference(one: Run, other: Run) -> Difference:
 class _Reader:
     """The `SCORES` of a run on weighted label maps."""
 
-    def __init__(self, generated: ImageResults, protocol: Protocol, position: dict[str, int]) -> None:
-        self.confusions = generated.confusions[protocol.name]
-        self.boundaries = generated.boundaries[protocol.name].astype(np.float64)
-        self.averaging = protocol.averaging
-        self.position = np.array([position.get(name, -1) for name in generated.ids.tolist()])
+    def __init__(self, run: Run, position: dict[str, int]) -> None:
+        self.sums = LabelSums.of(run.results, run.protocol.name, position)
+        self.averaging = run.protocol.averaging
 
     def read(self, times: np.ndarray) -> np.ndarray:
-        weights = np.where(self.position >= 0, times[self.position], 0)
-        matrix = self.confusions.total(weights)
-        boundary_f = mean_boundary_f(np.tensordot(weights, self.boundaries, 1))
-        return np.array(
-            [matrix.mean_iou(self.averaging), matrix.accuracy(), matrix.frequency_weighted_iou(), boundary_f]
+        """float64 `[scores, R]` where label maps count `times`, `[R, maps]`."""
+        totals, boundaries = self.sums.totals(times)
+        return np.stack(
+            [
+                totals.mean_iou(self.averaging),
+                totals.accuracy(),
+                totals.frequency_weighted_iou(),
+                mean_boundary_f(boundaries),
+            ]
         )
 
 

@@ -73,16 +73,18 @@ def evaluate(
     device: str | None = None,
     examples: int = 8,
     title: str | None = None,
+    marks: Sequence[str | Path] = (),
 ) -> Scores:
     """Score the pictures in `images` and write `report.json`, `report.md`, `report.html`, `scores.parquet`,
     `texture.csv` and `judgements.npz` to the folder `out`.
 
-    `images` and each of `baselines` is what `synthesize` wrote, `reference` a data set with photographs, each local or
-    at a URI; they are paired by id, and must be of the same label maps there, perhaps resized. Every set is scored by
-    its own label maps; the photographs, resized to the synthesized pictures' size, give the ceiling. Weights that are
-    not given are those of `weights fetch`. `features` are more networks on which to measure distances, each a file or
-    folder that `FeatureNetwork.load` takes, by names of their own. `workers` actors do the work (0 or 1: this process,
-    without Ray).
+    `images` and each of `baselines` is what `synthesize` wrote, `reference` a data set with photographs, each local
+    or at a URI; they are paired by id, and must be of the same label maps there, perhaps resized. Every set is
+    scored by its own label maps; the photographs, resized to the synthesized pictures' size, give the ceiling.
+    Weights that are not given are those of `weights fetch`. `features` are more networks on which to measure
+    distances, each a file or folder that `FeatureNetwork.load` takes, by names of their own. `marks` are Parquet
+    files of pictures that people marked (`pipeline.data.marks`), of any weights, which the report counts and shows.
+    `workers` actors do the work (0 or 1: this process, without Ray).
 
     Results are kept in the folder `cache` by the content of what was scored, and used again. Without one they are
     kept beside `out` until the report is written, so that an evaluation that was stopped resumes.
@@ -101,6 +103,7 @@ def evaluate(
         inception_weights=inception_weights,
         lpips_weights=lpips_weights,
         features=features or {},
+        marks=marks,
     )
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; name a folder for the report")
@@ -144,17 +147,22 @@ def evaluate(
         log.warning("%s", line)
     table = picture_scores(generated, real, given.protocols[0], given.segmenter.classes)
     shown = Illustrations()
-    if examples:
+    if examples or given.marks:
         scorer = replace(order, inception=None, lpips=None, networks=()).build()
+    if given.marks:
+        checkpoint = scores.synthesized.source["made"].get("checkpoint")
+        counted, marked = given.marks.score(scorer, checkpoint=checkpoint, count=examples)
+        scores, shown = replace(scores, marks=counted), replace(shown, marked=marked)
+    if examples:
         sizes = _same_sizes(generated, given.ids)
-        shown = illustrate(
+        chosen = illustrate(
             scorer, given.synthesized, given.photographs, generated, table, count=examples, photographs_as=sizes
         )
         textures = (scores.synthesized.texture, scores.ceiling.texture)
         regions = worst_regions(
             scorer, given.synthesized, given.photographs, (generated, real), textures, photographs_as=sizes
         )
-        shown = replace(shown, regions=tuple(regions))
+        shown = replace(chosen, regions=tuple(regions), marked=shown.marked)
     write_report(out, scores, shown)
     write_atomic(out / TEXTURE, to_csv(texture_rows((part.name, part.texture) for part in scores.sets)))
     fingerprints = json.dumps([file.fingerprint for file in given.synthesized.plan.files])

@@ -11,6 +11,7 @@ from evaluation.metrics.inception import Inception
 from evaluation.metrics.lpips import LPIPS
 from evaluation.scoring.distributed import NetworkFile
 from evaluation.scoring.label_maps import Pairs, compare_label_maps
+from evaluation.scoring.marks import MarkedSet
 from evaluation.scoring.picture_sets import PictureSet
 from evaluation.scoring.protocols import Protocol, find_protocols, fit_mapping
 from evaluation.segmenters import check_kind, load_segmenter
@@ -51,6 +52,8 @@ class Inputs:
     """Ids without a partner, by set."""
     pairs: Pairs
     """What is known about the label maps of those with one."""
+    marks: MarkedSet | None = None
+    """Pictures that people marked."""
 
     @property
     def palette(self) -> tuple[tuple[int, int, int], ...]:
@@ -72,6 +75,7 @@ def open_inputs(
     inception_weights: Path | None,
     lpips_weights: Path | None,
     features: Mapping[str, Path],
+    marks: Sequence[str | Path] = (),
 ) -> Inputs:
     """Open what the locations name; see `evaluate`.
 
@@ -105,6 +109,7 @@ def open_inputs(
                 f"'{missing[0]}'), so its scores would not compare; synthesize the same maps"
             )
 
+    marked = MarkedSet.open(marks, synthesized.space) if marks else None
     weights = find_segmenter_weights(segmenter, segmenter_weights, synthesized.space.classes)
     network = load_segmenter(segmenter, weights)
     inception, lpips = find_or_fetched(inception_weights, "Inception"), find_or_fetched(lpips_weights, "LPIPS")
@@ -129,6 +134,7 @@ def open_inputs(
         ids=ids,
         unpaired=unpaired,
         pairs=compare_label_maps(synthesized, photographs, others, ids),
+        marks=marked,
     )
 
 

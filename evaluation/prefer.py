@@ -32,6 +32,8 @@ class Vote(BaseModel):
     id: str
     sample: int
     choice: Literal["left", "right", "tie"]
+    bad: tuple[Literal["left", "right"], ...] = ()
+    """Pictures that the voter marked as bad, chosen or not."""
 
 
 class Votes(BaseModel):
@@ -59,6 +61,9 @@ class Preference:
     ties: int
     left: int
     """Of the decided votes, those for the picture on the left, wherever its set was: about half, if voters looked."""
+    first_bad: int = 0
+    """Pictures of the first set that voters marked as bad, counted for each voter."""
+    second_bad: int = 0
 
     @property
     def votes(self) -> int:
@@ -80,14 +85,20 @@ class Preference:
         tied = "1 tie" if self.ties == 1 else f"{self.ties} ties"
         numbers = f"{self.first_wins} for {self.first}, {self.second_wins} for {self.second}, {tied}"
         if found is None:
-            return f"No vote decides ({numbers})."
+            return f"No vote decides ({numbers}).{self._bad}"
         share, (low, high) = found
         decided = self.first_wins + self.second_wins
         left = f" The left picture was chosen in {self.left} of {decided} decided votes." if decided else ""
         return (
             f"{self.first} is preferred to {self.second} in {share:.1%} of the votes "
-            f"({100 * low:.1f} to {100 * high:.1f}%, 95% Wilson, {counted}): {numbers}.{left}"
+            f"({100 * low:.1f} to {100 * high:.1f}%, 95% Wilson, {counted}): {numbers}.{left}{self._bad}"
         )
+
+    @property
+    def _bad(self) -> str:
+        if not self.first_bad + self.second_bad:
+            return ""
+        return f" Marked as bad: {self.first_bad} pictures of {self.first}, {self.second_bad} of {self.second}."
 
 
 def wilson_interval(wins: float, count: int) -> tuple[float, float]:
@@ -118,9 +129,7 @@ def write_page(
     if out.suffix.lower() not in (".html", ".htm") or out.is_dir():
         raise InputError(f"{out} is no HTML file; name one, such as prefer.html")
     sets = [PictureSet.open(path, what="the set of pictures") for path in (first, second)]
-    names = [base_name(path) for path in (first, second)]
-    if names[0] == names[1]:
-        names = [str(first), str(second)]
+    names = set_names(first, second)
     shared = set(sets[0].keys) & set(sets[1].keys)
     if not shared:
         raise InputError(
@@ -143,12 +152,46 @@ def write_page(
     return len(shown)
 
 
+def set_names(first: str | Path, second: str | Path) -> tuple[str, str]:
+    """What the page, and so its votes, call two sets: their last names, or the whole of them where those are equal."""
+    names = base_name(first), base_name(second)
+    return names if names[0] != names[1] else (str(first), str(second))
+
+
 def first_is_left(seed: int, key: Key) -> bool:
     """Whether the first set's picture of a pair stands on the left; by chance, but always the same."""
     return _draw(seed, "side", key) % 2 == 0
 
 
 def count_votes(files: Sequence[Path]) -> Preference:
+    """What the files say that the page saved, of one voter each. Raises `InputError` as `read_votes`."""
+    read = read_votes(files)
+    first_wins, decided, ties, left = 0, 0, 0, 0
+    bad = [0, 0]
+    for voter in read:
+        for vote in voter.votes:
+            first_left = first_is_left(voter.seed, (vote.id, vote.sample))
+            for side in set(vote.bad):
+                bad[0 if (side == "left") == first_left else 1] += 1
+            if vote.choice == "tie":
+                ties += 1
+                continue
+            decided += 1
+            left += vote.choice == "left"
+            first_wins += (vote.choice == "left") == first_left
+    return Preference(
+        read[0].first,
+        read[0].second,
+        first_wins=first_wins,
+        second_wins=decided - first_wins,
+        ties=ties,
+        left=left,
+        first_bad=bad[0],
+        second_bad=bad[1],
+    )
+
+
+def read_votes(files: Sequence[Path]) -> list[Votes]:
     """Read the files that the page saved, of one voter each.
 
     Raises `InputError` where a file is missing or none of the page's, files are of different pages, or there is none.
@@ -159,18 +202,7 @@ def count_votes(files: Sequence[Path]) -> Preference:
     for path, other in zip(files[1:], read[1:], strict=True):
         if other.page != read[0].page:
             raise InputError(f"{path} has the votes of another page than {files[0]}; count them by themselves")
-    first_wins, decided, ties, left = 0, 0, 0, 0
-    for voter in read:
-        for vote in voter.votes:
-            if vote.choice == "tie":
-                ties += 1
-                continue
-            decided += 1
-            left += vote.choice == "left"
-            first_wins += (vote.choice == "left") == first_is_left(voter.seed, (vote.id, vote.sample))
-    return Preference(
-        read[0].first, read[0].second, first_wins=first_wins, second_wins=decided - first_wins, ties=ties, left=left
-    )
+    return read
 
 
 def _read(path: Path) -> Votes:

@@ -17,6 +17,7 @@ from pipeline.command_output import OPTIONS
 from pipeline.data.storage import is_uri
 from pipeline.errors import InputError
 from pipeline.runtime.limits import MOST_PROCESSES
+from pipeline.runtime.waiting import bound_spinning
 from pipeline.shipped_recipes import find_recipe
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ class Program(Verbs):
 
     def main(self, *args: Any, **extra: Any) -> Any:
         """Run it; an unforeseen exception ends in one line that names the file with its traceback, and exit code 1."""
+        bound_spinning()
         try:
             return super().main(*args, **extra)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
@@ -282,6 +284,22 @@ class Size(click.ParamType):
         if len(value) > 20 or int(height) * int(width) > LARGEST_PIXELS:
             self.fail(f"'{value[:40]}' has more than {LARGEST_PIXELS} pixels", param, ctx)
         return int(height), int(width)
+
+
+def _show_dashboard(context: click.Context, _: click.Parameter, given: bool) -> None:
+    from pipeline.runtime.ray_session import show_dashboard
+
+    show_dashboard(given)
+
+
+DASHBOARD = click.option(
+    "--dashboard",
+    is_flag=True,
+    expose_value=False,
+    callback=_show_dashboard,
+    help="Run Ray with its dashboard, and say where that is; needs spadework[cluster].",
+)
+"""Of the verbs whose work may take Ray for hours."""
 
 
 LABEL_COLUMN = click.option("--label-column", default="label", show_default=True, help="Column of the label maps.")

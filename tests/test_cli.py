@@ -52,15 +52,16 @@ OPTIONS = {
     "recipes new": "--validation --out",
     "recipes schema": "",
     "train": "--out --workers --decoders --vgg-weights --trunk-weights --segmenter --segmenter-weights --max-time "
-    "--set",
-    "compile": "--checkpoint --backend --precision --batch-size --size --modulation --input --maps --out",
+    "--dashboard --set",
+    "compile": "--checkpoint --backend --precision --batch-size --size --modulation --input --calibrate --maps --out "
+    "--reference --segmenter --segmenter-weights",
     "engines list": "",
     "engines clean": "--all",
     "plan-samples": "--out --target-pixels --scores --mean-samples --max-samples --label-column",
     "synthesize": "--input --checkpoint --out --samples --samples-by --seed --label-column --id-column "
     "--instance-column --palette --keep-size --style --style-column --style-rows --style-interpolate --truncation "
     "--region-styles --bank --own-pictures --format --precision --rounding --engine --max-rejects --workers --threads "
-    "--gpus-per-worker --export --dry-run",
+    "--gpus-per-worker --export --dry-run --dashboard",
     "verify": "--input",
     "card": "--license --report",
     "serve": "--checkpoint --engine --host --port --token --workers --threads --precision --templates --folder",
@@ -68,7 +69,8 @@ OPTIONS = {
     "import-weights": "--recipe --encoder --dont-care-first --out",
     "train-segmenter": "--out --weights --set",
     "evaluate": "--images --reference --segmenter --segmenter-weights --out --baseline --inception-weights "
-    "--lpips-weights --features --fid-reference --protocol --set --workers --batch-size --examples --cache --title",
+    "--lpips-weights --features --fid-reference --protocol --set --workers --batch-size --examples --cache --marks "
+    "--title --dashboard",
     "evaluate-style": "--checkpoint --reference --learn-from --out --column --maps --seed",
     "filter": "--scores --out --min-accuracy --min-mean-iou --max-feature-distance --regions --reference --loss-factor "
     "--segmenter --segmenter-weights",
@@ -78,14 +80,14 @@ OPTIONS = {
     "study": "--out --workers --threads",
     "usefulness": "--real --synthetic --test --out --recipe --set --label-column --fractions --mixed-at --seeds "
     "--synthetic-share --segmenter --weights --workers --threads --keep-segmenters",
-    "prefer": "--out --pairs --seed --votes --ties",
+    "prefer": "--out --pairs --seed --votes --ties --records",
     "washing-away": "--checkpoint --out",
     "weights list": "",
     "weights fetch": "",
     "weights check": "",
     "demo": "--minutes",
     "bench synthesize": "--checkpoint --input --maps --batch-size --samples --size --noise --paths --repeats --public "
-    "--threads --json",
+    "--busy-cores --threads --json",
     "bench train": "--input --batch-size --size --noise --paths --repeats --threads --json --set",
 }
 """So that the surface grows on purpose; beside those that every verb takes."""

@@ -136,6 +136,7 @@ def _run_worker(config: dict[str, Any]) -> None:
 
     from training.data.ray_loader import stream_batches
     from training.loop import train_worker
+    from training.ray_metrics import TrainingMetrics
     from training.worker import Worker
 
     context = get_context()
@@ -147,6 +148,7 @@ def _run_worker(config: dict[str, Any]) -> None:
         Worker(rank=context.get_world_rank(), count=context.get_world_size(), device=get_device()),
         source=partial(stream_batches, decoders=job.decoders) if job.decoders else None,
         should_stop=job.folder.stop_file.exists,
+        count=TrainingMetrics(context.get_world_size()).add,
     )
 
 

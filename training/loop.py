@@ -34,10 +34,12 @@ def train_worker(
     source: BatchSource | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     progress: Progress = lambda step, entry: None,
+    count: Callable[[Entry], None] = lambda entry: None,
 ) -> int:
     """Train until the recipe's steps are done or `should_stop` says so on any worker; returns the steps done.
 
-    `source` makes the batches (None: threads of this process). The worker leaves a checkpoint behind when it stops
+    `source` makes the batches (None: threads of this process); `count` is told of each reading of the worker's
+    `MetricLogger`. The worker leaves a checkpoint behind when it stops
     early, and resumes from the newest one when it starts. Raises `InputError` for data that do not fit, and where a
     loss is NaN or infinite and no more rolling back is allowed.
     """
@@ -106,6 +108,7 @@ def train_worker(
                     batches = source(data, step + state.skipped, steps=settings.steps - step, pin=pin)
                     metrics = MetricLogger(worker, step)
                     continue
+                count(entry)
             if writer is None:
                 continue
 

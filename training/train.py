@@ -49,6 +49,8 @@ class Training:
     """Steps done in all, those of earlier calls included."""
     finished: bool
     """Whether these are all steps of the recipe; if not, the same call resumes it."""
+    stopped: bool = False
+    """Whether Ctrl-C or SIGTERM ended the call before."""
 
     def to_table(self) -> pa.Table:
         """A row for each entry of `stats.jsonl`: `step`, losses, scores of the discriminator, speed, and where the run
@@ -145,7 +147,8 @@ def train(
     latest = folder.latest_stats()
     if latest:
         log.info("%d steps, lately %s; summary: %s", step, describe_speed(latest), folder.summary)
-    return Training(folder.path, step, step == recipe.training.steps)
+    finished = step == recipe.training.steps
+    return Training(folder.path, step, finished, stopped=stopped.is_set() and not finished)
 
 
 def check_bank(bank: str, recipe: Recipe) -> dict[str, str]:

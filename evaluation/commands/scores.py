@@ -18,7 +18,7 @@ from evaluation.command_line import (
     Baseline,
     Features,
 )
-from pipeline.command_line import CHECKPOINT, DATA, OUT, Existing, NamedWeights
+from pipeline.command_line import CHECKPOINT, DASHBOARD, DATA, OUT, Existing, NamedWeights
 from pipeline.command_output import tell
 from pipeline.errors import InputError
 
@@ -79,7 +79,14 @@ VOTES = Existing("file of votes", "the page of `spadework prefer` saves it")
 @BATCH_SIZE
 @click.option("--examples", default=8, show_default=True, type=click.IntRange(0), help="Pictures shown in the report.")
 @click.option("--cache", type=OUT, help="Folder to keep image results in, for later evaluations too.")
+@click.option(
+    "--marks",
+    type=DATA,
+    multiple=True,
+    help="Also show pictures that people marked: of the painter (served/marks/NAME), or of prefer --records.",
+)
 @click.option("--title", help="Of the report.")
+@DASHBOARD
 def evaluate(
     images: str,
     reference: str,
@@ -227,8 +234,15 @@ def washing_away(checkpoints: tuple[str, ...], out: Path) -> None:
     type=click.Choice(["excluded", "half"]),
     help="Whether ties are left out of the shares, or count half for each set.",
 )
+@click.option("--records", type=OUT, help="Parquet file to write the judged pictures to; needs both sets and --votes.")
 def prefer(
-    sets: tuple[str, ...], out: Path, pairs: int, seed: int, votes: tuple[Path, ...], ties: Literal["excluded", "half"]
+    sets: tuple[str, ...],
+    out: Path,
+    pairs: int,
+    seed: int,
+    votes: tuple[Path, ...],
+    ties: Literal["excluded", "half"],
+    records: Path | None,
 ) -> None:
     """Let people choose between two sets of pictures, blindly: write the page, and later count the votes.
 
@@ -239,15 +253,24 @@ def prefer(
     Example:
       spadework prefer images/ my-images/ --out prefer.html
       spadework prefer --votes votes.json
+      spadework prefer images/ my-images/ --votes votes.json --records marks.parquet
     """
-    if bool(votes) == bool(sets) or (sets and len(sets) != 2):
+    if records is not None and not (votes and len(sets) == 2):
+        raise InputError("--records needs the two sets of pictures and --votes FILE, what the page saved")
+    if records is None and (bool(votes) == bool(sets) or (sets and len(sets) != 2)):
         raise InputError("give two sets of pictures to write a page, or --votes FILE to count what it saved")
 
     from evaluation.prefer import count_votes, write_page
 
     if votes:
         counted = count_votes(votes)
-        tell(counted.summary(ties), votes=counted)
+        told = counted.summary(ties)
+        if records is not None:
+            from evaluation.prefer_records import write_vote_records
+
+            written = write_vote_records(votes, sets[0], sets[1], records)
+            told += f"\n{written} records in {records}: spadework evaluate --marks {records}"
+        tell(told, votes=counted, records=records)
     else:
         written = write_page(sets[0], sets[1], out, pairs=pairs, seed=seed)
         tell(f"{written} pairs: open {out} in a browser", pairs=written, page=out)

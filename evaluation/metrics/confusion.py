@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 
-Averaging = Literal["present", "union", "all"]
-"""Which classes a mean IoU averages; published figures differ in it.
-
-`present`: classes with ground-truth pixels (deeplab-pytorch; GAN-compression on COCO-Stuff).
-`union`: also classes that occur only in predictions, which score 0 (drn's nan-mean).
-`all`: every class; one that never occurs at all scores 0 too (semantic-segmentation-pytorch, imaginaire).
-"""
+from evaluation.metrics.label_totals import Averaging, LabelTotals
 
 
 class ConfusionMatrix:
@@ -74,37 +66,27 @@ class ConfusionMatrix:
         """Every pixel that was counted, void included."""
         return int(self.counts.sum())
 
+    @property
+    def totals(self) -> LabelTotals:
+        """The sums that scores are made of."""
+        return LabelTotals(self.correct_pixels, self.target_pixels, self.predicted_pixels, np.asarray(self.pixels))
+
     def class_iou(self) -> np.ndarray:
         """float64 `[classes]`: intersection over union of each class; NaN for one that occurs nowhere."""
-        return _ratio(self.correct_pixels, self.target_pixels + self.predicted_pixels - self.correct_pixels)
+        return self.totals.class_iou()
 
     def mean_iou(self, averaging: Averaging = "present") -> float:
         """The mean of `class_iou` over the classes that `averaging` names; NaN where that is none."""
-        iou = self.class_iou()
-        match averaging:
-            case "present":
-                chosen = iou[self.target_pixels > 0]
-            case "union":
-                chosen = iou[~np.isnan(iou)]
-            case "all":
-                chosen = np.nan_to_num(iou, nan=0.0)
-        return float(chosen.mean()) if chosen.size else float("nan")
+        return float(self.totals.mean_iou(averaging))
 
     def frequency_weighted_iou(self) -> float:
         """The mean of `class_iou` weighted with the ground-truth pixels of each class."""
-        weights = self.target_pixels
-        return float(_ratio((np.nan_to_num(self.class_iou()) * weights).sum(), weights.sum()))
+        return float(self.totals.frequency_weighted_iou())
 
     def accuracy(self) -> float:
         """The share of the pixels of known class that were predicted as theirs."""
-        return float(_ratio(self.correct_pixels.sum(), self.target_pixels.sum()))
+        return float(self.totals.accuracy())
 
     def accuracy_void_as_error(self) -> float:
         """The same over all pixels, every void one an error: how the SPADE paper counts (81.9 for 93.5)."""
-        return float(_ratio(self.correct_pixels.sum(), self.pixels))
-
-
-def _ratio(part: np.ndarray | float, whole: np.ndarray | float) -> np.ndarray:
-    """part / whole in float64, NaN where the whole is 0."""
-    part, whole = np.asarray(part, np.float64), np.asarray(whole, np.float64)
-    return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
+        return float(self.totals.accuracy_void_as_error())

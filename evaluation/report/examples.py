@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from evaluation.report.texture import Region
 from evaluation.scoring.image_results import ImageResults
+from evaluation.scoring.marks import MarkedPicture
 from evaluation.scoring.picture_sets import Key, PictureSet, Selection
 from evaluation.scoring.scorer import ImageScorer
 
@@ -60,6 +61,8 @@ class Illustrations:
     """Where texture is furthest from the photographs'."""
     strips: tuple[Strip, ...] = ()
     """Where label maps have several pictures."""
+    marked: tuple[MarkedPicture, ...] = ()
+    """That people marked."""
 
 
 def illustrate(

@@ -18,6 +18,7 @@ from evaluation.report.examples import Example, Illustrations, Strip
 from evaluation.report.format import NONE, css_colour, factor, number, percent
 from evaluation.report.laboratory import NOTE as LABORATORY
 from evaluation.report.laboratory import laboratory_rows, laboratory_table
+from evaluation.report.marks import mark_lines, mark_note, style_words
 from evaluation.report.published import published_tables
 from evaluation.report.settings import own_row, protocol_fields, setting_rows, style_note
 from evaluation.report.tables import (
@@ -30,6 +31,7 @@ from evaluation.report.tables import (
 )
 from evaluation.report.texture import Region, TextureRow, shown_periods, texture_rows
 from evaluation.scoring.independence import SENTENCES
+from evaluation.scoring.marks import MarkedPicture
 from evaluation.scoring.scores import Scores
 from pipeline.data.atomic import write_atomic
 from pipeline.data.images import encode_png, resize_ids, resize_image
@@ -96,6 +98,8 @@ def render_html(scores: Scores, illustrations: Illustrations) -> str:
         texture=texture_rows(scores),
         periods=shown_periods(scores),
         regions=[_region(region) for region in illustrations.regions],
+        marked=[_marked(picture, scores) for picture in illustrations.marked],
+        mark_note=mark_note(scores.marks) if scores.marks else "",
         style=style_note(scores),
         warning=ABOVE_CEILING,
         independence=SENTENCES,
@@ -125,6 +129,8 @@ def render_markdown(scores: Scores) -> str:
         lines += ["", "## What published protocols say of these pictures", "", *laboratory]
     if rows := texture_rows(scores):
         lines += ["", *_texture_table(rows, shown_periods(scores))]
+    if scores.marks:
+        lines += ["", "## Marks", "", *mark_lines(scores.marks)]
     lines += ["", "## Classes", "", "| IoU | " + " | ".join(names) + " |", "| --- |" + " ---: |" * len(names)]
     for name in scores.classes:
         ious = [percent(part.labels[scores.main_protocol.name].class_iou[name]) for part in scores.sets]
@@ -203,6 +209,18 @@ def _extreme(example: Example, scores: Scores) -> dict[str, Any]:
     shown = _panels(example, scores)
     shown["panels"][3] = ("errors", colours[resize_ids(errors, *_reduced_size(errors))], True)
     return shown
+
+
+def _marked(picture: MarkedPicture, scores: Scores) -> dict[str, Any]:
+    return {
+        **{name: getattr(picture, name) for name in ("id", "mark", "note", "accuracy")},
+        "style": style_words(picture.style),
+        "panels": [
+            ("label map", _colourise(picture.target, scores), True),
+            ("picture", _reduce(picture.image), False),
+            ("predicted labels", _colourise(picture.predicted, scores), True),
+        ],
+    }
 
 
 def _region(region: Region) -> dict[str, Any]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from evaluation.metrics.boundaries import mean_boundary_f
+from evaluation.metrics.label_totals import share
 from evaluation.scoring.image_results import ImageResults
+from evaluation.scoring.label_sums import LabelSums, draws
 from evaluation.scoring.protocols import Protocol
 
 REPLICATES = 1000
@@ -19,30 +21,27 @@ def bootstrap_scores(
     Label maps are drawn, with all their samples, because pictures of one map are not independent. `of_ceiling` divides
     by the mean IoU of the photographs `real` of the same drawn label maps. Empty with fewer than two maps.
     """
-    names, groups = np.unique(generated.ids, return_inverse=True)
+    names = sorted(set(generated.ids.tolist()))
     if len(names) < 2:
         return {}
-    position = {name: index for index, name in enumerate(names.tolist())}
-    photographs = np.array([position.get(name, -1) for name in real.ids.tolist()])
-    boundaries = generated.boundaries[protocol.name].astype(np.float64)  # BLAS adds floats; these stay exact
-    random = np.random.default_rng(seed)
-    drawn: dict[str, list[float]] = {}
-    for _ in range(replicates):
-        times = np.bincount(random.integers(0, len(names), len(names)), minlength=len(names))
-        matrix = generated.confusions[protocol.name].total(times[groups])
-        ceiling = real.confusions[protocol.name].total(np.where(photographs < 0, 0, times[photographs]))
-        mean_iou, highest = (each.mean_iou(protocol.averaging) for each in (matrix, ceiling))
-        for name, value in (
+    position = {name: index for index, name in enumerate(names)}
+    sums, ceilings = (LabelSums.of(results, protocol.name, position) for results in (generated, real))
+    drawn: dict[str, list[np.ndarray]] = {}
+    for times in draws(len(names), replicates, seed=seed):
+        totals, boundaries = sums.totals(times)
+        mean_iou, highest = (each.mean_iou(protocol.averaging) for each in (totals, ceilings.totals(times)[0]))
+        for name, values in (
             ("mean_iou", mean_iou),
-            ("of_ceiling", mean_iou / highest if highest > 0 else np.nan),
-            ("frequency_weighted_iou", matrix.frequency_weighted_iou()),
-            ("accuracy", matrix.accuracy()),
-            ("accuracy_void_as_error", matrix.accuracy_void_as_error()),
-            ("boundary_f", mean_boundary_f(np.tensordot(times[groups], boundaries, 1))),
+            ("of_ceiling", share(mean_iou, highest)),
+            ("frequency_weighted_iou", totals.frequency_weighted_iou()),
+            ("accuracy", totals.accuracy()),
+            ("accuracy_void_as_error", totals.accuracy_void_as_error()),
+            ("boundary_f", mean_boundary_f(boundaries)),
         ):
-            drawn.setdefault(name, []).append(value)
+            drawn.setdefault(name, []).append(values)
+    found = {name: np.concatenate(values) for name, values in drawn.items()}
     return {
         name: (float(np.nanpercentile(values, 2.5)), float(np.nanpercentile(values, 97.5)))
-        for name, values in drawn.items()
+        for name, values in found.items()
         if not np.isnan(values).all()
     }

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from evaluation.metrics.confusion import Averaging
 from evaluation.metrics.inception import FidResizer
+from evaluation.metrics.label_totals import Averaging
 from evaluation.segmenters.base import Merging, Prediction, Scales, Segmenter, predict_scales
 from pipeline.data.images import resize_ids
 from pipeline.errors import InputError

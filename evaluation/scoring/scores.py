@@ -13,6 +13,7 @@ from evaluation.metrics.feature_metrics import FeatureScores, Interval, mean_int
 from evaluation.scoring.bootstrap import bootstrap_scores
 from evaluation.scoring.image_results import ImageResults
 from evaluation.scoring.independence import Independence
+from evaluation.scoring.marks import MarkScores
 from evaluation.scoring.protocols import Protocol
 from evaluation.scoring.textures import TextureScores
 
@@ -54,7 +55,7 @@ class LabelScores:
             frequency_weighted_iou=finite(matrix.frequency_weighted_iou()),
             accuracy=finite(matrix.accuracy()),
             accuracy_void_as_error=finite(matrix.accuracy_void_as_error()),
-            boundary_f=finite(mean_boundary_f(boundaries)),
+            boundary_f=finite(float(mean_boundary_f(boundaries))),
             class_iou=dict(zip(classes, map(finite, matrix.class_iou()), strict=True)),
             class_share=dict(zip(classes, (matrix.target_pixels / known).tolist(), strict=True)),
             confusion=matrix.counts.tolist(),
@@ -140,6 +141,8 @@ class Scores:
     unpaired: dict[str, list[str]] = field(default_factory=dict)
     """Ids without a partner, by set."""
     warnings: tuple[str, ...] = ()
+    marks: MarkScores | None = None
+    """What people said of pictures, where that is given."""
 
     @property
     def synthesized(self) -> SetScores:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from evaluation.metrics.confusion import Averaging
+from evaluation.metrics.label_totals import Averaging
 from evaluation.study.cells import CellResult
 from evaluation.trainings.estimates import Estimate, SeedScores, accuracy, count_pixels, draw_maps, gain, mean_iou
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from evaluation.metrics.confusion import Averaging
+from evaluation.metrics.label_totals import Averaging
 from evaluation.scoring.image_results import Confusions
 
 REPLICATES = 1000

@@ -72,7 +72,7 @@ def new(train: str, validation: str | None, out: Path) -> None:
 
     \b
     Example:
-      spadework recipes new data/mine --out mine.yaml
+      spadework recipes new data/mine --out first.yaml
     """
     from pipeline.datasets.starter import StarterRecipe
 

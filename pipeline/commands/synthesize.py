@@ -9,6 +9,7 @@ import click
 
 from pipeline.command_line import (
     CHECKPOINT,
+    DASHBOARD,
     LABEL_COLUMN,
     OUT,
     OUT_LOCATION,
@@ -56,7 +57,7 @@ def plan_samples(source: str, out: Path, scores: Path | None, **options: Any) ->
     \b
     Example:
       spadework plan-samples data/landscape/train.parquet --target-pixels 200000 --out planned.parquet
-      spadework synthesize --input planned.parquet --samples-by samples
+      spadework synthesize --input planned.parquet --samples-by samples --out planned-images/
     """
     from pipeline.synthesis.samples import plan_samples as run
 
@@ -141,8 +142,8 @@ def plan_samples(source: str, out: Path, scores: Path | None, **options: Any) ->
 )
 @click.option(
     "--precision",
-    type=click.Choice(["fp32", "bf16", "fp16"]),
-    help="Arithmetic; fp16 on GPUs only  [default: fp32, or the engine's]",
+    type=click.Choice(["fp32", "bf16", "fp16", "int8"]),
+    help="Arithmetic; fp16 on GPUs only, int8 with an --engine of it  [default: fp32, or the engine's]",
 )
 @click.option(
     "--rounding",
@@ -183,6 +184,7 @@ def plan_samples(source: str, out: Path, scores: Path | None, **options: Any) ->
     help="Also as files, tar shards, or in the format of another tool; again for more.",
 )
 @click.option("--dry-run", is_flag=True, help="Only say what it would take: shards, images, bytes, time; make nothing.")
+@DASHBOARD
 @click.pass_context
 def synthesize(
     ctx: click.Context, source: str, checkpoint: str | None, out: str, dry_run: bool, **options: Any

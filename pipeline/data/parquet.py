@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import time
 import weakref
+from bisect import bisect_left, bisect_right
 from collections import Counter, deque
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,8 @@ from pipeline.errors import InputError
 
 OPEN_FILES = 256
 """That a process keeps open, of some 1000 that the system allows; the oldest are closed, and opened anew when read."""
+SETTLED_SECONDS = 2
+"""A file that was changed so long ago shows a change by its time: of object stores, which count whole seconds, too."""
 PICTURE_COLUMNS = ("label", "instance", "image")
 
 _opened: deque[weakref.ref[ParquetFile]] = deque()
@@ -54,17 +58,22 @@ class ParquetFile:
     rows: int
     fingerprint: str
     """sha256 of the footer, which holds every page's place and the statistics: another file has another one."""
+    stamp: str = field(default="", init=False, compare=False)
+    """Size and time of the last change before it was opened, by which it is known again without being read; empty where
+    it is too new: what is changed in the same moment again has the same time."""
     _handle: pq.ParquetFile | None = field(default=None, init=False, repr=False, compare=False)
 
     @classmethod
     def open(cls, path: FilePath, name: str | None = None) -> ParquetFile:
         """Read a file's footer; `InputError` where the file is missing or no Parquet file."""
+        stamp = _stamp(path)  # before it is read: a change in between shows
         source, handle = _open(path)
         size = source.size()
         start = size - 8 - handle.metadata.serialized_size
         digest = hashlib.sha256(size.to_bytes(8, "big") + source.read_at(size - start, start))
         file = cls(path, name or Path(path).name, handle.metadata.num_rows, digest.hexdigest())
         file._keep(handle)
+        file.stamp = stamp
         return file
 
     def __reduce__(self) -> tuple[type[ParquetFile], tuple[str, str, int, str]]:
@@ -84,6 +93,7 @@ class ParquetFile:
     def _parquet(self) -> pq.ParquetFile:
         handle = self._handle
         if handle is None:
+            self.stamp = _stamp(self.path)
             _, handle = _open(self.path)
             self._keep(handle)
         return handle
@@ -97,7 +107,14 @@ class ParquetFile:
     @cached_property
     def schema(self) -> pa.Schema:
         """Its columns and metadata."""
-        return self._parquet.schema_arrow
+        schema = self._parquet.schema_arrow
+        return _shared_schema(schema.serialize().to_pybytes())
+
+    @property
+    def largest_row_group(self) -> int:
+        """Rows of the largest one."""
+        metadata = self._parquet.metadata
+        return max((metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)), default=0)
 
     @cached_property
     def row_groups(self) -> tuple[RowGroup, ...]:
@@ -128,7 +145,7 @@ class ParquetFile:
         if text is None:
             return None
         try:
-            return DatasetInfo.from_json(text)
+            return _shared_info(text)
         except ValidationError as error:
             reason = "; ".join(problem["msg"] for problem in error.errors())
         except (ValueError, KeyError, TypeError) as error:
@@ -175,8 +192,9 @@ class ParquetFile:
         where its pages cannot be read.
         """
         stop = self.rows if stop is None else stop
-        groups = [group for group in self.row_groups if group.first + group.rows > start and group.first < stop]
-        if not groups:
+        begin = bisect_right(self.row_groups, start, key=lambda group: group.first + group.rows)
+        groups = self.row_groups[begin : bisect_left(self.row_groups, stop, key=lambda group: group.first)]
+        if not groups or start >= stop:
             return
         position = groups[0].first
         with _undamaged(self):
@@ -275,6 +293,28 @@ def _open(path: FilePath) -> tuple[Any, pq.ParquetFile]:
     except (pa.ArrowException, OSError) as error:
         reason = first_line(error)
         raise InputError(f"{path} is not a readable Parquet file ({reason}); make or copy it again") from None
+
+
+def _stamp(path: FilePath) -> str:
+    system, inner = filesystem(path)
+    with reachable(path):
+        info = system.get_file_info(inner)
+    changed = info.mtime_ns
+    if not changed or time.time_ns() - changed < SETTLED_SECONDS * 10**9:
+        return ""
+    return f"{info.size} {changed}"
+
+
+@lru_cache(maxsize=64)
+def _shared_schema(serialized: bytes) -> pa.Schema:
+    """Equal ones of thousands of files are one object."""
+    return pa.ipc.read_schema(pa.py_buffer(serialized))
+
+
+@lru_cache(maxsize=64)
+def _shared_info(text: bytes) -> DatasetInfo:
+    """Equal ones of thousands of files are one object, and parsed once."""
+    return DatasetInfo.from_json(text)
 
 
 @contextmanager

@@ -6,13 +6,10 @@ continued with other workers, or elsewhere, continues the same shards.
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +17,8 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.data.parquet import ParquetDataset, ParquetFile, check_names, holds_pictures, is_text
+from pipeline.data.repeated_ids import NO_REPEATS, RepeatedRows, find_repeated_ids
+from pipeline.data.sample_counts import SampleCounts
 from pipeline.data.schema import DatasetInfo
 from pipeline.errors import InputError
 
@@ -27,12 +26,12 @@ log = logging.getLogger(__name__)
 
 IMAGES_PER_SHARD = 1024
 """At most so many images a shard: about 100 MB of 256x256 PNG, which training readers like and a crash may lose."""
+MOST_SHARDS = 100_000
+"""Of more than a hundred million images, a shard has more of them instead: nobody opens a million files gladly."""
 SHARDS_WANTED = 32
 """A small input is cut into about so many shards, so that several workers have something to do."""
 SMALLEST_SHARD = 8
 """Images; below that, opening files and publishing results would show."""
-MAX_SAMPLES = 10_000
-"""Of one row: more come from a column that was taken by mistake, such as one of pixels or of dates."""
 LARGE_ROW_GROUP = 64
 """A row group is read from its start to reach a shard in it; more shards than this in one deserve a warning."""
 
@@ -57,7 +56,7 @@ class Columns:
         return {name: value for name, value in asdict(self).items() if name != "samples" or value is not None}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Shard:
     """Rows `start .. stop - 1` of a file, and the part of the output that they become."""
 
@@ -65,15 +64,17 @@ class Shard:
     file: ParquetFile
     start: int
     stop: int
-    duplicates: dict[int, str] = field(default_factory=dict)
+    duplicates: RepeatedRows = field(default_factory=lambda: NO_REPEATS)
     """Rows whose id was used before, and where."""
     images: int = 0
     """How many its rows give if none of them is rejected."""
+    digits: int = 5
+    """Of its number in its name: as many for all shards, so that names sort as numbers do."""
 
     @property
     def name(self) -> str:
         """The output file's name."""
-        return f"part-{self.index:05d}.parquet"
+        return f"part-{self.index:0{self.digits}d}.parquet"
 
     @property
     def rows(self) -> int:
@@ -124,8 +125,7 @@ def plan_shards(
     dataset = source if isinstance(source, ParquetDataset) else ParquetDataset.open(source)
     files = dataset.files
     for file in files:
-        largest = max((group.rows for group in file.row_groups), default=0)
-        if largest > LARGE_ROW_GROUP * IMAGES_PER_SHARD:
+        if (largest := file.largest_row_group) > LARGE_ROW_GROUP * IMAGES_PER_SHARD:
             log.warning(
                 "%s has a row group of %d rows, which every shard in it reads from the start: smaller ones are faster",
                 file,
@@ -134,16 +134,14 @@ def plan_shards(
     columns = _choose_columns(files, label_column, id_column, instance_column, style_column, samples_column)
     if not dataset.rows:
         raise InputError(f"{dataset.location} has no rows")
-    duplicates: dict[tuple[int, int], str] = {}
-    if name := columns.id:
-        with ThreadPoolExecutor(16) as pool:  # Object stores answer slowly, but many at once.
-            duplicates = _find_duplicates(files, list(pool.map(lambda file: _digests(file, name), files)))
-    counts = [_counts(file, samples_column) for file in files] if samples_column else None
-    if counts and not any(part.any() for part in counts):
+    repeats = find_repeated_ids(files, columns.id) if columns.id else [NO_REPEATS] * len(files)
+    counts = SampleCounts(files, images_per_row, samples_column)
+    if not counts.images:
         raise InputError(f"column {samples_column} of {dataset.location} asks for no sample of any row; check it")
-    shards = tuple(_cut(files, images_per_row, counts, duplicates))
-    most = images_per_row if counts is None else max(int(part.max(initial=0)) for part in counts)
-    return Plan(files, columns, shards, dataset.info, most)
+    shards = tuple(_cut(files, counts, repeats))
+    if (digits := len(str(len(shards) - 1))) > 5:
+        shards = tuple(replace(shard, digits=digits) for shard in shards)
+    return Plan(files, columns, shards, dataset.info, counts.most)
 
 
 def iter_shard(shard: Shard, columns: Sequence[str], *, batch_rows: int = 16) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -156,61 +154,21 @@ def generated_id(file: ParquetFile, row: int) -> str:
     return f"{file.name.removesuffix('.parquet')}-{row:07d}"
 
 
-def sample_count(value: object) -> int:
-    """A cell that says how many samples a row gets, as a number from 0 to `MAX_SAMPLES`.
-
-    Fractions of zero pass, because pandas stores integers as floating point where a cell is missing. Raises
-    `InputError` for anything else; a null, or NaN, is a mistake and not a zero.
-
-    >>> sample_count(3), sample_count(2.0)
-    (3, 2)
-    """
-    assert value is None or isinstance(value, int | float), value  # `_choose_columns` has looked at the type.
-    if value is None or value != value:
-        raise InputError("has no number of samples; write 0 where there should be none")
-    if value < 0 or value % 1:
-        raise InputError(f"asks for {value} samples; give a whole number, 0 or more")
-    if value > MAX_SAMPLES:
-        raise InputError(f"asks for {value} samples, more than {MAX_SAMPLES}; check the column")
-    return int(value)
-
-
-def _counts(file: ParquetFile, column: str) -> np.ndarray:
-    """The samples of every row of a file, int64 `[rows]`; 0 for what the worker will reject."""
-    counts = np.zeros(file.rows, np.int64)
-    for first, batch in file.batches([column], batch_rows=65536):
-        for row, value in enumerate(batch.column(0).to_pylist(), first):
-            with suppress(InputError):
-                counts[row] = sample_count(value)
-    return counts
-
-
-def _cut(
-    files: Sequence[ParquetFile],
-    images_per_row: int,
-    counts: Sequence[np.ndarray] | None,
-    duplicates: dict[tuple[int, int], str],
-) -> Iterator[Shard]:
-    """`counts` are the images of each row of each file; None: `images_per_row` for every one."""
-    # A row without images is read too, so that it counts as one.
-    costs = None if counts is None else [np.maximum(part, 1) for part in counts]
-    images = sum(file.rows for file in files) * images_per_row if costs is None else sum(part.sum() for part in costs)
-    wanted = min(max(images / SHARDS_WANTED, SMALLEST_SHARD), IMAGES_PER_SHARD)
-    repeated: list[dict[int, str]] = [{} for _ in files]
-    for (number, row), where in duplicates.items():
-        repeated[number][row] = where
+def _cut(files: Sequence[ParquetFile], counts: SampleCounts, repeats: Sequence[RepeatedRows]) -> Iterator[Shard]:
+    wanted = min(max(counts.cost / SHARDS_WANTED, SMALLEST_SHARD), max(IMAGES_PER_SHARD, counts.cost / MOST_SHARDS))
     index = 0
-    for number, file in enumerate(files):
-        starts = list(range(0, file.rows, max(1, round(wanted / images_per_row))))
-        if costs is not None:
-            before = np.cumsum(costs[number]) - costs[number]
-            starts = np.unique(before // wanted, return_index=True)[1].tolist()
-        inside: list[dict[int, str]] = [{} for _ in starts]
-        for row, where in repeated[number].items():
-            inside[bisect_right(starts, row) - 1][row] = where
-        for start, stop, found in zip(starts, [*starts, file.rows][1:], inside, strict=True):
-            made = (stop - start) * images_per_row if counts is None else int(counts[number][start:stop].sum())
-            yield Shard(index, file, start, stop, found, made)
+    for file, repeated in zip(files, repeats, strict=True):
+        if counts.even is not None:
+            starts = list(range(0, file.rows, max(1, round(wanted / counts.even))))
+            before = None
+        else:
+            images = counts.of(file)
+            costs = np.maximum(images, 1)
+            starts = np.unique((np.cumsum(costs) - costs) // wanted, return_index=True)[1].tolist()
+            before = np.concatenate([[0], np.cumsum(images)])
+        for start, stop in pairwise([*starts, file.rows]):
+            made = int(before[stop] - before[start]) if before is not None else (stop - start) * (counts.even or 0)
+            yield Shard(index, file, start, stop, repeated.between(start, stop), made)
             index += 1
 
 
@@ -266,42 +224,3 @@ def _id_type(kind: pa.DataType) -> bool:
     if pa.types.is_dictionary(kind):
         return _id_type(kind.value_type)
     return is_text(kind) or pa.types.is_integer(kind)
-
-
-def _digests(file: ParquetFile, column: str) -> np.ndarray:
-    """A 128-bit digest of every id of a file, uint64 `[rows, 2]`: a hundred million of them fit into memory.
-
-    A null id gets the digest of its place, which nothing else has; the worker rejects it.
-    """
-    digests = bytearray()
-    for _, batch in file.batches([column], batch_rows=65536):
-        try:
-            values = batch.column(0).to_pylist()
-        except UnicodeDecodeError as error:
-            raise InputError(f"{file} has an id that is not UTF-8 ({error.object!r}); write it again") from None
-        for value in values:
-            text = f"null {file.name} {len(digests)}" if value is None else f"id {value}"
-            digests += hashlib.blake2b(text.encode(), digest_size=16).digest()
-    return np.frombuffer(bytes(digests), np.uint64).reshape(-1, 2)
-
-
-def _find_duplicates(files: Sequence[ParquetFile], digests: Sequence[np.ndarray]) -> dict[tuple[int, int], str]:
-    """(file, row) of every row whose id came before, with where that was."""
-    both = np.concatenate(digests)
-    order = np.lexsort((both[:, 1], both[:, 0]))  # Stable: of equal ids the first row stays first.
-    same = (both[order[1:]] == both[order[:-1]]).all(axis=1)
-    if not same.any():
-        return {}
-    starts = np.cumsum([0, *(file.rows for file in files)])
-
-    def place(position: int) -> tuple[int, int]:
-        number = int(np.searchsorted(starts, position, side="right")) - 1
-        return number, int(position - starts[number])
-
-    # The place in `order` at which the run of equal ids begins that each one is in.
-    begins = np.maximum.accumulate(np.where(np.concatenate([[True], ~same]), np.arange(len(order)), 0))
-    duplicates = {}
-    for index in np.flatnonzero(same) + 1:
-        number, row = place(order[begins[index]])
-        duplicates[place(order[index])] = f"{files[number].name} row {row}"
-    return duplicates

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
+import os
 import posixpath
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from glob import glob
 from pathlib import Path
@@ -15,9 +17,13 @@ from typing import Any
 
 from pipeline.data.atomic import publish, temporary_name, write_atomic
 from pipeline.errors import InputError
+from pipeline.runtime.stages import in_order
 
 GOOGLE_RETRY_SECONDS = 120
 """How long Google's client tries again what fails; its own 15 minutes are no answer to a mistyped name."""
+
+AT_ONCE = 32
+"""Requests to an object store, each of which takes tens of milliseconds."""
 
 FilePath = str
 """A local path, or a URI that pyarrow knows (`s3://`, `gs://`, `hdfs://`, `fsspec+...://`)."""
@@ -211,14 +217,21 @@ class Folder:
 
     def names(self, subfolder: str = "") -> list[str]:
         """The names of the files in a subfolder (not below it), sorted; empty if there is no such folder."""
+        return sorted(self.sizes(subfolder))
+
+    def sizes(self, subfolder: str = "") -> dict[str, int]:
+        """The bytes of each file in a subfolder (not below it), from one listing; empty if there is no such folder."""
         if self.local:
             folder = self.local / subfolder
-            return sorted(file.name for file in folder.iterdir() if file.is_file()) if folder.is_dir() else []
+            if not folder.is_dir():
+                return {}
+            with os.scandir(folder) as entries:
+                return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
         from pyarrow import fs
 
         with self._store() as (system, root):
             selector = fs.FileSelector(posixpath.join(root, subfolder) if subfolder else root, allow_not_found=True)
-            return sorted(info.base_name for info in system.get_file_info(selector) if info.is_file)
+            return {info.base_name: info.size for info in system.get_file_info(selector) if info.is_file}
 
     def size(self, name: str) -> int | None:
         """Bytes of a file; None if it does not exist."""
@@ -238,6 +251,19 @@ class Folder:
         """A small file's content; None if it does not exist."""
         if self.size(name) is None:
             return None
+        return self._content(name)
+
+    def read_all(self, names: Sequence[str]) -> Iterator[bytes]:
+        """The content of small files that exist, in order: of an object store many at a time, as it answers slowly."""
+        if self.local:
+            yield from map(self._content, names)
+            return
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            yield from in_order(pool, self._content, names, ahead=2 * AT_ONCE)
+
+    def _content(self, name: str) -> bytes:
+        if self.local:
+            return (self.local / name).read_bytes()
         with reachable(self.location), self.open(name) as file:
             return bytes(file.read())
 
@@ -269,6 +295,16 @@ class Folder:
         elif self.size(name) is not None:
             with self._store() as (system, root):
                 system.delete_file(posixpath.join(root, name))
+
+    def delete_all(self, names: Sequence[str]) -> None:
+        """Remove files, if they are there: in an object store many at a time."""
+        if self.local:
+            for name in names:
+                self.delete(name)
+            return
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            for _ in in_order(pool, self.delete, names, ahead=2 * AT_ONCE):
+                pass
 
     def sha256(self, name: str) -> str:
         """The checksum of a file's content, in hexadecimal."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from pipeline.data.records import DatasetInfo, Record, check_sizes, resize_recor
 from pipeline.data.schema import DISPARITY_FIELD, RECORD_FIELDS
 from pipeline.datasets.convert import Converted, Skipped, Split, Summary, count_pixels, write_dataset
 from pipeline.datasets.id_maps import OTHERS
+from pipeline.datasets.instance_ids import zero_is_none
 from pipeline.datasets.instances import number_regions
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
@@ -33,6 +34,10 @@ PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", "
 
 CLUTTER = ("__MACOSX", "@eaDir", "Thumbs.db")
 """What systems leave beside pictures; like hidden files and folders (.ipynb_checkpoints, .DS_Store) no records."""
+
+
+LOOKED_AT = 16
+"""Pairs of maps that are looked at to see what numbers an instance map has where there is no object."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +60,14 @@ def convert_source(
     palette: Palette | None = None,
     relabel: Mapping[int, int] | None = None,
     things: Sequence[int] = (),
+    own_ids: bool = False,
 ) -> Converted:
     """Read, check and where need be resize (`size`: height, width; photographs by `resample`) the files of one record.
 
     Files that need no change keep their bytes, so that photographs are not compressed twice; label maps whose ids other
     readers would not find in the same way are encoded anew. `palette` reads RGB label maps; `relabel` maps stored ids
-    to other ones; of the classes `things` the connected regions become instances. Raises `InputError`, which names the
-    file.
+    to other ones, and with `own_ids` takes those of what is no object along, which are the ids of its class in instance
+    maps; of the classes `things` the connected regions become instances. Raises `InputError`, which names the file.
     """
     paths = {
         "label": source.label,
@@ -83,7 +89,10 @@ def convert_source(
     check_sizes(record)
     try:
         if relabel is not None:
-            record = replace(record, label=relabelled(record.label, relabel))
+            stored, record = record, replace(record, label=relabelled(record.label, relabel))
+            if own_ids and stored.instance is not None:
+                data["instance"] = renumbered(stored.instance, stored.label, record.label)
+                record = replace(record, instance=data["instance"])
         pixels = count_pixels(record.label, space)
     except InputError as error:
         raise InputError(f"{source.label}: {error}") from None
@@ -151,6 +160,24 @@ def relabelled(label: np.ndarray, relabel: Mapping[int, int]) -> np.ndarray:
         )
     table = np.array([relabel.get(number, relabel.get(OTHERS, 0)) for number in stored.tolist()])
     return table.astype(np.uint8 if table.max() < 256 else np.uint16)[places].reshape(label.shape)
+
+
+def renumbered(instance: np.ndarray, stored: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """An instance map in which what is no object has the id of its class, after the `stored` label map became `label`.
+
+    All of them are `[H, W]`. Objects keep their ids, but for those that are now ids of classes in the map: these move
+    behind all others.
+
+    >>> stored, label = np.array([[7, 8, 26, 26]]), np.array([[0, 1, 13, 13]])
+    >>> renumbered(np.array([[7, 8, 26001, 13]]), stored, label).tolist()
+    [[0, 1, 26001, 26002]]
+    """
+    objects = instance != stored
+    found = np.where(objects, instance, label).astype(np.int32)
+    free = int(max(instance.max(initial=0), label.max(initial=0))) + 1
+    for number, taken in enumerate(np.intersect1d(instance[objects], label).tolist(), start=free):
+        found[objects & (instance == taken)] = number
+    return found
 
 
 def list_pictures(
@@ -241,12 +268,37 @@ def convert_files(
         notes["relabelled"] = {
             "*" if stored == OTHERS else str(stored): number for stored, number in relabel.items() if stored != number
         }
+    own_ids = False
+    numbered = [source for split in splits for source in split.items if source.instance is not None]
+    if relabel is not None and numbered:
+        own_ids = not zero_is_none(_stored_maps(numbered[:LOOKED_AT], palette))
+        notes["instances"] = {"no object": "the id of its class" if own_ids else "0"}
     if things:
         notes["instances"] = {"connected regions of": [space.classes[number] for number in things]}
     convert = partial(
-        convert_source, space=space, size=size, resample=resample, palette=palette, relabel=relabel, things=things
+        convert_source,
+        space=space,
+        size=size,
+        resample=resample,
+        palette=palette,
+        relabel=relabel,
+        things=things,
+        own_ids=own_ids,
     )
     disparity = any(source.disparity for split in splits for source in split.items)
     fields = (*RECORD_FIELDS, DISPARITY_FIELD) if disparity else RECORD_FIELDS
     info = DatasetInfo(space, notes)
     return write_dataset(out, info, convert, splits, fields=fields, workers=workers, skip_bad=skip_bad)
+
+
+def _stored_maps(sources: Iterable[Source], palette: Palette | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Label and instance maps as they are stored; those that are broken are told of when their record is converted."""
+    for source in sources:
+        assert source.instance is not None
+        try:
+            label = decode_label(source.label.read_bytes(), palette)
+            instance = decode_instance(source.instance.read_bytes())
+        except (InputError, OSError):
+            continue
+        if label.shape == instance.shape:
+            yield label, instance

@@ -40,6 +40,8 @@ def zero_by_metadata(preprocessing: Any) -> bool | None:
         made = preprocessing.get("instances")
         if isinstance(made, Mapping) and "connected regions of" in made:
             return False  # `number_regions` gives all other pixels the id of their class.
+        if isinstance(made, Mapping) and "no object" in made:
+            return bool(made["no object"] == "0")
         if preprocessing.get("source") in _BY_SOURCE:
             return _BY_SOURCE[preprocessing["source"]]
         parts: Sequence[Any] = list(preprocessing.values())

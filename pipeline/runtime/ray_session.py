@@ -12,8 +12,13 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.errors import InputError
+from pipeline.runtime.waiting import bound_spinning
+
+if TYPE_CHECKING:
+    from ray._private.worker import BaseContext
 
 log = logging.getLogger(__name__)
 
@@ -46,12 +51,22 @@ NO_PROGRESS_SECONDS = 120
 """A Ray Data job that stands still for so long is a deadlock of logical resources (Ray's default: 30 minutes)."""
 
 
+_dashboard = False
+
+
+def show_dashboard(asked: bool) -> None:
+    """Whether Ray, wherever this process starts or joins it from now on, is to have its dashboard and say where."""
+    global _dashboard
+    _dashboard = asked
+
+
 def prepare_environment() -> None:
     """Set Ray's environment variables; called by `ensure_ray`, and before any other import of ray."""
     joins = "RAY_ADDRESS" in os.environ
     for name, value in ENVIRONMENT.items():
         if not (joins and name in CLUSTERS_OWN):
             os.environ.setdefault(name, value)
+    bound_spinning()  # of the workers, which have the environment of the instance that starts them
     # A worker that starts unpickles our classes before it knows the driver's sys.path; a checkout that is not
     # installed is found through this.
     root = str(Path(__file__).resolve().parents[2])
@@ -91,7 +106,8 @@ def _join(address: str) -> None:
         if port.isdecimal():  # Else `auto` or `local`.
             socket.create_connection((host, int(port)), timeout=JOIN_SECONDS).close()
         with _quiet_stderr():
-            ray.init(logging_level=logging.ERROR, log_to_driver=False)
+            context = ray.init(logging_level=logging.ERROR, log_to_driver=False)
+        _tell_dashboard(context)
     except Exception as error:  # Ray raises no class of its own here.
         raise InputError(
             f"the Ray cluster of RAY_ADDRESS={address} cannot be joined ({_reason(error)}); start it, unset "
@@ -106,19 +122,31 @@ def _start(num_cpus: int) -> None:
     for start in range(1, STARTS + 1):
         try:
             with _quiet_stderr():
-                ray.init(
+                context = ray.init(
                     address="local",
                     num_cpus=num_cpus,
-                    include_dashboard=False,
+                    include_dashboard=_dashboard,
                     logging_level=logging.ERROR,
                     log_to_driver=False,
                 )
+            _tell_dashboard(context)
             return
         except Exception as error:  # Ray raises no class of its own here.
             ray.shutdown()
+            if "dashboard with missing packages" in str(error):
+                raise InputError(
+                    "Ray's dashboard is not installed; pip install 'spadework[cluster]', or leave out --dashboard"
+                ) from None
             if start == STARTS or "timed out" not in str(error):
                 raise InputError(f"Ray did not start ({_reason(error)}); {AGAIN}") from error
             log.warning("Ray did not start within its time on this busy machine; trying again")
+
+
+def _tell_dashboard(context: BaseContext) -> None:
+    """Say where the dashboard is, if it was asked for."""
+    if _dashboard:
+        address = context.dashboard_url
+        log.warning("Ray's dashboard: %s", f"http://{address}" if address else "this cluster has none")
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import InputError
 from pipeline.runtime.ray_session import ray_session
 from pipeline.serving.app import make_app
-from pipeline.serving.server import ServiceOrder, build_service
+from pipeline.serving.server import ServiceOrder, address, build_service, listen
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -42,22 +43,27 @@ class Replica:
 def run_on_cluster(order: ServiceOrder, host: str, port: int, *, workers: int, ready: Callable[[str], None]) -> None:
     """Serve with at most so many replicas until the process is told to stop; `ready` is told the address.
 
-    Raises `InputError` where Ray Serve is not installed, Ray does not start, or a replica cannot be built.
+    Raises `InputError` where Ray Serve is not installed, the port is taken, Ray does not start, or a replica cannot be
+    built.
     """
+    _refuse_without_serve()
+    # Serve tells a port that is taken in its logs only, and knows no port 0. On a running cluster the head listens, and
+    # may be another machine: there the port is as given.
+    if "RAY_ADDRESS" not in os.environ:
+        with listen(host, port) as held:
+            port = held.getsockname()[1]
+    elif port == 0:
+        raise InputError("on a running cluster (RAY_ADDRESS) port 0 is none; give --port")
     with ray_session(num_cpus=max(4, workers * order.threads + 1)):
-        try:
-            from ray import serve
-        except ImportError as error:
-            raise InputError(
-                f"Ray Serve is not installed ({error}); pip install 'spadework[cluster]', or give --workers 0"
-            ) from None
+        from ray import serve
+
         serve.start(
             proxy_location="HeadOnly",
             http_options={"host": host, "port": port, "request_timeout_s": 2 * order.limits.answer_seconds},
         )
         try:
-            serve.run(_application(order, workers), name=APPLICATION, route_prefix="/")
-            ready(f"http://{host}:{port}/")
+            serve.run(application(order, workers), name=APPLICATION, route_prefix="/")
+            ready(address(host, port))
             with _told_to_stop() as stop:
                 stop.wait()
         except RuntimeError as error:
@@ -67,7 +73,18 @@ def run_on_cluster(order: ServiceOrder, host: str, port: int, *, workers: int, r
             serve.shutdown()
 
 
-def _application(order: ServiceOrder, workers: int) -> Any:
+def _refuse_without_serve() -> None:
+    """`InputError` where Ray comes without Serve: told before Ray is started, which takes a while."""
+    try:
+        import fastapi  # noqa: F401 - what `ray.serve` imports first, and `ray` alone does not bring
+    except ImportError as error:
+        raise InputError(
+            f"Ray Serve is not installed (no module {error.name}); pip install 'spadework[cluster]', or give "
+            "--workers 0"
+        ) from None
+
+
+def application(order: ServiceOrder, workers: int) -> Any:
     """What Ray Serve runs: our own bounds are the narrower ones, so that it is our sentences that clients read."""
     import ray
     from ray import serve

@@ -33,7 +33,7 @@ class Metrics:
             "spadework_rejections", "Requests refused before any work, by reason.", ("reason",), registry=self.registry
         )
         self.abandoned = Counter(
-            "spadework_abandoned", "Pictures whose client was gone before they were begun.", registry=self.registry
+            "spadework_abandoned", "Pictures whose client was gone before they were done.", registry=self.registry
         )
         self.waiting = Gauge("spadework_queue_length", "Pictures that wait for the generator.", registry=self.registry)
         self.active = Gauge("spadework_active_requests", "Requests that are being answered.", registry=self.registry)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,6 +80,9 @@ class Model:
         recipe = self._synthesizer.recipe
         self.space: LabelSpace = recipe.labels
         self.instances = recipe.labels.instance_edges or recipe.generator.region_styles == "instance"
+        self.check: Callable[[], None] = lambda: None
+        """Called between the layers of a picture; what it raises ends the picture."""
+        self._synthesizer.between_layers(lambda: self.check())
         self._last: tuple[bytes, LabelInput] | None = None
         self._photographs: OrderedDict[bytes, torch.Tensor] = OrderedDict()
 

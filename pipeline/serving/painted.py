@@ -15,35 +15,13 @@ import pyarrow as pa
 
 from pipeline.data.encoders import ENCODERS
 from pipeline.data.images import encode_png
+from pipeline.data.marks import MARK_FIELDS, PAINTED_FIELDS
 from pipeline.data.parquet import ParquetDataset
 from pipeline.data.provenance import Provenance
-from pipeline.data.records import PICTURE, RecordWriter
+from pipeline.data.records import RecordWriter
 from pipeline.data.schema import DatasetInfo
 from pipeline.labels import LabelSpace
 from pipeline.serving.refusal import Refusal
-
-FIELDS = (
-    pa.field("id", pa.string()),
-    pa.field("label", PICTURE),
-    pa.field("instance", PICTURE),
-    pa.field("image", PICTURE),
-    pa.field("style", pa.string()),
-    pa.field("seed", pa.int64()),
-    pa.field("sample", pa.int32()),
-    pa.field("checkpoint", pa.string()),
-    pa.field("painted_id", pa.string()),
-)
-"""Of a record: those of every data set, and what the picture was made with: `style` as JSON (`{"seed": 3}` or `{"z":
-[...]}`), the noise's seed, the sample's number, the checkpoint's sha256, and the id that the picture was made with,
-which may be another than the record's. `instance` only where there is one."""
-
-MARK_FIELDS = (
-    *FIELDS,
-    pa.field("mark", pa.string()),
-    pa.field("note", pa.string()),
-    pa.field("time", pa.timestamp("us", tz="UTC")),
-)
-"""Of a mark: `id` tells it from all others."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +43,7 @@ class Painted:
     """The sha256 of the weights."""
 
     def row(self) -> dict[str, Any]:
-        """Its cells, by `FIELDS`."""
+        """Its cells, by `PAINTED_FIELDS`."""
         return {
             "id": self.id,
             "label": encode_png(self.label),
@@ -89,7 +67,7 @@ def record_file(painted: Painted, space: LabelSpace, name: str) -> bytes:
     """A Parquet file of one record of the id `name`, which `synthesize` and `train` read."""
     with tempfile.TemporaryDirectory(prefix="spadework-") as folder:
         path = Path(folder, "record.parquet")
-        _write(path, {**painted.row(), "id": name}, space, FIELDS)
+        _write(path, {**painted.row(), "id": name}, space, PAINTED_FIELDS)
         return path.read_bytes()
 
 

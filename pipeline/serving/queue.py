@@ -14,6 +14,10 @@ from typing import Any
 from pipeline.serving.refusal import Refusal
 
 
+class Abandoned(Exception):
+    """Nobody waits any more for what the thread computes."""
+
+
 @dataclass(eq=False)
 class Task:
     """Work for the thread: tasks of the same `group` are done by one call of the first one's `run`, and one by one
@@ -27,6 +31,8 @@ class Task:
     submitted: float = field(default_factory=time.perf_counter)
     started: float = 0.0
     finished: float = 0.0
+    abandoned: bool = False
+    """Set by whoever waited for it and does not any more."""
 
 
 class WorkQueue:
@@ -40,6 +46,7 @@ class WorkQueue:
         self._waiting: deque[Task] = deque()
         self._ready = threading.Condition()
         self._closed = False
+        self._at_hand: list[Task] = []
         self._seconds = 0.05
         """That a task takes, of late."""
         self._thread = threading.Thread(target=self._work, name="generator", daemon=True)
@@ -68,6 +75,11 @@ class WorkQueue:
             self._watch("waiting", len(self._waiting))
             self._ready.notify()
 
+    def check(self) -> None:
+        """Raise `Abandoned` where all tasks at hand are; work that takes long calls this between its parts."""
+        if self._at_hand and all(task.abandoned for task in self._at_hand):
+            raise Abandoned
+
     def close(self) -> None:
         """Finish what is at hand, refuse the rest, and end the thread."""
         with self._ready:
@@ -91,6 +103,7 @@ class WorkQueue:
 
     def _do(self, group: list[Task]) -> bool:
         """Whether tasks could be done. One alone that could not is given its error."""
+        self._at_hand = group
         try:
             done = list(zip(group, group[0].run([task.item for task in group]), strict=True))
         except BaseException as error:  # noqa: BLE001 - told by whoever waits for it

@@ -44,7 +44,40 @@ def serve(
     device = default_device()
     if precision == "fp16" and device == "cpu":
         raise InputError("--precision fp16 needs a GPU, and there is none; take bf16 or fp32")
-    order = ServiceOrder(
+    order = make_order(
+        checkpoints,
+        engines=engines,
+        folder=folder,
+        templates=templates,
+        device=device,
+        precision=precision,
+        threads=threads,
+        access=access,
+    )
+    if workers == 0:
+        run_here(order, host, port, ready=ready)
+        return
+    from pipeline.serving.cluster import run_on_cluster
+
+    run_on_cluster(order, host, port, workers=workers, ready=ready)
+
+
+def make_order(
+    checkpoints: Sequence[str],
+    *,
+    engines: Sequence[Path] = (),
+    folder: Path,
+    templates: str | None,
+    device: str,
+    precision: Precision,
+    threads: int,
+    access: Access,
+) -> ServiceOrder:
+    """What each process of the service is told; without checkpoints, the landscapes that come with spadework.
+
+    Raises `InputError` for a checkpoint that is not there.
+    """
+    return ServiceOrder(
         checkpoints=tuple(resolve_checkpoint(source) for source in checkpoints or (LANDSCAPE,)),
         engines=tuple(str(engine.absolute()) for engine in engines),
         folder=str(folder.absolute()),
@@ -55,9 +88,3 @@ def serve(
         limits=Limits(),
         access=access,
     )
-    if workers == 0:
-        run_here(order, host, port, ready=ready)
-        return
-    from pipeline.serving.cluster import run_on_cluster
-
-    run_on_cluster(order, host, port, workers=workers, ready=ready)

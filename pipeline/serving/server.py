@@ -124,6 +124,11 @@ def listen(host: str, port: int) -> socket.socket:
         raise InputError(f"cannot listen on {host}, port {port} ({told}); give another --port or --host") from None
 
 
+def address(host: str, port: int) -> str:
+    """Where a browser finds the service."""
+    return f"http://{'localhost' if host in ('127.0.0.1', '::1') else host}:{port}/"
+
+
 def server_config(app: ASGIApp, limits: Limits) -> uvicorn.Config:
     """How uvicorn serves the application."""
     return uvicorn.Config(
@@ -146,8 +151,7 @@ def run_here(order: ServiceOrder, host: str, port: int, *, ready: Callable[[str]
     listening = listen(host, port)
     service = build_service(order)
     config = server_config(make_app(service, order.access), order.limits)
-    name = "localhost" if host in ("127.0.0.1", "::1") else host
-    ready(f"http://{name}:{listening.getsockname()[1]}/")
+    ready(address(host, listening.getsockname()[1]))
     try:
         uvicorn.Server(config).run(sockets=[listening])
     except KeyboardInterrupt:  # which uvicorn raises again when it has shut down

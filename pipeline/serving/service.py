@@ -105,6 +105,8 @@ class Service:
         self.queue = WorkQueue(
             max_waiting=self.limits.max_queue, max_group=self.limits.max_group, watch=self.metrics.watch_queue
         )
+        for model in models:
+            model.check = self.queue.check
 
     def close(self) -> None:
         """End its threads."""
@@ -227,16 +229,16 @@ class Service:
         return self._moods.get(model.name, {}).get(name) if z is None else z
 
     async def _result(self, task: Task) -> Any:
-        """What a task comes to; where the client goes meanwhile, the task is cancelled unless it has begun."""
+        """What a task comes to; where the client goes meanwhile, it is not begun, or ended between two layers."""
         self.queue.submit(task)
         try:
             return await asyncio.wrap_future(task.future)
         except asyncio.CancelledError:
-            if task.future.cancelled():
-                self.metrics.abandoned.inc()
-                current = asyncio.current_task()
-                if not (current and current.cancelling()):  # the queue was closed
-                    raise Refusal(503, "the service is shutting down; try again later", retry_after=5) from None
+            task.abandoned = True
+            self.metrics.abandoned.inc()
+            current = asyncio.current_task()
+            if task.future.cancelled() and not (current and current.cancelling()):  # the queue was closed
+                raise Refusal(503, "the service is shutting down; try again later", retry_after=5) from None
             raise
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from pipeline.data.shards import Shard
 from pipeline.errors import InputError
 from pipeline.runtime.device import default_device
+from pipeline.runtime.ray_metrics import JobMetrics
 from pipeline.runtime.ray_session import ray_session
 from pipeline.synthesis.worker import Report, ShardWorker, TooManyRejects, WorkOrder
 
@@ -47,10 +48,15 @@ def run_in_pool(
                 num_cpus=_logical_cpus(order, workers),
                 num_gpus=gpus_per_worker if order.device.startswith("cuda") else 0,
             )
+            metrics, left = JobMetrics("synthesize"), len(shards)
+            metrics.set_queue(left)
             for row in messages.iter_rows():
                 message = pickle.loads(row["message"])
                 if isinstance(message, InputError | OSError):
                     raise message
+                if message.record is not None:
+                    left -= 1
+                    metrics.set_queue(left)
                 yield message
         finally:
             context.target_max_block_size, context.target_min_block_size = saved[:2]
@@ -110,19 +116,33 @@ class _Actor:
     def __init__(self, order: WorkOrder, token: str) -> None:
         self._order, self._token = order, token
         self._worker: ShardWorker | None = None
+        self._metrics = JobMetrics("synthesize")
 
     def __call__(self, batch: Any) -> Iterator[dict[str, list[bytes]]]:
         for shard in batch["shard"].to_pylist():
             try:
                 # Not in __init__, whose mistakes Ray would tell as the actor's death.
                 self._worker = self._worker or ShardWorker(self._order, self._token)
-                for report in self._worker.run(pickle.loads(shard)):
+                for report in counted(self._worker.run(pickle.loads(shard)), self._metrics):
                     yield {"message": [pickle.dumps(report)]}
             except TooManyRejects:
                 continue  # The driver counts the rejects reported so far, and ends the job.
             # A mistake, or a full disk. As a message: Ray would wrap it into pages of traceback.
             except (InputError, OSError) as error:
                 yield {"message": [pickle.dumps(error)]}
+
+
+def counted(reports: Iterable[Report], metrics: JobMetrics) -> Iterator[Report]:
+    """The reports of one shard, each added to Ray's metrics on its way."""
+    images, seconds = 0, dict[str, float]()
+    for report in reports:
+        metrics.count(
+            images=report.images - images,
+            rejects=len(report.rejects),
+            seconds={stage: spent - seconds.get(stage, 0.0) for stage, spent in report.seconds.items()},
+        )
+        images, seconds = report.images, dict(report.seconds)
+        yield report
 
 
 def _logical_cpus(order: WorkOrder, workers: int) -> float:

@@ -15,13 +15,16 @@ from typing import Any
 import pyarrow as pa
 import yaml
 
-from pipeline.data.parquet import ParquetDataset, holds_pictures
-from pipeline.data.storage import Folder
+from pipeline.data.parquet import ParquetDataset, ParquetFile, holds_pictures
+from pipeline.data.storage import Folder, find_files, relative
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
 from pipeline.runtime.json_text import read_json
 
 CARD, CROISSANT = "README.md", "croissant.json"
+MANIFEST = "manifest.json"
+LISTED_FILES = 10_000
+"""More parts than that are not listed in Croissant, which then has their pattern, and the manifest's checksum."""
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 _MADE = ("recipe", "checkpoint", "seed", "samples", "size", "format", "style", "precision")
 _SCORES = {"mean_iou": "mean IoU", "accuracy": "pixel accuracy"}
@@ -38,7 +41,7 @@ class Facts:
     patterns: Sequence[str]
     """Of the files that hold the pictures."""
     files: Sequence[tuple[str, str]]
-    """Their names and the sha256 of each one's content, where they are few enough to be listed."""
+    """Their names and the sha256 of each one's content; the manifest, which has them, where they are too many."""
     pictures: int
     made: Mapping[str, Any]
     """What the synthesis says of itself in the files."""
@@ -52,19 +55,28 @@ def gather(folder: Folder, *, license: str | None = None, report: Path | None = 
 
     Raises `InputError` where there are no pictures, or the report is of other ones.
     """
-    dataset = ParquetDataset.open(folder.location)
+    known = _known_parts(folder)
+    root, paths = find_files(folder.location)
+    names = [relative(path, root) for path in paths]
+    if report is None and known.keys() == set(names):
+        # Parts of one job are alike, and the manifest counts them: nobody need open ten thousand.
+        dataset = ParquetDataset(folder.location, (ParquetFile.open(paths[0], names[0]),))
+        pictures = sum(rows for rows, _ in known.values())
+    else:
+        dataset = ParquetDataset.open(folder.location)
+        pictures = dataset.rows
     info = dataset.require_info()
-    known = _known_checksums(folder)
     columns = {column.name: _type(column.type) for column in dataset.files[0].schema}
     made = info.preprocessing.get("synthesis") or {}
-    parts = all(file.name.startswith("part-") for file in dataset.files)
+    parts = all(name.startswith("part-") for name in names)
+    listed = names if len(names) <= LISTED_FILES else [MANIFEST] if known else []
     return Facts(
         name=f"{made['recipe']}, synthesized" if made.get("recipe") else "pictures",  # the same wherever it lies
         space=info.space,
         columns=columns,
-        patterns=["part-*.parquet"] if parts else [file.name for file in dataset.files],
-        files=[(file.name, known.get(file.name) or folder.sha256(file.name)) for file in dataset.files],
-        pictures=dataset.rows,
+        patterns=["part-*.parquet"] if parts else names,
+        files=[(name, known[name][1] if name in known else folder.sha256(name)) for name in listed],
+        pictures=pictures,
         made={key: made[key] for key in _MADE if made.get(key) is not None},
         license=license or "unknown",
         scores=_scores(dataset, report) if report else {},
@@ -130,7 +142,7 @@ def croissant(facts: Facts) -> dict[str, Any]:
             "@id": name,
             "name": name,
             "contentUrl": name,
-            "encodingFormat": "application/x-parquet",
+            "encodingFormat": "application/json" if name == MANIFEST else "application/x-parquet",
             "sha256": sha256,
         }
         for name, sha256 in facts.files
@@ -206,10 +218,11 @@ _CONTEXT: dict[str, Any] = {
 """The context that the specification gives, whole, as validators compare it."""
 
 
-def _known_checksums(folder: Folder) -> dict[str, str]:
-    """Those that the manifest of a job or a filter has, so that large sets are not read once more."""
+def _known_parts(folder: Folder) -> dict[str, tuple[int, str]]:
+    """Rows and checksum of each part in the manifest of a job or a filter: large sets are not read once more."""
     try:
-        return {part["name"]: part["sha256"] for part in read_json(folder.read("manifest.json") or b"{}")["parts"]}
+        parts = read_json(folder.read(MANIFEST) or b"{}")["parts"]
+        return {part["name"]: (int(part["rows"]), part["sha256"]) for part in parts if part["rows"]}
     except (ValueError, KeyError, TypeError):
         return {}
 

@@ -35,6 +35,11 @@ log = logging.getLogger(__name__)
 ATTEMPTS = 3
 """Ray restarts dead actors by itself; a pool that ends with shards undone is started so often."""
 
+POOL_SHARDS = 4096
+POOL_SHARDS_EACH = 64
+"""A pool of actors gets so many shards, or so many an actor, and then another pool the next ones: Ray Data keeps
+something of every report to the end of its run, and a new pool costs little beside four million pictures."""
+
 SMALL_IMAGES = 1024
 """A job of so many images at most begins without Ray, if nobody asked for workers ..."""
 SMALL_SECONDS = 20.0
@@ -142,6 +147,7 @@ class Job:
         workers = self.workers_for(todo)
         first: tuple[float, int] | None = None
         used = 0
+        known: dict[str, ShardRecord] | None = None
         if not folder.finished:
             self._check_rejects(progress)
         for attempt in range(ATTEMPTS):
@@ -157,11 +163,12 @@ class Job:
                         self._check_rejects(progress)
                         if first is None and report.images:
                             first = (time.monotonic(), progress.images)
-            done = folder.records()
-            todo = [shard for shard in todo if shard.name not in done]
+            known = folder.records()
+            todo = [shard for shard in todo if shard.name not in known]
         if todo:
             raise RuntimeError(f"{len(todo)} shards did not finish in {ATTEMPTS} attempts, the first is {todo[0].name}")
-        records = [folder.records()[shard.name] for shard in self.plan.shards]
+        known = known if known is not None else folder.records()
+        records = [known[shard.name] for shard in self.plan.shards]
         return self._conclude(folder, records, progress, used, first)
 
     def _conclude(
@@ -211,10 +218,11 @@ class Job:
 
     def _check_duplicates(self) -> None:
         """Rows with an id that was used before are known from the plan, and need no synthesis to be too many."""
-        rows = [(shard, row) for shard in self.plan.shards for row in sorted(shard.duplicates)]
-        if len(rows) <= self.order.max_rejects:
+        count = sum(len(shard.duplicates) for shard in self.plan.shards)
+        if count <= self.order.max_rejects:
             return
-        shard, row = rows[0]
+        shard = next(shard for shard in self.plan.shards if shard.duplicates)
+        row = next(iter(shard.duplicates))
         column = self.order.columns.id
         assert column is not None, "ids that the input does not have cannot come twice"
         [(_, cells)] = iter_shard(replace(shard, start=row, stop=row + 1), [column])
@@ -222,20 +230,20 @@ class Job:
         reason = f"has the id of {shard.duplicates[row]}; ids must be unique"
         if self.order.max_rejects:
             raise InputError(
-                f"{len(rows)} rows have an id that was used before, more than --max-rejects allows; "
+                f"{count} rows have an id that was used before, more than --max-rejects allows; "
                 f"the first is {where}: {reason}"
             )
         raise InputError(f"{where}: {reason}; or leave bad rows out with --max-rejects")
 
     def _check_rejects(self, progress: JobProgress) -> None:
-        rejects = list(progress.rejects.values())
-        if len(rejects) <= self.order.max_rejects:
+        count = len(progress.rejects)
+        if count <= self.order.max_rejects:
             return
-        first = rejects[0]
+        first = next(iter(progress.rejects.values()))
         where = f"row {first.row} of {first.source}" + (f" (id '{first.id}')" if first.id else "")
         if self.order.max_rejects:
             raise InputError(
-                f"{len(rejects)} rows are bad, more than --max-rejects allows; the first is {where}: {first.reason}"
+                f"{count} rows are bad, more than --max-rejects allows; the first is {where}: {first.reason}"
             )
         raise InputError(f"{where}: {first.reason}; or leave bad rows out with --max-rejects")
 
@@ -260,8 +268,10 @@ class Job:
             return
         if self.workers is None and images <= SMALL_IMAGES and self.order.device == "cpu" and not joins_cluster():
             yield 0, run_here(self.order, token, _while_soon_done(left))
-        if left:
-            yield workers, run_in_pool(self.order, token, left, workers, gpus_per_worker=self.gpus_per_worker)
+        step = max(POOL_SHARDS, POOL_SHARDS_EACH * workers)
+        for start in range(0, len(left), step):
+            part = left[start : start + step]
+            yield workers, run_in_pool(self.order, token, part, workers, gpus_per_worker=self.gpus_per_worker)
 
 
 def _while_soon_done(left: list[Shard]) -> Iterator[Shard]:

@@ -22,6 +22,7 @@ import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -86,7 +87,7 @@ class JobFolder:
     @property
     def begun(self) -> bool:
         """Whether anything of the job is there: then its `job.json` must stay, without which parts are nobody's."""
-        return self.finished or bool(self.records()) or any(name.endswith(".parquet") for name in self.folder.names())
+        return self.finished or any(name.endswith(".parquet") for name in self.folder.sizes()) or bool(self.records())
 
     @property
     def begun_without_provenance(self) -> bool:
@@ -117,17 +118,17 @@ class JobFolder:
         if self.finished:
             return {record.name: record for record in self.manifest().parts}
         found = {}
-        for name in self.folder.names(RECORDS):
-            if not name.endswith(".json") or name.startswith("."):
-                continue
+        parts = self.folder.sizes()
+        names = [name for name in self.folder.names(RECORDS) if name.endswith(".json") and not name.startswith(".")]
+        for name, text in zip(names, self.folder.read_all([f"{RECORDS}/{name}" for name in names]), strict=True):
             try:
-                record = ShardRecord.from_json(parse(self.folder.read(f"{RECORDS}/{name}")))
+                record = ShardRecord.from_json(parse(text))
                 if _record_name(record.name) != f"{RECORDS}/{name}":
                     raise ValueError(f"it is of {record.name}")
             except ValueError as error:
                 log.warning("%s/%s/%s is damaged (%s); its part is made again", self.folder, RECORDS, name, error)
                 continue
-            if not record.rows or self.folder.size(record.name) == record.bytes:
+            if not record.rows or parts.get(record.name) == record.bytes:
                 found[record.name] = record
         return found
 
@@ -153,14 +154,21 @@ class JobFolder:
                 yield Path(folder) / shard.name
 
     def publish(
-        self, shard: Shard, part: Path, rows: int, rejects: tuple[Reject, ...], *, input_sha256: str
+        self,
+        shard: Shard,
+        part: Path,
+        rows: int,
+        rejects: tuple[Reject, ...],
+        *,
+        input_sha256: str,
+        input_stamp: str = "",
     ) -> ShardRecord:
         """A worker's finished part: first the part, then its record. A part without rows is not kept."""
-        record = ShardRecord(shard.name, 0, "", 0, rejects, input_sha256)
+        record = ShardRecord(shard.name, 0, "", 0, rejects, input_sha256, input_stamp)
         if rows:
             size = part.stat().st_size
             self.folder.publish(shard.name, part)
-            record = ShardRecord(shard.name, rows, self.folder.sha256(shard.name), size, rejects, input_sha256)
+            record = replace(record, rows=rows, sha256=self.folder.sha256(shard.name), bytes=size)
         self.put_record(record)
         return record
 
@@ -174,7 +182,9 @@ class JobFolder:
         if rejects:
             self.folder.put(REJECTS, rejects_table(rejects))
         totals = {"images": sum(record.rows for record in records), "rejects": len(rejects)}
-        manifest = {"version": 1, **totals, "parts": [record.to_json() for record in records]}
+        # Without what the input's file was like: copied elsewhere, it gives the same manifest.
+        parts = [replace(record, input_stamp="").to_json() for record in records]
+        manifest = {"version": 1, **totals, "parts": parts}
         self.folder.put(MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
 
     def succeed(self) -> None:
@@ -185,14 +195,16 @@ class JobFolder:
     def tidy(self) -> None:
         """Remove what a killed worker left half-written, and the records that the manifest has replaced."""
         for subfolder in ("", "_job", RECORDS):
-            for name in self.folder.names(subfolder):
-                if name.startswith(".") and name.endswith(".tmp"):
-                    self.folder.delete(f"{subfolder}/{name}" if subfolder else name)
+            left = [name for name in self.folder.names(subfolder) if name.startswith(".") and name.endswith(".tmp")]
+            self.folder.delete_all([f"{subfolder}/{name}" if subfolder else name for name in left])
         for unfinished in self.folder.local.glob(".*.tmp") if self.folder.local else ():  # An export, then.
             shutil.rmtree(unfinished)
         if self.finished:
-            for name in self.folder.names(RECORDS):
-                self.folder.delete(f"{RECORDS}/{name}")
+            self.clear_records()
+
+    def clear_records(self) -> None:
+        """Remove the records of all shards."""
+        self.folder.delete_all([f"{RECORDS}/{name}" for name in self.folder.names(RECORDS)])
 
 
 def _record_name(part: str) -> str:

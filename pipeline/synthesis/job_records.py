@@ -39,7 +39,7 @@ class Reject:
         return cls(id=field(fields, "id", (str, type(None))), row=field(fields, "row", int), samples=samples, **texts)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ShardRecord:
     """A finished shard."""
 
@@ -51,10 +51,15 @@ class ShardRecord:
     rejects: tuple[Reject, ...] = ()
     input_sha256: str = ""
     """Of the rows that it was made of (`InputDigest`); empty in records of earlier versions."""
+    input_stamp: str = ""
+    """Of the file with these rows (`ParquetFile.stamp`); empty in manifests, and where it was too new to tell."""
 
     def to_json(self) -> dict[str, Any]:
-        """For the record's file."""
-        return {**asdict(self), "rejects": [reject.to_json() for reject in self.rejects]}
+        """For the record's file, and for the manifest."""
+        fields = {name: getattr(self, name) for name in ("name", "rows", "sha256", "bytes")}
+        stamp = {"input_stamp": self.input_stamp} if self.input_stamp else {}
+        rejects = [reject.to_json() for reject in self.rejects]
+        return {**fields, "rejects": rejects, "input_sha256": self.input_sha256, **stamp}
 
     @classmethod
     def from_json(cls, fields: Any) -> ShardRecord:
@@ -69,6 +74,7 @@ class ShardRecord:
             bytes=_count(fields, "bytes"),
             rejects=tuple(Reject.from_json(reject) for reject in field(fields, "rejects", (list, tuple))),
             input_sha256=field({"input_sha256": "", **fields}, "input_sha256", str),
+            input_stamp=field({"input_stamp": "", **fields}, "input_stamp", str),
         )
 
 

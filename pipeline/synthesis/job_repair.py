@@ -16,7 +16,8 @@ from pipeline.data.shards import Columns, Shard
 from pipeline.data.storage import first_line
 from pipeline.errors import InputError
 from pipeline.runtime.progress import ProgressBar
-from pipeline.synthesis.job_folder import MANIFEST, RECORDS, REJECTS, SUCCESS, JobFolder
+from pipeline.runtime.stages import in_order
+from pipeline.synthesis.job_folder import MANIFEST, REJECTS, SUCCESS, JobFolder
 from pipeline.synthesis.job_records import Reject, ShardRecord
 
 log = logging.getLogger(__name__)
@@ -55,8 +56,7 @@ def reopen(job: JobFolder, full: Mapping[str, int], *, quiet: bool = True) -> No
         log.warning("%s; writing it again", damage)
     else:
         return
-    for name in job.folder.names(RECORDS):
-        job.folder.delete(f"{RECORDS}/{name}")
+    job.clear_records()
     for record in intact.values():
         job.put_record(record)
     job.folder.delete(SUCCESS)
@@ -87,14 +87,19 @@ def check_input(
 ) -> None:
     """Compare what finished parts were made of with the input as it is now; `InputError` names what has changed.
 
-    All rows of these shards are read again. Records of earlier versions do not say what they were made of.
+    The rows of these shards are read again, but for those in files that have the size and the time of change that they
+    had when the part was made. Records of earlier versions do not say what they were made of.
     """
     known = [shard for shard in shards if shard.name in records and records[shard.name].input_sha256]
+    known = [shard for shard in known if not shard.file.stamp or shard.file.stamp != records[shard.name].input_stamp]
     with (
         ThreadPoolExecutor(8) as pool,
         ProgressBar(total=len(known), unit="shard", desc="check input", delay=5, disable=quiet) as bar,
     ):
-        for shard, digest in zip(known, pool.map(lambda shard: digest_shard(shard, columns), known), strict=True):
+        # A few shards ahead, so that the futures of the rest do not pile up.
+        for shard, digest in zip(
+            known, in_order(pool, lambda shard: digest_shard(shard, columns), known, ahead=16), strict=True
+        ):
             if digest != records[shard.name].input_sha256:
                 raise InputError(
                     f"rows {shard.start} to {shard.stop - 1} of {shard.file.path} are not those that "

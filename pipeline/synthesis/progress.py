@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 
 from pipeline.runtime.progress import ProgressBar
@@ -19,9 +20,11 @@ class JobProgress:
     def __init__(self, rows: int, finished: int, rejects: Sequence[Reject], *, quiet: bool) -> None:
         """Of `rows` in all, `finished` are of earlier runs, as are the `rejects` among them."""
         self._started: tuple[float, int] | None = None
-        self._rows: dict[int, int] = {}
-        self._images: dict[int, int] = {}
-        self._seconds: dict[int, dict[str, float]] = {}
+        self._last: dict[int, tuple[int, int, Mapping[str, float]]] = {}
+        """Rows and images of each shard at its last report, and the seconds while it is being worked on."""
+        self.images = 0
+        """Made by this run so far."""
+        self._seconds: dict[str, float] = defaultdict(float)
         self.rejects: dict[tuple[str, int], Reject] = {}
         self._note(rejects)
         self._bar = ProgressBar(
@@ -38,22 +41,21 @@ class JobProgress:
         self._bar.close()
 
     @property
-    def images(self) -> int:
-        """Made by this run so far."""
-        return sum(self._images.values())
-
-    @property
     def stage_seconds(self) -> dict[str, float]:
         """Seconds of each stage, over all shards of this run."""
-        stages = sorted({stage for seconds in self._seconds.values() for stage in seconds})
-        return {stage: sum(seconds.get(stage, 0.0) for seconds in self._seconds.values()) for stage in stages}
+        return dict(sorted(self._seconds.items()))
 
     def update(self, report: Report) -> None:
-        """Take in a report. A shard that starts again after its worker died counts from its start again."""
-        step = report.rows - self._rows.get(report.shard, 0)
-        self._rows[report.shard] = report.rows
-        self._images[report.shard] = report.images
-        self._seconds[report.shard] = dict(report.seconds)
+        """Take in a report. A shard that starts again after its worker died counts from its start again.
+
+        Sums are kept up to date: made anew from all shards, they would take the square of the job's time.
+        """
+        rows, images, spent = self._last.get(report.shard, (0, 0, {}))
+        step = report.rows - rows
+        self.images += report.images - images
+        for stage in {*spent, *report.seconds}:
+            self._seconds[stage] += report.seconds.get(stage, 0.0) - spent.get(stage, 0.0)
+        self._last[report.shard] = report.rows, report.images, {} if report.record else report.seconds
         self._note(report.rejects)
         if self._started is None:
             # The clock runs from here, or the start of Ray and the loading would be in the rate and the time left.

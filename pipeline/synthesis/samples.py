@@ -17,8 +17,9 @@ from pipeline.data.atomic import atomic_path
 from pipeline.data.images import decode_label
 from pipeline.data.parquet import check_names, holds_pictures
 from pipeline.data.records import check_columns, picture_bytes
+from pipeline.data.sample_counts import MAX_SAMPLES
 from pipeline.data.schema import describe_column
-from pipeline.data.shards import MAX_SAMPLES, Plan, iter_shard, plan_shards
+from pipeline.data.shards import Plan, iter_shard, plan_shards
 from pipeline.data.storage import filesystem, is_uri, local_path
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace, class_channels

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -100,6 +100,13 @@ class Synthesizer:
     def takes_photographs(self) -> bool:
         """Whether `style_of` has an encoder."""
         return self._encoder is not None
+
+    def between_layers(self, check: Callable[[], None]) -> None:
+        """Have `check` called before each layer of every picture, in the thread that synthesizes; what it raises ends
+        the picture. An engine is one call, in which nothing is asked."""
+        if self.engine is None and isinstance(self._generator, torch.nn.Module):
+            for module in self._generator.modules():
+                module.register_forward_pre_hook(lambda *_: check())
 
     @torch.inference_mode()
     def prepare(self, codes: np.ndarray, canvas: np.ndarray | None = None) -> LabelInput:

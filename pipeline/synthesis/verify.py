@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
+import itertools
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.data.equal_keys import EqualKeys, digests
 from pipeline.data.images import decode_image, decode_label
 from pipeline.data.provenance import Provenance, read_xmp
 from pipeline.data.records import picture_bytes
@@ -52,18 +54,21 @@ def verify(location: str, *, source: str | None = None, quiet: bool = False) -> 
     manifest = _manifest(job)
     _check_files(folder, manifest.parts)
     planned = job.planned()
-    seen: set[bytes] = set()
-    with ProgressBar(total=manifest.images, unit="image", desc="verify", disable=quiet) as bar:
-        for record in manifest.parts:
-            if record.rows:
-                _check_part(folder, record, planned, seen, bar)
+    parts = [record for record in manifest.parts if record.rows]
+    with (
+        EqualKeys() as keys,
+        ProgressBar(total=manifest.images, unit="image", desc="verify", disable=quiet) as bar,
+    ):
+        for record in parts:
+            _check_part(folder, record, planned, keys, bar)
+        _check_keys(folder, parts, keys)
     rejects = [reject for record in manifest.parts for reject in record.rejects]
     _check_counts(folder, manifest, planned, rejects)
     if damage := rejects_damage(job, rejects):
         raise InputError(f"{damage}; run the same synthesize command again")
     if source is not None:
         _check_input(job, manifest, planned, source, quiet=quiet)
-    return Verified(sum(record.rows > 0 for record in manifest.parts), len(seen), len(rejects))
+    return Verified(len(parts), sum(record.rows for record in parts), len(rejects))
 
 
 def _check_input(job: JobFolder, manifest: Manifest, planned: Planned, source: str, *, quiet: bool) -> None:
@@ -107,20 +112,17 @@ def _check_files(folder: Folder, records: Sequence[ShardRecord]) -> None:
         raise InputError(f"{folder} holds {strangers[0]}, which the manifest does not know; remove it")
 
 
-def _check_part(folder: Folder, record: ShardRecord, planned: Planned, seen: set[bytes], bar: ProgressBar) -> None:
+def _check_part(folder: Folder, record: ShardRecord, planned: Planned, keys: EqualKeys, bar: ProgressBar) -> None:
     where = f"{folder}/{record.name}"
     if folder.size(record.name) != record.bytes or folder.sha256(record.name) != record.sha256:
         raise InputError(
             f"{where} is not the file that was written (its checksum differs); run the same synthesize command again"
         )
-    rows = 0
+    rows, found = 0, []
     packet = Provenance(planned.checkpoint, planned.seed).packet() if planned.provenance else None
     for row in _rows(folder, record):
         name = f"{where}: id '{row['id']}', sample {row['sample']}"
-        key = hashlib.blake2b(f"{row['sample']}\x1f{row['id']}".encode(), digest_size=16).digest()
-        if key in seen:
-            raise InputError(f"{name} is there twice")
-        seen.add(key)
+        found.append(f"{row['sample']}\x1f{row['id']}")
         for column in ("seed", "checkpoint"):
             if row[column] != getattr(planned, column):
                 raise InputError(f"{name} has {column} {row[column]}, the job has {getattr(planned, column)}")
@@ -140,6 +142,18 @@ def _check_part(folder: Folder, record: ShardRecord, planned: Planned, seen: set
         bar.update()
     if rows != record.rows:
         raise InputError(f"{where} has {rows} rows, the manifest says {record.rows}")
+    keys.add(digests(found))
+
+
+def _check_keys(folder: Folder, records: Sequence[ShardRecord], keys: EqualKeys) -> None:
+    """No id has a sample twice."""
+    later, _ = keys.find()
+    if not len(later):
+        return
+    ends = list(itertools.accumulate(record.rows for record in records))
+    record = records[number := bisect_right(ends, int(later[0]))]
+    row = next(itertools.islice(_rows(folder, record), int(later[0]) - ends[number] + record.rows, None))
+    raise InputError(f"{folder}/{record.name}: id '{row['id']}', sample {row['sample']} is there twice")
 
 
 def _bytes(row: dict[str, Any], column: str) -> bytes:

@@ -24,9 +24,11 @@ from pipeline.config import LARGEST_PIXELS, RegionStyles
 from pipeline.data.encoders import ENCODERS, PictureFormat
 from pipeline.data.images import Palette, encode_png, is_plain
 from pipeline.data.input_digest import InputDigest
+from pipeline.data.parquet import ParquetFile
 from pipeline.data.provenance import Provenance
 from pipeline.data.records import PICTURE, DatasetInfo, RecordWriter, decode_record, picture_bytes, resize_record
-from pipeline.data.shards import Columns, Shard, generated_id, iter_shard, sample_count
+from pipeline.data.sample_counts import sample_count
+from pipeline.data.shards import Columns, Shard, generated_id, iter_shard
 from pipeline.errors import InputError
 from pipeline.networks.label_input import LabelInput
 from pipeline.precision import Precision
@@ -56,7 +58,9 @@ READ_ROWS = 16
 AHEAD = 8
 """Decoded rows waiting for synthesis, and pictures waiting to be written."""
 REPORT_IMAGES = 8
-"""Images between two reports: often enough for a display, and the same at every repetition."""
+REPORTS = 32
+"""Images between two reports, and reports of a shard that has more of them: often enough for a display, seldom enough
+for a driver with a thousand workers, and the same at every repetition."""
 
 StoredRow = tuple[int, dict[str, Any], Any]
 """A row's position in its file, its cells, and the cell of another row's photograph where styles come from there."""
@@ -161,6 +165,7 @@ class ShardWorker:
         keep_freed_memory()
         self._order, self._token = order, token
         self._folder = JobFolder(order.output)
+        self._file: ParquetFile | None = None
         self._synthesizer = Synthesizer(
             order.checkpoint,
             device=order.device,
@@ -191,6 +196,10 @@ class ShardWorker:
 
         Raises `TooManyRejects` (after reporting them) and `InputError` (for a damaged file).
         """
+        if self._file is not None and self._file == shard.file:
+            shard = replace(shard, file=self._file)  # whose footer is read already
+        self._file = shard.file
+        step = max(REPORT_IMAGES, shard.images // REPORTS)
         clock = StageClock()
         digest = InputDigest(self._order.columns)
         rows = images = 0
@@ -211,14 +220,22 @@ class ShardWorker:
                         with clock("write"):
                             writer.write(result)
                         images += 1
-                    if images - reported >= REPORT_IMAGES or len(rejects) > told:
+                    # The first picture at once: whoever looks on knows that it works.
+                    if images - reported >= (step if reported else 1) or len(rejects) > told:
                         yield Report(shard.index, rows, images, tuple(rejects[told:]), dict(clock.seconds))
                         reported, told = images, len(rejects)
                     if len(rejects) > self._order.max_rejects:
                         raise TooManyRejects
             assert rows == shard.rows, f"{rows} of {shard.rows} rows came out of {shard.name}"
             with clock("write"):
-                record = self._folder.publish(shard, part, images, tuple(rejects), input_sha256=digest.hexdigest())
+                record = self._folder.publish(
+                    shard,
+                    part,
+                    images,
+                    tuple(rejects),
+                    input_sha256=digest.hexdigest(),
+                    input_stamp=shard.file.stamp,
+                )
         yield Report(shard.index, rows, images, tuple(rejects[told:]), dict(clock.seconds), record)
 
     def _pipeline(

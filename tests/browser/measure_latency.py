@@ -1,7 +1,7 @@
 """How long a painter waits: from the last movement of a stroke to its picture on screen, in a real browser.
 
     python -m tests.browser.measure_latency
-    python -m tests.browser.measure_latency --checkpoint untrained:configs/coco_stuff.yaml --precision bf16
+    python -m tests.browser.measure_latency --checkpoint untrained:configs/coco_stuff.yaml --precision bf16 --threads 2
 
 Each stroke is a mouse's: pressed, moved in twelve steps across the label map, released at once. The clock starts at the
 time stamp of the last movement and stops after the frame in which the picture of the whole stroke is drawn: both the
@@ -11,6 +11,7 @@ browser's and the service's part are in it.
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -77,6 +78,7 @@ def measure(painter: Painter, strokes: int) -> None:
     painter.page.evaluate(WATCH)
     names = painter.page.locator("#classes label")
     waits: list[float] = []
+    stages: dict[str, list[float]] = {}
     for index in range(strokes):
         names.nth(int(random.integers(names.count()))).click()
         painter.page.locator("#size").fill(str(int(random.integers(4, 24))))
@@ -85,9 +87,15 @@ def measure(painter: Painter, strokes: int) -> None:
         painter.drag(tuple(start), *(tuple(start + (end - start) * step / 3) for step in (1, 2, 3)))
         painter.wait_for("answered.move === moved")
         waits.append(painter.page.evaluate("answered.wait"))
+        for name, milliseconds in re.findall(
+            r"(\w+) ([\d.]+) ms", painter.page.get_attribute("#timing", "title") or ""
+        ):
+            stages.setdefault(name, []).append(float(milliseconds))
         if (index + 1) % 20 == 0 or index + 1 == strokes:
             half, most = np.percentile(waits, [50, 95])
             print(f"{len(waits)} strokes: median {half:.0f} ms, 95th percentile {most:.0f} ms", flush=True)
+    told = ", ".join(f"{name} {np.median(values):.1f} ms" for name, values in stages.items())
+    print(f"of these in the service, medians: {told}; {len(painter.requests) / strokes:.1f} requests a stroke")
 
 
 if __name__ == "__main__":

@@ -155,26 +155,63 @@ def test_zoom_keeps_the_point_below_the_pointer(painter: Painter) -> None:
     assert painter.text("#fit") == "100%"
 
 
+class HeldBack:
+    """Previews that are held back when asked for, of a service that says how long it computes."""
+
+    def __init__(self, painter: Painter, milliseconds: int) -> None:
+        self.hold, self.held, self.failed = False, [], []  # type: ignore[var-annotated]
+        self._timing = f"paint;dur={milliseconds}"
+        painter.page.route("**/synthesize", self._take)
+        painter.page.on("requestfailed", lambda request: is_preview(request) and self.failed.append(request))
+
+    def _take(self, route: Any) -> None:
+        if not is_preview(route.request):
+            route.continue_()
+        elif self.hold:
+            self.held.append(route)
+        else:
+            self.answer(route)
+
+    def answer(self, route: Any) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, headers=answer.headers | {"server-timing": self._timing})
+
+
+def click_in_turn(painter: Painter, *columns: int) -> None:
+    for column in columns:
+        painter.page.mouse.click(*painter.at(column, 64))
+        painter.wait_for("document.querySelector('#picture').getAttribute('aria-busy') === 'true'")
+
+
+def pixels_of(request: dict[str, Any], label: int) -> int:
+    return sum(count for number, count in request["label_map"]["runs"] if number == label)
+
+
 def test_the_newest_request_wins(painter: Painter) -> None:
     """While one answer is held back, strokes do not queue up: only the newest is asked next, and shown last."""
-    held: list[Any] = []
-
-    def hold_first(route: Any) -> None:
-        if held or not is_preview(route.request):
-            route.continue_()
-        else:
-            held.append(route)
-
-    painter.page.route("**/synthesize", hold_first)
+    back = HeldBack(painter, 5)
     painter.choose(paints="sea", size=30)
-    asked = len(painter.requests)
-    painter.page.mouse.click(*painter.at(20, 20))
-    painter.wait_for("document.querySelector('#picture').getAttribute('aria-busy') === 'true'")
-    for column in (40, 60, 80, 100):
-        painter.page.mouse.click(*painter.at(column, 64))
+    painter.drag((64, 20))
+    asked, back.hold = len(painter.requests), True
+    click_in_turn(painter, 20, 40, 60, 80, 100)
     assert len(painter.requests) == asked + 1
-    held[0].continue_()
+    back.hold = False
+    back.answer(back.held[0])
     painter.settle()
     assert len(painter.requests) == asked + 2
-    runs = painter.requests[-1]["label_map"]["runs"]
-    assert sum(count for label, count in runs if label == SEA) == (painter.labels() == SEA).sum()
+    assert pixels_of(painter.requests[-1], SEA) == (painter.labels() == SEA).sum()
+
+
+def test_a_slow_picture_out_of_date_is_given_up_but_not_twice_in_a_row(painter: Painter) -> None:
+    back = HeldBack(painter, 500)
+    painter.choose(paints="sea", size=30)
+    painter.drag((64, 20))
+    asked, back.hold = len(painter.requests), True
+    click_in_turn(painter, 20, 40, 60, 80)
+    assert len(painter.requests) == asked + 2, "the second took the place of the first; it is left to finish"
+    assert len(back.failed) == 1
+    back.hold = False
+    back.answer(back.held[1])
+    painter.settle()
+    assert len(painter.requests) == asked + 3
+    assert pixels_of(painter.requests[-1], SEA) == (painter.labels() == SEA).sum()

@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from evaluation.report.tables import ABOVE_CEILING, summary
 from evaluation.scoring import distributed as distributed_scoring
 from evaluation.scoring.protocols import Protocol
 from evaluation.scoring.scores import Scores
+from pipeline.data.marks import MARK_FIELDS
+from pipeline.data.records import DatasetInfo, RecordWriter
 from tests.evaluation.conftest import SPACE, draw, noise, photograph, write_pictures, write_records
 
 pytestmark = pytest.mark.slow
@@ -91,6 +94,23 @@ def test_report_is_whole_self_contained_and_consistent(evaluated: tuple[Scores, 
         for name in (*SPACE.classes, "noise", PHOTOGRAPHS, "c0ffee"):
             assert name in text
         assert "FID" not in re.sub("not FID|FID (resizer|photographs|reference)", "", text)
+
+
+def test_marks_are_in_the_report(good: Path, data: Path, trained: Path, tmp_path: Path) -> None:
+    fields = {"style": '{"seed": 3}', "seed": 3, "sample": 0, "checkpoint": "c0ffee"}
+    with RecordWriter(tmp_path / "marks.parquet", DatasetInfo(SPACE), MARK_FIELDS) as writer:
+        for number, (record, mark) in enumerate(zip(RECORDS[:3], ("bad", "good", "bad"), strict=True)):
+            painted = {"id": f"m{number}", "label": record.label, "image": record.image, "mark": mark, "note": "<b>"}
+            writer.write({**fields, **painted})
+    options: dict[str, Any] = {"segmenter_weights": trained, "device": "cpu", "marks": [tmp_path / "marks.parquet"]}
+    scores = evaluate(good, data / "validation.parquet", tmp_path / "report", examples=2, **options)
+    assert scores.marks and scores.marks.same_weights == 3
+    written = json.loads((tmp_path / "report" / "report.json").read_text())["marks"]
+    assert [(row["mark"], row["pictures"]) for row in written["counts"]] == [("bad", 2), ("good", 1)]
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "<h2>Marks</h2>" in page and page.count('class="mark-bad"') == 1 and page.count('class="mark-good"') == 1
+    assert "&lt;b&gt;" in page and "seed 3" in page
+    assert "## Marks" in (tmp_path / "report" / "report.md").read_text()
 
 
 def test_a_score_above_the_ceiling_is_a_warning(evaluated: tuple[Scores, Path]) -> None:

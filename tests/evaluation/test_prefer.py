@@ -15,9 +15,10 @@ from click.testing import CliRunner
 
 from cli import main
 from evaluation.prefer import Preference, count_votes, first_is_left, write_page
-from pipeline.data.images import decode_image
+from pipeline.data.images import decode_image, decode_label
+from pipeline.data.records import check_dataset, iter_rows
 from pipeline.errors import InputError
-from tests.evaluation.conftest import draw, photograph, write_pictures, write_records
+from tests.evaluation.conftest import SPACE, draw, photograph, write_pictures, write_records
 
 RECORDS = [draw(index) for index in range(20)]
 PAIR = re.compile(r'\{id: "([^"]+)", sample: (\d+), left: "([^"]+)", right: "([^"]+)", map: "([^"]+)"\}')
@@ -104,6 +105,63 @@ def test_votes_are_counted_for_the_set_whose_picture_was_chosen(sets: tuple[Path
     assert "No vote decides (0 for good, 0 for black, 4 ties)." in count_votes(
         [save(tmp_path / "ties.json", page, votes[:4])]
     ).summary("excluded")
+
+
+def test_votes_become_records_of_both_pictures(sets: tuple[Path, Path], tmp_path: Path) -> None:
+    write_page(*sets, tmp_path / "page.html", seed=4)
+    page, shown = page_of(tmp_path / "page.html")
+    (first, _, black_left), (second, _, _), (third, _, _) = shown[:3]
+    votes = [
+        {"id": first, "sample": 0, "choice": "right" if black_left else "left", "bad": ["left", "right"][:black_left]},
+        {"id": second, "sample": 0, "choice": "tie"},
+    ]
+    files = [tmp_path / name for name in ("one.json", "two.json")]
+    files[0].write_text(json.dumps({**page, "votes": votes}))
+    black_side = "left" if black_left else "right"
+    files[1].write_text(
+        json.dumps({**page, "votes": [{"id": first, "sample": 0, "choice": black_side, "bad": [black_side]}]})
+    )
+    out = tmp_path / "marks.parquet"
+    options = [option for path in files for option in ("--votes", str(path))]
+    result = CliRunner().invoke(main, ["prefer", *map(str, sets), *options, "--records", str(out)])
+    assert result.exit_code == 0, result.output
+    assert f"6 records in {out}: spadework evaluate --marks {out}" in result.output
+    assert f"Marked as bad: 0 pictures of good, {1 + black_left} of black." in result.output
+    assert check_dataset(out, ("id", "label", "image")).space == SPACE
+    rows = list(iter_rows(out))
+    marks = {(row["painted_id"], row["note"]): [] for row in rows}  # type: ignore[var-annotated]
+    for row in rows:
+        assert decode_image(row["image"]["bytes"]).any() == (row["note"] == "good")
+        assert np.array_equal(
+            decode_label(row["label"]["bytes"]), next(r.label for r in RECORDS if r.id == row["painted_id"])
+        )
+        assert (row["style"], row["seed"], row["checkpoint"], row["sample"]) == ('{"seed": 3}', 3, "c0ffee", 0)
+        marks[row["painted_id"], row["note"]].append(row["mark"])
+    assert marks == {
+        (first, "good"): ["better", "worse"],
+        (first, "black"): ["bad" if black_left else "worse", "bad"],
+        (second, "good"): ["tie"],
+        (second, "black"): ["tie"],
+    }
+    assert third not in {name for name, _ in marks}
+
+
+def test_votes_on_other_sets_become_no_records(sets: tuple[Path, Path], tmp_path: Path) -> None:
+    write_page(*sets, tmp_path / "page.html", seed=4)
+    page, shown = page_of(tmp_path / "page.html")
+    votes = save(tmp_path / "votes.json", page, [(shown[0][0], 0, "left")])
+    lost = save(tmp_path / "lost.json", page, [("scene-000", 0, "left")])
+    for arguments, message in (
+        ([*sets, "--records", tmp_path / "x.parquet"], "--records needs the two sets of pictures and --votes FILE"),
+        (["--votes", votes, "--records", tmp_path / "x.parquet"], "--records needs the two sets of pictures"),
+        ([*sets[::-1], "--votes", votes, "--records", tmp_path / "x.parquet"], "good and black, not black and good"),
+        ([*sets, "--votes", votes, "--records", tmp_path / "x.json"], "is no Parquet file"),
+        ([*sets, "--votes", lost, "--records", tmp_path / "x.parquet"], "has no picture 'scene-000' (sample 0)"),
+    ):
+        result = CliRunner().invoke(main, ["prefer", *map(str, arguments)])
+        assert (result.exit_code, result.output.count("\n")) == (2, 1)
+        assert message in result.stderr
+    assert not (tmp_path / "x.parquet").exists()
 
 
 def test_the_verb_writes_a_page(sets: tuple[Path, Path], tmp_path: Path) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
+import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -12,6 +15,7 @@ from cli import main
 from pipeline.checkpoints.file import load_checkpoint
 from pipeline.config import Recipe
 from pipeline.recipe_file import dump_recipe
+from training.run_folder import RunFolder
 
 Make = Callable[..., Recipe]
 
@@ -29,6 +33,29 @@ def test_train_stops_at_its_time_and_goes_on(recipe_file: Path, tmp_path: Path) 
     assert (first.exit_code, "1 steps" in first.output, "resumes" in first.output) == (0, True, True)
     second = CliRunner().invoke(main, command)
     assert (second.exit_code, "4 steps" in second.output, "resumes" in second.output) == (0, True, False)
+    assert load_checkpoint(tmp_path / "run").step == 4
+
+
+def test_ctrl_c_leaves_a_checkpoint_and_ends_in_one_line_with_the_command(
+    recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["train", str(recipe_file), "--out", str(tmp_path / "run"), "--workers", "0", "--quiet"]
+    monkeypatch.setattr("sys.argv", ["/usr/bin/spadework", *command])
+    logged = RunFolder.add_stats
+
+    def interrupt(*arguments: Any) -> None:
+        logged(*arguments)
+        monkeypatch.setattr(RunFolder, "add_stats", logged)  # a second one would end it at once
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(RunFolder, "add_stats", interrupt)
+    options = ["--set", "training.steps=4", "--set", "training.log_every=2"]
+    result = CliRunner().invoke(main, [*command, *options, "--json"])
+    assert (result.exit_code, result.stdout) == (130, "")
+    assert result.stderr.splitlines()[-1] == f"Stopped. To go on, repeat: spadework {shlex.join(command)}"
+    assert load_checkpoint(tmp_path / "run").step == 3  # the signal came after the second was reported
+    monkeypatch.undo()
+    assert CliRunner().invoke(main, [*command, *options]).exit_code == 0
     assert load_checkpoint(tmp_path / "run").step == 4
 
 

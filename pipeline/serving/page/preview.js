@@ -11,7 +11,8 @@ const PATIENCE = 30_000; // ms for which a busy service is asked again
  */
 export class Preview {
   #newest = null;
-  #running = null;
+  #running = null; // {controller, job}
+  #hastened = false; // whether the last request was given up for a newer one
   #paused = 0;
 
   /** `send(job, signal)` gives a promise of an answer, `show(answer, job)` shows it, `fail(error)` says what is wrong. */
@@ -29,9 +30,20 @@ export class Preview {
     queueMicrotask(() => this.#newest && !this.#running && !this.#paused && this.#run());
   }
 
+  /**
+   * Gives up a running request whose job is out of date, by `stale(job)`, for the newest: when the pen rests, that is the
+   * picture waited for. Not twice in a row, so that however fast steps follow, pictures are seen.
+   */
+  hasten(stale) {
+    if (!this.#running || !this.#newest || this.#hastened || !stale(this.#running.job)) return;
+    this.#hastened = true;
+    this.#running.controller.abort();
+    this.#run();
+  }
+
   drop() {
     this.#newest = null;
-    this.#running?.abort();
+    this.#running?.controller.abort();
     this.#running = null;
   }
 
@@ -39,15 +51,17 @@ export class Preview {
     const job = this.#newest;
     this.#newest = null;
     const controller = new AbortController();
-    this.#running = controller;
+    const running = { controller, job };
+    this.#running = running;
     try {
       const answer = await this.send(job, controller.signal);
-      if (this.#running === controller) await this.show(answer, job);
+      if (this.#running === running) await this.show(answer, job);
     } catch (error) {
-      if (this.#running === controller) this.#recover(error, job);
+      if (this.#running === running) this.#recover(error, job);
     }
-    if (this.#running !== controller) return; // dropped: whoever did it goes on
+    if (this.#running !== running) return; // dropped: whoever did it goes on
     this.#running = null;
+    this.#hastened = false;
     if (this.#newest && !this.#paused) this.#run();
     else if (!this.busy) this.idle?.();
   }
@@ -70,7 +84,7 @@ export class Preview {
 /** Pictures that can wait (thumbnails, samples): one after another, while no preview is due. */
 export class Leisure {
   #tasks = new Map();
-  #running = false;
+  #running = null; // the controller of the task at hand
   #timer = 0;
 
   /** `rest` ms must pass after the last `interrupt`. */
@@ -78,14 +92,15 @@ export class Leisure {
     Object.assign(this, { rest, isBusy: busy, fail });
   }
 
-  /** Replaces the tasks of a name by others: functions that give promises. */
+  /** Replaces the tasks of a name by others: functions of a signal that give promises. */
   plan(name, tasks) {
     this.#tasks.set(name, tasks);
     this.interrupt();
   }
 
-  /** Something more urgent happens: wait again. */
+  /** Something more urgent happens: wait again, and with what is at hand begin anew. */
   interrupt() {
+    this.#running?.abort();
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#run(), this.rest);
   }
@@ -98,13 +113,17 @@ export class Leisure {
     }
     const tasks = [...this.#tasks.values()].find((each) => each.length);
     if (!tasks) return;
-    this.#running = true;
+    const controller = new AbortController();
+    this.#running = controller;
     const task = tasks.shift();
     let wait = 0;
     try {
-      await task();
+      await task(controller.signal);
     } catch (error) {
-      if (error.status === 503) {
+      if (controller.signal.aborted) {
+        tasks.unshift(task);
+        wait = this.rest;
+      } else if (error.status === 503) {
         tasks.unshift(task);
         wait = Math.max(1, error.retryAfter) * 1000;
       } else {
@@ -112,7 +131,7 @@ export class Leisure {
         this.fail(error);
       }
     }
-    this.#running = false;
+    this.#running = null;
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#run(), wait);
   }

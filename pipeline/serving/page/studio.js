@@ -5,6 +5,7 @@ import { Leisure, Preview } from "./preview.js";
 import { encodeRuns } from "./runs.js";
 
 const REST = 500; // ms without a change before thumbnails are drawn
+const SLOW = 60; // ms of computing from which on a picture out of date is given up: a new connection may cost as much
 export const ID = "painter"; // styles of seeds come from the id too: with one id a seed is one look
 
 /** What a style {base, partner, share} is to the service. */
@@ -65,9 +66,9 @@ export class Studio extends EventTarget {
 
   /** A task for `leisure`: draws the label map in a style on a canvas. */
   thumbnail(canvas, style) {
-    return async () => {
+    return async (signal) => {
       const format = this.checkpoint.formats?.includes("webp") ? "webp" : "png"; // a thumbnail need not be exact
-      const { blob } = await synthesize(JSON.stringify(this.request(style, format)));
+      const { blob } = await synthesize(JSON.stringify(this.request(style, format)), signal);
       await drawBlob(canvas, blob);
       canvas.dataset.drawn = "true";
     };
@@ -75,6 +76,10 @@ export class Studio extends EventTarget {
 
   #changed(kind) {
     this.preview.request({ at: performance.now() });
+    if (kind === "step" && this.picture?.timing.paint > SLOW) {
+      const text = JSON.stringify(this.request());
+      this.preview.hasten((job) => job.text !== text);
+    }
     this.leisure.interrupt();
     this.dispatchEvent(new CustomEvent("change", { detail: { kind } }));
   }

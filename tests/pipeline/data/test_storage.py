@@ -43,6 +43,18 @@ def test_a_file_is_published_read_and_removed(folder, tmp_path):
     assert folder.size("part-0") is None
 
 
+def test_many_files_are_listed_read_and_removed(folder):
+    assert folder.sizes("a") == {}
+    for number in range(70):
+        folder.put(f"a/{number}", b"x" * number)
+    folder.put("a/deeper/b", b"not listed")
+    assert folder.sizes("a") == {str(number): number for number in range(70)}
+    names = [f"a/{number}" for number in (69, 0, 3)]
+    assert list(folder.read_all(names)) == [b"x" * 69, b"", b"xxx"]
+    folder.delete_all([*names, "a/none"])
+    assert len(folder.names("a")) == 67
+
+
 def test_a_folder_pickles_to_its_location(folder):
     assert str(pickle.loads(pickle.dumps(folder))) == str(folder)
 

@@ -202,6 +202,27 @@ def test_cityscapes_to_train_ids_by_name(tmp_path: Path, monkeypatch: pytest.Mon
     assert record.label.tolist() == [[0, 2, 13, 18, 255, 255]]
 
 
+@pytest.mark.parametrize("none", ["class", "0"])
+def test_with_mapped_ids_what_was_no_object_is_none(none: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in "ab":
+        ids = np.array([7, 11, 26], np.uint8)[street(0)]
+        cars = np.full((12, 16), 0 if none == "0" else 7, np.uint16)
+        cars[:6] = 0 if none == "0" else 11
+        cars[7:9, 1:5] = 26001
+        cars[7:10, 9:13] = 13  # which is the class's own id afterwards
+        save(tmp_path / "gtFine" / f"{name}_gtFine_labelIds.png", ids)
+        save(tmp_path / "gtFine" / f"{name}_gtFine_instanceIds.png", cars)
+        save(tmp_path / "leftImg8bit" / f"{name}_leftImg8bit.png", photograph(0))
+    arguments = "gtFine --images leftImg8bit --instances gtFine --map-ids cityscapes-train"
+    assert prepare(tmp_path, arguments, "--validation", "0").exit_code == 0
+    done = CliRunner().invoke(cli.main, ["export", "out/train.parquet", "--as", "coco", "--out", "exported"])
+    assert done.exit_code == 0, done.output
+    found = json.loads((tmp_path / "exported" / "coco" / "annotations" / "instances_train.json").read_text())
+    boxes = sorted((entry["image_id"], entry["category_id"], entry["bbox"]) for entry in found["annotations"])
+    assert boxes == [(image, 14, box) for image in (1, 2) for box in ([1, 7, 4, 2], [9, 7, 4, 3])]
+
+
 def two_kinds_of_labels(root: Path) -> tuple[str, str]:
     arguments = cityscapes(root)
     for path in (root / "gtFine").rglob("*_labelIds.png"):

@@ -6,13 +6,15 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.runtime.ray_session import ensure_ray, ray_session
+from pipeline.runtime.ray_session import ensure_ray, ray_session, show_dashboard
 
 
 @pytest.mark.ray
@@ -48,11 +50,12 @@ def without_ray(monkeypatch: pytest.MonkeyPatch, failures: list[Exception]) -> l
 
     starts: list[dict[str, Any]] = []
 
-    def init(**options: Any) -> None:
+    def init(**options: Any) -> SimpleNamespace:
         starts.append(options)
         os.write(2, b"pages of the core's own words\n")
         if len(starts) <= len(failures):
             raise failures[len(starts) - 1]
+        return SimpleNamespace(dashboard_url="127.0.0.1:8265" if options["include_dashboard"] else "")
 
     monkeypatch.setattr(ray, "init", init)
     monkeypatch.setattr(ray, "shutdown", lambda: None)
@@ -61,6 +64,41 @@ def without_ray(monkeypatch: pytest.MonkeyPatch, failures: list[Exception]) -> l
 
 
 TIMES_OUT = Exception("The current node timed out during startup. This could happen because of this.\nOr of that.")
+
+
+@pytest.fixture
+def asked_for_dashboard() -> Iterator[None]:
+    show_dashboard(True)
+    yield
+    show_dashboard(False)
+
+
+def test_without_being_asked_there_is_no_dashboard(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    starts = without_ray(monkeypatch, [])
+    assert ensure_ray()
+    assert (starts[0]["include_dashboard"], caplog.messages) == (False, [])
+
+
+@pytest.mark.usefixtures("asked_for_dashboard")
+def test_the_dashboard_is_started_where_asked_and_its_address_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    starts = without_ray(monkeypatch, [])
+    assert ensure_ray()
+    assert starts[0]["include_dashboard"] is True
+    assert caplog.messages == ["Ray's dashboard: http://127.0.0.1:8265"]
+
+
+@pytest.mark.usefixtures("asked_for_dashboard")
+def test_a_dashboard_that_is_not_installed_is_told_with_the_fix(monkeypatch: pytest.MonkeyPatch) -> None:
+    starts = without_ray(monkeypatch, [Exception("Cannot include dashboard with missing packages.")])
+    with pytest.raises(
+        InputError, match=r"dashboard is not installed; pip install 'spadework\[cluster\]', or leave out"
+    ):
+        ensure_ray()
+    assert len(starts) == 1
 
 
 def test_a_start_that_times_out_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:

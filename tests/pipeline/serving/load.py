@@ -21,6 +21,8 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -28,18 +30,22 @@ import numpy as np
 ROOT = Path(__file__).parents[3]
 
 
-def start(port: int, workers: int, folder: Path) -> subprocess.Popen[bytes]:
-    """The verb, once it answers."""
-    command = [sys.executable, "cli.py", "serve", "--port", str(port), "--folder", str(folder)]
-    service = subprocess.Popen([*command, "--workers", str(workers)], cwd=ROOT)
-    until = time.monotonic() + 300
-    while time.monotonic() < until and service.poll() is None:
+@contextmanager
+def running_verb(workers: int, folder: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """`serve` as a process, and its port once it answers; afterwards it is told to stop, and must end well."""
+    command = [sys.executable, "cli.py", "serve", "--port", "0", "--folder", str(folder), "--workers", str(workers)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as service:
         try:
-            if ask(http.client.HTTPConnection("127.0.0.1", port, timeout=10), "GET", "/healthz")[0] == 200:
-                return service
-        except OSError:
-            time.sleep(0.5)
-    raise SystemExit("the service did not start")
+            assert service.stdout
+            found = (re.search(r"http://[\w.]+:(\d+)/", line) for line in service.stdout)
+            port = next((int(match[1]) for match in found if match), None)
+            if port is None:
+                raise SystemExit(f"serve ended with {service.wait()} before it said its address")
+            yield service, port
+        finally:
+            service.send_signal(signal.SIGINT)
+            ended = service.wait(120)
+    assert ended == 0, f"serve ended with {ended}"
 
 
 def ask(
@@ -103,18 +109,21 @@ def processes(root: int) -> dict[int, tuple[str, int]]:
     return found
 
 
+def replicas(root: int) -> dict[int, int]:
+    """Resident bytes of the replicas of a service, by process number; none without Ray Serve."""
+    return {number: size for number, (name, size) in processes(root).items() if "ServeReplica" in name}
+
+
 def memory(root: int) -> float:
     """MiB of the processes that hold generators: the service itself, or its replicas."""
-    found = processes(root)
-    replicas = [size for name, size in found.values() if "ServeReplica" in name]
-    return sum(replicas or [found[root][1]]) / 2**20
+    return sum(replicas(root).values() or [processes(root)[root][1]]) / 2**20
 
 
-def kill_one(root: int) -> None:
-    """End one replica at once."""
-    replicas = [number for number, (name, _) in processes(root).items() if re.search("ServeReplica", name)]
-    print(f"killing replica {replicas[0]} of {len(replicas)}", flush=True)
-    os.kill(replicas[0], signal.SIGKILL)
+def kill_one(root: int) -> int:
+    """End one replica at once, and return its number."""
+    number = min(replicas(root))
+    os.kill(number, signal.SIGKILL)
+    return number
 
 
 def main() -> None:
@@ -123,42 +132,36 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--kill", action="store_true")
-    parser.add_argument("--port", type=int, default=8791)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        service = start(options.port, options.workers, Path(folder))
-        try:
-            connection = http.client.HTTPConnection("127.0.0.1", options.port, timeout=120)
-            templates = json.loads(ask(connection, "GET", "/api/v1/templates")[1])["templates"]
-            scenes = [
-                {"label_map": each["label_map"], "instance_map": each["instance_map"], "style": {"seed": seed}}
-                for each in templates[:4]
-                for seed in range(4)
-            ]
-            bodies = [json.dumps(scene).encode() for scene in scenes]
-            expected = [ask(connection, "POST", "/api/v1/synthesize", body)[1] for body in bodies]
-            before = memory(service.pid)
-            began = time.monotonic()
-            ends = began + options.seconds
-            clients = [Client(options.port, number, bodies, expected, ends) for number in range(options.clients)]
-            for client in clients:
-                client.start()
-            time.sleep(options.seconds / 2)
-            if options.kill:
-                kill_one(service.pid)
-            for client in clients:
-                client.join()
-            took = time.monotonic() - began
-            after = memory(service.pid)
-            seconds = np.concatenate([client.seconds for client in clients])
-            codes = sum((client.codes for client in clients), Counter())
-            print(f"{len(seconds) / took:.1f} pictures a second over {took:.0f} s, {options.clients} clients")
-            print("latency, ms: " + ", ".join(f"{q} % {1000 * np.percentile(seconds, q):.0f}" for q in (50, 95, 99)))
-            print(f"answers: {dict(codes)}")
-            print(f"memory: {before:.0f} MiB before, {after:.0f} MiB after")
-        finally:
-            service.send_signal(signal.SIGINT)
-            service.wait(60)
+    with tempfile.TemporaryDirectory() as folder, running_verb(options.workers, Path(folder)) as (service, port):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+        templates = json.loads(ask(connection, "GET", "/api/v1/templates")[1])["templates"]
+        scenes = [
+            {"label_map": each["label_map"], "instance_map": each["instance_map"], "style": {"seed": seed}}
+            for each in templates[:4]
+            for seed in range(4)
+        ]
+        bodies = [json.dumps(scene).encode() for scene in scenes]
+        expected = [ask(connection, "POST", "/api/v1/synthesize", body)[1] for body in bodies]
+        before = memory(service.pid)
+        began = time.monotonic()
+        ends = began + options.seconds
+        clients = [Client(port, number, bodies, expected, ends) for number in range(options.clients)]
+        for client in clients:
+            client.start()
+        time.sleep(options.seconds / 2)
+        if options.kill:
+            print(f"killed replica {kill_one(service.pid)}", flush=True)
+        for client in clients:
+            client.join()
+        took = time.monotonic() - began
+        after = memory(service.pid)
+        seconds = np.concatenate([client.seconds for client in clients])
+        codes = sum((client.codes for client in clients), Counter())
+        print(f"{len(seconds) / took:.1f} pictures a second over {took:.0f} s, {options.clients} clients")
+        print("latency, ms: " + ", ".join(f"{q} % {1000 * np.percentile(seconds, q):.0f}" for q in (50, 95, 99)))
+        print(f"answers: {dict(codes)}")
+        print(f"memory: {before:.0f} MiB before, {after:.0f} MiB after, in {len(replicas(service.pid)) or 1} processes")
 
 
 if __name__ == "__main__":

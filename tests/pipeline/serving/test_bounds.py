@@ -16,8 +16,9 @@ from pipeline.serving.app import make_app
 from pipeline.serving.guard import Access
 from pipeline.serving.label_maps import to_runs
 from pipeline.serving.limits import Limits
+from pipeline.serving.messages import SynthesisMessage
 from pipeline.serving.model import Model
-from pipeline.serving.service import Service
+from pipeline.serving.service import Service, Timing
 from tests.pipeline.synthesis import cases
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -137,6 +138,32 @@ def test_a_client_that_goes_leaves_the_queue(
     held.service.close()
     assert not held.begun.acquire(blocking=False)  # the generator never saw it
     assert "spadework_abandoned_total 1.0" in held.service.metrics.text().decode()
+
+
+def test_a_client_that_goes_ends_its_picture(models: list[Model], tmp_path: Path) -> None:
+    service = Service(models, folder=tmp_path)
+    begun, go, layers = threading.Event(), threading.Event(), []
+
+    def check() -> None:
+        layers.append(1)
+        begun.set()
+        assert go.wait(60)
+        service.queue.check()
+
+    models[0].check = check
+    scene = service.decode(SynthesisMessage.model_validate_json(SCENE))
+
+    async def go_away() -> None:
+        asked = asyncio.ensure_future(service.paint(scene, Timing()))
+        assert await asyncio.to_thread(begun.wait, 60)
+        asked.cancel()
+        await asyncio.wait([asked])
+        go.set()
+
+    asyncio.run(go_away())
+    service.close()
+    assert len(layers) == 1, "the first layer was not even begun"
+    assert "spadework_abandoned_total 1.0" in service.metrics.text().decode()
 
 
 def test_slow_bodies_and_slow_answers(models: list[Model], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.serving.queue import Task, WorkQueue
+from pipeline.serving.queue import Abandoned, Task, WorkQueue
 from pipeline.serving.refusal import Refusal
 
 
@@ -103,3 +103,28 @@ def test_an_error_is_the_groups_own() -> None:
     assert not queue.alive
     with pytest.raises(Refusal, match="shutting down"):
         queue.submit(Task("c", 2, list))
+
+
+def test_work_that_nobody_waits_for_any_more_ends_at_its_next_check() -> None:
+    worker = Worker()
+    queue = WorkQueue(max_waiting=4, max_group=2)
+    reached: list[str] = []
+
+    def run(items: Sequence[str]) -> list[str]:
+        done = worker.run(items)
+        queue.check()
+        reached.extend(items)
+        return done
+
+    queue.check()  # nothing is at hand
+    tasks = {name: Task(name[0], name, run) for name in ("a", "b1", "b2", "c")}
+    for task in tasks.values():
+        queue.submit(task)
+    tasks["a"].abandoned = tasks["b1"].abandoned = True
+    for _ in tasks:
+        worker.go.release()
+    for name in ("b1", "b2", "c"):
+        assert tasks[name].future.result(60) == f"done {name}"
+    assert isinstance(tasks["a"].future.exception(60), Abandoned)
+    assert reached == ["b1", "b2", "c"], "one of a group is waited for, so all of it is done"
+    queue.close()

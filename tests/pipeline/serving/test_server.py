@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,7 @@ def test_a_port_that_is_taken() -> None:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
+        ("--workers 2", "Ray Serve is not installed (no module fastapi); pip install"),
         ("--host 0.0.0.0", "--host 0.0.0.0 can be reached from other machines; give a --token"),
         ("--token weak", "the token is no 8 to 200 letters"),
         ("--checkpoint nothing.safetensors", "checkpoint nothing.safetensors does not exist"),
@@ -79,7 +81,8 @@ def test_a_port_that_is_taken() -> None:
         ("--workers 2000", "Invalid value for '--workers': 2000 is not in the range"),
     ],
 )
-def test_mistakes_are_one_line(options: str, told: str) -> None:
+def test_mistakes_are_one_line(options: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fastapi", None)  # as where Ray Serve is not installed
     done = CliRunner().invoke(main, ["serve", *options.split()])
     assert (done.exit_code, done.stdout) == (2, "")
     assert done.stderr.startswith(f"Error: {told}"), done.stderr

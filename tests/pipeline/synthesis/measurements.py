@@ -55,7 +55,7 @@ print(json.dumps({"images_per_second": len(codes) / seconds, "cpu_seconds": cpu 
 WHOLE = """
 import json, sys, dataclasses, resource, time
 from pipeline.synthesis.synthesize import synthesize
-summary = synthesize(sys.argv[1], sys.argv[2], sys.argv[4], precision=sys.argv[3], actors=int(sys.argv[5]), quiet=True)
+summary = synthesize(sys.argv[1], sys.argv[2], sys.argv[4], precision=sys.argv[3], workers=int(sys.argv[5]), quiet=True)
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 print(json.dumps({**dataclasses.asdict(summary), "peak_mib": peak, "cpu_seconds": time.process_time()}))
 """

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.data.shards import generated_id, iter_shard, plan_shards
+from pipeline.data import shards
+from pipeline.data.parquet import ParquetFile
+from pipeline.data.shards import Shard, generated_id, iter_shard, plan_shards
 from pipeline.errors import InputError
 from tests.pipeline.synthesis import cases
 
@@ -178,3 +182,32 @@ def test_many_equal_ids_all_point_to_the_first(tmp_path):
     plan = plan_shards(write(tmp_path / "a.parquet", count, id=["x"] * count, row_group_size=count))
     found = {row: where for shard in plan.shards for row, where in shard.duplicates.items()}
     assert len(found) == count - 1 and set(found.values()) == {"a.parquet row 0"}
+
+
+def test_more_than_a_hundred_thousand_parts_are_never_wanted(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "IMAGES_PER_SHARD", 8)
+    monkeypatch.setattr(shards, "MOST_SHARDS", 50)
+    plan = plan_shards(write(tmp_path / "a.parquet", 1000, row_group_size=100))
+    assert [len(plan.shards), plan.shards[0].rows] == [50, 20]
+
+
+def test_names_sort_as_numbers_do_where_there_are_very_many_files():
+    file = ParquetFile("a.parquet", "a.parquet", 3, "")
+    assert Shard(99_999, file, 0, 1, digits=6).name < Shard(100_000, file, 0, 1, digits=6).name
+    assert Shard(7, file, 0, 1).name == "part-00007.parquet"
+
+
+def test_where_repeated_ids_were_is_told_of_each_shard(tmp_path):
+    write(tmp_path / "a.parquet", 20, id=[f"{row % 9}" for row in range(20)])
+    [first, second, third] = plan_shards(tmp_path / "a.parquet").shards
+    assert dict(first.duplicates) == {}
+    assert dict(second.duplicates) == {row: f"a.parquet row {row % 9}" for row in range(9, 16)}
+    assert third.duplicates[18] == "a.parquet row 0" and 15 not in third.duplicates
+    assert dict(pickle.loads(pickle.dumps(third)).duplicates) == dict(third.duplicates)
+
+
+def test_thousands_of_files_share_what_they_say_about_themselves(tmp_path):
+    for name in ("a", "b"):
+        cases.write_maps(tmp_path / f"{name}.parquet", 2, start=ord(name))
+    one, other = plan_shards(tmp_path).files
+    assert one.info is other.info and one.schema is other.schema
