@@ -101,6 +101,6 @@ def test_the_gallery_is_sorted_filtered_and_driven_by_keys(pages: Path, visit: A
     page.keyboard.press("Escape")
     assert not dialog.is_visible()
     focused = "[...document.querySelectorAll('#gallery .grid button')].indexOf(document.activeElement)"
-    assert page.evaluate(focused) == 3
+    page.wait_for_function(f"{focused} === 3")  # after the event that closes it
     page.keyboard.press("Home")
     assert page.evaluate(focused) == 0
