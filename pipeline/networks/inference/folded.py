@@ -95,7 +95,8 @@ class FoldedGenerator(nn.Module):
     @property
     def convolutions(self) -> list[nn.Module]:
         """The blocks' 3x3 convolutions, in the order of `spans`."""
-        return [convolution for block in self.blocks for convolution in (block.conv_0, block.conv_1)]
+        blocks = [cast(FoldedBlock, block) for block in self.blocks]
+        return [convolution for block in blocks for convolution in (block.conv_0, block.conv_1)]
 
     @cached_property
     def _first_codes(self) -> torch.Tensor | None:
