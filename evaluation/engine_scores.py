@@ -71,7 +71,7 @@ def check_engine(
             examples=0,
         )
     protocol = scores.main_protocol.name
-    pairs = score_pairs(*scores.sets[:2], protocol)
+    pairs = score_pairs(scores.sets[0], scores.sets[1], protocol)
     if not pairs:
         raise InputError(f"{reference} has too few label maps for intervals of scores; give more")
     moved = [pair for pair in pairs if pair.moved]

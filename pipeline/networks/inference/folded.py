@@ -95,8 +95,7 @@ class FoldedGenerator(nn.Module):
     @property
     def convolutions(self) -> list[nn.Module]:
         """The blocks' 3x3 convolutions, in the order of `spans`."""
-        blocks = [cast(FoldedBlock, block) for block in self.blocks]
-        return [convolution for block in blocks for convolution in (block.conv_0, block.conv_1)]
+        return [block.get_submodule(name) for block in self.blocks for name in ("conv_0", "conv_1")]
 
     @cached_property
     def _first_codes(self) -> torch.Tensor | None:
