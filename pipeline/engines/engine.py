@@ -139,7 +139,7 @@ def load_engine(folder: Path, checkpoint: Checkpoint) -> tuple[DrawsPictures, Ma
     device = torch.device(spec.device["type"])
     if spec.backend == "eager":
         generator = adapted(checkpoint.generator, spec.parsed_recipe)
-        return freeze(generator.to(device), DTYPES[spec.precision]), manifest
+        return freeze(generator.to(device), DTYPES[spec.precision], spec.spans), manifest
     assert manifest.file
     return make_engine(spec, folder / manifest.file, cuda_graphs=manifest.cuda_graphs), manifest
 
