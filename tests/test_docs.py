@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shlex
 from pathlib import Path
 from types import ModuleType
 
+import click
 import pytest
+
+from cli import main
+from tests.wheel.documented import commands_of
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -38,3 +43,21 @@ def test_every_link_of_the_documents_leads_to_a_file() -> None:
     for page in [*DOCS.glob("*.md"), *DOCS.parent.glob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+@pytest.mark.parametrize("page", [DOCS.parent / "README.md", *sorted(DOCS.glob("*.md"))], ids=lambda page: page.stem)
+def test_commands_of_the_documents_are_taken(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the command line, where the files are there; `tests/wheel/documented.py` runs those of the README."""
+    if page.stem == "experiments":
+        pytest.skip("a diary, of options that were")
+    for module in ("pipeline.command_line", "evaluation.command_line"):
+        monkeypatch.setattr(f"{module}.check_there", lambda *_: None)
+    for shown in commands_of(page.read_text()):
+        line = re.sub(r"^(\w+=\S+ )+|\s+>.*", "", shown.text)
+        if shown.python or not line.startswith("spadework "):
+            continue
+        _, *words = shlex.split(line)
+        command: click.Command = main
+        while isinstance(command, click.Group):
+            command = command.commands[words.pop(0)]
+        command.make_context(line, words)  # a usage error where an option does not exist

@@ -3,10 +3,10 @@
     python tests/wheel/documented.py README.md FOLDER           # the quick start: a minute on two quiet cores
     python tests/wheel/documented.py README.md FOLDER --all     # all of it, and the example of each verb's help
 
-`python` is that of the environment in which the wheel is installed. FOLDER must not exist. What an example reads and
-no example makes is put there first (`prepare_inputs`). `SHORTER` has the commands that take too long, with what is
-added to them, and `NOT_RUN` those that need what cannot be had here, each with the reason; both are told. Exit code 1
-if a command fails.
+`python` is that of the environment in which the wheel is installed. In a FOLDER that is there already it goes on with
+what was not run or failed. What an example reads and no example makes is put there first (`prepare_inputs`). `SHORTER`
+has the commands that take too long, with what is added to them, and `NOT_RUN` those that need what cannot be had here,
+each with the reason; both are told. Exit code 1 if a command fails.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Command:
     python: bool = False
 
 
-def readme_commands(page: str) -> Iterator[Command]:
+def commands_of(page: str) -> Iterator[Command]:
     """The indented lines and the Python of a page, in its order."""
     for python, block in re.findall(
         r"^```python\n(.*?)^```|^((?:    [^\n]*(?:\n|$))+)", page, re.MULTILINE | re.DOTALL
@@ -113,8 +113,9 @@ def prepare_inputs(folder: Path) -> None:
     """What examples read and no other command makes: label maps and photographs, an old CamVid, a run `runs/x`."""
     import numpy as np
 
-    from pipeline.checkpoints.file import LANDSCAPE
+    import cli
 
+    weights = Path(cli.__file__).parent / "weights" / "landscape.safetensors"
     random = np.random.default_rng(0)
     names = [f"{sequence}_{frame}" for sequence in ("0001TP", "0006R0") for frame in range(8)]
     for name in names:
@@ -143,7 +144,7 @@ def prepare_inputs(folder: Path) -> None:
     for name in ("x", "spade", "pix2pixhd"):
         run = folder / "runs" / name
         run.mkdir(parents=True)
-        shutil.copy(LANDSCAPE, run / "generator.safetensors")
+        shutil.copy(weights, run / "generator.safetensors")
 
 
 def write_picture(folder: Path, place: str, pixels: object) -> None:
@@ -168,6 +169,8 @@ def run(command: Command, folder: Path) -> int:
     if words[:2] == ["spadework", "serve"]:
         return ask_service([*words, "--port", "0"], folder, environment)  # the one that is shown may be taken
     with (folder / "log.txt").open("ab") as log:
+        log.write(f"$ {shlex.join(words)}\n".encode())
+        log.flush()
         return subprocess.run(
             words, cwd=folder, env=environment, stdout=log, stderr=log, check=False, timeout=LIMIT_SECONDS
         ).returncode
@@ -202,12 +205,17 @@ def main() -> int:
     page = given.readme.read_text()
     quick, ends, _ = page.partition(QUICK_START_ENDS)
     assert ends, f"the README has no more '{QUICK_START_ENDS}'"
-    commands = [*readme_commands(page), *help_commands()] if given.all else list(readme_commands(quick))
-    given.folder.mkdir(parents=True)
-    prepare_inputs(given.folder)
+    commands = [*commands_of(page), *help_commands()] if given.all else list(commands_of(quick))
+    done = given.folder / "done.txt"
+    if not done.exists():
+        given.folder.mkdir(parents=True)
+        prepare_inputs(given.folder)
+        done.touch()
     failed, began = 0, time.monotonic()
     for command in dict.fromkeys(commands):
         shown = f"{command.where}: {command.text.splitlines()[0]}"
+        if shown in done.read_text().splitlines():
+            continue
         reason = next((why for start, why in NOT_RUN.items() if command.text.startswith(start)), None)
         if reason:
             print(f"   -    {shown}\n          not run: {reason}", flush=True)
@@ -220,6 +228,9 @@ def main() -> int:
         if code:
             failed += 1
             print(f"          FAILED with exit code {code}; see {given.folder / 'log.txt'}", flush=True)
+        else:
+            with done.open("a") as file:
+                file.write(f"{shown}\n")
     print(f"{failed} failed, in {time.monotonic() - began:.0f} s")
     return 1 if failed else 0
 
