@@ -6,7 +6,7 @@ import math
 import shlex
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,6 +23,7 @@ from pipeline.command_line import (
     RECIPE,
     WEIGHTS,
     Existing,
+    Location,
     NamedWeights,
     Program,
     read_recipe,
@@ -30,7 +31,7 @@ from pipeline.command_line import (
 from pipeline.command_output import show_log, tell
 from pipeline.commands.bench import bench
 from pipeline.commands.card import card
-from pipeline.commands.engines import compile_, engines
+from pipeline.commands.engines import compile_options, engines, run_compile
 from pipeline.commands.export import export
 from pipeline.commands.prepare import prepare
 from pipeline.commands.recipes import recipes
@@ -39,6 +40,9 @@ from pipeline.commands.synthesize import plan_samples, synthesize, verify
 from pipeline.commands.weights import import_weights, weights
 from pipeline.shipped_recipes import find_study
 from training import commands as training
+
+if TYPE_CHECKING:
+    from pipeline.engines.manifest import Manifest
 
 
 class StudyFile(Existing):
@@ -199,6 +203,41 @@ def demo(minutes: float) -> None:
         click.secho(f"\n$ spadework {shlex.join(arguments)}", bold=True)
         main(arguments, standalone_mode=False)
     click.secho(f"\nThe report: {Path(out, 'report', 'report.html').resolve().as_uri()}", bold=True)
+
+
+@click.command("compile")
+@compile_options
+@click.option(
+    "--reference",
+    type=Location("data set with photographs"),
+    help="Score the engine and float32 on its label maps, and reject the engine where they differ.",
+)
+@click.option("--segmenter", type=SEGMENTER, default="deeplab", show_default=True, help="Network that scores ...")
+@click.option(
+    "--segmenter-weights", type=SEGMENTER_WEIGHTS, help="... and its weights  [default: those that evaluate takes]"
+)
+def compile_(
+    checkpoint: str,
+    out: Path,
+    reference: str | None,
+    segmenter: str,
+    segmenter_weights: Path | None,
+    **options: Any,
+) -> None:
+    """Compile the generator for this machine, and check its pictures against float32.
+
+    \b
+    Example:
+      spadework compile --checkpoint runs/x --out engines/
+    """
+
+    def check(folder: Path, manifest: Manifest) -> Manifest:
+        from evaluation.engine_scores import check_engine
+
+        assert reference is not None
+        return check_engine(folder, manifest, checkpoint, reference, segmenter=segmenter, weights=segmenter_weights)
+
+    run_compile(checkpoint, out, check=None if reference is None else check, **options)
 
 
 for verb in (

@@ -150,7 +150,7 @@ def pairs(folder: Path) -> Iterator[Pair]:
 
         return run
 
-    tensors = torch.zeros(BATCH, 3, SIDE, SIDE)
+    tensors = torch.zeros(BATCH, 3, SIDE, SIDE).contiguous(memory_format=loaded.layout)
 
     @torch.inference_mode()
     def bare(files: list[Path]) -> np.ndarray:

@@ -17,6 +17,7 @@ from pipeline.command_output import OPTIONS
 from pipeline.data.storage import is_uri
 from pipeline.errors import InputError
 from pipeline.runtime.limits import MOST_PROCESSES
+from pipeline.runtime.waiting import bound_spinning
 from pipeline.shipped_recipes import find_recipe
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ class Program(Verbs):
 
     def main(self, *args: Any, **extra: Any) -> Any:
         """Run it; an unforeseen exception ends in one line that names the file with its traceback, and exit code 1."""
+        bound_spinning()
         try:
             return super().main(*args, **extra)
         except (click.ClickException, click.exceptions.Exit, click.Abort):

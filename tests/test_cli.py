@@ -53,7 +53,8 @@ OPTIONS = {
     "recipes schema": "",
     "train": "--out --workers --decoders --vgg-weights --trunk-weights --segmenter --segmenter-weights --max-time "
     "--dashboard --set",
-    "compile": "--checkpoint --backend --precision --batch-size --size --modulation --input --maps --out",
+    "compile": "--checkpoint --backend --precision --batch-size --size --modulation --input --calibrate --maps --out "
+    "--reference --segmenter --segmenter-weights",
     "engines list": "",
     "engines clean": "--all",
     "plan-samples": "--out --target-pixels --scores --mean-samples --max-samples --label-column",
@@ -86,7 +87,7 @@ OPTIONS = {
     "weights check": "",
     "demo": "--minutes",
     "bench synthesize": "--checkpoint --input --maps --batch-size --samples --size --noise --paths --repeats --public "
-    "--threads --json",
+    "--busy-cores --threads --json",
     "bench train": "--input --batch-size --size --noise --paths --repeats --threads --json --set",
 }
 """So that the surface grows on purpose; beside those that every verb takes."""

@@ -49,6 +49,11 @@ class Inception:
         """`network` takes float `[N, 3, 299, 299]` in -1 to 1 to `[N, 2048]`."""
         self.network = network.eval().to(device)
         self.device = torch.device(device)
+        # Two thirds of the time on CPUs. The TorchScript archive stays what it is.
+        fast = self.device.type == "cpu" and isinstance(network, FIDInception3)
+        self.layout = torch.channels_last if fast else torch.contiguous_format
+        if fast:
+            self.network.to(memory_format=self.layout)
         self.sha256: str | None = None
 
     @classmethod
@@ -64,7 +69,8 @@ class Inception:
     @torch.inference_mode()
     def __call__(self, images: Sequence[np.ndarray], *, resizer: FidResizer = "pytorch-fid") -> np.ndarray:
         """uint8 RGB `[H, W, 3]` each, of any sizes, to float32 `[N, 2048]`."""
-        pixels = torch.stack([resize(image, resizer) for image in images]).to(self.device)
+        pixels = torch.stack([resize(image, resizer) for image in images])
+        pixels = pixels.to(self.device, memory_format=self.layout)
         return self.network(pixels).float().cpu().numpy()
 
 

@@ -24,7 +24,7 @@ from pipeline.runtime.progress import ProgressBar
 
 log = logging.getLogger(__name__)
 
-VERSION = 4
+VERSION = 5
 """Of the scoring; raise it when the same inputs give other image results, so that kept ones are not used."""
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from itertools import groupby
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import groupby, repeat, takewhile
 
 import numpy as np
 import torch
@@ -23,6 +24,18 @@ from evaluation.segmenters.base import Segmenter
 from pipeline.data.images import resize_ids
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace, class_channels
+from pipeline.runtime.stages import in_order
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What the networks say of N pictures."""
+
+    predictions: dict[str, np.ndarray]
+    """Classes int16 `[N, h, w]` by protocol."""
+    features: np.ndarray
+    inception: dict[str, np.ndarray]
+    networks: dict[str, np.ndarray]
 
 
 class ImageScorer:
@@ -52,13 +65,18 @@ class ImageScorer:
     def score(self, pictures: Iterable[Picture]) -> ImageResults | None:
         """The results of all pictures, in their order; None if there are none.
 
-        Samples of one label map stand together. Raises `InputError`, which names a picture whose label map has ids
-        beyond the classes.
+        Samples of one label map stand together. Pictures are read, and their pixels counted, in threads beside the
+        networks: never more than a few batches are in memory. Raises `InputError`, which names a picture whose label
+        map has ids beyond the classes.
         """
         spreads: list[np.ndarray] = []
         if self.lpips is not None:
             pictures = self._spread(pictures, self.lpips, spreads)
-        parts = [self._score_batch(batch) for batch in _batches(pictures, self.batch_size)]
+        batches = _batches(pictures, self.batch_size)
+        with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(1, "count") as counter:
+            read = in_order(reader, lambda _: next(batches, None), repeat(None), ahead=1)
+            seen = ((batch, self._see(batch)) for batch in takewhile(bool, read) if batch)
+            parts = list(in_order(counter, lambda pair: self._count(*pair), seen, ahead=1))
         if not parts:
             return None
         return replace(ImageResults.joined(parts), lpips=np.concatenate(spreads) if spreads else None)
@@ -84,13 +102,19 @@ class ImageScorer:
         """What the prediction of a picture is compared with, by the first protocol: int16 `[h, w]`."""
         return self._target(picture, self.protocols[0])
 
-    def _score_batch(self, batch: list[Picture]) -> ImageResults:
-        classes = len(self.segmenter.classes)
+    def _see(self, batch: list[Picture]) -> _Seen:
+        """What the networks say of a batch."""
         predictions, features = self._predictions(batch)
+        networks = {name: network(_shown(batch, self.protocols[0])) for name, network in self.networks.items()}
+        return _Seen(predictions, features, self._inception_features(batch), networks)
+
+    def _count(self, batch: list[Picture], seen: _Seen) -> ImageResults:
+        """All that is left when the networks are done with a batch."""
+        classes = len(self.segmenter.classes)
         confusions, boundaries = {}, {}
         for protocol in self.protocols:
             matrices, counts = [], []
-            for picture, predicted in zip(batch, predictions[protocol.name], strict=True):
+            for picture, predicted in zip(batch, seen.predictions[protocol.name], strict=True):
                 target = self._target(picture, protocol)
                 matrix = ConfusionMatrix(classes)
                 matrix.update(target, predicted)
@@ -104,10 +128,10 @@ class ImageScorer:
             sizes=np.array([picture.image.shape[:2] for picture in batch], np.int32),
             confusions=confusions,
             boundaries=boundaries,
-            features=features,
-            inception=self._inception_features(batch),
+            features=seen.features,
+            inception=seen.inception,
             texture=Textures.of([self._texture(picture) for picture in batch], len(self.space.classes)),
-            networks={name: network(_shown(batch, self.protocols[0])) for name, network in self.networks.items()},
+            networks=seen.networks,
         )
 
     def _inception_features(self, batch: list[Picture]) -> dict[str, np.ndarray]:

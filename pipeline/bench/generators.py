@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import tempfile
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +23,21 @@ from pipeline.engines.signature import Signature
 from pipeline.labels import LabelSpace, one_hot, split_codes
 from pipeline.networks.generator import Generator, layer_sizes
 from pipeline.networks.inference.folded import FoldedGenerator
+from pipeline.networks.inference.int8 import Span, observe_spans
 from pipeline.networks.label_input import LabelInput
 from pipeline.networks.noise import draw_noise, split_noise
 from pipeline.networks.spectral import fold_spectral_norm
+from pipeline.precision import DTYPES, Precision
 from pipeline.runtime.memory import keep_freed_memory
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Ours:
     """The folded generator; `samples` pictures of each label map, one by one or in batches."""
 
-    def __init__(self, workload: Workload, precision: str) -> None:
+    def __init__(self, workload: Workload, precision: Precision) -> None:
         self.workload = workload
-        self.generator = FoldedGenerator(workload.generator, DTYPES[precision])
+        spans = workload.spans() if precision == "int8" else ()
+        self.generator = FoldedGenerator(workload.generator, DTYPES[precision], spans=spans)
 
     def repeat(self) -> np.ndarray:
         """Codes to pictures, float32 `[pictures, 3, H, W]`, with the discovery of patterns."""
@@ -48,7 +50,7 @@ class Compiled:
     def __init__(
         self,
         workload: Workload,
-        precision: str,
+        precision: Precision,
         *,
         cuda_graphs: bool = False,
         settings: Mapping[str, Any] | None = None,
@@ -59,7 +61,9 @@ class Compiled:
         generator, codes, z = workload.generator, workload.batches[0], workload.styles[0]
         assert generator.settings.kind == "spade"
         signature = Signature(generator.settings, generator.space, generator.size, len(codes), "pattern")
-        graph = GeneratorGraph(generator, signature, DTYPES[precision], on_cpu=workload.device.type == "cpu")
+        spans = workload.spans() if precision == "int8" else ()
+        on_cpu = workload.device.type == "cpu"
+        graph = GeneratorGraph(generator, signature, DTYPES[precision], on_cpu=on_cpu, spans=spans)
         styles, places = z if z.shape[1] else None, range(len(codes))
         label_input = signature.batch_input(signature.label_input(codes), styles, places)
         example = signature.tensors(label_input, styles, places, seeds=workload.seeds)
@@ -94,7 +98,7 @@ class Inductor:
     """torch.compile of the dense generator, weights frozen; on a GPU with CUDA graphs and, unless another `mode` is
     given, its longest search."""
 
-    def __init__(self, workload: Workload, precision: str, *, mode: str = "max-autotune") -> None:
+    def __init__(self, workload: Workload, precision: Precision, *, mode: str = "max-autotune") -> None:
         import torch._inductor.config as inductor
 
         inductor.freezing = True
@@ -254,6 +258,12 @@ class Workload:
         self.styles = torch.randn(size, generator=random).to(self.device)
         self.seeds = torch.arange(batch, device=self.device) if self.generator.settings.noise else None
         """Of noise, for the pictures of a batch: the same in every batch and sample."""
+
+    def spans(self) -> tuple[Span, ...]:
+        """What the convolutions take in, calibrated with the label maps of a repeat."""
+        folded = FoldedGenerator(self.generator)
+        run = partial(self.pictures, folded.label_input, self.seeded(folded))
+        return observe_spans(folded.convolutions, [run])
 
     def one_hot(self, codes: torch.Tensor) -> torch.Tensor:
         """The dense input of a batch of codes int32 `[N, H, W]`: float32 `[N, channels, H, W]`."""

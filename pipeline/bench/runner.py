@@ -12,11 +12,13 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -55,6 +57,9 @@ class Result:
     """The first candidate's median repeat, divided by this one's: how many times faster this one is."""
     start_seconds: float | None = None
     """Building, compiling and the first repeat."""
+    busy_seconds: float | None = None
+    """Median repeat while other processes keep cores busy; None: not asked for."""
+    busy_repeats: tuple[float, ...] = ()
     peak_bytes: int | None = None
     """Largest memory: resident in the process; on a GPU what PyTorch allocated there."""
     difference: float | None = None
@@ -63,8 +68,12 @@ class Result:
     """Why there are no figures."""
 
 
-def run_benchmark(entries: Sequence[Entry], *, repeats: int, start_timeout: float = 900.0) -> list[Result]:
+def run_benchmark(
+    entries: Sequence[Entry], *, repeats: int, busy_cores: int = 0, start_timeout: float = 900.0
+) -> list[Result]:
     """Run each entry `repeats` times, in turn; the first is the one the others are compared with.
+
+    With `busy_cores`, all of that once more, beside as many processes that do nothing but keep a core busy.
 
     Raises `InputError` where the first cannot start.
     """
@@ -73,6 +82,7 @@ def run_benchmark(entries: Sequence[Entry], *, repeats: int, start_timeout: floa
     started: dict[str, float] = {}
     outputs: dict[str, np.ndarray] = {}
     times: dict[str, list[float]] = {}
+    busy: dict[str, list[float]] = {}
     failed: dict[str, str] = {}
     peaks: dict[str, int] = {}
     try:
@@ -91,13 +101,12 @@ def run_benchmark(entries: Sequence[Entry], *, repeats: int, start_timeout: floa
                 continue
             started[entry.name] = time.perf_counter() - began
             outputs[entry.name] = answer
-            runners[entry.name], times[entry.name] = (process, ours), []
-        for name in ProgressBar(
-            [name for _ in range(repeats) for name in runners], desc="running", unit="repeat", leave=False
-        ):
-            runners[name][1].send("repeat")
-            seconds, peaks[name] = runners[name][1].recv()
-            times[name].append(seconds)
+            runners[entry.name] = (process, ours)
+        connections = {name: connection for name, (_, connection) in runners.items()}
+        times, peaks = _take_turns(connections, repeats, "running")
+        if busy_cores:
+            with _cores_busy(busy_cores):
+                busy, _ = _take_turns(connections, repeats, "running beside busy cores")
     finally:
         for process, _ in runners.values():
             process.terminate()
@@ -108,6 +117,8 @@ def run_benchmark(entries: Sequence[Entry], *, repeats: int, start_timeout: floa
             seconds=(median := statistics.median(times[entry.name])),
             repeats=tuple(times[entry.name]),
             ratio=first / median,
+            busy_seconds=statistics.median(busy[entry.name]) if busy else None,
+            busy_repeats=tuple(busy.get(entry.name, ())),
             start_seconds=started[entry.name],
             peak_bytes=peaks[entry.name],
             difference=float(np.abs(outputs[entry.name] - outputs[entries[0].name]).max()),
@@ -118,10 +129,53 @@ def run_benchmark(entries: Sequence[Entry], *, repeats: int, start_timeout: floa
     ]
 
 
+def _take_turns(
+    runners: Mapping[str, Connection], repeats: int, what: str
+) -> tuple[dict[str, list[float]], dict[str, int]]:
+    """The seconds of each repeat of each candidate, and its largest memory so far."""
+    times: dict[str, list[float]] = {name: [] for name in runners}
+    peaks: dict[str, int] = {}
+    turns = [name for _ in range(repeats) for name in runners]
+    for name in ProgressBar(turns, desc=what, unit="repeat", leave=False):
+        runners[name].send("repeat")
+        seconds, peaks[name] = runners[name].recv()
+        times[name].append(seconds)
+    return times, peaks
+
+
+@contextmanager
+def _cores_busy(count: int) -> Iterator[None]:
+    """So many processes that use all they are given of a core, as a machine's other jobs do."""
+    context = get_context("spawn")
+    started = [context.Event() for _ in range(count)]
+    processes = [context.Process(target=_keep_core_busy, args=(event,), daemon=True) for event in started]
+    for process in processes:
+        process.start()
+    try:
+        for event in started:
+            event.wait()
+        yield
+    finally:
+        for process in processes:
+            process.terminate()
+
+
+def _keep_core_busy(started: Event) -> None:
+    started.set()
+    while True:
+        pass
+
+
 def table(results: Sequence[Result], *, items: int, item: str) -> str:
-    """The results as a table for a terminal; `items` of them (`item`, such as "image") are made in a repeat."""
+    """The results as a table for a terminal; `items` of them (`item`, such as "image") are made in a repeat.
+
+    The column "busy", if cores were kept busy too: how many times as long a repeat took then.
+    """
+    crowded = any(result.busy_seconds for result in results)
+    busy = f"{'busy':>9}" if crowded else ""
     lines = [
-        f"{'':24}{'s / ' + item:>12}{item + 's / s':>12}{'faster':>9}{'peak GiB':>10}{'max diff':>10}{'start s':>9}"
+        f"{'':24}{'s / ' + item:>12}{item + 's / s':>12}{'faster':>9}{busy}"
+        f"{'peak GiB':>10}{'max diff':>10}{'start s':>9}"
     ]
     for result in results:
         if result.seconds is None:
@@ -129,9 +183,10 @@ def table(results: Sequence[Result], *, items: int, item: str) -> str:
             continue
         assert result.peak_bytes is not None
         each = result.seconds / items
+        busy = f"{result.busy_seconds / result.seconds:8.2f}x" if result.busy_seconds else ""
         lines.append(
-            f"{result.name:24}{each:12.4g}{1 / each:12.4g}{result.ratio:8.2f}x{result.peak_bytes / 2**30:10.2f}"
-            f"{result.difference:10.1e}{result.start_seconds:9.1f}"
+            f"{result.name:24}{each:12.4g}{1 / each:12.4g}{result.ratio:8.2f}x{busy}"
+            f"{result.peak_bytes / 2**30:10.2f}{result.difference:10.1e}{result.start_seconds:9.1f}"
         )
     return "\n".join(lines)
 

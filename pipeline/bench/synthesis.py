@@ -22,7 +22,8 @@ PUBLIC = "public-fp32"
 """The public program, where there is a checkout of it."""
 CANDIDATES = (
     "eager-fp32", "folded-fp32", "inductor-fp32", "onnxruntime-fp32", "openvino-fp32", "pattern-fp32",
-    "engine-fp32", "inductor-bf16", "openvino-bf16", "pattern-bf16", "engine-bf16", "inductor-fp16", "pattern-fp16",
+    "engine-fp32", "inductor-bf16", "openvino-bf16", "pattern-bf16", "engine-bf16", "pattern-int8", "engine-int8",
+    "inductor-fp16", "pattern-fp16",
 )  # fmt: skip
 """Name of a path and its precision. The first, the generator as published, is the one all are compared with."""
 
@@ -58,10 +59,11 @@ def bench_synthesize(
     threads: int,
     json_path: Path | None,
     public: Path | None = None,
+    busy_cores: int = 0,
 ) -> str:
     """Time the ways to run a generator side by side; returns the table, and writes all figures to `json_path`.
 
-    `public` is a checkout of the public SPADE, which then takes part.
+    `public` is a checkout of the public SPADE, which then takes part. `busy_cores` as for `run_benchmark`.
 
     Raises `InputError` for unknown candidates, label maps that do not fit the generator, or too few of them.
     """
@@ -89,17 +91,21 @@ def bench_synthesize(
     entries = [Entry(name, build, {"name": name, **common}) for name in names]
     if public is not None:
         entries.insert(1, Entry(PUBLIC, build, {"name": PUBLIC, "public": public, **common}))
-    results = run_benchmark(entries, repeats=repeats)
+    results = run_benchmark(entries, repeats=repeats, busy_cores=busy_cores)
     if json_path:
-        write_json(json_path, results, describe(checkpoint, load, threads))
+        write_json(json_path, results, describe(checkpoint, load, threads) | {"busy_cores": busy_cores})
     return table(results, items=load.maps * load.samples, item="image")
 
 
 def default_candidates(cuda: bool) -> tuple[str, ...]:
-    """Those that make sense on the device: half precision floats on a GPU only."""
+    """Those that make sense on the device: half precision floats on a GPU only, int8 on a CPU that has it."""
+    from pipeline.networks.inference.int8 import has_int8
+
     if cuda:
-        return tuple(name for name in CANDIDATES if name.startswith(("eager", "inductor", "pattern", "engine")))
-    return tuple(name for name in CANDIDATES if not name.endswith("fp16"))
+        ours = tuple(name for name in CANDIDATES if name.startswith(("eager", "inductor", "pattern", "engine")))
+        return tuple(name for name in ours if not name.endswith("int8"))
+    senseless = ("fp16",) if has_int8() else ("fp16", "int8")
+    return tuple(name for name in CANDIDATES if not name.endswith(senseless))
 
 
 def build(name: str, public: Path | None = None, **workload: Any) -> Any:

@@ -23,6 +23,7 @@ from pipeline.errors import InputError
 from pipeline.networks.baselines.local_enhancer import LocalEnhancer
 from pipeline.networks.encoder import StyleEncoder
 from pipeline.networks.generators import AnyGenerator, count_weights, make_generator
+from pipeline.networks.initialise import filled_later
 from pipeline.recipe_file import dump_recipe, load_recipe, parse_recipe
 from pipeline.runtime.json_text import read_json
 from pipeline.shipped_recipes import find_recipe
@@ -145,7 +146,8 @@ def load_checkpoint(source: str | Path, *, device: torch.device | str = "cpu") -
             f"checkpoint {path} does not fit the recipe that it carries: it has {stored} weights, where its generator "
             f"of kind {recipe.generator.kind} has {needed} or more"
         )
-    generator, encoder = build_generator(recipe), build_encoder(recipe)
+    with filled_later():
+        generator, encoder = build_generator(recipe), build_encoder(recipe)
     _fill(generator, "generator.", tensors, path)
     if encoder is not None and any(key.startswith("encoder.") for key in tensors):
         _fill(encoder, "encoder.", tensors, path)

@@ -8,7 +8,17 @@ from typing import Any
 
 import click
 
-from pipeline.command_line import CHECKPOINT, LABEL_MAPS, OUT, PICTURE_SIZE, PROCESSES, Existing, Renamed, Verbs
+from pipeline.command_line import (
+    CHECKPOINT,
+    LABEL_MAPS,
+    OUT,
+    PICTURE_SIZE,
+    PROCESSES,
+    PROCESSES_OR_NONE,
+    Existing,
+    Renamed,
+    Verbs,
+)
 
 
 @click.group(cls=Verbs)
@@ -76,6 +86,13 @@ PATHS = click.option("--paths", help="Comma-separated; an unknown one lists them
 @click.option(
     "--public", type=Existing("checkout of the public SPADE"), help="Folder of the public SPADE, to race too."
 )
+@click.option(
+    "--busy-cores",
+    type=PROCESSES_OR_NONE,
+    default=0,
+    show_default=True,
+    help="Also measure beside N processes that keep a core busy.",
+)
 @REPEATS
 @THREADS
 @JSON
@@ -86,6 +103,7 @@ def bench_synthesize(
     repeats: int,
     threads: int | None,
     json_path: Path | None,
+    busy_cores: int,
     **load: Any,
 ) -> None:
     """Benchmark ways to run a generator; those whose libraries are missing say so (extra [bench]).
@@ -107,6 +125,7 @@ def bench_synthesize(
         threads=threads,
         json_path=json_path,
         public=public,
+        busy_cores=busy_cores,
     )
     if json_path != STANDARD_OUTPUT:
         click.echo(table)

@@ -1,71 +1,94 @@
-"""The verbs `compile` and `engines`."""
+"""The verb `engines`, and `compile` but for what it asks of an evaluation."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pipeline.command_line import CHECKPOINT, LABEL_MAPS, OUT, PICTURE_SIZE, Existing, Renamed, Verbs
 from pipeline.command_output import show_log, tell
 
+if TYPE_CHECKING:
+    from pipeline.engines.manifest import Manifest
 
-@click.command("compile")
-@click.option("--checkpoint", type=CHECKPOINT, required=True, help="As for synthesize.")
-@click.option(
-    "--backend",
-    type=click.Choice(["auto", "tensorrt", "inductor", "eager"]),
-    default="auto",
-    show_default=True,
-    help="Compiler; auto: the first that is there.",
-)
-@click.option(
-    "--precision",
-    type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
-    default="auto",
-    show_default=True,
-    help="Arithmetic; auto: the smallest whose pictures are within tolerance.",
-)
-@click.option(
-    "--batch-size",
-    "batch",
-    cls=Renamed,
-    old="--batch",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="Styles of a label map in a pass, fixed.",
-)
-@PICTURE_SIZE
-@click.option(
-    "--modulation",
-    type=click.Choice(["pattern", "dense"]),
-    help="How gamma and beta are computed  [default: the recipe's; pattern where that is auto]",
-)
-@click.option(
-    "--input", "source", type=LABEL_MAPS, help="Parquet of label maps to tune for and check with  [default: landscapes]"
-)
-@click.option("--maps", type=click.IntRange(1), default=4, show_default=True, help="How many of them.")
-@click.option(
-    "--out",
-    type=OUT,
-    default=Path("engines"),
-    show_default=True,
-    help="Folder of engines; each has its own in it.",
-)
-def compile_(checkpoint: str, out: Path, **options: Any) -> None:
-    """Compile the generator for this machine, and check its pictures against float32.
 
-    \b
-    Example:
-      spadework compile --checkpoint runs/x --out engines/
+_COMPILE = (
+    click.option("--checkpoint", type=CHECKPOINT, required=True, help="As for synthesize."),
+    click.option(
+        "--backend",
+        type=click.Choice(["auto", "tensorrt", "inductor", "eager"]),
+        default="auto",
+        show_default=True,
+        help="Compiler; auto: the first that is there.",
+    ),
+    click.option(
+        "--precision",
+        type=click.Choice(["auto", "fp32", "bf16", "fp16", "int8"]),
+        default="auto",
+        show_default=True,
+        help="Arithmetic; auto: the smallest float whose pictures are within tolerance; int8: CPUs, with --calibrate.",
+    ),
+    click.option(
+        "--batch-size",
+        "batch",
+        cls=Renamed,
+        old="--batch",
+        type=click.IntRange(1),
+        default=1,
+        show_default=True,
+        help="Styles of a label map in a pass, fixed.",
+    ),
+    PICTURE_SIZE,
+    click.option(
+        "--modulation",
+        type=click.Choice(["pattern", "dense"]),
+        help="How gamma and beta are computed  [default: the recipe's; pattern where that is auto]",
+    ),
+    click.option(
+        "--input",
+        "source",
+        type=LABEL_MAPS,
+        help="Parquet of label maps to tune for and check with  [default: landscapes]",
+    ),
+    click.option(
+        "--calibrate",
+        type=LABEL_MAPS,
+        help="For int8: Parquet of label maps that say what numbers each layer takes in.",
+    ),
+    click.option("--maps", type=click.IntRange(1), default=4, show_default=True, help="How many of either."),
+    click.option(
+        "--out",
+        type=OUT,
+        default=Path("engines"),
+        show_default=True,
+        help="Folder of engines; each has its own in it.",
+    ),
+)
+
+
+def compile_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of `compile`, but for those of scores, which `cli.py` adds."""
+    for option in reversed(_COMPILE):
+        function = option(function)
+    return function
+
+
+def run_compile(
+    checkpoint: str, out: Path, *, check: Callable[[Path, Manifest], Manifest] | None, **options: Any
+) -> None:
+    """Compile, and tell what came of it; then `check` an engine further: it returns the manifest, or rejects it with
+    an `InputError`.
     """
     from pipeline.engines.compile import compile_generator as run
 
     show_log("pipeline.engines")
     folder, manifest = run(checkpoint, out, **options)
-    lines = [f"{folder}: {manifest.spec}", str(manifest.parity)]
+    if check is not None:
+        manifest = check(folder, manifest)
+    lines = [f"{folder}: {manifest.spec}", str(manifest.parity), *manifest.scores]
     if manifest.milliseconds:
         lines.append(f"{manifest.milliseconds:.3g} ms a picture, {manifest.eager_milliseconds:.3g} ms eager")
     tell("\n".join(lines), engine=folder, manifest=manifest)

@@ -142,8 +142,8 @@ def plan_samples(source: str, out: Path, scores: Path | None, **options: Any) ->
 )
 @click.option(
     "--precision",
-    type=click.Choice(["fp32", "bf16", "fp16"]),
-    help="Arithmetic; fp16 on GPUs only  [default: fp32, or the engine's]",
+    type=click.Choice(["fp32", "bf16", "fp16", "int8"]),
+    help="Arithmetic; fp16 on GPUs only, int8 with an --engine of it  [default: fp32, or the engine's]",
 )
 @click.option(
     "--rounding",

@@ -9,6 +9,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.engines.engine import file_digest
@@ -53,6 +54,13 @@ def new_engine(cache: Path, key: str) -> Iterator[Path]:
         temporary.replace(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def reject(folder: Path, manifest: Manifest, reason: str) -> None:
+    """Keep an engine from being used, now and whenever it is compiled again; its file goes."""
+    if manifest.file:
+        (folder / manifest.file).unlink()
+    replace(manifest, refused=reason, file=None, sha256=None, bytes=0).write(folder)
 
 
 def find_built(cache: Path, key: str) -> Manifest | None:

@@ -7,6 +7,7 @@ import logging
 import statistics
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 
 from pipeline.data.storage import first_line
+from pipeline.datasets.sample_maps import sample_codes
 from pipeline.engines.cache import build_lock, find_built, new_engine
 from pipeline.engines.engine import Engine, file_digest, make_engine
 from pipeline.engines.environment import COMPILERS, Backend, describe_device, find_versions
@@ -22,11 +24,13 @@ from pipeline.engines.manifest import EngineSpec, Manifest
 from pipeline.engines.parity import compare, rejection
 from pipeline.engines.plain import PlainGraph
 from pipeline.engines.signature import Form, Signature
-from pipeline.engines.subject import Subject, prepare_subject
+from pipeline.engines.subject import Subject, draws, prepare_subject
 from pipeline.errors import InputError
 from pipeline.networks.generator import Generator
 from pipeline.networks.generators import DrawsPictures
+from pipeline.networks.inference.folded import FoldedGenerator
 from pipeline.networks.inference.frozen import freeze
+from pipeline.networks.inference.int8 import Span, has_int8, observe_spans
 from pipeline.networks.inference.onednn import has_bfloat16
 from pipeline.precision import DTYPES, Precision
 
@@ -50,16 +54,25 @@ def compile_generator(
     modulation: Form | None = None,
     source: Path | None = None,
     maps: int = 4,
+    calibrate: Path | None = None,
 ) -> tuple[Path, Manifest]:
     """Compile the generator of a checkpoint into the cache `out`, or find it there; returns its folder.
 
     `size` is (height, width), the recipe's by default. `modulation` None: the recipe's, and patterns where that is
     `auto`. `source` is a Parquet file of label maps, `maps` how many of them the engine is tuned for and checked with;
-    without one, landscapes. Log lines say what `auto` takes and why.
+    without one, landscapes. `calibrate`, for int8, is another such file, whose label maps say what range of numbers
+    each convolution takes in. Log lines say what `auto` takes and why.
 
     Raises `InputError` where a backend is not there, and where no engine comes within the tolerance of its precision.
     """
+    if (precision == "int8") != (calibrate is not None):
+        raise InputError(
+            "--precision int8 needs --calibrate, a Parquet file of typical label maps"
+            if calibrate is None
+            else "--calibrate is for --precision int8; leave it out"
+        )
     subject = prepare_subject(checkpoint, size, modulation, batch, source, maps)
+    spans = () if calibrate is None else calibrated_spans(subject, calibrate, maps)
     backends = _backends(backend, subject.device)
     precisions = _precisions(precision, subject.device)
     rejected = []
@@ -67,7 +80,7 @@ def compile_generator(
         for name in backends:
             for kind in precisions:
                 try:
-                    folder, manifest = _find_or_build(subject, _spec(subject, name, kind), out)
+                    folder, manifest = _find_or_build(subject, _spec(subject, name, kind, spans), out)
                 except Exception as error:
                     if backend != "auto":
                         raise
@@ -129,7 +142,28 @@ def _precisions(wanted: Precision | Literal["auto"], device: torch.device) -> Se
     return ["bf16", "fp32"] if has_bfloat16() else ["fp32"]
 
 
-def _spec(subject: Subject, backend: Backend, precision: Precision) -> EngineSpec:
+def calibrated_spans(subject: Subject, source: Path, maps: int) -> tuple[Span, ...]:
+    """What range of numbers each convolution of the blocks takes in, over `maps` label maps of `source`, in float32.
+
+    `InputError` for a generator or a machine that has no int8, and for a file with too few label maps.
+    """
+    generator = subject.generator
+    if not (isinstance(generator, Generator) and generator.settings.kind == "spade"):
+        raise InputError(f"--precision int8 is for SPADE, not for {subject.recipe.generator.kind}; take bf16 or fp32")
+    if subject.device.type != "cpu" or not has_int8():
+        raise InputError("--precision int8 needs a CPU with AVX-512 VNNI and bfloat16; take bf16 or fp16")
+    folded = FoldedGenerator(generator)
+    codes = torch.from_numpy(sample_codes(subject.recipe, source, count=maps, share_classes=True))
+    styles, seeds = draws(subject.recipe, "calibration", len(codes), subject.device)
+    passes = [
+        partial(folded, one, *(None if given is None else given[index : index + 1] for given in (styles, seeds)))
+        for index, one in enumerate(codes.split(1))
+    ]
+    log.info("calibrating with %d label maps of %s", len(codes), source)
+    return observe_spans(folded.convolutions, passes)
+
+
+def _spec(subject: Subject, backend: Backend, precision: Precision, spans: tuple[Span, ...]) -> EngineSpec:
     arguments = COMPILERS[backend].arguments(subject.device, DTYPES[precision]) if backend in COMPILERS else {}
     return EngineSpec(
         weights=subject.weights,
@@ -142,6 +176,7 @@ def _spec(subject: Subject, backend: Backend, precision: Precision) -> EngineSpe
         arguments=arguments,
         device=describe_device(subject.device),
         versions=find_versions(backend),
+        spans=spans,
     )
 
 
@@ -156,7 +191,7 @@ def typical_lengths(signature: Signature, codes: torch.Tensor, styles: torch.Ten
 def _build(subject: Subject, spec: EngineSpec, out: Path) -> Manifest:
     """Compile, compare, time; the folder appears with its manifest, and without a file where the engine is rejected."""
     started = time.monotonic()
-    eager = freeze(subject.generator, DTYPES[spec.precision])
+    eager = freeze(subject.generator, DTYPES[spec.precision], spec.spans)
     with new_engine(out, spec.key) as folder:
         engine, file, cuda_graphs = None, None, False
         if spec.backend == "eager":
@@ -202,7 +237,7 @@ def _graph(subject: Subject, spec: EngineSpec) -> GeneratorGraph | PlainGraph:
     generator, dtype = subject.generator, DTYPES[spec.precision]
     if isinstance(generator, Generator) and generator.settings.kind == "spade":
         on_cpu = spec.backend == "inductor" and subject.device.type == "cpu"
-        return GeneratorGraph(generator, subject.signature, dtype, on_cpu=on_cpu)
+        return GeneratorGraph(generator, subject.signature, dtype, on_cpu=on_cpu, spans=spec.spans)
     return PlainGraph(generator, subject.signature, dtype)
 
 

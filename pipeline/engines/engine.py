@@ -18,6 +18,7 @@ from pipeline.engines.signature import Signature
 from pipeline.errors import InputError
 from pipeline.networks.generators import AnyGenerator, DrawsPictures, make_generator
 from pipeline.networks.inference.frozen import freeze
+from pipeline.networks.initialise import filled_later
 from pipeline.networks.label_input import LabelInput
 from pipeline.precision import DTYPES
 
@@ -138,7 +139,7 @@ def load_engine(folder: Path, checkpoint: Checkpoint) -> tuple[DrawsPictures, Ma
     device = torch.device(spec.device["type"])
     if spec.backend == "eager":
         generator = adapted(checkpoint.generator, spec.parsed_recipe)
-        return freeze(generator.to(device), DTYPES[spec.precision]), manifest
+        return freeze(generator.to(device), DTYPES[spec.precision], spec.spans), manifest
     assert manifest.file
     return make_engine(spec, folder / manifest.file, cuda_graphs=manifest.cuda_graphs), manifest
 
@@ -164,7 +165,8 @@ def adapted(generator: AnyGenerator, recipe: Recipe) -> AnyGenerator:
         what = "with style" if recipe.generator.style_dim else f"of kind {recipe.generator.kind}"
         raise InputError(f"a generator {what} makes pictures of one size, {own[1]}x{own[0]}; leave out --size")
     device = next(generator.parameters()).device
-    other = make_generator(recipe.generator, recipe.labels, height=height, width=width).to(device).eval()
+    with filled_later():
+        other = make_generator(recipe.generator, recipe.labels, height=height, width=width).to(device).eval()
     other.load_state_dict(generator.state_dict())
     return other
 

@@ -19,6 +19,7 @@ from pipeline.engines.plain import plane_table
 from pipeline.engines.signature import SHORTEST_TABLE, Form, Input, Signature
 from pipeline.networks.generator import Generator, doubled_before
 from pipeline.networks.inference.folded import FoldedTable
+from pipeline.networks.inference.int8 import Int8Convolution, Span, by_block, describe_packing
 from pipeline.networks.inference.winograd import is_wide, transform_kernels
 from pipeline.networks.label_input import Styled
 from pipeline.networks.noise import add_noise, split_noise
@@ -44,8 +45,16 @@ class Given(NamedTuple):
 class GeneratorGraph(nn.Module):
     """A generator in one form and precision, for a fixed batch and size. Equal to `FoldedGenerator` up to rounding."""
 
-    def __init__(self, generator: Generator, signature: Signature, dtype: torch.dtype, *, on_cpu: bool) -> None:
-        """`on_cpu`: in the forms that are fastest when Inductor compiles for a CPU.
+    def __init__(
+        self,
+        generator: Generator,
+        signature: Signature,
+        dtype: torch.dtype,
+        *,
+        on_cpu: bool,
+        spans: Sequence[Span] = (),
+    ) -> None:
+        """`spans`: as for `FoldedGenerator`. `on_cpu`: in the forms that are fastest when Inductor compiles for a CPU.
 
         Those are sums of looked-up rows by one operator of PyTorch's library (`embedding_bag`), several times faster
         there than a gather and a sum, and Winograd's form of wide convolutions. TensorRT does not know the former and
@@ -59,13 +68,18 @@ class GeneratorGraph(nn.Module):
         doubles = doubled_before(generator.settings)
         height, width = signature.resolutions[0]
         blocks = []
-        for block, doubled in zip(frozen.blocks, doubles, strict=True):
+        pairs = by_block(spans, len(frozen.blocks))
+        for block, doubled, pair in zip(frozen.blocks, doubles, pairs, strict=True):
             height, width = (2 * height, 2 * width) if doubled else (height, width)
             winograd = on_cpu and height % 2 == width % 2 == 0
             enlargement = generator.settings.enlargement if doubled else None
-            blocks.append(
-                BlockGraph(cast(SPADEBlock, block), enlargement, signature.form, bags=on_cpu, winograd=winograd)
-            )
+            made = BlockGraph(cast(SPADEBlock, block), enlargement, signature.form, bags=on_cpu, winograd=winograd)
+            for name, span in zip(("conv_0", "conv_1"), pair, strict=True):
+                if span is not None:
+                    convolution = cast(nn.Conv2d, getattr(block, name))
+                    assert convolution.bias is not None
+                    setattr(made, name, Int8Convolution(convolution.weight, convolution.bias, span, (height, width)))
+            blocks.append(made)
         self.blocks = nn.ModuleList(blocks)
         self.planes = nn.Parameter(plane_table(signature.space).to(frozen.to_rgb.weight.device))
         self.requires_grad_(False).eval().to(dtype=dtype).to(memory_format=torch.channels_last)
@@ -105,6 +119,8 @@ class GeneratorGraph(nn.Module):
 
     def export(self, tensors: list[torch.Tensor]) -> torch.export.ExportedProgram:
         """The graph with dynamic table lengths; `tensors` are an example of its inputs."""
+        if any(isinstance(module, Int8Convolution) for module in self.modules()):
+            describe_packing()
         shapes = tuple(_dynamic(entry) for entry in self.signature.inputs)
         with torch.no_grad():
             return torch.export.export(self, tuple(tensors), dynamic_shapes={"inputs": shapes})

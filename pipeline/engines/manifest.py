@@ -15,6 +15,7 @@ from pipeline.engines.environment import Backend, describe_device, find_versions
 from pipeline.engines.parity import Parity
 from pipeline.engines.signature import Form, Signature
 from pipeline.errors import InputError
+from pipeline.networks.inference.int8 import Span
 from pipeline.precision import Precision
 from pipeline.recipe_file import parse_recipe
 from pipeline.runtime.json_text import read_json
@@ -43,12 +44,17 @@ class EngineSpec:
     """Of the compiler."""
     device: dict[str, str]
     versions: dict[str, str]
+    spans: tuple[Span, ...] = ()
+    """What each convolution in int8 takes in, from calibration; empty in other precisions."""
     format: int = FORMAT
 
     @property
     def key(self) -> str:
         """The name of the engine's folder."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+        fields = asdict(self)
+        if not self.spans:  # as in engines from before there were any
+            del fields["spans"]
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def signature(self) -> Signature:
@@ -85,6 +91,8 @@ class Manifest:
     """A picture, median, from codes to picture, on the machine that compiled it."""
     eager_milliseconds: float | None
     """The same of the eager generator in the same precision, in turn with it."""
+    scores: tuple[str, ...] = ()
+    """Its scores beside float32's, a line each, where they were asked for."""
 
     @property
     def key(self) -> str:
@@ -112,9 +120,11 @@ class Manifest:
         try:
             key = fields.pop("key")
             spec = fields.pop("spec")
-            spec = EngineSpec(**{**spec, "lengths": tuple(spec["lengths"])})
+            spans = tuple((float(low), float(high)) for low, high in spec.get("spans", ()))
+            spec = EngineSpec(**{**spec, "lengths": tuple(spec["lengths"]), "spans": spans})
+            fields["scores"] = tuple(fields.get("scores", ()))
             manifest = cls(spec=spec, parity=Parity(**fields.pop("parity")), **fields)
-        except (AttributeError, KeyError, TypeError):
+        except (AttributeError, KeyError, TypeError, ValueError):
             raise InputError(f"{folder}/{FILE} is of another version of spadework; compile again") from None
         if key != manifest.key:
             raise InputError(f"{folder}/{FILE} was changed by hand; compile again")

@@ -106,12 +106,7 @@ def prepare_subject(
             raise InputError("all label maps are of one class, which instance normalisation washes away; give others")
         maps = len(maps_to_check)
     codes = torch.from_numpy(maps_to_check).to(device)
-    settings, dim = recipe.generator, recipe.generator.style_dim
-    styles = torch.stack([style_noise(0, "parity", index, dim) for index in range(maps)]).to(device) if dim else None
-    drawn = record_seeds(0, [f"parity {index}" for index in range(maps)]).to(device)
-    if settings.region_styles == "class":
-        styles = region_styles(drawn, recipe.labels.class_channels, dim)
-    seeds = drawn if settings.takes_seeds else None
+    styles, seeds = draws(recipe, "parity", maps, device)
     reference = _reference(generator, codes, styles, seeds)
     if (contrast := float(reference.std())) < 0.02:
         log.warning("pictures of these weights are flat (deviation %.2g), so the comparison says little", contrast)
@@ -126,6 +121,20 @@ def prepare_subject(
         seeds=seeds,
         reference=reference,
     )
+
+
+def draws(
+    recipe: Recipe, name: str, count: int, device: torch.device
+) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """Styles float32 `[count, style_dim]`, or `[count, classes, style_dim]`, and seeds int64 `[count]`, those of a
+    `name` always the same; None for what the generator takes none of.
+    """
+    settings, dim = recipe.generator, recipe.generator.style_dim
+    styles = torch.stack([style_noise(0, name, index, dim) for index in range(count)]).to(device) if dim else None
+    drawn = record_seeds(0, [f"{name} {index}" for index in range(count)]).to(device)
+    if settings.region_styles == "class":
+        styles = region_styles(drawn, recipe.labels.class_channels, dim)
+    return styles, drawn if settings.takes_seeds else None
 
 
 @torch.inference_mode()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import InputError
+from pipeline.runtime.waiting import bound_spinning
 
 if TYPE_CHECKING:
     from ray._private.worker import BaseContext
@@ -69,6 +70,7 @@ def prepare_environment() -> None:
     for name, value in ENVIRONMENT.items():
         if not (joins and name in CLUSTERS_OWN):
             os.environ.setdefault(name, value)
+    bound_spinning()  # of the workers, which have the environment of the instance that starts them
     # A worker that starts unpickles our classes before it knows the driver's sys.path; a checkout that is not
     # installed is found through this.
     root = str(Path(__file__).resolve().parents[2])

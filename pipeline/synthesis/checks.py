@@ -21,6 +21,9 @@ from pipeline.synthesis.styles import StyleChoice
 
 log = logging.getLogger(__name__)
 
+CALIBRATED = "needs what calibration found: give --engine, which `spadework compile --precision int8 --calibrate` makes"
+"""Said after the name of the option."""
+
 PART = "part-00000.parquet"
 """The first part of any output."""
 

@@ -230,6 +230,7 @@ def _check_device(device: str, precision: Precision) -> None:
     import torch
 
     from pipeline.precision import DTYPES
+    from pipeline.synthesis.checks import CALIBRATED
 
     if precision not in DTYPES:
         raise InputError(f"precision is '{precision}'; take {', '.join(DTYPES)}")
@@ -241,6 +242,8 @@ def _check_device(device: str, precision: Precision) -> None:
         raise InputError(f"device is '{device}'; take 'cpu' or 'cuda'")
     if kind == "cuda" and (torch.device(device).index or 0) >= torch.cuda.device_count():
         raise InputError(f"device is '{device}', and torch finds {torch.cuda.device_count()} GPUs here; take 'cpu'")
+    if precision == "int8":
+        raise InputError(f"precision int8 {CALIBRATED}")
     if precision == "fp16" and kind == "cpu":
         raise InputError("precision fp16 needs a GPU; take bf16 or fp32")
 

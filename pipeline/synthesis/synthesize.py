@@ -27,7 +27,7 @@ from pipeline.labels import LabelSpace
 from pipeline.precision import Precision
 from pipeline.segments.paste import OwnPictures
 from pipeline.synthesis.actor_pool import choose_device, codec_threads
-from pipeline.synthesis.checks import check_fits, check_options, parse_max_rejects, refuse_output_in_input
+from pipeline.synthesis.checks import CALIBRATED, check_fits, check_options, parse_max_rejects, refuse_output_in_input
 from pipeline.synthesis.job import Job, Summary
 from pipeline.synthesis.job_folder import JobFolder
 from pipeline.synthesis.pasting import NOTICE, bank_digest, find_bank
@@ -130,6 +130,8 @@ def plan_job(
     if compiled:
         device, precision = compiled.manifest.spec.device["type"], compiled.manifest.spec.precision
     device, precision = device or choose_device(workers), precision or "fp32"
+    if precision == "int8" and compiled is None:
+        raise InputError(f"--precision int8 {CALIBRATED}")
     if precision == "fp16" and not device.startswith("cuda"):
         raise InputError("--precision fp16 needs a GPU, and the workers will find none; take bf16 or fp32")
     data = loaded.recipe.data

@@ -220,7 +220,8 @@ class ShardWorker:
                         with clock("write"):
                             writer.write(result)
                         images += 1
-                    if images - reported >= step or len(rejects) > told:
+                    # The first picture at once: whoever looks on knows that it works.
+                    if images - reported >= (step if reported else 1) or len(rejects) > told:
                         yield Report(shard.index, rows, images, tuple(rejects[told:]), dict(clock.seconds))
                         reported, told = images, len(rejects)
                     if len(rejects) > self._order.max_rejects:

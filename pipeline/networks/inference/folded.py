@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import threading
+from collections.abc import Sequence
 from functools import cached_property
 from typing import cast
 
@@ -21,6 +22,7 @@ from torch import nn
 
 from pipeline.config import Enlargement
 from pipeline.networks.generator import Generator, doubled_before, first_map, make_label_input, with_draws
+from pipeline.networks.inference.int8 import Int8Convolution, Span, by_block
 from pipeline.networks.inference.onednn import PackedConvolution, matrix_product
 from pipeline.networks.inference.winograd import WinogradConvolution, frozen_convolution
 from pipeline.networks.label_input import LabelInput, Styled
@@ -44,17 +46,20 @@ class FoldedGenerator(nn.Module):
     It owns its scratch memory, so one pass runs at a time: threads wait for each other.
     """
 
-    def __init__(self, generator: Generator, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, generator: Generator, dtype: torch.dtype = torch.float32, *, spans: Sequence[Span] = ()) -> None:
+        """With `spans` of `observe_spans`, the blocks' 3x3 convolutions are in int8, and `dtype` must be bfloat16."""
         super().__init__()
+        assert not spans or dtype == torch.bfloat16
         self.settings, self.space, self.size = generator.settings, generator.space, generator.size
         self.dtype = dtype
         frozen = fold_spectral_norm(copy.deepcopy(generator).eval())
         height, width = (length // 2**self.settings.doublings for length in self.size)
         blocks = []
-        for block, doubled in zip(frozen.blocks, doubled_before(self.settings), strict=True):
+        pairs = by_block(spans, len(frozen.blocks))
+        for block, doubled, pair in zip(frozen.blocks, doubled_before(self.settings), pairs, strict=True):
             height, width = (2 * height, 2 * width) if doubled else (height, width)
             enlargement = self.settings.enlargement if doubled else None
-            blocks.append(FoldedBlock(cast(SPADEBlock, block), enlargement, (height, width)))
+            blocks.append(FoldedBlock(cast(SPADEBlock, block), enlargement, (height, width), pair))
         self.blocks = nn.ModuleList(blocks)
         self.to_rgb = PackedConvolution(frozen.to_rgb.weight, frozen.to_rgb.bias, self.size)
         self.first = frozen.first
@@ -87,6 +92,11 @@ class FoldedGenerator(nn.Module):
                 x = block(x, label_input, self._scratch)
             return torch.tanh(self.to_rgb(F.leaky_relu_(x, SLOPE)).float())
 
+    @property
+    def convolutions(self) -> list[nn.Module]:
+        """The blocks' 3x3 convolutions, in the order of `spans`."""
+        return [block.get_submodule(name) for block in self.blocks for name in ("conv_0", "conv_1")]
+
     @cached_property
     def _first_codes(self) -> torch.Tensor | None:
         if not isinstance(self.first, nn.Conv2d) or self.settings.style_channels:
@@ -104,14 +114,20 @@ class FoldedBlock(nn.Module):
     A map doubled by nearest neighbour is never written, only read where it is used.
     """
 
-    def __init__(self, block: SPADEBlock, enlargement: Enlargement | None, size: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        block: SPADEBlock,
+        enlargement: Enlargement | None,
+        size: tuple[int, int],
+        spans: tuple[Span | None, Span | None] = (None, None),
+    ) -> None:
         super().__init__()
         self.factor = 2 if enlargement == "nearest" else 1
         self.enlargement: Enlargement | None = None if enlargement == "nearest" else enlargement
         self.norm_0 = FoldedSPADE(block.norm_0, size)
-        self.conv_0 = frozen_convolution(block.conv_0.weight, block.conv_0.bias, size)
+        self.conv_0 = _convolution(block.conv_0, size, spans[0])
         self.norm_1 = FoldedSPADE(block.norm_1, size)
-        self.conv_1 = frozen_convolution(block.conv_1.weight, block.conv_1.bias, size)
+        self.conv_1 = _convolution(block.conv_1, size, spans[1])
         self.learned_shortcut = block.learned_shortcut
         if self.learned_shortcut:
             self.shortcut = FoldedShortcut(block.norm_shortcut, block.conv_shortcut.weight, size)
@@ -128,6 +144,15 @@ class FoldedBlock(nn.Module):
         small, cells = laid_over(x, y)
         cells += small
         return y
+
+
+def _convolution(convolution: nn.Conv2d, size: tuple[int, int], span: Span | None) -> nn.Module:
+    """In int8 where it has a span, else in the type that the generator is cast to."""
+    weight, bias = convolution.weight, convolution.bias
+    if span is None:
+        return frozen_convolution(weight, bias, size)
+    assert bias is not None
+    return Int8Convolution(weight, bias, span, size)
 
 
 class FoldedSPADE(nn.Module):

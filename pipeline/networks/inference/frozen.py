@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -12,6 +13,7 @@ from pipeline.networks.baselines.pix2pixhd import GlobalGenerator
 from pipeline.networks.generator import Generator
 from pipeline.networks.generators import AnyGenerator, DrawsPictures
 from pipeline.networks.inference.folded import FoldedGenerator
+from pipeline.networks.inference.int8 import Span
 from pipeline.networks.label_input import LabelInput
 from pipeline.networks.spectral import fold_spectral_norm
 
@@ -38,8 +40,12 @@ class FrozenGenerator(nn.Module):
         return self.network.label_input(codes)
 
 
-def freeze(generator: AnyGenerator, dtype: torch.dtype) -> DrawsPictures:
-    """A generator for inference, in one precision; equal to it in evaluation mode up to rounding."""
+def freeze(generator: AnyGenerator, dtype: torch.dtype, spans: Sequence[Span] = ()) -> DrawsPictures:
+    """A generator for inference, in one precision; equal to it in evaluation mode up to rounding.
+
+    With `spans` (SPADE's only), its convolutions are in int8.
+    """
     if isinstance(generator, Generator) and generator.settings.kind == "spade":
-        return FoldedGenerator(generator, dtype)
+        return FoldedGenerator(generator, dtype, spans=spans)
+    assert not spans
     return FrozenGenerator(generator, dtype)

@@ -32,7 +32,7 @@ def scored(classes: Sequence[str], names: Sequence[str]) -> Scores:
 
 def test_a_known_data_set_has_its_own_protocols_beside_the_papers_figures() -> None:
     rows = {row.publication: row for row in laboratory_rows(scored(cityscapes.SPACE.classes, list(PRESETS)))}
-    assert list(rows) == ["SPADE", "CC-FPSE", "OASIS", "GAN-compression", "CLADE"]
+    assert list(rows) == ["SPADE", "CC-FPSE", "OASIS", "GAN-compression", "CLADE", "SDM", "SCP-Diff"]
     spade = rows["SPADE"]
     assert (spade.protocol, spade.data_set, spade.ceiling) == ("spade-cityscapes", "Cityscapes", "60.0%")
     assert spade.ours == ("30.0%", "70.0%", "–")  # void pixels are errors
@@ -42,6 +42,8 @@ def test_a_known_data_set_has_its_own_protocols_beside_the_papers_figures() -> N
     assert rows["OASIS"].paper == ("69.3", "–", "47.7")
     assert rows["GAN-compression"].paper == ("61.22", "–", "–")
     assert rows["CLADE"].paper == ("–", "–", "–")
+    assert rows["SCP-Diff"].paper == ("67.92", "94.65", "10.53")
+    assert "exchanged" in rows["SCP-Diff"].note
 
 
 def test_both_figures_of_oasis_stand_side_by_side() -> None:

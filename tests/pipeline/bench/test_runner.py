@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,17 @@ def test_figures_and_reasons() -> None:
     lines = table([first, quick, missing], items=2, item="image").splitlines()
     assert len(lines) == 4
     assert "not run: ImportError: no such library" in lines[3]
+
+
+def test_repeats_beside_busy_cores_are_told_apart() -> None:
+    entries = [Entry("sleeper", Sleeper, {"seconds": 0.01, "value": 0.0})]
+    (sleeper,) = run_benchmark(entries, repeats=2, busy_cores=1)
+    assert sleeper.busy_seconds is not None and sleeper.busy_seconds >= 0.01
+    assert len(sleeper.busy_repeats) == 2
+    heading, row = table([sleeper], items=1, item="image").splitlines()
+    assert heading.split()[heading.split().index("busy") - 1] == "faster"
+    assert row.split()[4] == f"{sleeper.busy_seconds / sleeper.seconds:.2f}x"
+    assert "busy" not in table([replace(sleeper, busy_seconds=None)], items=1, item="image")
 
 
 def test_the_first_must_start() -> None:

@@ -24,6 +24,20 @@ def contents() -> tuple[dict[str, torch.Tensor], str]:
         return {key: file.get_tensor(key) for key in file.keys()}, file.metadata()["spadework"]  # noqa: SIM118
 
 
+def test_loading_draws_no_weights_that_the_file_replaces(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[int] = []
+    xavier = torch.nn.init.xavier_normal_
+    monkeypatch.setattr("pipeline.networks.initialise.settle_spectral_norm", lambda network: drawn.append(0))
+    monkeypatch.setattr("torch.nn.init.xavier_normal_", lambda weight, **rest: (drawn.append(1), xavier(weight))[1])
+    loaded = load_checkpoint(LANDSCAPE)
+    assert not drawn
+    tensors, _ = contents()
+    for name, value in loaded.generator.state_dict().items():
+        assert torch.equal(value, tensors[f"generator.{name}"].to(value.dtype)), name
+    build_generator(loaded.recipe)  # which has weights again
+    assert drawn.count(0) == 1 and drawn.count(1) > 10
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_weights_that_are_no_finite_numbers_are_refused_and_named(tmp_path: Path, value: float) -> None:
     tensors, metadata = contents()

@@ -1,8 +1,10 @@
-"""Connections on which no request comes are closed; those on which one is answered are not."""
+"""Connections on which no request comes, or no answer is read, are closed; others are not."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import select
 import socket
 import time
 from collections.abc import Iterator
@@ -15,17 +17,20 @@ from pipeline.serving.server import server_config
 from tests.pipeline.serving.running import running
 
 SECONDS = 0.5
+LARGE = 32 << 20
 HEAD = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\n"
 
 
 async def slow(scope: Any, receive: Any, send: Any) -> None:
-    """Reads no body, and answers `/slow` after more than the limit."""
+    """Reads no body, and answers `/slow` after more than the limit, `/large` with more than sockets hold."""
     if scope["type"] != "http":
         return
     if scope["path"] == "/slow":
         await asyncio.sleep(2 * SECONDS)
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
-    await send({"type": "http.response.body", "body": b"ok"})
+    body = bytes(LARGE) if scope["path"] == "/large" else b"ok"
+    headers = [(b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +67,19 @@ def test_who_asks_nothing_is_not_waited_for(port: int, sent: bytes, trickle: byt
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(sent)
         assert SECONDS / 2 < until_closed(connection, trickle) < 10 * SECONDS
+
+
+def test_who_reads_nothing_is_not_waited_for(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        gone = select.poll()
+        gone.register(connection, 0)  # nothing but the end of the connection
+        assert gone.poll(1000 * 60 * SECONDS)
+        received = 0
+        with contextlib.suppress(ConnectionResetError):
+            while data := connection.recv(1 << 20):
+                received += len(data)
+        assert received < LARGE
 
 
 def test_who_asks_is(port: int) -> None:
