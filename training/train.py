@@ -83,6 +83,13 @@ def train(
         *open_sources(recipe.data.sources, recipe.labels, seed=recipe.training.seed),
         *open_sources([Source(path=recipe.data.validation)], recipe.labels, seed=recipe.training.seed),
     ]
+    if recipe.generator.kind == "sims" and recipe.generator.order_network:
+        for source in data[:-1]:
+            if "disparity" not in source.dataset.files[0].schema.names:
+                raise InputError(
+                    f"{source.source.path} has no column disparity, which generator.order_network learns from; prepare "
+                    "the data with --disparity, or leave the network out"
+                )
     perceptual = recipe.losses.perceptual_segmenter
     if perceptual is None:
         vgg_weights = find_or_fetched(vgg_weights, "VGG")

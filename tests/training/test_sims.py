@@ -308,4 +308,7 @@ def test_what_cannot_be_trained_is_said_in_a_line(tiny_recipe: Make, bank: Path,
     same = tiny_recipe(generator={"kind": "sims", "bank": str(bank), "widths": WIDTHS})
     with pytest.raises(InputError, match=r"holds 10 pictures of .*, such as 'r0', which would be pasted back"):
         train(same, tmp_path / "run", workers=0, trunk_weights=TRUNK)
+    flat = tiny_recipe(generator=ORDERING | {"bank": str(bank)}, data={"validation": str(others)})
+    with pytest.raises(InputError, match=r"tiny\.parquet has no column disparity, .* with --disparity"):
+        train(flat, tmp_path / "run", workers=0, trunk_weights=TRUNK)
     assert not (tmp_path / "run").exists()

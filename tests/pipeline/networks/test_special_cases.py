@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,7 +13,7 @@ from pipeline.labels import LabelSpace
 from pipeline.networks.label_input import LabelInput
 from pipeline.networks.normalise import parameter_free_norm
 from pipeline.networks.spade import SPADE
-from tests.golden.baselines import FOLDER, Golden
+from tests.golden.baselines import FOLDER, Golden, cases
 
 SPACE = LabelSpace(classes=tuple("abcd"))
 
@@ -45,6 +47,35 @@ def test_with_one_class_a_picture_it_is_the_conditional_norm(modulation: str, st
     torch.testing.assert_close(output[..., inside, inside], conditional[..., inside, inside], atol=1e-12, rtol=0)
     if kernel == 3:
         assert (output - conditional)[..., 1, :].abs().max() > 0.01
+
+
+@pytest.mark.parametrize("path", cases(["special_cases/spade_uniform"]))
+@pytest.mark.parametrize("modulation", ["dense", "pattern"])
+@pytest.mark.parametrize("statistics", ["batch", "instance"])
+@pytest.mark.parametrize("kernel", [1, 3])
+@torch.no_grad()
+def test_the_public_layer_is_the_conditional_norm_too(
+    path: Path, modulation: str, statistics: str, kernel: int
+) -> None:
+    golden = Golden(path).below(f"{statistics}/kernel{kernel}/")
+    space = LabelSpace(classes=tuple("abcde"))
+    layer = SPADE(6, GeneratorSettings(statistics=statistics, kernel_size=kernel, hidden=128), space)
+    names = {"shared": "mlp_shared.0", "gamma": "mlp_gamma", "beta": "mlp_beta"}
+    for name, theirs in names.items():
+        conv = getattr(layer, name)
+        conv.weight.copy_(golden[f"state/{theirs}.weight"])
+        conv.bias.copy_(golden[f"state/{theirs}.bias"])
+    label = golden["label"][:, 0].int()
+    output = layer(golden["x"], LabelInput(1 + 2 * label, space, modulation))
+    torch.testing.assert_close(output, golden["output"], atol=1e-5, rtol=0)
+    norm = (
+        F.batch_norm(golden["x"], None, None, training=True) if statistics == "batch" else F.instance_norm(golden["x"])
+    )
+    chosen = label[:, 0, 0].long()
+    gamma, beta = (golden[f"{part}_of_class"][chosen][..., None, None] for part in ("gamma", "beta"))
+    inside = slice(None) if kernel == 1 else slice(2, -2)
+    conditional = norm * (1 + gamma) + beta
+    torch.testing.assert_close(output[..., inside, inside], conditional[..., inside, inside], atol=1e-5, rtol=0)
 
 
 def as_adain(layer: SPADE, style: torch.Tensor) -> None:
