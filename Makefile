@@ -1,5 +1,5 @@
 # Two commands on a fresh machine: make demo, make test. Both set up .venv first.
-PYTHON ?= python3.11
+PYTHON ?= $(or $(firstword $(foreach version,3.11 3.12 3.13,$(shell command -v python$(version)))),python3)
 BIN := .venv/bin
 # A process for each core, and no more than memory serves: each holds torch.
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder

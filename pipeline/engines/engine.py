@@ -18,6 +18,7 @@ from pipeline.engines.signature import Signature
 from pipeline.errors import InputError
 from pipeline.networks.generators import AnyGenerator, DrawsPictures, make_generator
 from pipeline.networks.inference.frozen import freeze
+from pipeline.networks.initialise import filled_later
 from pipeline.networks.label_input import LabelInput
 from pipeline.precision import DTYPES
 
@@ -164,7 +165,8 @@ def adapted(generator: AnyGenerator, recipe: Recipe) -> AnyGenerator:
         what = "with style" if recipe.generator.style_dim else f"of kind {recipe.generator.kind}"
         raise InputError(f"a generator {what} makes pictures of one size, {own[1]}x{own[0]}; leave out --size")
     device = next(generator.parameters()).device
-    other = make_generator(recipe.generator, recipe.labels, height=height, width=width).to(device).eval()
+    with filled_later():
+        other = make_generator(recipe.generator, recipe.labels, height=height, width=width).to(device).eval()
     other.load_state_dict(generator.state_dict())
     return other
 

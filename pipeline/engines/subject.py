@@ -126,8 +126,9 @@ def prepare_subject(
 def draws(
     recipe: Recipe, name: str, count: int, device: torch.device
 ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-    """Styles and seeds for `count` pictures, those of a `name` always the same; None for what the generator takes none
-    of."""
+    """Styles float32 `[count, style_dim]`, or `[count, classes, style_dim]`, and seeds int64 `[count]`, those of a
+    `name` always the same; None for what the generator takes none of.
+    """
     settings, dim = recipe.generator, recipe.generator.style_dim
     styles = torch.stack([style_noise(0, name, index, dim) for index in range(count)]).to(device) if dim else None
     drawn = record_seeds(0, [f"{name} {index}" for index in range(count)]).to(device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -18,7 +19,12 @@ from pipeline.serving.server import ServiceOrder, address, build_service, listen
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
+log = logging.getLogger(__name__)
+
 APPLICATION = "spadework"
+
+STARTS = 3
+"""Of Serve, before its own time is thought to be enough and something else to be wrong."""
 
 QUIET_SECONDS = 600.0
 """After which a replica without work is given up, down to one."""
@@ -57,20 +63,38 @@ def run_on_cluster(order: ServiceOrder, host: str, port: int, *, workers: int, r
     with ray_session(num_cpus=max(4, workers * order.threads + 1)):
         from ray import serve
 
-        serve.start(
-            proxy_location="HeadOnly",
-            http_options={"host": host, "port": port, "request_timeout_s": 2 * order.limits.answer_seconds},
-        )
+        others = bool(serve.status().applications)  # of a running cluster, which are not ours to end
         try:
+            _start(host, port, timeout=2 * order.limits.answer_seconds)
             serve.run(application(order, workers), name=APPLICATION, route_prefix="/")
             ready(address(host, port))
             with _told_to_stop() as stop:
                 stop.wait()
-        except RuntimeError as error:
+        except (RuntimeError, TimeoutError) as error:
             told = (str(error).strip().splitlines() or ["no reason"])[-1]
             raise InputError(f"no replica could be started on Ray Serve ({told[:200]}); try --workers 0") from error
         finally:
-            serve.shutdown()
+            if others:
+                serve.delete(APPLICATION)
+            else:
+                serve.shutdown()
+
+
+def _start(host: str, port: int, *, timeout: float) -> None:
+    """Start Serve on the head, again if it was too slow: it gives itself a minute, which a busy machine may need more
+    than once. What a first try has begun, a second one finds. Raises `TimeoutError` after the last."""
+    from ray import serve
+
+    for start in range(1, STARTS + 1):
+        try:
+            serve.start(
+                proxy_location="HeadOnly", http_options={"host": host, "port": port, "request_timeout_s": timeout}
+            )
+            return
+        except TimeoutError:
+            if start == STARTS:
+                raise
+            log.warning("Ray Serve did not start within its time on this busy machine; trying again")
 
 
 def _refuse_without_serve() -> None:

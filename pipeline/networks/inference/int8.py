@@ -87,7 +87,7 @@ class Int8Convolution(nn.Module):
         return self
 
     def quantise(self, x: torch.Tensor) -> torch.Tensor:
-        """uint8 of the shape of `x`, channels last; values beyond the span become its ends."""
+        """`x` `[N, inputs, H, W]` to uint8 of that shape, channels last; values beyond the span become its ends."""
         pixels = torch.clamp(torch.round(x.float() * (1 / self.step)) + self.zero, 0, LEVELS)
         return pixels.to(torch.uint8).contiguous(memory_format=torch.channels_last)
 
