@@ -89,9 +89,10 @@ def score_pairs(engine: SetScores, exact: SetScores, protocol: str) -> list[Scor
     pairs = []
     labels = engine.labels[protocol].mean_iou, exact.labels[protocol].mean_iou
     features = engine.segmenter_frechet, exact.segmenter_frechet
+    distances = {} if exact.segmenter is None else exact.segmenter.intervals
     for name, values, interval in (
         ("mean IoU", labels, exact.labels[protocol].intervals.get("mean_iou")),
-        ("Frechet distance", features, exact.segmenter and exact.segmenter.intervals.get("frechet")),
+        ("Frechet distance", features, distances.get("frechet")),
     ):
         if interval and values[0] is not None and values[1] is not None:
             pairs.append(ScorePair(name, values[0], values[1], interval))

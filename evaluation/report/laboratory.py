@@ -137,7 +137,7 @@ def laboratory_rows(scores: Scores) -> list[LaboratoryRow]:
                     ),
                     percent(photographs.mean_iou),
                     _paper(figures if table is not None else None),
-                    (publication.notes or {}).get(data_set, ""),
+                    _new_note(publication, data_set, rows),
                 )
             )
     return rows if len({row.protocol for row in rows} - {"native"}) > 1 else []
@@ -166,6 +166,12 @@ NOTE = (
     "Mean IoU / accuracy / FID. A paper's own figures are of its own pictures, with the segmenter that it names; they "
     "are shown only on the data set that they are of."
 )
+
+
+def _new_note(publication: Publication, data_set: str, rows: list[LaboratoryRow]) -> str:
+    """The note on a data set; empty where a row above has the same one."""
+    note = (publication.notes or {}).get(data_set, "")
+    return "" if any((row.publication, row.note) == (publication.name, note) for row in rows) else note
 
 
 def _paper(figures: Published | None) -> tuple[str, str, str]:

@@ -60,6 +60,7 @@ def test_another_data_set_has_all_protocols_and_no_figures() -> None:
     rows = laboratory_rows(scores)
     assert len(rows) == sum(len(publication.protocols) for publication in PUBLICATIONS)
     assert {row.paper for row in rows} == {("–", "–", "–")}
+    assert [row.data_set for row in rows if row.publication == "SDM" and row.note] == ["COCO-Stuff"]  # said once
     table = laboratory_lines(scores)
     assert table[2] == "| SPADE | COCO-Stuff | spade | 30.0% | 60.0% | 70.0% | – | – / – / – |"
     assert "- SPADE, COCO-Stuff: A mean IoU of 35.2 in the paper's text, 37.4 in its table." in table
