@@ -279,7 +279,7 @@ def test_bytes_that_are_not_utf8_from_a_shell() -> None:
     assert done.stderr == b"Error: 'a\\udcff' has a NUL or is not UTF-8; give text, and rename such files\n"
 
 
-WRITTEN = {"out", "json_path", "cache", "recipe", "folder"}
+WRITTEN = {"out", "json_path", "cache", "recipe", "folder", "records"}
 """Parameters that name what a verb writes, which need not be there."""
 TEXTS = {
     *("overrides", "label_suffix", "image_suffix", "instance_suffix", "label_column", "id_column", "instance_column"),
