@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -57,3 +58,10 @@ def test_an_engine_is_rejected_for_its_scores_and_stays_so(tmp_path: Path, monke
     found.sets = (scores(0.45, 3.5), scores(0.5, 2.0, intervals=False), None)
     with pytest.raises(InputError, match="too few label maps"):
         check_engine(folder, manifest, checkpoint, str(maps))
+
+    # Float32 draws in the recipe's size, whose scores say nothing about those of another.
+    recipe = manifest.spec.recipe
+    data = {**recipe["data"], "height": 2 * recipe["data"]["height"]}
+    larger = replace(manifest, spec=replace(manifest.spec, recipe={**recipe, "data": data}))
+    with pytest.raises(InputError, match=r"whose scores are others; leave out --reference, or --size"):
+        check_engine(folder, larger, checkpoint, str(maps))
