@@ -14,12 +14,20 @@ from pipeline.checkpoints.file import load_checkpoint
 from pipeline.engines.cache import reject
 from pipeline.engines.manifest import Manifest
 from pipeline.errors import InputError
+from pipeline.precision import Precision
 from pipeline.synthesis.synthesize import synthesize
 
 log = logging.getLogger(__name__)
 
 EXACT = "float32"
 """Name of the set that the engine's is compared with."""
+INSTEAD: dict[Precision, str] = {
+    "int8": "--precision bf16 or fp32",
+    "bf16": "--precision fp32",
+    "fp16": "--precision fp32",
+    "fp32": "another --backend",
+}
+"""Of an engine that is rejected, by its precision."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +94,7 @@ def check_engine(
     if moved:
         reason = f"its scores are not {EXACT}'s: {moved[0]}"
         reject(folder, manifest, reason)
-        raise InputError(f"engine {folder} is rejected: {reason}; take --precision bf16 or fp32")
+        raise InputError(f"engine {folder} is rejected: {reason}; take {INSTEAD[manifest.spec.precision]}")
     manifest.write(folder)
     return manifest
 
