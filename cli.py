@@ -38,6 +38,7 @@ from pipeline.commands.recipes import recipes
 from pipeline.commands.serve import serve
 from pipeline.commands.synthesize import plan_samples, synthesize, verify
 from pipeline.commands.weights import import_weights, weights
+from pipeline.errors import InputError
 from pipeline.shipped_recipes import find_study
 from training import commands as training
 
@@ -230,6 +231,9 @@ def compile_(
     Example:
       spadework compile --checkpoint runs/x --out engines/
     """
+
+    if reference is None and segmenter_weights is not None:
+        raise InputError("--segmenter-weights is for --reference; give that too, or leave it out")
 
     def check(folder: Path, manifest: Manifest) -> Manifest:
         from evaluation.engine_scores import check_engine

@@ -10,15 +10,24 @@ from pathlib import Path
 from evaluation.evaluate import evaluate
 from evaluation.metrics.feature_metrics import Interval
 from evaluation.scoring.scores import SetScores
+from pipeline.checkpoints.file import load_checkpoint
 from pipeline.engines.cache import reject
 from pipeline.engines.manifest import Manifest
 from pipeline.errors import InputError
+from pipeline.precision import Precision
 from pipeline.synthesis.synthesize import synthesize
 
 log = logging.getLogger(__name__)
 
 EXACT = "float32"
 """Name of the set that the engine's is compared with."""
+INSTEAD: dict[Precision, str] = {
+    "int8": "--precision bf16 or fp32",
+    "bf16": "--precision fp32",
+    "fp16": "--precision fp32",
+    "fp32": "another --backend",
+}
+"""Of an engine that is rejected, by its precision."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +62,15 @@ def check_engine(
     """Draw the label maps of `reference`, a data set with photographs, with the engine and in float32, and score both.
 
     Returns the manifest with the scores, which is written too. Raises `InputError`, with the engine rejected for good,
-    where the mean IoU or the Frechet distance on the segmenter's features leaves float32's interval; and where there
-    are too few label maps for intervals.
+    where the mean IoU or the Frechet distance on the segmenter's features leaves float32's interval; where there are
+    too few label maps for intervals; and for an engine of another size than the recipe's, in which float32 draws.
     """
+    data, (height, width) = load_checkpoint(checkpoint).recipe.data, manifest.spec.signature.size
+    if (height, width) != (data.height, data.width):
+        raise InputError(
+            f"engine {folder} makes pictures of {width}x{height}, and {EXACT} would of {data.width}x{data.height}, "
+            "whose scores are others; leave out --reference, or --size"
+        )
     with tempfile.TemporaryDirectory() as temporary:
         engine, exact = Path(temporary, "engine"), Path(temporary, "exact")
         log.info("scoring the engine beside %s on %s", EXACT, reference)
@@ -79,7 +94,7 @@ def check_engine(
     if moved:
         reason = f"its scores are not {EXACT}'s: {moved[0]}"
         reject(folder, manifest, reason)
-        raise InputError(f"engine {folder} is rejected: {reason}; take --precision bf16 or fp32")
+        raise InputError(f"engine {folder} is rejected: {reason}; take {INSTEAD[manifest.spec.precision]}")
     manifest.write(folder)
     return manifest
 

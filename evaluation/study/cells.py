@@ -134,6 +134,8 @@ class Cell:
             del recipe["losses"]["perceptual_network"]  # cells from before there were such fields keep their names
         if not self.recipe.losses.balance_at:
             del recipe["losses"]["balance_at"]
+        if not self.recipe.discriminator.detail:
+            del recipe["discriminator"]["detail"]
         if self.recipe.generator.kind == "sims":
             assert self.recipe.generator.bank is not None
             recipe["generator"]["bank"] = fingerprint_data(ParquetDataset.open(self.recipe.generator.bank))

@@ -109,7 +109,7 @@ class Recipe(Settings):
         height, width = self.data.height, self.data.width
         kind = self.discriminator.kind
         if kind != "patchgan" and self.discriminator.detail:
-            raise ValueError(f"discriminator.detail is of patchgan only, not of {kind}; leave it out")
+            raise ValueError(f"discriminator.detail is of patchgan only, not of {kind}; set it to false")
         if kind != "patchgan" and self.losses.feature_matching:
             raise ValueError(
                 f"losses.feature_matching is {self.losses.feature_matching:g}, but a {kind} discriminator "

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.errors import InputError
+
 KEYS_IN_MEMORY = 1 << 22
 """16 bytes each; further ones go to files in the temporary directory, at 24 bytes each."""
 BUCKETS = 256
@@ -47,7 +49,7 @@ class EqualKeys:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def add(self, keys: np.ndarray) -> None:
-        """The digests of the next keys, uint64 `[n, 2]`."""
+        """The digests of the next keys, uint64 `[n, 2]`. `InputError` where the disk is full."""
         self._blocks.append(keys)
         self._held += len(keys)
         if self._held > KEYS_IN_MEMORY:
@@ -79,6 +81,16 @@ class EqualKeys:
             yield np.stack([rows["high"], rows["low"]], axis=1), rows["position"].astype(np.int64)
 
     def _spill(self) -> None:
+        """`_write`, with the fix told where there is no room for the files."""
+        try:
+            self._write()
+        except OSError as error:
+            raise InputError(
+                f"the temporary folder {tempfile.gettempdir()} does not hold what ids are compared by "
+                f"({error.strerror or error}); let TMPDIR name one with {_ROW.itemsize} bytes of room for each id"
+            ) from None
+
+    def _write(self) -> None:
         """Move what is held to the files of its buckets, behind what is there."""
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="spadework-keys-"))

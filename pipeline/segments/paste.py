@@ -83,18 +83,19 @@ class SegmentPaster:
         height, width = channels.shape
         matches = sorted(find_matches(self.bank, channels, instance, exclude=own), key=self._place)
         masks, places = np.zeros((2, len(matches), height, width), bool)
-        pictures, moved = [], []
+        pictures: dict[int, np.ndarray] = {}  # that were moved; the others are read when they are pasted
+        moved: list[tuple[float, ...] | None] = []
         for number, match in enumerate(matches):
             query = match.query
             places[number] = place = in_frame(query.mask, query.top, query.left, height, width)
-            picture, theta = self.bank.frame_picture(match.segment, height, width), None
+            theta = None
             masks[number] = self.bank.frame_mask(match.segment, height, width)
             if self.moving is not None:
-                picture, masks[number], theta = self.moving.move(picture, masks[number], place, channels)
+                picture = self.bank.frame_picture(match.segment, height, width)
+                pictures[number], masks[number], theta = self.moving.move(picture, masks[number], place, channels)
             moved.append(theta)
             if self.inside:
                 masks[number] &= place
-            pictures.append(picture)
         in_front = None
         if self.ordering is not None and len(matches) > 1:
             overlap = np.array([[bool((one & other).any()) for other in masks] for one in masks])
@@ -102,8 +103,11 @@ class SegmentPaster:
         owner = compose(masks, in_front)
         canvas = np.zeros((height, width, 4), np.uint8)
         written = label.copy()
-        for number, (match, picture) in enumerate(zip(matches, pictures, strict=True)):
+        for number, match in enumerate(matches):
             seen = owner == number
+            if not seen.any():
+                continue
+            picture = pictures[number] if pictures else self.bank.frame_picture(match.segment, height, width)
             canvas[seen, :3] = picture[seen]
             written[seen] = match.query.label
         known = elide(owner, band_size(EDGE, height), rng)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import InputError
-from pipeline.precision import Precision
 from pipeline.runtime.limits import MOST_PROCESSES
 from pipeline.serving.cluster import application
 from pipeline.serving.guard import Access
@@ -34,7 +33,8 @@ class ServiceArguments(BaseModel):
     """Replicas to begin with, and at most."""
     threads: int = Field(default=1, ge=1, le=MOST_PROCESSES)
     """Of each replica's arithmetic."""
-    precision: Precision = "fp32"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Without an engine; int8 is of engines only."""
     templates: str | None = None
 
 

@@ -89,6 +89,7 @@ def test_the_painter(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     [
         ({"worker": 2}, "a-good-token", "args.worker: Extra inputs are not permitted"),
         ({"workers": 0}, "a-good-token", "args.workers: Input should be greater than or equal to 1"),
+        ({"precision": "int8"}, "a-good-token", "args.precision: Input should be 'fp32', 'bf16' or 'fp16'"),
         (
             {},
             "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -48,7 +49,8 @@ def test_an_engine_is_rejected_for_its_scores_and_stays_so(tmp_path: Path, monke
     assert [options.get("engine") for options in drawn] == [folder, None]
 
     found.sets = (scores(0.45, 3.5), scores(0.5, 2.0), None)
-    with pytest.raises(InputError, match=r"is rejected: its scores are not float32's: Frechet distance 3.5, float32 2"):
+    told = r"is rejected: its scores are not float32's: Frechet distance 3.5, float32 2.*; take another --backend"
+    with pytest.raises(InputError, match=told):
         check_engine(folder, manifest, checkpoint, str(maps))
     assert "its scores are not float32's" in (unusable(Manifest.read(folder)) or "")
     with pytest.raises(InputError, match="no engine is within tolerance"):
@@ -57,3 +59,10 @@ def test_an_engine_is_rejected_for_its_scores_and_stays_so(tmp_path: Path, monke
     found.sets = (scores(0.45, 3.5), scores(0.5, 2.0, intervals=False), None)
     with pytest.raises(InputError, match="too few label maps"):
         check_engine(folder, manifest, checkpoint, str(maps))
+
+    # Float32 draws in the recipe's size, whose scores say nothing about those of another.
+    recipe = manifest.spec.recipe
+    data = {**recipe["data"], "height": 2 * recipe["data"]["height"]}
+    larger = replace(manifest, spec=replace(manifest.spec, recipe={**recipe, "data": data}))
+    with pytest.raises(InputError, match=r"whose scores are others; leave out --reference, or --size"):
+        check_engine(folder, larger, checkpoint, str(maps))

@@ -27,7 +27,6 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 FILE_ROWS = 1000
-PAPER = 1_000_000_000
 Found = dict[str, float]
 
 
@@ -176,7 +175,7 @@ def simulate(rows: int, folder: Path, *, decode: bool, ray: bool) -> dict[str, A
 
 
 def table(found: Sequence[dict[str, Any]]) -> str:
-    """The figures as Markdown: a row for each size, and one for a billion by the slope of the last two."""
+    """The figures as Markdown: a row for each size."""
     head = (
         "| label maps | shards | plan, s | plan, MiB | all ids equal | made, s | driver, MiB | restart, s "
         "| conclusion, s | verify, s | verify, MiB | files, records | manifest |"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -33,11 +33,8 @@ def draw_pair(
     height, width = channels.shape
     segments = cut_segments(channels, instance, classes=classes, least_area=least_area)
     masks = [in_frame(segment.mask, segment.top, segment.left, height, width) for segment in segments]
-    pairs = [
-        (one, other)
-        for one, other in combinations(range(len(segments)), 2)
-        if segments[one].label != segments[other].label and (dilate(masks[one], 3) & masks[other]).any()
-    ]
+    beside = neighbours(masks, (height, width))
+    pairs = [(one, other) for one, other in beside if segments[one].label != segments[other].label]
     size = max(3, band_size(BAND, height))
     for number in rng.permutation(len(pairs)).tolist():
         one, other = pairs[number]
@@ -48,6 +45,30 @@ def draw_pair(
                 drawn[masks[each]] = 1 + segments[each].label
             return drawn, segments[(one, other)[front]].label
     return np.zeros((height, width), np.int32), NEITHER
+
+
+def neighbours(masks: Sequence[np.ndarray], size: tuple[int, int]) -> list[tuple[int, int]]:
+    """Which of the masks, bool `[H, W]` of that `size`, none of them over another, touch at an edge or a corner: their
+    numbers, the smaller one first, in rising order.
+
+    By one look at every pixel and the four after it; masks grown one by one would be compared as often as there are
+    pairs.
+    """
+    owner = np.full(size, -1, np.int64)
+    for number, mask in enumerate(masks):
+        owner[mask] = number
+    found: set[tuple[int, int]] = set()
+    for one, other in (
+        (owner[:, 1:], owner[:, :-1]),
+        (owner[1:], owner[:-1]),
+        (owner[1:, 1:], owner[:-1, :-1]),
+        (owner[1:, :-1], owner[:-1, 1:]),
+    ):
+        touch = (one != other) & (one >= 0) & (other >= 0)
+        low, high = np.minimum(one, other)[touch], np.maximum(one, other)[touch]
+        keys = np.unique(low * len(masks) + high).tolist()
+        found |= {divmod(key, len(masks)) for key in keys}
+    return sorted(found)
 
 
 def nearer(one: np.ndarray, other: np.ndarray, disparity: np.ndarray, size: int) -> int | None:

@@ -19,6 +19,7 @@ from evaluation.study.cells import Cell
 from evaluation.study.page import write_study
 from evaluation.study.settings import Study, load_study
 from evaluation.study.study import StudyResult, read_recipes, run_study
+from pipeline.config import Recipe
 from pipeline.errors import InputError
 from pipeline.recipe_file import load_recipe
 from tests.evaluation.conftest import SPACE, draw, write_records
@@ -292,6 +293,26 @@ def test_a_cell_is_named_by_what_made_it(tmp_path: Path, fields: dict[str, Any])
         assert changed.training != cell.training
     for scored in (replace(cell, segmenter_sha256="d"), replace(cell, synthesis_seed=1)):
         assert (scored.training, scored.path == cell.path) == (cell.training, False)
+
+
+def test_cells_of_earlier_versions_keep_their_names() -> None:
+    """A new field of recipes must not be in names of cells that do not use it, or studies train all of them anew."""
+    recipe = Recipe.model_validate(
+        {
+            "name": "tiny",
+            "labels": {"classes": ["a", "b"]},
+            "data": {"train": "t", "validation": "v", "height": 32, "width": 32},
+            "generator": {"channels": 2, "hidden": 4, "style_dim": 2},
+            "discriminator": {"channels": 4, "layers": 2},
+            "training": {"steps": 9, "batch_size": 2},
+        }
+    )
+    protocol, folder = Protocol(name="native"), Path("x")
+    cell = Cell(
+        recipe, None, ("a", "b"), train_within, None, None, (None, None), "deeplab", folder, "c", protocol, 0, folder
+    )
+    assert cell.training.name == "0a63213c3da1a8d3f32be8cb4f0ebe16"
+    assert cell.path.name == "scores-86d502fcf83066aa"
 
 
 @pytest.mark.parametrize(("name", "rows", "trainings"), [("paper_landscape", 21, 31), ("paper_camvid", 5, 15)])

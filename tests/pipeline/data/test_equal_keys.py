@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.data import equal_keys
 from pipeline.data.equal_keys import EqualKeys, digests
+from pipeline.errors import InputError
 
 
 def slowly(texts: list[str]) -> list[tuple[int, int]]:
@@ -41,6 +42,16 @@ def test_keys_that_differ_in_one_half_are_not_equal() -> None:
         keys.add(pairs)
         later, first = keys.find()
     assert (later.tolist(), first.tolist()) == ([3, 4], [0, 1])
+
+
+def test_a_temporary_folder_without_room_is_told_with_the_fix(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(equal_keys, "KEYS_IN_MEMORY", 1)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    with (
+        EqualKeys() as keys,
+        pytest.raises(InputError, match=r"none does not hold .* let TMPDIR name one"),
+    ):
+        keys.add(digests(["a", "b"]))
 
 
 def test_no_keys_are_no_repeats() -> None:

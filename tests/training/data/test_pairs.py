@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 
-from training.data.pairs import NEITHER, draw_pair, nearer
+from pipeline.segments.canvas import dilate
+from training.data.pairs import NEITHER, draw_pair, nearer, neighbours
 
 SKY, GROUND, TREE = 0, 1, 2
 
@@ -28,6 +31,17 @@ def test_the_nearer_one_is_in_front_and_only_neighbours_are_compared() -> None:
         assert all(np.array_equal(pair == 1 + label, (channels == label)) for label in (number - 1 for number in there))
         seen[frozenset(number - 1 for number in there)] = front
     assert seen == {frozenset((SKY, GROUND)): GROUND, frozenset((SKY, TREE)): TREE, frozenset((GROUND, TREE)): TREE}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_neighbours_are_those_that_growing_each_mask_finds(seed: int) -> None:
+    coarse = np.random.default_rng(seed).integers(-1, 9, (6, 5))  # -1: of no segment
+    owner = coarse.repeat(3, axis=0).repeat(2, axis=1)
+    masks = [owner == number for number in range(9)]
+    grown = [dilate(mask, 3) for mask in masks]
+    slowly = [pair for pair in combinations(range(9), 2) if (grown[pair[0]] & masks[pair[1]]).any()]
+    assert 0 < len(slowly) < 36 and neighbours(masks, owner.shape) == slowly
+    assert neighbours([], (6, 5)) == []
 
 
 def test_what_is_far_from_the_boundary_does_not_count() -> None:
