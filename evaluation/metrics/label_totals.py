@@ -60,7 +60,7 @@ class LabelTotals:
         return share(self.correct.sum(-1), self.target.sum(-1))
 
     def accuracy_void_as_error(self) -> np.ndarray:
-        """float64 `[...]`: the same over all pixels, void ones as errors: how the SPADE paper counts (81.9 for 93.5)."""
+        """float64 `[...]`: the same of all pixels, void ones as errors, as the SPADE paper counts (81.9 for 93.5)."""
         return share(self.correct.sum(-1), self.pixels)
 
 
