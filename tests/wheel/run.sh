@@ -24,7 +24,7 @@ rm -r "$work/source"
 
 cd "$work"
 export PATH=$work/venv/bin:$PATH
-unset PYTHONPATH
+unset PYTHONPATH PYTHONDONTWRITEBYTECODE
 python --version
 spadework --version
 spadework --help >/dev/null
