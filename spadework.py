@@ -313,6 +313,7 @@ def evaluate(
     batch_size: int = 16,
     examples: int = 8,
     cache: PathLike | None = None,
+    marks: Sequence[PathLike] = (),
     title: str | None = None,
 ) -> Evaluation:
     """Score pictures by what a segmentation network sees in them, beside the real photographs; writes a report.
@@ -320,7 +321,7 @@ def evaluate(
     `images` and each of `baselines` (by name) is what `synthesize_dataset` wrote, `reference` a data set with the
     photographs of the same label maps. `features` are networks (folders of transformers, or files of torchvision) by
     names of their own, on whose features distances are measured too. `protocols` are names, `overrides` "field=value"
-    each, as `--set` takes them.
+    each, as `--set` takes them; `marks` are files of pictures that people marked.
     The rest is as for the verb (`spadework evaluate --help`), with its defaults.
 
     Raises `InputError` before any work where files are missing or unreadable, classes differ, or nothing pairs.

@@ -41,7 +41,7 @@ class LabelTotals:
         return share(self.correct, self.target + self.predicted - self.correct)
 
     def mean_iou(self, averaging: Averaging = "present") -> np.ndarray:
-        """The mean of `class_iou` over the classes that `averaging` names."""
+        """float64 `[...]`: the mean of `class_iou` over the classes that `averaging` names."""
         iou = self.class_iou()
         match averaging:
             case "present":
@@ -52,15 +52,15 @@ class LabelTotals:
                 return mean_of_known(np.nan_to_num(iou, nan=0.0))
 
     def frequency_weighted_iou(self) -> np.ndarray:
-        """The mean of `class_iou` weighted with the ground-truth pixels of each class."""
+        """float64 `[...]`: the mean of `class_iou` weighted with the ground-truth pixels of each class."""
         return share((np.nan_to_num(self.class_iou()) * self.target).sum(-1), self.target.sum(-1))
 
     def accuracy(self) -> np.ndarray:
-        """The share of the pixels of known class that were predicted as theirs."""
+        """float64 `[...]`: the share of the pixels of known class that were predicted as theirs."""
         return share(self.correct.sum(-1), self.target.sum(-1))
 
     def accuracy_void_as_error(self) -> np.ndarray:
-        """The same over all pixels, every void one an error: how the SPADE paper counts (81.9 for 93.5)."""
+        """float64 `[...]`: the same of all pixels, void ones as errors, as the SPADE paper counts (81.9 for 93.5)."""
         return share(self.correct.sum(-1), self.pixels)
 
 

@@ -56,7 +56,7 @@ class EqualKeys:
             self._spill()
 
     def find(self) -> tuple[np.ndarray, np.ndarray]:
-        """The positions of all keys that came before, int64 in rising order, and where each was first."""
+        """The positions of all keys that came before, int64 `[m]`, rising, and where each was first, int64 `[m]`."""
         if self._folder:
             self._spill()
         found = [_repeats(*bucket) for bucket in (self._from_files() if self._folder else self._from_memory())]

@@ -80,7 +80,9 @@ class TrainingCanvases:
         return drawn
 
     def draw_pair(self, record: Record, seed: int) -> tuple[np.ndarray, int] | None:
-        """What the ordering network is to tell (`training.data.pairs.draw_pair`); None for recipes without it."""
+        """What the ordering network is to tell, a map int32 `[H, W]` of two segments and the class in front, as by
+        `training.data.pairs.draw_pair`; None for recipes without it.
+        """
         if not self.settings.order_network:
             return None
         assert record.disparity is not None
