@@ -392,7 +392,7 @@ def test_locations_are_text_and_uris_and_patterns_pass() -> None:
         ("train --set data.train=none", "data set none does not exist; give a Parquet file"),
         ("engines list nope", "folder of engines nope does not exist; `spadework compile` makes engines"),
         ("engines clean nope", "folder of engines nope does not exist; `spadework compile` makes engines"),
-        ("compile --checkpoint tests --segmenter-weights deeplab", "--segmenter-weights is for --reference; give that"),
+        ("compile --checkpoint tests --segmenter-weights LICENSE", "--segmenter-weights is for --reference; give that"),
         ("bench train nofile.yaml", "recipe nofile.yaml does not exist"),
         ("bench synthesize --checkpoint tests --input none", "file of label maps none does not exist"),
         ("evaluate --images nope", "folder of synthesized pictures nope does not exist; `spadework synthesize` makes"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -69,16 +69,20 @@ def text_table(name: str, corner: str, heads: tuple[str, ...], rows: Sequence[tu
 
 
 def render_markdown(table: Table) -> list[str]:
-    """Lines of Markdown, small print in brackets.
+    r"""Lines of Markdown, small print in brackets.
 
-    >>> render_markdown(Table("t", "run", ("IoU ↑",), (Row("a", (Cell("50%", ("40–60%",)),)),)))
-    ['| run | IoU ↑ |', '| --- | ---: |', '| a | 50% (40–60%) |']
+    >>> render_markdown(Table("t", "run", ("IoU ↑",), (Row("a|b", (Cell("50%", ("40–60%",)),)),)))
+    ['| run | IoU ↑ |', '| --- | ---: |', '| a\\|b | 50% (40–60%) |']
     """
+
+    def line(texts: Iterable[str]) -> str:
+        return "| " + " | ".join(text.replace("|", "\\|") for text in texts) + " |"
+
     align = " --- |" if table.kind == "fields" else " ---: |"
-    lines = ["| " + " | ".join((table.corner, *table.heads)) + " |", "| --- |" + align * len(table.heads)]
+    lines = [line((table.corner, *table.heads)), "| --- |" + align * len(table.heads)]
     for row in table.rows:
         cells = [cell.text + "".join(f" ({small})" for small in cell.small if small) for cell in row.cells]
-        lines.append("| " + " | ".join((row.name, *cells)) + " |")
+        lines.append(line((row.name, *cells)))
     return lines
 
 
