@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,22 @@ from typing import Any
 import numpy as np
 
 from evaluation.metrics.boundaries import mean_boundary_f
-from evaluation.report.format import factor, interval, number, percent
-from evaluation.report.render import render_template
+from evaluation.report import TEMPLATES
+from evaluation.report.side_by_side import side_by_side
 from evaluation.runs import Run, read_run, refuse_other_label_maps, refuse_other_protocol
 from evaluation.scoring.independence import REMEDY, SENTENCES, Independence
 from evaluation.scoring.label_sums import LabelSums, draws
 from pipeline.data.atomic import write_atomic
 from pipeline.errors import InputError
+from pipeline.pages.format import NONE, factor, interval, number, percent
+from pipeline.pages.render import write_page
+from pipeline.pages.tables import Cell, Row, Table, Tone, render_markdown
 
 REPLICATES = 2000
+FEW_LABEL_MAPS = 50
+"""Fewer are a small sample: percentiles of a bootstrap over them are too close together."""
+FEW_OF_A_CLASS = 10
+"""Label maps with a class: fewer are no sample of it."""
 
 
 @dataclass(frozen=True)
@@ -95,42 +103,63 @@ def compare(reports: Sequence[str | Path], out: Path) -> Comparison:
     )
     out.mkdir(parents=True, exist_ok=True)
     write_atomic(out / "compare.json", json.dumps(asdict(found), indent=2, allow_nan=False) + "\n")
-    write_atomic(out / "compare.md", render_markdown(found))
-    write_atomic(
+    write_atomic(out / "compare.md", render_markdown_page(found))
+    write_page(
         out / "compare.html",
-        render_template("compare.html.j2", found=found, columns=table_columns(found), scores=SCORES),
+        TEMPLATES / "compare.html.j2",
+        tables=[score_table(found), difference_table(found)],
+        found=found,
+        pictures=side_by_side(runs),
     )
     return found
 
 
-def render_markdown(found: Comparison) -> str:
+def render_markdown_page(found: Comparison) -> str:
     """The tables as Markdown."""
-    columns = table_columns(found)
     lines = ["# Comparison", "", f"Protocol {found.protocol}, segmenter {found.segmenter}.", ""]
-    lines += ["| | " + " | ".join(title for title, _ in columns) + " |"]
-    lines += ["| --- |" + " ---: |" * len(columns)]
-    for index, row in enumerate(found.rows):
-        cells = [text + (f" ({small})" if small else "") for text, small in (cells[index] for _, cells in columns)]
-        lines.append(f"| {row['name']} | " + " | ".join(cells) + " |")
+    lines += render_markdown(score_table(found))
     lines += ["", *(f"- {verdict(item, found.rows[0]['name'])}" for item in found.differences)]
     lines += ["", *(f"> {line}" for line in found.warnings)]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def table_columns(found: Comparison) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Title, and figure and interval of every run; what no run has is left out."""
+def score_table(found: Comparison) -> Table:
+    """Every score of every run; what no run has is left out."""
     shown: list[tuple[str, str, Callable[[float | None], str]]] = [("pictures", "pictures", str)]
     shown += [(f"{title} ↑", name, percent) for name, title in SCORES.items()]
     shown.insert(2, ("ceiling", "ceiling", percent))
     shown += [("Fréchet, segmenter ↓", "segmenter_frechet", number), ("FID ↓", "fid", number)]
     shown += [("texture power ↓", "power_factor", factor), ("lattice ↓", "lattice_factor", factor)]
     shown += [("LPIPS diversity ↑", "diversity", number)]
-    columns = []
-    for title, name, show in shown:
-        if any(row[name] is not None for row in found.rows):
-            cells = [(show(row[name]), interval(row["intervals"].get(name), show)) for row in found.rows]
-            columns.append((title, cells))
-    return columns
+    shown = [column for column in shown if any(row[column[1]] is not None for row in found.rows)]
+    rows = []
+    for row in found.rows:
+        cells = []
+        for _, name, show in shown:
+            ends = row["intervals"].get(name)
+            cells.append(Cell(show(row[name]), (interval(ends, show),), row[name], ends and (ends[0], ends[1])))
+        rows.append(Row(row["name"], tuple(cells)))
+    return Table("scores", "run", tuple(title for title, _, _ in shown), tuple(rows))
+
+
+def difference_table(found: Comparison) -> Table:
+    """How every other run differs from the first, in points; significant differences are bold."""
+    rows = []
+    for item in found.differences:
+        cells = [Cell(str(item.label_maps), value=item.label_maps)]
+        for name in SCORES:
+            change = item.changes.get(name)
+            if change is None:
+                cells += [Cell(NONE), Cell(NONE)]
+                continue
+            low, high = (100 * end for end in change.interval)
+            tone: Tone = "best" if change.significant else ""
+            small = (f"{low:+.1f} to {high:+.1f}",)
+            cells.append(Cell(f"{100 * change.value:+.1f}", small, 100 * change.value, (low, high), tone))
+            cells.append(Cell(f"p = {change.p:.3g}", value=change.p))
+        rows.append(Row(item.name, tuple(cells)))
+    heads = [head for title in SCORES.values() for head in (title, f"{title}: p")]
+    return Table("differences", "run", ("label maps", *heads), tuple(rows))
 
 
 def verdict(item: Difference, first: str) -> str:
@@ -233,8 +262,42 @@ class _Reader:
 def _warnings(runs: Sequence[Run]) -> list[str]:
     first = set(runs[0].results.ids.tolist())
     judged = [run for run in runs if _independence(run) == "not independent"]
-    return [f"{run.name}: {SENTENCES['not independent']}; {REMEDY}" for run in judged] + [
-        f"{run.name} has other label maps than {runs[0].name}: its row is of all of them, the difference of shared ones"
-        for run in runs[1:]
-        if set(run.results.ids.tolist()) != first
+    return [
+        *(f"{run.name}: {SENTENCES['not independent']}; {REMEDY}" for run in judged),
+        *(
+            f"{run.name} has other label maps than {runs[0].name}: its row is of all of them, the difference of shared "
+            "ones"
+            for run in runs[1:]
+            if set(run.results.ids.tolist()) != first
+        ),
+        *_small_samples(runs),
     ]
+
+
+def _small_samples(runs: Sequence[Run]) -> Iterator[str]:
+    """What rests on too few label maps or pictures."""
+    shared = set.intersection(*(set(run.results.ids.tolist()) for run in runs))
+    if len(shared) < FEW_LABEL_MAPS:
+        yield (
+            f"small sample: all runs share {len(shared)} label maps. A bootstrap over fewer than {FEW_LABEL_MAPS} "
+            "gives intervals that are too narrow and p-values that are too small; compare runs on more"
+        )
+    results = runs[0].results
+    confusions = results.confusions[runs[0].protocol.name]
+    maps: Counter[int] = Counter()
+    places = {name: place for place, name in enumerate(results.ids.tolist()) if name in shared}
+    for place in places.values():
+        maps.update(np.flatnonzero(confusions.matrix(place).target_pixels).tolist())
+    names = runs[0].report["sets"][0]["labels"][runs[0].protocol.name]["class_iou"]
+    rare = [f"{name} ({maps[place]})" for place, name in enumerate(names) if 0 < maps[place] < FEW_OF_A_CLASS]
+    if rare and len(shared) >= FEW_LABEL_MAPS:
+        yield (
+            f"small sample: these classes are in fewer than {FEW_OF_A_CLASS} label maps, so that chance moves their "
+            f"IoU, and the mean with it: {', '.join(rare[:8])}{', ...' if rare[8:] else ''}"
+        )
+    counts = {run.report["sets"][0]["pictures"] for run in runs}
+    if len(counts) > 1 and any(run.report["sets"][0]["segmenter"] for run in runs):
+        yield (
+            f"runs have {min(counts)} to {max(counts)} pictures: the fewer, the larger a Fréchet distance by that "
+            "alone; compare distances of as many"
+        )

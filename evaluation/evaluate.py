@@ -75,8 +75,8 @@ def evaluate(
     title: str | None = None,
     marks: Sequence[str | Path] = (),
 ) -> Scores:
-    """Score the pictures in `images` and write `report.json`, `report.md`, `report.html`, `scores.parquet`,
-    `texture.csv` and `judgements.npz` to the folder `out`.
+    """Score the pictures in `images` and write `report.json`, `report.md`, `report.html`, its tables, `scores.parquet`,
+    `pictures.parquet`, `texture.csv` and `judgements.npz` to the folder `out`.
 
     `images` and each of `baselines` is what `synthesize` wrote, `reference` a data set with photographs, each local
     or at a URI; they are paired by id, and must be of the same label maps there, perhaps resized. Every set is
@@ -156,7 +156,14 @@ def evaluate(
     if examples:
         sizes = _same_sizes(generated, given.ids)
         chosen = illustrate(
-            scorer, given.synthesized, given.photographs, generated, table, count=examples, photographs_as=sizes
+            scorer,
+            given.synthesized,
+            given.photographs,
+            generated,
+            table,
+            count=examples,
+            photographs_as=sizes,
+            palette=given.palette,
         )
         textures = (scores.synthesized.texture, scores.ceiling.texture)
         regions = worst_regions(

@@ -13,8 +13,7 @@ import numpy as np
 from evaluation.inputs import find_segmenter_weights, refuse_other_classes
 from evaluation.metrics.copies import Copies
 from evaluation.metrics.nearest import Neighbours, TrainingPhotographs
-from evaluation.report.format import interval, percent
-from evaluation.report.memorisation import MeasuredSet, render_page, render_table
+from evaluation.report.memorisation import MeasuredSet, render_table, write_pairs_page
 from evaluation.scoring.distributed import ScorerPool, ScorerSpec
 from evaluation.scoring.image_results import ImageResults
 from evaluation.scoring.picture_sets import PictureSet, Selection
@@ -22,6 +21,7 @@ from evaluation.scoring.protocols import Protocol, fit_mapping
 from evaluation.segmenters import load_segmenter
 from pipeline.data.atomic import write_atomic
 from pipeline.errors import InputError
+from pipeline.pages.format import interval, percent
 from pipeline.pretrained.registry import find_or_fetched
 from pipeline.pretrained.state_dicts import sha256_of
 from pipeline.runtime.device import default_device
@@ -130,10 +130,11 @@ def measure_memorisation(
         },
     )
     generated, near = measured["synthesized"], neighbours["synthesized"]
-    page = render_page(parts, generated, trained, near, reference, features=found.features, pairs=pairs)
     write_atomic(out / "memorisation.csv", render_table(generated, trained, near))
     write_atomic(out / "memorisation.json", json.dumps(asdict(found), indent=2, allow_nan=False) + "\n")
-    write_atomic(out / "memorisation.html", page)
+    write_pairs_page(
+        out / "memorisation.html", parts, generated, trained, near, reference, features=found.features, pairs=pairs
+    )
     shutil.rmtree(unfinished, ignore_errors=True)
     return found
 

@@ -11,13 +11,13 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from evaluation.report.render import render_template
+from evaluation.report import TEMPLATES
 from evaluation.scoring.label_maps import likeness
 from evaluation.scoring.picture_sets import Key, PictureSet, Selection
-from pipeline.data.atomic import write_atomic
 from pipeline.data.storage import base_name
 from pipeline.errors import InputError
 from pipeline.labels import class_channels
+from pipeline.pages.render import write_page as write_page_file
 
 QUESTION = "Which picture looks more like a photograph?"
 Ties = Literal["excluded", "half"]
@@ -147,8 +147,7 @@ def write_page(
         shown.append({"id": key[0], "sample": key[1], "left": left.image, "right": right.image, "map": label})
     page: dict[str, str | int] = {"schema": 1, "first": names[0], "second": names[1], "seed": seed}
     page["page"] = hashlib.sha256(json.dumps([page, keys]).encode()).hexdigest()[:16]
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(out, render_template("prefer.html.j2", page=page, pairs=shown, question=question))
+    write_page_file(out, TEMPLATES / "prefer.html.j2", page=page, pairs=shown, question=question)
     return len(shown)
 
 

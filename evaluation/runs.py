@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from evaluation.report.gallery import FILE_NAME as PICTURES
 from evaluation.scoring.image_results import FILE_NAME as IMAGE_RESULTS
 from evaluation.scoring.image_results import ImageResults
 from evaluation.scoring.label_maps import list_names, size_of
@@ -24,6 +28,8 @@ class Run:
     path: str
     report: dict[str, Any]
     results: ImageResults
+    pictures: pa.Table | None = None
+    """Those of its gallery, as `gallery_table` makes them; None where the report has none."""
 
     @property
     def protocol(self) -> Protocol:
@@ -47,11 +53,14 @@ def read_run(location: str | Path) -> Run:
         report = read_json(content("report.json"))
         current = report["schema"] == SCHEMA
         results = ImageResults.parse(content(IMAGE_RESULTS), IMAGE_RESULTS) if current else None
+        kept = folder.read(PICTURES)
+        pictures = None if kept is None else pq.read_table(pa.BufferReader(kept))
     except (OSError, ValueError, KeyError, TypeError, InputError) as error:
         raise InputError(f"{location} is no whole report of `evaluate` ({first_line(error)}); run it again") from None
     if results is None:
         raise InputError(f"{location} is of another version of spadework; run the same evaluate again")
-    return Run(base_name(folder.local.resolve() if folder.local else folder.location), str(location), report, results)
+    name = base_name(folder.local.resolve() if folder.local else folder.location)
+    return Run(name, str(location), report, results, pictures)
 
 
 def refuse_other_protocol(one: Run, other: Run) -> None:

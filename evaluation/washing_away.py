@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from evaluation.report.render import render_template
+from evaluation.report import TEMPLATES
 from pipeline.checkpoints.file import load_checkpoint, resolve_checkpoint
 from pipeline.config import Recipe
 from pipeline.data.atomic import write_atomic
@@ -22,15 +22,16 @@ from pipeline.networks.baselines.washing_away import layer_spreads, one_class_ma
 from pipeline.networks.generators import AnyGenerator
 from pipeline.networks.noise import region_styles
 from pipeline.networks.normalise import InstanceNorm
+from pipeline.pages.line_chart import LineChart, Point, Series, line_chart
+from pipeline.pages.render import write_page
+from pipeline.pages.tables import Cell, Row, Table
 from pipeline.runtime.seeding import record_seeds, style_noise
 
 SCHEMA = 1
 WASHED = 1 / 127.5
 """Pictures of two classes that differ by less everywhere are the same in 8 bits; of a range from -1 to 1."""
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 720, 320, 64, 16, 14, 40
 FLOOR = -9
 """The lowest power of ten of the figure; what is less, zero among it, lies there."""
-COLOURS = ("#1f6f8b", "#b4552d", "#4f7a3a", "#7a4f8f", "#9a7b1c", "#a33a5e")
 
 
 @dataclass(frozen=True)
@@ -167,37 +168,52 @@ def _write(out: Path, found: WashingAway, drawn: Sequence[np.ndarray], recipe: R
         }
         for number, label in enumerate(found.classes)
     ]
-    page = render_template(
-        "washing_away.html.j2", found=found, summary=found.summary(), rows=rows, figure=_figure(found)
+    write_page(
+        out / "washing_away.html",
+        TEMPLATES / "washing_away.html.j2",
+        tables=[_table(found)],
+        found=found,
+        summary=found.summary(),
+        rows=rows,
+        chart=_chart(found),
     )
-    write_atomic(out / "washing_away.html", page)
 
 
-def _figure(found: WashingAway) -> dict[str, Any]:
-    """The spread after each layer, on a logarithmic scale, as coordinates for the template."""
-    series: list[dict[str, Any]] = []
-    for each, colour in zip(found.generators, COLOURS * len(found.generators), strict=False):
-        series.append({"name": each.name, "colour": colour, "dashed": False, "values": list(each.spreads.values())})
+def _table(found: WashingAway) -> Table:
+    """How far classes are apart in the picture, by generator."""
+    rows = []
+    for each in found.generators:
+        share = each.spreads["picture"] / 2
+        plain = None if each.plain_spreads is None else each.plain_spreads["picture"] / 2
+        cells = (Cell(each.kind), Cell(f"{share:.3g}", (f"{plain:.3g}" if plain is not None else "",), value=share))
+        rows.append(Row(each.name, (*cells, Cell("yes" if each.washed_away else "no"))))
+    return Table("washing_away", "generator", ("kind", "difference", "washed away"), tuple(rows))
+
+
+def _chart(found: WashingAway) -> LineChart:
+    """The spread after each layer, on a logarithmic scale."""
+    series: list[Series] = []
+    for colour, each in enumerate(found.generators, 1):
+        series.append(_series(each.name, each.spreads, colour))
         if each.plain_spreads is not None:
-            values = list(each.plain_spreads.values())
             name = f"{each.name}, instance norm in ordinary arithmetic"
-            series.append({"name": name, "colour": colour, "dashed": True, "values": values})
-    top = max(1.0, *(math.ceil(_power(value)) for line in series for value in line["values"]))
+            series.append(_series(name, each.plain_spreads, colour, dashed=True))
+    top = max(1, *(math.ceil(point.y) for line in series for point in line.points))
+    return line_chart(
+        "Difference between classes by layer",
+        series,
+        x_ticks=[(0, "first layer"), (1, "picture")],
+        y_ticks=[(power, "0" if power == FLOOR else f"1e{power}") for power in range(FLOOR, top + 1, 3)],
+    )
 
-    def y(power: float) -> float:
-        return TOP + (top - power) / (top - FLOOR) * (HEIGHT - TOP - BOTTOM)
 
-    for line in series:
-        last = max(1, len(line["values"]) - 1)
-        line["points"] = [
-            {"x": LEFT + place / last * (WIDTH - LEFT - RIGHT), "y": y(_power(value)), "value": f"{value:.3g}"}
-            for place, value in enumerate(line.pop("values"))
-        ]
-    ticks = [
-        {"y": y(power), "text": "0" if power == FLOOR else f"1e{power}"} for power in range(FLOOR, int(top) + 1, 3)
+def _series(name: str, spreads: dict[str, float], colour: int, *, dashed: bool = False) -> Series:
+    last = max(1, len(spreads) - 1)
+    points = [
+        Point(place / last, _power(value), text=f"{name}, {layer}: {value:.3g}")
+        for place, (layer, value) in enumerate(spreads.items())
     ]
-    sides = {"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": WIDTH - RIGHT, "bottom": HEIGHT - BOTTOM}
-    return {**sides, "series": series, "y_ticks": ticks}
+    return Series(name, points, colour, dashed)
 
 
 def _power(value: float) -> float:

@@ -105,7 +105,7 @@ def evaluate(
         --segmenter-weights runs/segmenter --out report/
     """
     from evaluation.evaluate import evaluate as run
-    from evaluation.report.laboratory import laboratory_table
+    from evaluation.report.laboratory import laboratory_lines
     from evaluation.report.tables import summary
     from evaluation.scoring.protocols import find_protocols, parse_overrides
 
@@ -116,7 +116,7 @@ def evaluate(
     options |= {"baselines": dict(baselines), "features": dict(features), "protocols": chosen}
     scores = run(images, reference, out, **options)
     page = out / "report.html"
-    lines = [summary(scores), *laboratory_table(scores), f"Report: {page}"]
+    lines = [summary(scores), *laboratory_lines(scores), f"Report: {page}"]
     tell("\n".join(lines), scores=scores, report=page)
 
 

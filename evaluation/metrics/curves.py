@@ -39,9 +39,9 @@ class Curve:
     interval: tuple[float, float] | None
     """95%: of the whole set's value over label maps, and of the line over the choice of subsets."""
     stable_from: int | None
-    """The number of pictures from which the value is within 5% of the extrapolation, perhaps more than there are; the
-    smallest size where no trend is seen, None where 0 is in the interval of the extrapolation, no share of which is
-    known then."""
+    """The number of pictures from which the line is within 5% of the extrapolation, perhaps more than there are, and
+    the values of all larger subsets too. None where they are not, and where 0 is in the interval of the extrapolation,
+    no share of which is known then."""
 
     @property
     def stable(self) -> bool:
@@ -104,7 +104,20 @@ def _curve(sizes: list[int], values: np.ndarray, deviation: float | None) -> Cur
     if abs(slope) > max(T_95 * errors[1], sizes[0] * ROUNDING * float(np.abs(values).max())):
         known = infinity > 0 and (interval is None or interval[0] > 0)
         stable = max(sizes[0], math.ceil(abs(slope) / (TOLERANCE * infinity) - ROUNDING)) if known else None
-    return Curve(tuple(sizes), tuple(values.mean(0).tolist()), infinity, interval, stable)
+    means = values.mean(0)
+    return Curve(tuple(sizes), tuple(means.tolist()), infinity, interval, _wandered(sizes, means, infinity, stable))
+
+
+def _wandered(sizes: list[int], means: np.ndarray, infinity: float, stable: int | None) -> int | None:
+    """`stable`, or the size after the last one from there on whose own value is further off: chance, where no trend is
+    seen, which is no less unstable. None where that is the whole set's."""
+    if stable is None:
+        return None
+    reach = TOLERANCE * abs(infinity) + ROUNDING * float(np.abs(means).max())
+    off = np.flatnonzero((abs(means - infinity) > reach) & (np.array(sizes) >= stable))
+    if not len(off):
+        return stable
+    return sizes[off[-1] + 1] if off[-1] + 1 < len(sizes) else None
 
 
 ROUNDING = 1e-9

@@ -1,11 +1,12 @@
-"""The bars and the heat map of a report, as figures that a template draws."""
+"""The bars and the heat map of a report, as a template draws them."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from evaluation.report.format import css_colour
 from evaluation.scoring.scores import Scores
+from pipeline.pages.format import css_colour
+from pipeline.pages.tables import Cell, Row, Table
 
 
 def class_bars(scores: Scores) -> list[dict[str, Any]]:
@@ -30,16 +31,17 @@ def class_bars(scores: Scores) -> list[dict[str, Any]]:
     return bars
 
 
-def heat_map(scores: Scores, most: int = 24) -> dict[str, Any]:
-    """Which class is taken for which: shares of each true class's pixels, the most frequent classes first."""
+def confusion_table(scores: Scores, most: int = 24) -> tuple[Table | None, int]:
+    """Which class is taken for which: shares of each true class's pixels, the most frequent classes first; and how
+    many classes are left out. None without a known pixel."""
     labels = scores.synthesized.labels[scores.main_protocol.name]
     totals = [sum(row) for row in labels.confusion[:-1]]
     order = [index for index in sorted(range(len(totals)), key=lambda index: -totals[index]) if totals[index]][:most]
-    rows = [
-        {
-            "name": scores.classes[true],
-            "cells": [labels.confusion[true][guess] / totals[true] for guess in order],
-        }
-        for true in order
-    ]
-    return {"names": [scores.classes[index] for index in order], "rows": rows, "left_out": len(totals) - len(order)}
+    rows = []
+    for true in order:
+        shares = [labels.confusion[true][guess] / totals[true] for guess in order]
+        cells = [Cell(f"{100 * share:.0f}" if share >= 0.005 else "", value=share) for share in shares]
+        rows.append(Row(scores.classes[true], tuple(cells)))
+    heads = tuple(scores.classes[index] for index in order)
+    table = Table("confusion", "class", heads, tuple(rows), "heat") if rows else None
+    return table, len(totals) - len(order)

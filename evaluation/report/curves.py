@@ -7,47 +7,42 @@ from dataclasses import dataclass
 
 from evaluation.metrics.curves import TOLERANCE, Curve
 from evaluation.metrics.feature_metrics import FeatureScores
-from evaluation.report.format import interval, number
 from evaluation.scoring.scores import Scores, SetScores
+from pipeline.pages.format import interval, number
+from pipeline.pages.tables import Cell, Row, Table
 
 WIDTH, HEIGHT = 160, 36
 """Of a drawn curve, in pixels."""
 
 
 @dataclass(frozen=True)
-class CurveRow:
-    """A distance of the synthesized pictures."""
+class Sparkline:
+    """A curve over 1/N from the smallest subset (left) to the whole set and, dashed, to infinity: as an SVG polyline's
+    points, in `WIDTH` by `HEIGHT`."""
 
-    title: str
-    values: tuple[str, ...]
-    """One for each size."""
-    infinity: str
-    interval: str
-    stable: str
-    """From which number of pictures on."""
-    unstable: bool
     points: str
-    """Of the curve over 1/N from the smallest subset (left) to the whole set and, dashed, to infinity: as an SVG
-    polyline's, in `WIDTH` by `HEIGHT`."""
     end: str
     """The points of the extrapolation."""
 
 
 @dataclass(frozen=True)
 class CurveTable:
-    """The distances on one kind of features."""
+    """The distances on one kind of features, by the number of pictures."""
 
-    sizes: tuple[str, ...]
-    rows: tuple[CurveRow, ...]
+    table: Table
+    sparklines: tuple[Sparkline, ...]
+    """One for each row."""
 
 
-def curve_table(found: FeatureScores | None, titles: dict[str, str]) -> CurveTable | None:
-    """The curves of the distances that have a title, by key; None without any."""
+def curve_table(name: str, found: FeatureScores | None, titles: dict[str, str]) -> CurveTable | None:
+    """The curves of the distances that have a title, by key, as a table of this name; None without any."""
     if found is None or not found.curves:
         return None
-    rows = {key: curve for key, curve in found.curves.items() if key in titles}
+    curves = {titles[key]: curve for key, curve in found.curves.items() if key in titles}
     sizes = next(iter(found.curves.values())).sizes
-    return CurveTable(tuple(map(str, sizes)), tuple(_row(titles[key], curve) for key, curve in rows.items()))
+    rows = tuple(_row(title, curve) for title, curve in curves.items())
+    table = Table(name, "pictures", (*map(str, sizes), "∞", "stable"), rows)
+    return CurveTable(table, tuple(map(_sparkline, curves.values())))
 
 
 def unstable_warnings(scores: Scores, titles: dict[str, dict[str, str]]) -> Iterator[str]:
@@ -77,7 +72,13 @@ def features_of(scores: Scores, part: SetScores, name: str) -> FeatureScores | N
     return part.inception.get(scores.main_protocol.name) if name == "Inception" else part.networks.get(name)
 
 
-def _row(title: str, curve: Curve) -> CurveRow:
+def _row(title: str, curve: Curve) -> Row:
+    values = [Cell(number(value), value=value) for value in curve.values]
+    end = Cell(number(curve.infinity), (interval(curve.interval, number),), curve.infinity, curve.interval)
+    return Row(title, (*values, end, Cell(_from(curve), tone="" if curve.stable else "off")))
+
+
+def _sparkline(curve: Curve) -> Sparkline:
     low, high = min(*curve.values, curve.infinity), max(*curve.values, curve.infinity)
 
     def point(inverse: float, value: float) -> str:
@@ -86,16 +87,7 @@ def _row(title: str, curve: Curve) -> CurveRow:
         return f"{2 + (WIDTH - 4) * across:.1f},{HEIGHT - 2 - (HEIGHT - 4) * up:.1f}"
 
     points = [point(1 / size, value) for size, value in zip(curve.sizes, curve.values, strict=True)]
-    return CurveRow(
-        title,
-        tuple(map(number, curve.values)),
-        number(curve.infinity),
-        interval(curve.interval, number),
-        _from(curve),
-        not curve.stable,
-        " ".join(points),
-        f"{points[-1]} {point(0, curve.infinity)}",
-    )
+    return Sparkline(" ".join(points), f"{points[-1]} {point(0, curve.infinity)}")
 
 
 def _from(curve: Curve) -> str:

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from evaluation.metrics.confusion import ConfusionMatrix
+from evaluation.report.gallery import (
+    SCORES,
+    SIDES,
+    Gallery,
+    GalleryPicture,
+    encode_gallery,
+    gallery_errors,
+    gallery_keys,
+)
 from evaluation.report.texture import Region
 from evaluation.scoring.image_results import ImageResults
 from evaluation.scoring.marks import MarkedPicture
 from evaluation.scoring.picture_sets import Key, PictureSet, Selection
 from evaluation.scoring.scorer import ImageScorer
+from pipeline.pages.pictures import reduce_classes, reduce_image
 
+VOID_COLOUR = (228, 228, 224)
 STRIP_MAPS, STRIP_SAMPLES = 3, 6
 """Label maps and samples of each in the strip that shows how styles differ."""
 
@@ -61,6 +76,7 @@ class Illustrations:
     """Where texture is furthest from the photographs'."""
     strips: tuple[Strip, ...] = ()
     """Where label maps have several pictures."""
+    gallery: Gallery | None = None
     marked: tuple[MarkedPicture, ...] = ()
     """That people marked."""
 
@@ -74,26 +90,40 @@ def illustrate(
     *,
     count: int,
     photographs_as: Selection,
+    palette: Sequence[Sequence[int]],
 ) -> Illustrations:
-    """Choose pictures, always the same ones, and look at them again; `count` of them spread over the label maps.
+    """Choose pictures, always the same ones, and look at them again; `count` of them spread over the label maps, and
+    those of the gallery.
 
-    `table` is what `picture_scores` says of them; `photographs_as` says at which size to show photographs.
+    `table` is what `picture_scores` says of them; `photographs_as` says at which size to show photographs; `palette`
+    has the colours of the segmenter's classes.
     """
     if not count:
         return Illustrations()
     spread = _spread(generated, count)
-    rows = {(row["id"], row["sample"]): row for row in table.to_pylist()}
     extremes = _extremes(table)
-    wanted = list(dict.fromkeys([*spread, *extremes.values()]))
-    seen = _look(scorer, pictures, photographs, wanted, photographs_as)
-    examples = {
-        key: replace(example, **{name: rows[key][name] for name in ("feature_distance", "texture_distance")})
-        for key, example in zip(wanted, seen, strict=True)
-    }
+    ranks = combined_ranks(table)
+    shown = {*spread, *extremes.values()}
+    in_gallery = set(gallery_keys(generated, ranks))
+    rows = {(row["id"], row["sample"]): (place, row) for place, row in enumerate(table.to_pylist())}
+    confusions = generated.confusions[scorer.protocols[0].name]
+    examples: dict[Key, Example] = {}
+    small: dict[Key, GalleryPicture] = {}
+    for example in _look(scorer, pictures, photographs, shown, in_gallery, photographs_as):
+        key = example.id, example.sample
+        place, row = rows[key]
+        if key in shown:
+            distances = {name: row[name] for name in ("feature_distance", "texture_distance")}
+            examples[key] = replace(example, **distances)
+        if key in in_gallery:
+            rank = None if np.isnan(ranks[place]) else float(ranks[place])
+            small[key] = _gallery_picture(example, {**row, "rank": rank}, confusions.matrix(place))
+    colours = np.array([*palette, VOID_COLOUR], np.uint8)
     return Illustrations(
         tuple(examples[key] for key in spread),
         {title: examples[key] for title, key in extremes.items()},
         strips=_strips(scorer, pictures, generated, [name for name, _ in spread[:STRIP_MAPS]]),
+        gallery=encode_gallery([small[key] for key in sorted(small)], colours),
     )
 
 
@@ -142,19 +172,43 @@ def _extremes(table: pa.Table) -> dict[str, Key]:
 
 
 def _look(
-    scorer: ImageScorer, pictures: PictureSet, photographs: PictureSet, keys: Sequence[Key], photographs_as: Selection
-) -> list[Example]:
-    found = pictures.pictures(keys, Selection())
-    real = photographs.pictures([(name, 0) for name, _ in keys], photographs_as)
-    examples = []
-    for picture, predicted, photograph in zip(found, scorer.predict(found), real, strict=True):
-        target = scorer.target(picture)
-        known = target >= 0
-        accuracy = float((predicted == target)[known].mean()) if known.any() else None
-        examples.append(
-            Example(picture.id, picture.sample, picture.image, photograph.image, target, predicted, accuracy)
-        )
-    return examples
+    scorer: ImageScorer,
+    pictures: PictureSet,
+    photographs: PictureSet,
+    shown: AbstractSet[Key],
+    in_gallery: AbstractSet[Key],
+    photographs_as: Selection,
+) -> Iterator[Example]:
+    """The pictures of some keys as the files have them, with what is seen in them; photographs of the gallery alone
+    are reduced, so that all fit into memory."""
+    wanted = shown | in_gallery
+    large = {name for name, _ in shown}
+    real = {
+        photograph.id: photograph.image if photograph.id in large else reduce_image(photograph.image, SIDES[0])
+        for photograph in photographs.stream({(name, 0) for name, _ in wanted}, photographs_as)
+    }
+    found = pictures.stream(wanted, Selection())
+    while batch := list(islice(found, scorer.batch_size)):
+        for picture, predicted in zip(batch, scorer.predict(batch), strict=True):
+            target = scorer.target(picture)
+            known = target >= 0
+            accuracy = float((predicted == target)[known].mean()) if known.any() else None
+            yield Example(picture.id, picture.sample, picture.image, real[picture.id], target, predicted, accuracy)
+
+
+def _gallery_picture(example: Example, row: Mapping[str, Any], matrix: ConfusionMatrix) -> GalleryPicture:
+    iou = np.where(matrix.target_pixels > 0, matrix.class_iou(), np.nan)
+    return GalleryPicture(
+        example.id,
+        example.sample,
+        reduce_image(example.image, SIDES[0]),
+        reduce_image(example.photograph, SIDES[0]),
+        reduce_classes(example.target, SIDES[0]),
+        reduce_classes(example.predicted, SIDES[0]),
+        {name: row[name] for name in SCORES},
+        {int(index): float(iou[index]) for index in np.flatnonzero(~np.isnan(iou))},
+        gallery_errors(matrix.counts),
+    )
 
 
 def _strips(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from evaluation.report.format import NONE, number, percent
 from evaluation.report.published import Published, published_tables
 from evaluation.scoring.scores import Scores
+from pipeline.pages.format import NONE, number, percent
+from pipeline.pages.tables import Table, render_markdown, text_table
 
 
 @dataclass(frozen=True)
@@ -136,30 +137,41 @@ def laboratory_rows(scores: Scores) -> list[LaboratoryRow]:
                     ),
                     percent(photographs.mean_iou),
                     _paper(figures if table is not None else None),
-                    (publication.notes or {}).get(data_set, ""),
+                    _new_note(publication, data_set, rows),
                 )
             )
     return rows if len({row.protocol for row in rows} - {"native"}) > 1 else []
 
 
-def laboratory_table(scores: Scores) -> list[str]:
-    """The rows as lines of Markdown, notes below; empty without rows."""
-    rows = laboratory_rows(scores)
-    if not rows:
+def laboratory_table(scores: Scores) -> Table | None:
+    """The rows as a table; None without rows."""
+    rows = [
+        (row.publication, row.data_set, row.protocol, row.ours[0], row.ceiling, *row.ours[1:], " / ".join(row.paper))
+        for row in laboratory_rows(scores)
+    ]
+    heads = ("on", "preset", "mean IoU ↑", "photographs", "accuracy ↑", "FID ↓", "the paper’s own")
+    return text_table("laboratory", "protocol of", heads, rows) if rows else None
+
+
+def laboratory_lines(scores: Scores) -> list[str]:
+    """The same as lines of Markdown, notes below; empty without rows."""
+    table = laboratory_table(scores)
+    if table is None:
         return []
-    lines = ["| protocol of | on | preset | mean IoU | photographs | accuracy | FID | the paper's own |"]
-    lines.append("| --- | --- | --- | ---: | ---: | ---: | ---: | ---: |")
-    for row in rows:
-        cells = (row.publication, row.data_set, row.protocol, row.ours[0], row.ceiling, *row.ours[1:])
-        lines.append(f"| {' | '.join(cells)} | {' / '.join(row.paper)} |")
-    notes = [f"- {row.publication}, {row.data_set}: {row.note}" for row in rows if row.note]
-    return [*lines, "", NOTE, *notes]
+    notes = [f"- {row.publication}, {row.data_set}: {row.note}" for row in laboratory_rows(scores) if row.note]
+    return [*render_markdown(table), "", NOTE, *notes]
 
 
 NOTE = (
     "Mean IoU / accuracy / FID. A paper's own figures are of its own pictures, with the segmenter that it names; they "
     "are shown only on the data set that they are of."
 )
+
+
+def _new_note(publication: Publication, data_set: str, rows: list[LaboratoryRow]) -> str:
+    """The note on a data set; empty where a row above has the same one."""
+    note = (publication.notes or {}).get(data_set, "")
+    return "" if any((row.publication, row.note) == (publication.name, note) for row in rows) else note
 
 
 def _paper(figures: Published | None) -> tuple[str, str, str]:

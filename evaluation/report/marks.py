@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 
-from evaluation.report.format import percent
 from evaluation.scoring.marks import SHARE, MarkScores
+from pipeline.pages.format import percent
+from pipeline.pages.tables import Cell, Row, Table, render_markdown
 
 
 def mark_note(marks: MarkScores) -> str:
@@ -21,12 +22,34 @@ def mark_note(marks: MarkScores) -> str:
 
 def mark_lines(marks: MarkScores) -> list[str]:
     """Both tables as lines of Markdown."""
-    lines = [mark_note(marks), "", "| mark | pictures | pixels that agree |", "| --- | ---: | ---: |"]
-    lines += [f"| {row.mark} | {row.pictures} | {percent(row.accuracy)} |" for row in marks.counts]
-    if marks.classes:
-        lines += ["", "| pictures with | good or better | bad or worse | of them bad |", "| --- | ---: | ---: | ---: |"]
-        lines += [f"| {row.name} | {row.good} | {row.bad} | {percent(row.bad_share, 0)} |" for row in marks.classes]
+    lines = [mark_note(marks)]
+    for table in mark_tables(marks):
+        lines += ["", *render_markdown(table)]
     return lines
+
+
+def mark_tables(marks: MarkScores) -> list[Table]:
+    """`marks`, how many pictures have which; `marked_classes`, which marks have pictures with a class, if any has."""
+    counts = [
+        Row(row.mark, (Cell(str(row.pictures), value=row.pictures), Cell(percent(row.accuracy), value=row.accuracy)))
+        for row in marks.counts
+    ]
+    tables = [Table("marks", "mark", ("pictures", "pixels that agree"), tuple(counts))]
+    if marks.classes:
+        rows = [
+            Row(
+                row.name,
+                (
+                    Cell(str(row.good), value=row.good),
+                    Cell(str(row.bad), value=row.bad),
+                    Cell(percent(row.bad_share, 0), value=row.bad_share),
+                ),
+            )
+            for row in marks.classes
+        ]
+        heads = ("good or better", "bad or worse", "of them bad")
+        tables.append(Table("marked_classes", "pictures with", heads, tuple(rows)))
+    return tables
 
 
 def style_words(style: str | None) -> str:

@@ -7,15 +7,19 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from evaluation.metrics.copies import BINS, Copies
 from evaluation.metrics.nearest import Neighbours, TrainingPhotographs
-from evaluation.report.render import render_template
+from evaluation.report import TEMPLATES
 from evaluation.scoring.image_results import ImageResults
 from evaluation.scoring.picture_sets import Key, PictureSet, Selection
+from pipeline.pages.format import percent
+from pipeline.pages.render import write_page
+from pipeline.pages.tables import Cell, Row, Table
 
 COLUMNS = (
     *("id", "sample", "photograph", "photograph_sample", "mirrored", "distance", "spacing", "closeness"),
@@ -48,7 +52,8 @@ class MeasuredSet:
         return picture.image
 
 
-def render_page(
+def write_pairs_page(
+    path: Path,
     parts: Sequence[Copies],
     generated: MeasuredSet,
     trained: MeasuredSet,
@@ -57,15 +62,18 @@ def render_page(
     *,
     features: str,
     pairs: int,
-) -> str:
-    """HTML: the figures of the sets, the synthesized pictures first, and `pairs` of these with the nearest photograph
-    and with the nearest other picture, the closest ones first."""
-    return render_template(
-        "memorisation.html.j2",
+) -> None:
+    """Write HTML: the figures of the sets, the synthesized pictures first, and `pairs` of these with the nearest
+    photograph and with the nearest other picture, the closest ones first; and its table as CSV and LaTeX."""
+    bars = _bars(parts)
+    write_page(
+        path,
+        TEMPLATES / "memorisation.html.j2",
+        tables=[_closeness_table(parts, bars)],
         parts=parts,
         features=features,
         photographs=len(reference),
-        bars=_bars(parts),
+        bars=bars,
         copies=[_copy(index, generated, trained, found, reference) for index in closest_copies(found, pairs)],
         repeats=[_repeat(index, generated, found) for index in closest_repeats(found, pairs)],
     )
@@ -133,3 +141,11 @@ def _bars(parts: Sequence[Copies]) -> list[dict[str, Any]]:
     """A bin of closeness each: its name, and the share of every set that is in it."""
     names = [f"{low:g} to {high:g}" for low, high in pairwise(BINS[:-1])] + [f"over {BINS[-2]:g}"]
     return [{"name": name, "shares": [part.histogram[index] for part in parts]} for index, name in enumerate(names)]
+
+
+def _closeness_table(parts: Sequence[Copies], bars: Sequence[dict[str, Any]]) -> Table:
+    """The bars of the page: the share of every set by closeness."""
+    rows = [Row(bar["name"], tuple(Cell(percent(share), value=share) for share in bar["shares"])) for bar in bars]
+    return Table(
+        "closeness", "share of the distance between photographs", tuple(part.name for part in parts), tuple(rows)
+    )

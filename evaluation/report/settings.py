@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
-from evaluation.report.format import plain
-from evaluation.report.published import Published
+from evaluation.report.published import Published, PublishedTable
 from evaluation.scoring.independence import SENTENCES
 from evaluation.scoring.protocols import Protocol
 from evaluation.scoring.scores import Scores, SetScores
+from pipeline.pages.format import NONE, plain
+from pipeline.pages.tables import Cell, Row, Table, file_name
 
 
-@dataclass(frozen=True)
-class FieldRow:
-    """A field of the protocols."""
-
-    name: str
-    values: tuple[str, ...]
-    """One for each protocol."""
-
-    @property
-    def differs(self) -> tuple[bool, ...]:
-        """Where the value is not the first protocol's."""
-        return tuple(value != self.values[0] for value in self.values)
-
-
-def protocol_fields(scores: Scores) -> list[FieldRow]:
-    """Every field of every protocol, and the weights that all of them use."""
+def field_table(scores: Scores) -> Table:
+    """Every field of every protocol, and the weights that all of them use; what differs from the first is bold."""
     rows = [
-        FieldRow(
+        (
             name.replace("_", " ").replace("fid ", "FID "),
-            tuple(plain(getattr(protocol, name)) for protocol in scores.protocols),
+            [plain(getattr(protocol, name)) for protocol in scores.protocols],
         )
         for name in Protocol.model_fields
         if name != "name"
@@ -41,8 +27,27 @@ def protocol_fields(scores: Scores) -> list[FieldRow]:
         ("Inception weights", scores.settings["inception_sha256"]),
     ):
         text = "none given" if digest is None else f"sha256 {digest[:16]}…"
-        rows.append(FieldRow(title, (text,) * len(scores.protocols)))
-    return rows
+        rows.append((title, [text] * len(scores.protocols)))
+    return Table(
+        "protocol_fields",
+        "field",
+        tuple(protocol.name for protocol in scores.protocols),
+        tuple(
+            Row(name, tuple(Cell(value, tone="best" if value != values[0] else "") for value in values))
+            for name, values in rows
+        ),
+        "fields",
+    )
+
+
+def published_table(scores: Scores, published: PublishedTable) -> Table:
+    """What papers publish on a data set, this report's own figures above; per cent."""
+    rows: list[Row] = []
+    for row in (own_row(scores), *published.rows):
+        cells = [Cell(NONE if one is None else f"{one:g}", value=one) for one in (row.mean_iou, row.accuracy, row.fid)]
+        rows.append(Row(row.method, tuple(cells), "" if rows else "own"))
+    name = f"published_on_{file_name(published.data_set)}"
+    return Table(name, "method", ("mean IoU ↑", "accuracy ↑", "FID ↓"), tuple(rows))
 
 
 def own_row(scores: Scores) -> Published:

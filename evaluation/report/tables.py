@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from evaluation.metrics.boundaries import TOLERANCE
 from evaluation.metrics.cmmd import SCALE, SIGMA
 from evaluation.metrics.feature_metrics import FeatureScores
 from evaluation.report.curves import CurveTable, curve_table, features_of
-from evaluation.report.format import NONE, factor, interval, number, percent
 from evaluation.scoring.protocols import Protocol
 from evaluation.scoring.scores import Scores, SetScores, ratio
+from pipeline.pages.format import NONE, factor, interval, number, percent
+from pipeline.pages.tables import Cell, Row, Table, file_name
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,44 @@ class Column:
     best: int | None = None
     """The set that does best, photographs aside."""
     lower_is_better: bool = False
+    values: tuple[float | None, ...] = ()
+    """Of the cells, unrounded, where they are figures."""
+    ends: tuple[tuple[float, float] | None, ...] = ()
+    """Of the intervals."""
 
     @property
     def arrow(self) -> str:
         """Which way is better."""
         return "↓" if self.lower_is_better else "↑"
+
+
+def columns_table(name: str, columns: Mapping[str, Column], sets: Sequence[SetScores]) -> Table:
+    """The columns as a table with a row for each set."""
+    rows = []
+    for place, part in enumerate(sets):
+        cells = []
+        for column in columns.values():
+            cells.append(
+                Cell(
+                    column.cells[place],
+                    (column.intervals[place],) if column.intervals else (),
+                    column.values[place] if column.values else None,
+                    column.ends[place] if column.ends else None,
+                    "best" if column.best == place else "",
+                )
+            )
+        rows.append(Row(part.name, tuple(cells), part.role))
+    return Table(name, "pictures", tuple(f"{column.title} {column.arrow}" for column in columns.values()), tuple(rows))
+
+
+def class_table(scores: Scores) -> Table:
+    """IoU of each class in each set, by the first protocol."""
+    labels = [part.labels[scores.main_protocol.name] for part in scores.sets]
+    rows = [
+        Row(name, tuple(Cell(percent(part.class_iou[name]), value=part.class_iou[name]) for part in labels))
+        for name in scores.classes
+    ]
+    return Table("classes", "IoU", tuple(part.name for part in scores.sets), tuple(rows))
 
 
 ABOVE_CEILING = (
@@ -199,6 +233,7 @@ class DistanceTable:
     """Whose they are, in a word or two."""
     note: str
     columns: dict[str, Column]
+    table: Table
     curves: CurveTable | None
     """Of the synthesized pictures."""
 
@@ -226,8 +261,10 @@ def distance_tables(scores: Scores) -> list[DistanceTable]:
     for name, titles in distance_titles(scores).items():
         columns = _distance_columns([features_of(scores, part, name) for part in scores.sets[:-1]], titles)
         if columns:
-            curves = curve_table(features_of(scores, scores.synthesized, name), titles)
-            tables.append(DistanceTable(name, notes[name], columns, curves))
+            key = f"on_{file_name(name)}"
+            curves = curve_table(f"curves_{key}", features_of(scores, scores.synthesized, name), titles)
+            table = columns_table(f"distances_{key}", columns, scores.sets[:-1])
+            tables.append(DistanceTable(name, notes[name], columns, table, curves))
     return tables
 
 
@@ -351,4 +388,7 @@ def _column(
     known = {index: value for index, value in enumerate(values[:-1] if ceiling else values) if value is not None}
     best = (min if lower_is_better else max)(known, key=lambda index: known[index]) if len(known) > 1 else None
     texts = tuple(interval(pair, show) for pair in intervals)
-    return Column(title, note, tuple(map(show, values)), texts if any(texts) else (), best, lower_is_better)
+    cells = tuple(map(show, values))
+    return Column(
+        title, note, cells, texts if any(texts) else (), best, lower_is_better, tuple(values), tuple(intervals)
+    )

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from evaluation.metrics.texture import COLUMNS, DIRECTIONS, PERIODS, octave_power, window_side, window_sums
-from evaluation.report.format import NONE, factor, interval, number
 from evaluation.scoring.image_results import ImageResults
 from evaluation.scoring.picture_sets import Key, PictureSet, Selection
 from evaluation.scoring.scorer import ImageScorer
 from evaluation.scoring.scores import Scores
 from evaluation.scoring.textures import ClassTexture, TextureScores
+from pipeline.pages.format import NONE, factor, interval, number
+from pipeline.pages.tables import Cell, Row, Table
 
 MOST_CLASSES = 24
 """Rows of the table; texture.csv has all."""
@@ -27,69 +28,52 @@ FEW = 4
 """Windows in a picture that is shown, where there is one with as many."""
 
 
-@dataclass(frozen=True)
-class Cell:
-    """A figure of the table."""
-
-    text: str
-    note: str = ""
-    """Small print below it."""
-    off: bool = False
-    """Outside what photographs have: power by more than a factor of two, or a lattice above their interval."""
-
-
-@dataclass(frozen=True)
-class TextureRow:
-    """A class."""
-
-    name: str
-    power: tuple[Cell, ...]
-    """By octave, of `shown_periods`: times the photographs'."""
-    lattice: tuple[Cell, ...]
-    """By period, along the axes, unless only the diagonal's is above the photographs'; with theirs as the note."""
-
-
 def shown_periods(scores: Scores) -> list[int]:
     """The periods at which any class of the synthesized pictures has windows enough."""
     found = scores.synthesized.texture.classes.values() if scores.synthesized.texture else ()
     return [period for period in PERIODS if any(part.power[str(period)] is not None for part in found)]
 
 
-def texture_rows(scores: Scores) -> list[TextureRow]:
-    """The classes of the synthesized pictures, those with most windows first."""
+def texture_table(scores: Scores) -> Table | None:
+    """By class, those with most windows first: the power of each octave as a multiple of the photographs', and the
+    lattice score at each period (along the axes, unless only the diagonal's is above the photographs'). None where no
+    class has windows enough."""
     ours, theirs = scores.synthesized.texture, scores.ceiling.texture
     if ours is None or theirs is None:
-        return []
-    periods = list(map(str, shown_periods(scores)))
+        return None
+    periods = shown_periods(scores)
     names = sorted(ours.classes, key=lambda name: -ours.classes[name].windows[str(PERIODS[0])])
-    return [
-        TextureRow(
+    rows = [
+        Row(
             name,
-            tuple(_power(ours.classes[name], period) for period in periods),
-            tuple(_lattice(ours.classes[name], theirs.classes.get(name), period) for period in periods),
+            (
+                *(_power(ours.classes[name], str(period)) for period in periods),
+                *(_lattice(ours.classes[name], theirs.classes.get(name), str(period)) for period in periods),
+            ),
         )
         for name in names[:MOST_CLASSES]
     ]
+    heads = [f"power {period}–{2 * period} px" for period in periods] + [f"lattice {period} px" for period in periods]
+    return Table("texture", "class", tuple(heads), tuple(rows)) if rows else None
 
 
 def _power(ours: ClassTexture, period: str) -> Cell:
     log_ratio = ours.log_ratio[period]
     if log_ratio is None:
         return Cell(NONE)
-    ends = ours.intervals.get(f"log_ratio {period}")
-    return Cell(
-        factor(2**log_ratio),
-        interval(None if ends is None else (2 ** ends[0], 2 ** ends[1]), factor).removeprefix("×"),
-        abs(log_ratio) > 1,
-    )
+    found = ours.intervals.get(f"log_ratio {period}")
+    ends = None if found is None else (2 ** found[0], 2 ** found[1])
+    small = interval(ends, factor).removeprefix("×")
+    return Cell(factor(2**log_ratio), (small,), 2**log_ratio, ends, "off" if abs(log_ratio) > 1 else "")
 
 
 def _lattice(ours: ClassTexture, theirs: ClassTexture | None, period: str) -> Cell:
     cells = []
     for direction, own, other, off in _lattices(ours, theirs, period):
         along = ", diagonal" if direction == "diagonal" else ""
-        cells.append(Cell(number(own), f"{number(other)} in photographs{along}", off))
-    return next((cell for cell in cells if cell.off), cells[0] if cells else Cell(NONE))
+        small = f"{number(other)} in photographs{along}"
+        cells.append(Cell(number(own), (small,), own, tone="off" if off else ""))
+    return next((cell for cell in cells if cell.tone), cells[0] if cells else Cell(NONE))
 
 
 def _lattices(ours: ClassTexture, theirs: ClassTexture | None, period: str) -> Iterator[tuple[str, float, float, bool]]:

@@ -119,12 +119,17 @@ class PictureSet:
     def pictures(self, keys: Iterable[Key], selection: Selection) -> list[Picture]:
         """The pictures of some keys, in the order of the keys; they must exist. `InputError` names a broken one."""
         wanted = list(keys)
-        found: dict[Key, Picture] = {}
+        found = {(picture.id, picture.sample): picture for picture in self.stream(wanted, selection)}
+        return [found[key] for key in wanted]
+
+    def stream(self, keys: Iterable[Key], selection: Selection) -> Iterator[Picture]:
+        """The pictures of some keys as the files have them, one at a time; `InputError` names a broken one."""
+        wanted = set(keys)
         for shard in self.plan.shards:
             if any(_key(row) in wanted for _, row in iter_shard(shard, KEY_COLUMNS)):
-                rows = (row for _, row in iter_shard(shard, PICTURE_COLUMNS) if _key(row) in wanted)
-                found |= {_key(row): decode_picture(row, selection) for row in rows}
-        return [found[key] for key in wanted]
+                for _, row in iter_shard(shard, PICTURE_COLUMNS):
+                    if _key(row) in wanted:
+                        yield decode_picture(row, selection)
 
 
 def read_shard(shard: Shard, selection: Selection) -> Iterator[Picture]:

@@ -4,16 +4,10 @@ from __future__ import annotations
 
 from statistics import fmean
 
-from evaluation.report.format import number
 from evaluation.study.statistics import SCORES, RowScore
 from evaluation.study.study import StudyResult
-
-_SPECIAL = {
-    "\\": r"\textbackslash{}",
-    **{sign: rf"\{sign}" for sign in "&%$#_{}"},
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-}
+from pipeline.pages.format import number
+from pipeline.pages.tables import escape
 
 
 def render_latex(found: StudyResult) -> str:
@@ -46,15 +40,6 @@ def render_latex(found: StudyResult) -> str:
     if any(row.independence == "not independent" for row in found.rows):
         caption += " $^\\dagger$ is judged by a network that it learned by: not independent."
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", f"\\caption{{{caption}}}", "\\end{table}", ""])
-
-
-def escape(text: str) -> str:
-    r"""Text as LaTeX shows it.
-
-    >>> escape("a_b & 5%")
-    'a\\_b \\& 5\\%'
-    """
-    return "".join(_SPECIAL.get(sign, sign) for sign in text)
 
 
 def _cell(name: str, score: RowScore) -> str:

@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.report.format import NONE, factor, number, percent, plain
-from evaluation.report.render import render_template
+from evaluation.report import TEMPLATES
 from evaluation.report.tables import texture_sentence
 from evaluation.scoring.picture_sets import PictureSet, Selection
 from evaluation.study.latex import render_latex
@@ -22,8 +21,11 @@ from evaluation.study.statistics import SCORES, RowScore
 from evaluation.study.study import RowResult, StudyResult
 from evaluation.trainings.estimates import Estimate
 from pipeline.data.atomic import write_atomic
-from pipeline.data.images import resize_ids, resize_image
 from pipeline.labels import class_channels
+from pipeline.pages.format import NONE, factor, interval, number, percent, plain
+from pipeline.pages.pictures import reduce_classes, reduce_image
+from pipeline.pages.render import write_page
+from pipeline.pages.tables import Cell, Row, Table, Tone
 
 SCHEMA = 1
 LARGEST_SIDE = 160
@@ -31,7 +33,8 @@ LARGEST_SIDE = 160
 
 
 def write_study(out: Path, found: StudyResult, *, examples: int = 6) -> None:
-    """Write `study.html`, `study.json`, `study.csv` and `study.tex` to the folder `out`, each whole or not at all.
+    """Write `study.html`, its tables, `study.json`, `study.csv` and `study.tex` to the folder `out`, each whole or not
+    at all.
 
     The page shows what every row makes of so many label maps.
     """
@@ -42,18 +45,17 @@ def write_study(out: Path, found: StudyResult, *, examples: int = 6) -> None:
     write_atomic(out / "study.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
     write_atomic(out / "study.csv", render_csv(found))
     write_atomic(out / "study.tex", render_latex(found))
-    write_atomic(
+    write_page(
         out / "study.html",
-        render_template(
-            "study.html.j2",
-            found=found,
-            summary=summary(found),
-            scores=SCORES,
-            rows=[_row(row) for row in found.rows],
-            ceiling={name: percent(value) for name, value in found.ceiling.items()},
-            pictures=_pictures(found, examples),
-            settings=[(name.replace("_", " "), _setting(value)) for name, value in found.settings.items()],
-        ),
+        TEMPLATES / "study.html.j2",
+        tables=[_score_table(found), _cost_table(found)],
+        found=found,
+        summary=summary(found),
+        scores=SCORES,
+        rows=[{"name": row.name, "seeds": len(row.seeds), "texture": _texture(row)} for row in found.rows],
+        ceiling={name: percent(value) for name, value in found.ceiling.items()},
+        pictures=_pictures(found, examples),
+        settings=[(name.replace("_", " "), _setting(value)) for name, value in found.settings.items()],
     )
 
 
@@ -120,42 +122,59 @@ def _flat(name: str, estimate: Estimate | None, last: str) -> dict[str, float | 
     }
 
 
-def _row(row: RowResult) -> dict[str, Any]:
+def _score_table(found: StudyResult) -> Table:
+    rows = []
+    for row in found.rows:
+        small = [" ".join(row.overrides)]
+        if len(row.seeds) != len(found.seeds):
+            small.append(f"{len(row.seeds)} seed{'s' * (len(row.seeds) > 1)}")
+        if row.independence == "not independent":
+            small.append("judged by a network that it learned by")
+        name = f"{row.name} (reference)" if row.name == found.reference else row.name
+        rows.append(Row(name, tuple(_cell(*item) for item in row.scores.items()), small=tuple(small)))
+    heads = tuple(f"{score.title} {'↓' if score.lower_is_better else '↑'}" for score in SCORES.values())
+    return Table("scores", "row", heads, tuple(rows))
+
+
+def _cost_table(found: StudyResult) -> Table:
+    rows = []
+    for row in found.rows:
+        seconds, rate = fmean(row.seconds), fmean(row.images_per_second)
+        cells = (
+            Cell(f"{row.parameters / 1e6:.3g} M", value=row.parameters),
+            Cell(number(row.gmac), value=row.gmac),
+            Cell(_range(row.steps), value=fmean(row.steps)),
+            Cell(f"{seconds:.0f}", value=seconds),
+            Cell(f"{rate:.1f}", value=rate),
+        )
+        rows.append(Row(row.name, cells))
+    return Table("cost", "row", ("parameters", "GMAC", "steps", "seconds", "pictures/s"), tuple(rows))
+
+
+def _texture(row: RowResult) -> str:
     power, lattice = (row.scores[name].estimate for name in ("power_factor", "lattice_factor"))
-    return {
-        "name": row.name,
-        "overrides": " ".join(row.overrides),
-        "independence": row.independence,
-        "seeds": len(row.seeds),
-        "cells": [_cell(name, score) for name, score in row.scores.items()],
-        "texture": texture_sentence(power.value, lattice.value) if power and lattice else "",
-        "parameters": f"{row.parameters / 1e6:.3g} M",
-        "gmac": number(row.gmac),
-        "steps": _range(row.steps),
-        "seconds": f"{fmean(row.seconds):.0f}",
-        "images_per_second": f"{fmean(row.images_per_second):.1f}",
-    }
+    return texture_sentence(power.value, lattice.value) if power and lattice else ""
 
 
 def _range(steps: Sequence[int]) -> str:
     return f"{steps[0]:,}" if len(set(steps)) == 1 else f"{min(steps):,}–{max(steps):,}"
 
 
-def _cell(name: str, score: RowScore) -> dict[str, Any]:
+def _cell(name: str, score: RowScore) -> Cell:
     show = {"share": percent, "distance": number, "factor": factor}[SCORES[name].unit]
     own, change = score.estimate, score.gain
     if own is None:
-        return {"text": NONE, "interval": "", "spread": "", "gain": "", "better": False, "worse": False}
+        return Cell(NONE)
     points = 100 if SCORES[name].unit == "share" else 1
-    better = change is not None and change.significant and (change.value < 0) == SCORES[name].lower_is_better
-    return {
-        "text": show(own.value),
-        "interval": f"{show(own.low).rstrip('%')}–{show(own.high).removeprefix('×')}",
-        "spread": "" if own.spread is None else f"± {points * own.spread:.2g} between seeds",
-        "gain": "" if change is None else f"{points * change.value:+.2g} (p = {change.p:.2g})",
-        "better": better,
-        "worse": change is not None and change.significant and not better,
-    }
+    small = (
+        interval((own.low, own.high), show),
+        "" if own.spread is None else f"± {points * own.spread:.2g} between seeds",
+        "" if change is None else f"{points * change.value:+.2g} (p = {change.p:.2g})",
+    )
+    tone: Tone = ""
+    if change is not None and change.significant:
+        tone = "best" if (change.value < 0) == SCORES[name].lower_is_better else "off"
+    return Cell(show(own.value), small, own.value, (own.low, own.high), tone)
 
 
 def _pictures(found: StudyResult, count: int) -> list[dict[str, Any]]:
@@ -176,22 +195,12 @@ def _pictures(found: StudyResult, count: int) -> list[dict[str, Any]]:
         shown.append(
             {
                 "id": name,
-                "map": colours[resize_ids(channels, *_reduced(channels))],
-                "photograph": _reduce(real[index].image),
-                "rows": [_reduce(pictures[index].image) for pictures in made],
+                "map": colours[reduce_classes(channels, LARGEST_SIDE)],
+                "photograph": reduce_image(real[index].image, LARGEST_SIDE),
+                "rows": [reduce_image(pictures[index].image, LARGEST_SIDE) for pictures in made],
             }
         )
     return shown
-
-
-def _reduce(image: np.ndarray) -> np.ndarray:
-    return resize_image(image, *_reduced(image))
-
-
-def _reduced(array: np.ndarray) -> tuple[int, int]:
-    height, width = array.shape[:2]
-    scale = min(1.0, LARGEST_SIDE / max(height, width))
-    return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def _setting(value: Any) -> str:

@@ -10,40 +10,35 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from evaluation.report.format import NONE, percent, plain
-from evaluation.report.render import render_template
+from evaluation.report import TEMPLATES
 from evaluation.trainings.estimates import Estimate
 from evaluation.usefulness.statistics import LARGEST_FACTOR, Exchange
 from evaluation.usefulness.usefulness import ArmResult, Usefulness
 from pipeline.data.atomic import write_atomic
+from pipeline.pages.format import NONE, percent, plain
+from pipeline.pages.line_chart import LineChart, Point, Series, line_chart
+from pipeline.pages.render import write_page
+from pipeline.pages.tables import Cell, Row, Table, Tone
 from pipeline.runtime.json_text import jsonable
 
 SCHEMA = 1
-WIDTH, HEIGHT = 720, 320
-"""Of the figure, with room for its axes."""
-LEFT, RIGHT, TOP, BOTTOM = 52, 16, 14, 40
-COLOURS = ("#1f6f8b", "#b4552d", "#4f7a3a", "#7a4f8f", "#9a7b1c", "#a33a5e")
-"""Of the synthetic sets, in turn."""
 
 
 def write_usefulness(out: Path, found: Usefulness) -> None:
-    """Write `usefulness.html`, `usefulness.json` and `usefulness.csv` to the folder `out`, each whole or not at all."""
+    """Write `usefulness.html`, its tables, `usefulness.json` and `usefulness.csv` to the folder `out`, each whole or
+    not at all."""
     out.mkdir(parents=True, exist_ok=True)
     content = {"schema": SCHEMA, "summary": summary(found), **jsonable(found)}
     write_atomic(out / "usefulness.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
     write_atomic(out / "usefulness.csv", render_csv(found))
-    write_atomic(
+    write_page(
         out / "usefulness.html",
-        render_template(
-            "usefulness.html.j2",
-            found=found,
-            summary=summary(found),
-            rows=[_row(arm) for arm in found.arms],
-            figure=_figure(found),
-            classes=_class_rows(found),
-            class_arms=[arm.name for arm in _class_arms(found)],
-            settings=[(name.replace("_", " "), plain(value)) for name, value in _settings(found)],
-        ),
+        TEMPLATES / "usefulness.html.j2",
+        tables=[_arm_table(found), _class_table(found)],
+        found=found,
+        summary=summary(found),
+        chart=_chart(found),
+        settings=[(name.replace("_", " "), plain(value)) for name, value in _settings(found)],
     )
 
 
@@ -107,20 +102,30 @@ def render_csv(found: Usefulness) -> str:
     return buffer.getvalue()
 
 
-def _row(arm: ArmResult) -> dict[str, Any]:
-    return {
-        "name": arm.name,
-        "real": arm.real or "–",
-        "mean_iou": percent(arm.mean_iou.value),
-        "interval": f"{percent(arm.mean_iou.low).rstrip('%')}–{percent(arm.mean_iou.high)}",
-        "spread": NONE if arm.mean_iou.spread is None else f"{100 * arm.mean_iou.spread:.1f}",
-        "gain": None if arm.gain is None else _points(arm.gain.value),
-        "gain_interval": None if arm.gain is None else f"{_points(arm.gain.low)} to {_points(arm.gain.high)}",
-        "p": None if arm.gain is None else f"{arm.gain.p:.2g}",
-        "significant": arm.gain is not None and arm.gain.significant,
-        "worth": None if arm.exchange is None or not arm.real else exchange_text(arm.exchange),
-        "synthetic": arm.synthetic is not None,
-    }
+def _arm_table(found: Usefulness) -> Table:
+    heads = ("photographs", "mean IoU ↑", "spread of seeds", "gain, points", "p", "worth")
+    return Table("arms", "trained on", heads, tuple(map(_arm_row, found.arms)), "wordy")
+
+
+def _arm_row(arm: ArmResult) -> Row:
+    own, change = arm.mean_iou, arm.gain
+    small = f"{percent(own.low).rstrip('%')}–{percent(own.high)}"
+    spread = NONE if own.spread is None else f"{100 * own.spread:.1f}"
+    cells = [
+        Cell(str(arm.real or NONE), value=arm.real),
+        Cell(percent(own.value), (small,), own.value, (own.low, own.high)),
+        Cell(spread, value=own.spread),
+    ]
+    if change is None:
+        cells += [Cell(NONE), Cell(NONE)]
+    else:
+        ends = (100 * change.low, 100 * change.high)
+        small = f"{_points(change.low)} to {_points(change.high)}"
+        tone: Tone = "best" if change.significant else ""
+        cells += [Cell(_points(change.value), (small,), 100 * change.value, ends, tone)]
+        cells += [Cell(f"{change.p:.2g}", value=change.p)]
+    worth = NONE if arm.exchange is None or not arm.real else exchange_text(arm.exchange)
+    return Row(arm.name, (*cells, Cell(worth)), "synthetic" if arm.synthetic is not None else "")
 
 
 def _points(share: float) -> str:
@@ -132,14 +137,15 @@ def _class_arms(found: Usefulness) -> list[ArmResult]:
     return [arm for arm in found.arms if arm.real in (0, found.photographs)]
 
 
-def _class_rows(found: Usefulness) -> list[dict[str, Any]]:
+def _class_table(found: Usefulness) -> Table:
     arms = _class_arms(found)
     rows = []
     for name in found.classes:
-        cells = [{"iou": percent(arm.class_iou[name]), "gain": _gained(arm, name)} for arm in arms]
-        if any(arm.class_iou[name] is not None for arm in arms):
-            rows.append({"name": name, "cells": cells})
-    return rows
+        ious = [arm.class_iou[name] for arm in arms]
+        cells = [Cell(percent(iou), (_gained(arm, name),), iou) for arm, iou in zip(arms, ious, strict=True)]
+        if any(iou is not None for iou in ious):
+            rows.append(Row(name, tuple(cells)))
+    return Table("classes", "class", tuple(arm.name for arm in arms), tuple(rows))
 
 
 def _gained(arm: ArmResult, name: str) -> str:
@@ -147,12 +153,10 @@ def _gained(arm: ArmResult, name: str) -> str:
     return "" if change is None else _points(change)
 
 
-def _figure(found: Usefulness) -> dict[str, Any]:
-    """Mean IoU over the number of real photographs, as coordinates for the template."""
+def _chart(found: Usefulness) -> LineChart:
+    """Mean IoU over the number of real photographs, on a logarithmic scale; dashed: synthetic pictures alone."""
     mixed = [arm for arm in found.arms if arm.synthetic and arm.real]
     alone = [arm for arm in found.arms if arm.synthetic and not arm.real]
-    names = list(dict.fromkeys(arm.synthetic for arm in (*mixed, *alone)))
-    colour = {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(names)}
     ends = [value for arm in found.arms for value in (arm.mean_iou.low, arm.mean_iou.high)]
     low, high = max(0.0, min(ends)), min(1.0, max(ends))
     step = _tick(high - low)
@@ -160,36 +164,31 @@ def _figure(found: Usefulness) -> dict[str, Any]:
     numbers = sorted({arm.real for arm in found.curve})
     first, last = math.log2(numbers[0]) - 0.15, math.log2(numbers[-1]) + 0.15
 
-    def x(count: float) -> float:
-        return LEFT + (math.log2(count) - first) / (last - first) * (WIDTH - LEFT - RIGHT)
-
-    def y(share: float) -> float:
-        return TOP + (high - min(max(share, low), high)) / (high - low) * (HEIGHT - TOP - BOTTOM)
-
-    def point(arm: ArmResult, shift: float) -> dict[str, Any]:
+    def point(arm: ArmResult, shift: float) -> Point:
         own: Estimate = arm.mean_iou
-        return {"x": x(arm.real) + shift, "y": y(own.value), "low": y(own.low), "high": y(own.high), "name": arm.name}
+        ends = (min(max(own.low, low), high), min(max(own.high, low), high))
+        return Point(math.log2(arm.real) + shift, own.value, ends, f"{arm.name}: {percent(own.value)}")
 
-    series = [{"name": "real alone", "colour": "#5c666d", "points": [point(arm, 0) for arm in found.curve]}]
-    for index, name in enumerate(names):
-        points = [point(arm, 5 * (index + 1)) for arm in mixed if arm.synthetic == name]
-        series.append({"name": f"real + {name}", "colour": colour[name], "points": points})
-    return {
-        "width": WIDTH,
-        "height": HEIGHT,
-        "left": LEFT,
-        "right": WIDTH - RIGHT,
-        "bottom": HEIGHT - BOTTOM,
-        "series": series,
-        "alone": [
-            {"y": y(arm.mean_iou.value), "name": arm.synthetic, "colour": colour[arm.synthetic]} for arm in alone
-        ],
-        "x_ticks": [{"x": x(count), "text": str(count)} for count in numbers],
-        "y_ticks": [
-            {"y": y(low + index * step), "text": f"{100 * (low + index * step):.0f}%"}
+    series = [Series("real alone", [point(arm, 0) for arm in found.curve])]
+    for index, name in enumerate(dict.fromkeys(arm.synthetic for arm in (*mixed, *alone)), 1):
+        # A little beside each other, so that intervals do not hide each other.
+        points = [point(arm, 0.01 * index * (last - first)) for arm in mixed if arm.synthetic == name]
+        if points:
+            series.append(Series(f"real + {name}", points, index))
+        for arm in alone:
+            if arm.synthetic == name:
+                ends_of_line = [Point(x, arm.mean_iou.value) for x in (first, last)]
+                series.append(Series(f"{name} alone", ends_of_line, index, dashed=True))
+    return line_chart(
+        "Mean IoU over the number of real photographs",
+        series,
+        x_title="real photographs (logarithmic)",
+        x_ticks=[(math.log2(count), str(count)) for count in numbers],
+        y_ticks=[
+            (low + index * step, f"{100 * (low + index * step):.0f}%")
             for index in range(round((high - low) / step) + 1)
         ],
-    }
+    )
 
 
 def _tick(span: float) -> float:

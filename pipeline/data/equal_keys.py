@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-KEYS_IN_MEMORY = 1 << 24
+KEYS_IN_MEMORY = 1 << 22
 """16 bytes each; further ones go to files in the temporary directory, at 24 bytes each."""
 BUCKETS = 256
 """Of a billion keys, one has four million: about 300 MB while it is sorted."""

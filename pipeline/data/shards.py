@@ -124,13 +124,15 @@ def plan_shards(
     """
     dataset = source if isinstance(source, ParquetDataset) else ParquetDataset.open(source)
     files = dataset.files
-    for file in files:
-        if (largest := file.largest_row_group) > LARGE_ROW_GROUP * IMAGES_PER_SHARD:
-            log.warning(
-                "%s has a row group of %d rows, which every shard in it reads from the start: smaller ones are faster",
-                file,
-                largest,
-            )
+    groups = [file.largest_row_group for file in files]
+    if large := [number for number, rows in enumerate(groups) if rows > LARGE_ROW_GROUP * IMAGES_PER_SHARD]:
+        more = f" (and {len(large) - 1} more files have such)" if large[1:] else ""
+        log.warning(
+            "%s has a row group of %d rows%s, which every shard in it reads from the start: smaller ones are faster",
+            files[large[0]],
+            groups[large[0]],
+            more,
+        )
     columns = _choose_columns(files, label_column, id_column, instance_column, style_column, samples_column)
     if not dataset.rows:
         raise InputError(f"{dataset.location} has no rows")

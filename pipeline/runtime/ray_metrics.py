@@ -25,7 +25,7 @@ class JobMetrics:
             "spadework_job_rejects", "Rows that could not be used, or trainings rolled back.", ("verb",)
         )
         self._seconds = Counter("spadework_job_seconds", "Seconds of each stage, over its threads.", ("verb", "stage"))
-        self._queue = Gauge("spadework_job_queue", "Shards that are not done yet.", ("verb",))
+        self._queue = Gauge("spadework_job_queue", "Shards that were handed out and are not done.", ("verb",))
 
     def count(self, *, images: int = 0, rejects: int = 0, seconds: Mapping[str, float] | None = None) -> None:
         """Add what was done since the last call; `seconds` are by stage."""
@@ -37,5 +37,5 @@ class JobMetrics:
                 self._seconds.inc(spent, tags={**self._tags, "stage": stage})
 
     def set_queue(self, shards: int) -> None:
-        """How many shards are not done yet."""
+        """How many shards were handed out and are not done."""
         self._queue.set(shards, tags=self._tags)

@@ -54,6 +54,10 @@ NO_PROGRESS_SECONDS = 120
 _dashboard = False
 
 
+class RayStartError(InputError):
+    """An instance on this machine did not start; what was to be done on it has not begun."""
+
+
 def show_dashboard(asked: bool) -> None:
     """Whether Ray, wherever this process starts or joins it from now on, is to have its dashboard and say where."""
     global _dashboard
@@ -138,7 +142,7 @@ def _start(num_cpus: int) -> None:
                     "Ray's dashboard is not installed; pip install 'spadework[cluster]', or leave out --dashboard"
                 ) from None
             if start == STARTS or "timed out" not in str(error):
-                raise InputError(f"Ray did not start ({_reason(error)}); {AGAIN}") from error
+                raise RayStartError(f"Ray did not start ({_reason(error)}); {AGAIN}") from error
             log.warning("Ray did not start within its time on this busy machine; trying again")
 
 

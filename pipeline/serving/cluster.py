@@ -63,6 +63,7 @@ def run_on_cluster(order: ServiceOrder, host: str, port: int, *, workers: int, r
     with ray_session(num_cpus=max(4, workers * order.threads + 1)):
         from ray import serve
 
+        logging.getLogger("ray.serve").setLevel(logging.WARNING)  # which importing it has set
         others = bool(serve.status().applications)  # of a running cluster, which are not ours to end
         try:
             _start(host, port, timeout=2 * order.limits.answer_seconds)

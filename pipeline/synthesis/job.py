@@ -20,6 +20,7 @@ from pipeline.errors import InputError
 from pipeline.exports.export import ExportKind, export_into
 from pipeline.exports.pictures import PictureSet
 from pipeline.runtime.json_text import read_json
+from pipeline.runtime.ray_session import RayStartError
 from pipeline.synthesis.actor_pool import joins_cluster, pool_size, run_here, run_in_pool
 from pipeline.synthesis.card import CARD, gather, write_card
 from pipeline.synthesis.contact_sheet import contact_sheet
@@ -271,7 +272,17 @@ class Job:
         step = max(POOL_SHARDS, POOL_SHARDS_EACH * workers)
         for start in range(0, len(left), step):
             part = left[start : start + step]
-            yield workers, run_in_pool(self.order, token, part, workers, gpus_per_worker=self.gpus_per_worker)
+            yield workers, self._in_pool(token, part, workers)
+
+    def _in_pool(self, token: str, shards: Sequence[Shard], workers: int) -> Generator[Report, None, None]:
+        """The shards on Ray, or here where it does not start and nobody asked for it."""
+        try:
+            yield from run_in_pool(self.order, token, shards, workers, gpus_per_worker=self.gpus_per_worker)
+        except RayStartError:
+            if self.workers is not None:
+                raise
+            log.warning("Ray did not start on this busy machine; going on in this process, without it")
+            yield from run_here(self.order, token, shards)
 
 
 def _while_soon_done(left: list[Shard]) -> Iterator[Shard]:

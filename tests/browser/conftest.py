@@ -1,4 +1,4 @@
-"""The painter in a real browser: Debian's Chromium, driven by Playwright, before the real service.
+"""The painter, and the pages of evaluation, in a real browser: Debian's Chromium, driven by Playwright.
 
 `make test-browser` runs these tests; `make test` does not collect them.
 """

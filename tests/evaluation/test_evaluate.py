@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from dataclasses import replace
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -20,6 +22,7 @@ from evaluation.scoring.scores import Scores
 from pipeline.data.marks import MARK_FIELDS
 from pipeline.data.records import DatasetInfo, RecordWriter
 from tests.evaluation.conftest import SPACE, draw, noise, photograph, write_pictures, write_records
+from tests.pages import check_page
 
 pytestmark = pytest.mark.slow
 
@@ -72,7 +75,8 @@ def test_perfect_pictures_reach_the_ceiling_and_noise_does_not(evaluated: tuple[
 
 def test_report_is_whole_self_contained_and_consistent(evaluated: tuple[Scores, Path], trained: Path) -> None:
     scores, out = evaluated
-    files = ["judgements.npz", "report.html", "report.json", "report.md", "scores.parquet", "texture.csv"]
+    reports = ["report.html", "report.json", "report.md"]
+    files = ["judgements.npz", "pictures.parquet", *reports, "scores.parquet", "tables", "texture.csv"]
     assert sorted(path.name for path in out.iterdir()) == files
     fields = json.loads((out / "report.json").read_text())
     mean_iou = scores.synthesized.labels["native"].mean_iou
@@ -84,12 +88,26 @@ def test_report_is_whole_self_contained_and_consistent(evaluated: tuple[Scores, 
     assert fields["sets"][0]["source"]["made"] == {"checkpoint": "c0ffee", "seed": 3}
     assert fields["protocols"][0]["averaging"] == "present"
     page = (out / "report.html").read_text()
-    assert not re.search(r"https?://|<script|<link|@import|url\(", page)
-    assert set(re.findall(r'src="([^",]+)', page)) == {"data:image/png;base64"}
+    check_page(page)
+    assert not re.search(r"https?://|@import|url\(", page)
     assert page.count("<img") == 4 * 6 + 4 * 3  # all six, and the best, median and worst
+    told = re.search(r'id="gallery-data">(.*?)</script>', page)
+    assert told
+    gallery = json.loads(told[1])
+    assert [picture["id"] for picture in gallery["pictures"]] == [record.id for record in RECORDS]
+    table = pq.read_table(out / "scores.parquet").to_pylist()
+    accuracies = {row["id"]: row["accuracy"] for row in table}
+    for picture in gallery["pictures"]:
+        assert picture["scores"]["accuracy"] == pytest.approx(accuracies[picture["id"]], abs=1e-5)
+        assert set(picture["ious"]) <= {"0", "1", "2"}
     heads = ["Agreement with the label maps", "Distance to the photographs", "Texture"]
     assert re.findall(r"<span>([^<]+)</span>\s*<b>", page) == heads
-    for text in (page, (out / "report.md").read_text()):
+    tables = sorted(path.name for path in (out / "tables").iterdir())
+    names = ("classes", "confusion", "distances_on_segmenter", "protocol_fields", "scores")
+    assert tables == sorted(f"{name}.{kind}" for name in names for kind in ("csv", "tex"))
+    with (out / "tables/scores.csv").open() as file:
+        assert float(next(csv.DictReader(file))["mean IoU"]) == mean_iou
+    for text in (re.sub('base64,[^"]+', "", page), (out / "report.md").read_text()):
         assert f"{mean_iou:.1%}" in text
         for name in (*SPACE.classes, "noise", PHOTOGRAPHS, "c0ffee"):
             assert name in text

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +23,7 @@ from pipeline.data.records import Record, count_rows, read_info, resize_record
 from pipeline.errors import InputError
 from pipeline.synthesis.verify import verify
 from tests.evaluation.conftest import SPACE, draw, noise, photograph, write_pictures, write_records
+from tests.pages import check_page
 
 RECORDS = [draw(index) for index in range(100, 106)]
 
@@ -129,10 +132,22 @@ def test_compare_tells_chance_from_difference(reports: Path, tmp_path: Path) -> 
         assert change["p"] < 0.01
         assert change["value"] == pytest.approx(other[name] - good[name])
     for name in ("compare.md", "compare.html"):
-        text = (tmp_path / "out" / name).read_text()
+        text = re.sub('base64,[^"]+', "", (tmp_path / "out" / name).read_text())
         assert "p = 1" in text
         assert f"{good['accuracy']:.1%}" in text
         assert "FID" not in text  # which none of the runs has
+    page = (tmp_path / "out" / "compare.html").read_text()
+    check_page(page)
+    # Six label maps with the pictures of three runs and a photograph; the first samples, which all have, are equal.
+    assert page.count('<img class="map"') == 6 and page.count("<img") == 5 * 6
+    assert "Where runs differ most" not in page
+    small, counts = found["warnings"]
+    assert "small sample: all runs share 6 label maps" in small
+    assert counts.startswith("runs have 6 to 12 pictures: the fewer, the larger a Fréchet distance")
+    with (tmp_path / "out" / "tables" / "differences.csv").open() as file:
+        line = list(csv.DictReader(file))[1]
+    assert float(line["mean IoU"]) == pytest.approx(100 * mixed["changes"]["mean_iou"]["value"])
+    assert float(line["mean IoU: p"]) == mixed["changes"]["mean_iou"]["p"]
     assert "mixed against good" in result.stdout
     assert "not significant" in result.stdout
 
@@ -187,8 +202,10 @@ def test_compare_takes_other_sizes_and_older_reports(reports: Path, trained: Pat
             write_pictures(tmp_path / f"{name}-images", records, photograph), reference, tmp_path / name, **options
         )  # type: ignore[arg-type]
     # Drawn at sizes of their own, beside the same photographs.
-    assert compare([tmp_path / "large", tmp_path / "small"], tmp_path / "a").warnings == []
-    (warning,) = compare([reports / "good", tmp_path / "small"], tmp_path / "b").warnings
+    (warning,) = compare([tmp_path / "large", tmp_path / "small"], tmp_path / "a").warnings
+    assert warning.startswith("small sample: all runs share 6 label maps")
+    assert "<img" not in (tmp_path / "a/compare.html").read_text()  # reports without examples have no pictures
+    warning = compare([reports / "good", tmp_path / "small"], tmp_path / "b").warnings[-1]
     assert "6 label maps of small and good are of two sizes" in warning
     shutil.copytree(reports / "good", tmp_path / "old")
     report = json.loads((tmp_path / "old" / "report.json").read_text())
@@ -198,5 +215,5 @@ def test_compare_takes_other_sizes_and_older_reports(reports: Path, trained: Pat
     results = ImageResults.load(tmp_path / "old" / "judgements.npz")
     replace(results, label_marks=None, reference_marks=None, texture=None).save(tmp_path / "old" / "judgements.npz")
     found = compare([reports / "good", tmp_path / "old"], tmp_path / "c")
-    assert "old was made before label maps were kept" in found.warnings[0]
+    assert "old was made before label maps were kept" in found.warnings[-1]
     assert found.rows[1]["power_factor"] is None

@@ -127,7 +127,7 @@ def test_from_a_recipe_to_every_report(trained: Path, data: Path, tmp_path: Path
         assert json.loads((tmp_path / row.name / "report.json").read_text())["independence"] == scores.independence
     compared = compare(reports, tmp_path / "compared")
     assert [row["independence"] for row in compared.rows] == ["independent", "not independent"]
-    assert ["NOT INDEPENDENT" in line for line in compared.warnings] == [True]
+    assert ["NOT INDEPENDENT" in line for line in compared.warnings] == [True, False]  # and that maps are few
 
     # Trainings of segmenters that begin with these weights are no judges of these pictures either.
     from evaluation.scoring.picture_sets import PictureSet

@@ -23,6 +23,7 @@ from evaluation.segmenters.base import Prediction, Scales, Segmenter
 from pipeline.data.records import Record, resize_record
 from pipeline.errors import InputError
 from tests.evaluation.conftest import SPACE, draw, photograph, write_pictures, write_records
+from tests.pages import check_page
 
 
 class Thumbnail(Segmenter):
@@ -121,6 +122,7 @@ def test_new_pictures_and_held_out_photographs(tmp_path: Path, training: Path) -
         assert float(row["closeness"]) == pytest.approx(float(row["distance"]) / float(row["spacing"]))
         assert (row["authentic"] == "1") == (float(row["closeness"]) > 1)
     page = (tmp_path / "out" / "memorisation.html").read_text()
+    check_page(page)
     assert page.count("<figure>") == 3 + 2  # one pair of each kind
     assert "<figcaption>again</figcaption>" in page
     assert not list(tmp_path.glob(".*"))  # the features that were kept for a command that is given again
@@ -177,5 +179,6 @@ def test_the_command(tmp_path: Path, training: Path) -> None:
         "memorisation.csv",
         "memorisation.html",
         "memorisation.json",
+        "tables",
     }
     assert "0.0% of another label map" in (tmp_path / "out" / "memorisation.html").read_text()

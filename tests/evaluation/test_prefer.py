@@ -19,6 +19,7 @@ from pipeline.data.images import decode_image, decode_label
 from pipeline.data.records import check_dataset, iter_rows
 from pipeline.errors import InputError
 from tests.evaluation.conftest import SPACE, draw, photograph, write_pictures, write_records
+from tests.pages import check_page
 
 RECORDS = [draw(index) for index in range(20)]
 PAIR = re.compile(r'\{id: "([^"]+)", sample: (\d+), left: "([^"]+)", right: "([^"]+)", map: "([^"]+)"\}')
@@ -41,6 +42,7 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def page_of(path: Path) -> tuple[dict[str, Any], list[tuple[str, int, bool]]]:
     """What a page says of itself, and id, sample and whether the black picture is on the left of its pairs."""
     text = path.read_text()
+    check_page(text)
     assert not re.search(r"https?://|<link|@import|url\(", text)
     found = re.search(r"const page = (.+);", text)
     assert found

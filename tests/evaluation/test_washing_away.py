@@ -22,6 +22,7 @@ from pipeline.errors import InputError
 from pipeline.networks.generator import Generator
 from pipeline.recipe_file import parse_recipe
 from tests.evaluation.conftest import SPACE
+from tests.pages import check_page
 
 HOURGLASS = {"channels": 4, "downsamplings": 2, "blocks": 2}
 OWN = {"discriminator": {"spectral": False}, "losses": {"gan": "least_squares"}}
@@ -92,6 +93,7 @@ def test_the_page_shows_that_pix2pixhd_washes_classes_away_and_spade_does_not(
 
     # The pictures on the page, as it holds them.
     page = (tmp_path / "out" / "washing_away.html").read_text()
+    check_page(page)
     images = {
         alt: decode_image(base64.b64decode(data))
         for data, alt in re.findall(r'<img src="data:image/png;base64,([^"]+)" alt="([^"]+)">', page)

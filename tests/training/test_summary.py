@@ -6,7 +6,6 @@ import base64
 import io
 import re
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -14,11 +13,12 @@ import torch
 from PIL import Image
 
 from pipeline.config import Recipe
+from tests.pages import check_page
 from training.data.dataset import BatchLoader, RecordDataset
 from training.metrics import MetricLogger
 from training.run_folder import RunFolder
 from training.state import TrainingState
-from training.summary import chart, write_summary
+from training.summary import write_summary
 from training.train import train
 from training.worker import Worker
 
@@ -28,12 +28,12 @@ Make = Callable[..., Recipe]
 def test_the_page_has_curves_samples_and_figures_and_needs_nothing_else(tiny_recipe: Make, tmp_path: Path) -> None:
     train(tiny_recipe(log_every=1, style_dim=3), tmp_path / "run", workers=0)
     page = (tmp_path / "run/summary.html").read_text()
-    HTMLParser().feed(page)
+    check_page(page)
     titles = re.findall("<figcaption>(.*?)</figcaption>", page)
     assert titles == [
-        "Generator&#x27;s losses",
-        "Discriminator&#x27;s losses",
-        "Discriminator&#x27;s scores",
+        "Generator&#39;s losses",
+        "Discriminator&#39;s losses",
+        "Discriminator&#39;s scores",
         "Gradient norms",
         "Images per second",
         "Waiting for data",
@@ -45,16 +45,6 @@ def test_the_page_has_curves_samples_and_figures_and_needs_nothing_else(tiny_rec
     picture = re.search('src="data:image/png;base64,(.*?)"', page)
     assert picture
     assert Image.open(io.BytesIO(base64.b64decode(picture[1]))).size == (6 * 32, 5 * 32)
-    assert not re.search(r'(src|href)="(?!data:)', page)
-
-
-def test_a_curve_is_drawn_where_its_values_are() -> None:
-    """Highest value at the top, lowest at the bottom, steps from left to right."""
-    points = re.findall('points="(.*?)"', chart("c", {"loss": [(1, 5.0), (2, 3.0), (3, 1.0)]}))[0].split()
-    (x1, y1), (x2, y2), (x3, y3) = (tuple(map(float, point.split(","))) for point in points)
-    assert x1 < x2 < x3
-    assert y1 < y2 < y3
-    assert (x2, y2) == (pytest.approx((x1 + x3) / 2, abs=0.1), pytest.approx((y1 + y3) / 2, abs=0.1))
 
 
 def test_a_run_without_a_step_has_no_page(tiny_recipe: Make, tmp_path: Path) -> None:

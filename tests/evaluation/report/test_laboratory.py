@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evaluation.report.laboratory import PUBLICATIONS, laboratory_rows, laboratory_table
+from evaluation.report.laboratory import PUBLICATIONS, laboratory_lines, laboratory_rows
 from evaluation.report.published import published_tables
 from evaluation.scoring.protocols import PRESETS
 from evaluation.scoring.scores import LabelScores, Scores, SetScores
@@ -60,14 +60,15 @@ def test_another_data_set_has_all_protocols_and_no_figures() -> None:
     rows = laboratory_rows(scores)
     assert len(rows) == sum(len(publication.protocols) for publication in PUBLICATIONS)
     assert {row.paper for row in rows} == {("–", "–", "–")}
-    table = laboratory_table(scores)
+    assert [row.data_set for row in rows if row.publication == "SDM" and row.note] == ["COCO-Stuff"]  # said once
+    table = laboratory_lines(scores)
     assert table[2] == "| SPADE | COCO-Stuff | spade | 30.0% | 60.0% | 70.0% | – | – / – / – |"
     assert "- SPADE, COCO-Stuff: A mean IoU of 35.2 in the paper's text, 37.4 in its table." in table
 
 
 def test_one_protocol_is_no_laboratory() -> None:
     assert laboratory_rows(scored(("sky", "sea"), ["native"])) == []
-    assert laboratory_table(scored(("sky", "sea"), ["native", "spade"])) == []
+    assert laboratory_lines(scored(("sky", "sea"), ["native", "spade"])) == []
 
 
 def test_publications_name_presets_and_published_methods() -> None:

@@ -13,7 +13,7 @@ import pytest
 from evaluation.metrics.confusion import ConfusionMatrix
 from evaluation.metrics.texture import TextureStatistics
 from evaluation.report.settings import style_note
-from evaluation.report.texture import REGION_SIDE, shown_periods, texture_rows, worst_regions
+from evaluation.report.texture import REGION_SIDE, shown_periods, texture_table, worst_regions
 from evaluation.scoring.image_results import Confusions, ImageResults
 from evaluation.scoring.picture_sets import PictureSet, Selection
 from evaluation.scoring.protocols import PRESETS
@@ -79,18 +79,23 @@ def test_the_table_marks_what_photographs_do_not_have() -> None:
         synthesized=SimpleNamespace(texture=textures(PICTURES)), ceiling=SimpleNamespace(texture=textures(RECORDS))
     )
     assert shown_periods(scores) == [2, 4, 8]  # 32 rows hold no window of 64 pixels
-    ground, wall = sorted(texture_rows(scores), key=lambda row: row.name)
+    table = texture_table(scores)
+    assert table is not None
+    assert table.heads[2:4] == ("power 8–16 px", "lattice 2 px")
+    ground, wall = sorted(table.rows, key=lambda row: row.name)
     assert (ground.name, wall.name) == ("ground", "wall")
     # Only the rounding of grey levels is left of noise of deviation 10.
-    assert [cell.off for cell in ground.power] == [True, True, True]
-    assert ground.power[0].text.startswith("×0.0003")
-    assert [cell.text for cell in ground.lattice] == ["1.00", "1.00", "1.00"]
-    assert [cell.off for cell in wall.lattice[:2]] == [True, True]  # a line every four pixels has half that period
-    assert wall.lattice[1].note.endswith(" in photographs")
+    assert [cell.tone for cell in ground.cells] == ["off"] * 3 + [""] * 3
+    assert ground.cells[0].text.startswith("×0.0003")
+    assert [cell.text for cell in ground.cells[3:]] == ["1.00", "1.00", "1.00"]
+    assert [cell.tone for cell in wall.cells[3:5]] == ["off", "off"]  # a line every four pixels has half that period
+    assert wall.cells[4].small[0].endswith(" in photographs")
     perfect: Any = SimpleNamespace(synthesized=scores.ceiling, ceiling=scores.ceiling)
-    assert not any(cell.off for row in texture_rows(perfect) for cell in row.power + row.lattice)
+    table = texture_table(perfect)
+    assert table is not None
+    assert not any(cell.tone for row in table.rows for cell in row.cells)
     nothing: Any = SimpleNamespace(synthesized=SimpleNamespace(texture=None), ceiling=scores.ceiling)
-    assert texture_rows(nothing) == []
+    assert texture_table(nothing) is None
 
 
 def test_the_worst_regions_are_where_the_fault_is_plainest(tmp_path: Path) -> None:

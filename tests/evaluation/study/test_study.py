@@ -22,6 +22,7 @@ from evaluation.study.study import StudyResult, read_recipes, run_study
 from pipeline.errors import InputError
 from pipeline.recipe_file import load_recipe
 from tests.evaluation.conftest import SPACE, draw, write_records
+from tests.pages import check_page
 from training.budget import Spent, train_within
 from training.step import GanStep
 
@@ -115,6 +116,7 @@ def _refuse(recipe: Any, out: Path, **_: Any) -> Spent:
 
 def _check_page(folder: Path, found: StudyResult) -> None:
     page = (folder / "study.html").read_text()
+    check_page(page)
     assert page.count("data:image/png;base64,") == 2 * (2 + len(found.rows))
     assert "2 seeds are too few for a claim" in page
     assert "http" not in page

@@ -25,6 +25,7 @@ from evaluation.usefulness.usefulness import list_sources, measure_usefulness
 from pipeline.data.records import DatasetInfo, RecordWriter
 from pipeline.errors import InputError
 from tests.evaluation.conftest import SPACE, draw, make_recipe, stopped_at_step, write_records
+from tests.pages import check_page
 
 HALVES = (Fraction(1, 2), Fraction(1))
 
@@ -158,6 +159,7 @@ def test_the_command_writes_a_page_json_and_csv(folder: Path, tmp_path: Path, mo
         rows = {row["arm"]: row for row in csv.DictReader(file)}
     assert float(rows["real + synthetic"]["gain"]) == pytest.approx(content["arms"][-1]["gain"]["value"])
     page = (tmp_path / "u" / "usefulness.html").read_text()
+    check_page(page)
     assert content["summary"].split(" (")[0] in page
     assert "<svg" in page
     assert "http" not in page.replace("http://www.w3.org", "")

@@ -211,3 +211,12 @@ def test_thousands_of_files_share_what_they_say_about_themselves(tmp_path):
         cases.write_maps(tmp_path / f"{name}.parquet", 2, start=ord(name))
     one, other = plan_shards(tmp_path).files
     assert one.info is other.info and one.schema is other.schema
+
+
+def test_large_row_groups_are_told_once_for_all_files(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(shards, "LARGE_ROW_GROUP", 0)
+    for name in ("a", "b", "c"):
+        write(tmp_path / f"{name}.parquet", 20, id=[f"{name}{row}" for row in range(20)], row_group_size=20)
+    plan_shards(tmp_path)
+    [told] = caplog.messages
+    assert "a.parquet has a row group of 20 rows (and 2 more files have such), which every shard" in told

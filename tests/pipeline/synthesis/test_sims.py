@@ -86,6 +86,23 @@ def test_the_same_bytes_however_it_is_cut_up(tmp_path: Path, monkeypatch: pytest
     assert other.images == 5 and cases.output_rows(tmp_path / "seed")[0]["image"] != few[0]["image"]
 
 
+def test_moved_and_ordered_pieces_are_the_same_however_it_is_cut_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bank: Path
+) -> None:
+    maps = cases.write_maps(tmp_path / "maps.parquet", 4)
+    checkpoint = write_checkpoint(
+        tmp_path / "run", bank, transform=True, order_network=True, order_hidden=4, segment_widths=[2, 3, 4, 5]
+    )
+    synthesize(maps, checkpoint, tmp_path / "few", workers=0, quiet=True)
+    monkeypatch.setattr(shard_plan, "SMALLEST_SHARD", 1)
+    synthesize(maps, checkpoint, tmp_path / "many", workers=0, quiet=True)
+    assert len(list((tmp_path / "many").glob("part-*"))) > 1
+    few, many = (cases.output_rows(tmp_path / name) for name in ("few", "many"))
+    assert few == many
+    moved = [tuple(source["moved"]) for row in few for source in json.loads(row["sources"])]
+    assert len(moved) > 4 and len(set(moved)) == len(moved)  # each piece by a map of its own
+
+
 @pytest.mark.ray
 def test_two_workers_make_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bank: Path, ray_session: None

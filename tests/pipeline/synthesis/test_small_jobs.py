@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline.data.shards import Shard
+from pipeline.runtime.ray_session import RayStartError
 from pipeline.synthesis import job
 from pipeline.synthesis.actor_pool import run_here
 from pipeline.synthesis.synthesize import synthesize
@@ -31,7 +32,10 @@ def pool(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     return asked
 
 
-def test_it_is_done_here(pool: list[list[str]], maps: Path, checkpoint: Path, tmp_path: Path) -> None:
+def test_it_is_done_here(
+    pool: list[list[str]], maps: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job, "SMALL_SECONDS", float("inf"))  # however busy the machine is
     summary = synthesize(maps, checkpoint, tmp_path / "images", quiet=True, device="cpu")
     assert pool == []
     assert (summary.workers, summary.images) == (0, 20)
@@ -65,3 +69,22 @@ def test_whoever_asks_for_workers_has_them(
     workers = 2 if asked == "workers" else None
     assert synthesize(maps, checkpoint, tmp_path / "images", quiet=True, device="cpu", workers=workers).workers == 2
     assert len(pool[0]) == len(list((tmp_path / "images").glob("part-*.parquet")))
+
+
+@pytest.mark.parametrize("workers", [None, 2])
+def test_where_ray_does_not_start_it_goes_on_here_unless_workers_were_asked_for(
+    workers: int | None, maps: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> Iterator[Report]:
+        raise RayStartError("Ray did not start (of this); run the same command again")
+        yield
+
+    monkeypatch.setattr(job, "run_in_pool", fail)
+    monkeypatch.setattr(job, "pool_size", lambda *_, **__: 2)
+    monkeypatch.setattr(job, "SMALL_SECONDS", 0.0)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if workers:
+        with pytest.raises(RayStartError):
+            synthesize(maps, checkpoint, tmp_path / "images", quiet=True, device="cpu", workers=workers)
+    else:
+        assert synthesize(maps, checkpoint, tmp_path / "images", quiet=True, device="cpu").images == 20
