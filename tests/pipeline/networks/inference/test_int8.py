@@ -41,6 +41,13 @@ def test_sums_are_exact(batch: int) -> None:
     torch.testing.assert_close(out.double(), expected, rtol=2**-8, atol=1e-4)  # of rounding to bfloat16 alone
 
 
+def test_a_cast_of_the_generator_rounds_neither_steps_nor_bias() -> None:
+    layer, exact = convolution(), convolution()
+    torch.nn.Sequential(layer).to(dtype=torch.bfloat16).to(memory_format=torch.channels_last)
+    for name in ("steps", "bias", "kernels"):
+        torch.testing.assert_close(getattr(layer, name), getattr(exact, name), rtol=0, atol=0)
+
+
 @needs_int8
 def test_a_map_padded_with_zeros_has_no_frame() -> None:
     layer = convolution((-1.0, 3.0))
