@@ -6,7 +6,7 @@ import math
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -313,6 +313,20 @@ OVERRIDES = click.option(
 WORKER_THREADS = click.option(
     "--threads", type=PROCESSES, default=1, show_default=True, help="Of each worker's arithmetic."
 )
+
+
+def batch_size_option(name: str, default: int, help: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """`--batch-size`, once `--batch`, as the parameter `name`."""
+    return click.option(
+        "--batch-size",
+        name,
+        cls=Renamed,
+        old="--batch",
+        type=click.IntRange(1),
+        default=default,
+        show_default=True,
+        help=help,
+    )
 
 
 PICTURE_SIZE = click.option("--size", type=Size(), help="Of the pictures  [default: the recipe's]")

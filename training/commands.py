@@ -8,23 +8,14 @@ from typing import Any
 
 import click
 
-from pipeline.command_line import OVERRIDES, PICTURE_SIZE, RECIPE, Renamed, read_recipe
+from pipeline.command_line import OVERRIDES, PICTURE_SIZE, RECIPE, batch_size_option, read_recipe
 from pipeline.commands.bench import JSON, MAPS, NOISE, PATHS, REPEATS, STANDARD_OUTPUT, THREADS, bench
 
 
 @bench.command("train")
 @click.argument("recipe", type=RECIPE)
 @MAPS
-@click.option(
-    "--batch-size",
-    "maps",
-    cls=Renamed,
-    old="--batch",
-    type=click.IntRange(1),
-    default=4,
-    show_default=True,
-    help="Label maps in a step.",
-)
+@batch_size_option("maps", 4, "Label maps in a step.")
 @PICTURE_SIZE
 @NOISE
 @PATHS

@@ -18,6 +18,7 @@ from pipeline.command_line import (
     Existing,
     Renamed,
     Verbs,
+    batch_size_option,
 )
 
 
@@ -69,16 +70,7 @@ PATHS = click.option("--paths", help="Comma-separated; an unknown one lists them
 )
 @MAPS
 @click.option("--maps", type=click.IntRange(1), default=4, show_default=True, help="Label maps in a repeat.")
-@click.option(
-    "--batch-size",
-    "batch",
-    cls=Renamed,
-    old="--batch",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="Label maps in a pass.",
-)
+@batch_size_option("batch", 1, "Label maps in a pass.")
 @click.option("--samples", type=click.IntRange(1), default=1, show_default=True, help="Pictures of each label map.")
 @PICTURE_SIZE
 @NOISE

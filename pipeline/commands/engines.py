@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.command_line import CHECKPOINT, LABEL_MAPS, OUT, PICTURE_SIZE, Existing, Renamed, Verbs
+from pipeline.command_line import CHECKPOINT, LABEL_MAPS, OUT, PICTURE_SIZE, Existing, Verbs, batch_size_option
 from pipeline.command_output import show_log, tell
 
 if TYPE_CHECKING:
@@ -31,16 +31,7 @@ _COMPILE = (
         show_default=True,
         help="Arithmetic; auto: the smallest float whose pictures are within tolerance; int8: CPUs, with --calibrate.",
     ),
-    click.option(
-        "--batch-size",
-        "batch",
-        cls=Renamed,
-        old="--batch",
-        type=click.IntRange(1),
-        default=1,
-        show_default=True,
-        help="Styles of a label map in a pass, fixed.",
-    ),
+    batch_size_option("batch", 1, "Styles of a label map in a pass, fixed."),
     PICTURE_SIZE,
     click.option(
         "--modulation",
