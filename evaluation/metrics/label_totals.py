@@ -40,16 +40,20 @@ class LabelTotals:
         """float64 `[..., classes]`: intersection over union of each class; NaN for one that occurs nowhere."""
         return share(self.correct, self.target + self.predicted - self.correct)
 
-    def mean_iou(self, averaging: Averaging = "present") -> np.ndarray:
-        """float64 `[...]`: the mean of `class_iou` over the classes that `averaging` names."""
+    def averaged_iou(self, averaging: Averaging = "present") -> np.ndarray:
+        """float64 `[..., classes]`: `class_iou`; NaN for the classes that `averaging` leaves out."""
         iou = self.class_iou()
         match averaging:
             case "present":
-                return mean_of_known(np.where(self.target > 0, iou, np.nan))
+                return np.where(self.target > 0, iou, np.nan)
             case "union":
-                return mean_of_known(iou)
+                return iou
             case "all":
-                return mean_of_known(np.nan_to_num(iou, nan=0.0))
+                return np.nan_to_num(iou, nan=0.0)
+
+    def mean_iou(self, averaging: Averaging = "present") -> np.ndarray:
+        """float64 `[...]`: the mean of `class_iou` over the classes that `averaging` names."""
+        return mean_of_known(self.averaged_iou(averaging))
 
     def frequency_weighted_iou(self) -> np.ndarray:
         """float64 `[...]`: the mean of `class_iou` weighted with the ground-truth pixels of each class."""

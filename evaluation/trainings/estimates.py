@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from evaluation.metrics.label_totals import Averaging
+from evaluation.metrics.label_totals import Averaging, LabelTotals
 from evaluation.scoring.image_results import Confusions
 
 REPLICATES = 1000
@@ -115,22 +115,22 @@ def count_pixels(training: Confusions) -> np.ndarray:
 def class_iou(counts: np.ndarray, averaging: Averaging = "present") -> np.ndarray:
     """Counts `[..., classes, 3]` to the IoU of each class, float64 `[..., classes]`; NaN for those that `averaging`
     leaves out."""
-    correct, true, predicted = np.moveaxis(counts, -1, 0).astype(np.float64)
-    union = true + predicted - correct
-    there = true > 0 if averaging == "present" else union > 0
-    nothing = 0.0 if averaging == "all" else np.nan
-    return np.divide(correct, union, out=np.full(union.shape, nothing), where=there)
+    return _totals(counts).averaged_iou(averaging)
 
 
 def mean_iou(counts: np.ndarray, averaging: Averaging = "present") -> np.ndarray:
     """The mean over classes as `ConfusionMatrix.mean_iou` takes it: counts `[..., classes, 3]` to float64 `[...]`."""
-    return np.nanmean(class_iou(counts, averaging), -1)
+    return _totals(counts).mean_iou(averaging)
 
 
 def accuracy(counts: np.ndarray) -> np.ndarray:
     """The share of the known pixels that are right: counts `[..., classes, 3]` to float64 `[...]`."""
-    correct, true, _ = np.moveaxis(counts, -1, 0).astype(np.float64)
-    return correct.sum(-1) / true.sum(-1)
+    return _totals(counts).accuracy()
+
+
+def _totals(counts: np.ndarray) -> LabelTotals:
+    correct, target, predicted = np.moveaxis(counts, -1, 0)
+    return LabelTotals(correct, target, predicted, target.sum(-1))  # void pixels, left out, are in none of these scores
 
 
 def _estimate(value: float, map_variance: float, sides: Sequence[SeedScores], maps: int) -> Estimate:
