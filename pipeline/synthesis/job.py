@@ -269,20 +269,22 @@ class Job:
             return
         if self.workers is None and images <= SMALL_IMAGES and self.order.device == "cpu" and not joins_cluster():
             yield 0, run_here(self.order, token, _while_soon_done(left))
-        step = max(POOL_SHARDS, POOL_SHARDS_EACH * workers)
-        for start in range(0, len(left), step):
-            part = left[start : start + step]
-            yield workers, self._in_pool(token, part, workers)
+        if left:
+            yield workers, self._in_pools(token, left, workers)
 
-    def _in_pool(self, token: str, shards: Sequence[Shard], workers: int) -> Generator[Report, None, None]:
-        """The shards on Ray, or here where it does not start and nobody asked for it."""
-        try:
-            yield from run_in_pool(self.order, token, shards, workers, gpus_per_worker=self.gpus_per_worker)
-        except RayStartError:
-            if self.workers is not None:
-                raise
-            log.warning("Ray did not start on this busy machine; going on in this process, without it")
-            yield from run_here(self.order, token, shards)
+    def _in_pools(self, token: str, shards: Sequence[Shard], workers: int) -> Generator[Report, None, None]:
+        """The shards on Ray, or all that are left here where it does not start and nobody asked for it."""
+        step = max(POOL_SHARDS, POOL_SHARDS_EACH * workers)
+        for start in range(0, len(shards), step):
+            part = shards[start : start + step]
+            try:
+                yield from run_in_pool(self.order, token, part, workers, gpus_per_worker=self.gpus_per_worker)
+            except RayStartError:
+                if self.workers is not None:
+                    raise
+                log.warning("Ray did not start on this busy machine; going on in this process, without it")
+                yield from run_here(self.order, token, shards[start:])
+                return
 
 
 def _while_soon_done(left: list[Shard]) -> Iterator[Shard]:

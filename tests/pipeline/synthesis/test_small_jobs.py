@@ -75,16 +75,22 @@ def test_whoever_asks_for_workers_has_them(
 def test_where_ray_does_not_start_it_goes_on_here_unless_workers_were_asked_for(
     workers: int | None, maps: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    tries = []
+
     def fail(*_: Any, **__: Any) -> Iterator[Report]:
+        tries.append(1)
         raise RayStartError("Ray did not start (of this); run the same command again")
         yield
 
     monkeypatch.setattr(job, "run_in_pool", fail)
     monkeypatch.setattr(job, "pool_size", lambda *_, **__: 2)
     monkeypatch.setattr(job, "SMALL_SECONDS", 0.0)
+    monkeypatch.setattr(job, "POOL_SHARDS", 1)
+    monkeypatch.setattr(job, "POOL_SHARDS_EACH", 0)  # a pool for each shard
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     if workers:
         with pytest.raises(RayStartError):
             synthesize(maps, checkpoint, tmp_path / "images", quiet=True, device="cpu", workers=workers)
     else:
         assert synthesize(maps, checkpoint, tmp_path / "images", quiet=True, device="cpu").images == 20
+    assert len(tries) == 1  # not again for every pool
