@@ -152,7 +152,7 @@ class DiscriminatorSettings(Settings):
     enlargement: Enlargement = "nearest"
     """How the resolution doubles in a discriminator that names classes, as `generator.enlargement`."""
     detail: bool = False
-    """One copy more, of three layers, that sees nothing but the finest detail, amplified and limited (`patchgan` only):
+    """A patch discriminator more, of three layers, that sees nothing but the finest detail, amplified and limited:
     grain of a few grey levels, which in the whole picture is too faint to teach a discriminator anything (Schwarz et
     al. 2021). Feature matching leaves it out, whose distance is least without grain."""
     augment: tuple[Literal["colour", "translation", "cutout"], ...] = ()

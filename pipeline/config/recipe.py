@@ -108,8 +108,6 @@ class Recipe(Settings):
             raise ValueError("losses.r1 takes gradients of gradients, too small for fp16; take training.precision bf16")
         height, width = self.data.height, self.data.width
         kind = self.discriminator.kind
-        if kind != "patchgan" and self.discriminator.detail:
-            raise ValueError(f"discriminator.detail is of patchgan only, not of {kind}; set it to false")
         if kind != "patchgan" and self.losses.feature_matching:
             raise ValueError(
                 f"losses.feature_matching is {self.losses.feature_matching:g}, but a {kind} discriminator "

@@ -88,7 +88,6 @@ training: {steps: 10}
         ("labels.classes=[sky, sky]", "class names repeat: sky"),
         ("discriminator.scales=9", "leave a single patch of 64x64 pictures; take fewer"),
         ("discriminator.kind=segmentation", "has no patch features to match; set it to 0"),
-        ("discriminator={kind: segmentation, detail: true}", "patchgan only, not of segmentation; set it to false"),
         ("discriminator.augment=[rotation]", "'colour', 'translation' or 'cutout'"),
         ("losses.lecam=-1", "losses.lecam is -1: input should be greater than or equal to 0"),
         ("generator.kind=spad", "generator.kind is 'spad'; there are spade, concat, pix2pixhd_plus, crn, pix2pixhd"),

@@ -94,7 +94,8 @@ def recipes(tiny_recipe: Make) -> list[Recipe]:
     in_parts = {"size": 64, "style_dim": 3, "statistics": "instance", "accumulate": 2}
     regularised = {"lecam": 0.1, "r1": 1.0, "r1_every": 3, "feature_matching": 0}
     augment = ["colour", "translation", "cutout"]
-    segmentation = {"losses": regularised, "discriminator": {"kind": "segmentation", "augment": augment}}
+    judged = {"kind": "segmentation", "augment": augment, "detail": True}
+    segmentation = {"losses": regularised, "discriminator": judged}
     noise = {"noise": True, "enlargement": "bilinear"}
     hourglass = {"channels": 2, "downsamplings": 2, "blocks": 1}
     crn = {"kind": "crn", "widths": [4, 4, 4, 4], "first_height": 8}
@@ -142,6 +143,8 @@ def test_two_workers_are_one_with_the_doubled_batch(recipes: list[Recipe], of_tw
         torch.testing.assert_close(two, one, rtol=1e-8, atol=1e-8)  # rounding errors grow from step to step
     assert set(found) == set(expected)
     for name, value in expected.items():
-        # The norms of concatenation, which learn, let rounding errors grow a little further in ten steps.
-        close = {"rtol": 1e-6, "atol": 1e-7} if KINDS[index] == "concat" else {"rtol": 1e-7, "atol": 1e-8}
+        # The norms of concatenation, which learn, and the gain before a judge of detail let rounding errors grow a
+        # little further in ten steps.
+        further = KINDS[index] in ("concat", "segmentation with noise in parts")
+        close = {"rtol": 1e-6, "atol": 1e-7} if further else {"rtol": 1e-7, "atol": 1e-8}
         torch.testing.assert_close(found[name], value, **close, msg=lambda text, at=name: f"{at}: {text}")

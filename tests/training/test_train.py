@@ -106,7 +106,12 @@ def test_a_run_leaves_a_usable_checkpoint_and_its_records(tiny_recipe: Make, tmp
                 "enlargement": "blur",
             },
             "losses": {"lecam": 0.1, "feature_matching": 0},
-            "discriminator": {"kind": "segmentation", "downsampling": "blur", "enlargement": "bilinear"},
+            "discriminator": {
+                "kind": "segmentation",
+                "downsampling": "blur",
+                "enlargement": "bilinear",
+                "detail": True,
+            },
         },
         {"losses": {"feature_matching": 0}, "discriminator": {"kind": "projected"}},
     ],

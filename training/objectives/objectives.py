@@ -10,10 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.config import LossSettings, Recipe
+from pipeline.config import DiscriminatorSettings, LossSettings, Recipe
 from pipeline.errors import InputError
 from pipeline.networks.initialise import pix2pixhd_normal
 from training.objectives import losses
+from training.objectives.detail_discriminator import ClassDiscriminator, DetailDiscriminator
+from training.objectives.label_planes import LabelPlanes
 from training.objectives.patch_discriminator import Discriminator, Features
 from training.objectives.projected_discriminator import ProjectedDiscriminator
 from training.objectives.segmentation_discriminator import (
@@ -26,7 +28,7 @@ from training.objectives.segmentation_discriminator import (
 from training.objectives.trunk import Trunk
 
 Terms = dict[str, Tensor]
-AnyDiscriminator = Discriminator | SegmentationDiscriminator | ProjectedDiscriminator
+AnyDiscriminator = Discriminator | SegmentationDiscriminator | ProjectedDiscriminator | DetailDiscriminator
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def build_discriminator(recipe: Recipe, trunk: Trunk | None = None) -> AnyDiscri
             pix2pixhd_normal(made)
         return made
     if settings.kind == "segmentation":
-        return SegmentationDiscriminator(settings, recipe.labels)
+        return _with_detail(SegmentationDiscriminator(settings, recipe.labels), settings)
     if trunk is None:
         raise InputError(
             "discriminator.kind is 'projected', whose encoder is a frozen backbone; give one with --trunk-weights, "
@@ -83,7 +85,11 @@ def build_discriminator(recipe: Recipe, trunk: Trunk | None = None) -> AnyDiscri
             f"the trunk's smallest feature map is {projected.multiple} times smaller than pictures, which {data.width}x"
             f"{data.height} is no multiple of; take another --trunk-weights or size"
         )
-    return projected
+    return _with_detail(projected, settings)
+
+
+def _with_detail(whole: ClassDiscriminator, settings: DiscriminatorSettings) -> AnyDiscriminator:
+    return DetailDiscriminator(whole, settings) if settings.detail else whole
 
 
 def build_objectives(
@@ -102,9 +108,12 @@ def build_objectives(
     if not isinstance(discriminator, Discriminator):
         space = discriminator.space
         masks = [label_mix_mask(*part, space) for part in zip(codes, seeds, strict=True)]
+        planes = [
+            discriminator.planes(part) if isinstance(discriminator, DetailDiscriminator) else None for part in codes
+        ]
         return [
-            SegmentationObjective(targets, mask, weights)
-            for targets, mask in zip(balanced_targets(codes, space, workers=workers), masks, strict=True)
+            SegmentationObjective(*part, weights)
+            for part in zip(balanced_targets(codes, space, workers=workers), masks, planes, strict=True)
         ]
     return [(patch or PatchObjective)(discriminator, part, weights) for part in codes]
 
@@ -143,20 +152,23 @@ class PatchObjective:
 class SegmentationObjective:
     """The objective of OASIS (Sec. 3.1): every pixel's class, or fake; with LabelMix."""
 
-    def __init__(self, targets: Targets, mask: Tensor, weights: LossSettings) -> None:
-        self.targets, self.mask, self.weights = targets, mask, weights
+    def __init__(self, targets: Targets, mask: Tensor, planes: LabelPlanes | None, weights: LossSettings) -> None:
+        """`planes`: the label maps for a discriminator that judges detail as well, which has patch scores for it."""
+        self.targets, self.mask, self.planes, self.weights = targets, mask, planes, weights
 
     def generator_terms(self, discriminator: nn.Module, fake: Tensor, real: Tensor) -> Terms:
         """The generator wants each pixel of its fakes taken for the class that it should be: see `Objective`."""
-        logits = losses.at_least_float32(discriminator(fake))
-        return {"generator/gan": self.targets.real_loss(logits)}
+        logits, detail = self._judge(discriminator, fake)
+        terms = {"generator/gan": self.targets.real_loss(logits)}
+        if detail is not None:
+            terms["generator/detail"] = losses.score_loss([[detail]], losses.WANTED[self.weights.gan])
+        return terms
 
     def discriminator_terms(self, discriminator: nn.Module, fake: Tensor, real: Tensor) -> tuple[Terms, Scores]:
         """Photographs by class, fakes, and that a mixed picture gets the mixture of its parts': see `Objective`."""
         pictures = [fake, real, torch.where(self.mask, real, fake)] if self.weights.label_mix else [fake, real]
-        of_fake, of_real, *of_mixed = losses.at_least_float32(discriminator(torch.cat(pictures))).chunk(
-            len(pictures)
-        )  # one power iteration
+        logits, detail = self._judge(discriminator, torch.cat(pictures))  # one power iteration
+        of_fake, of_real, *of_mixed = logits.chunk(len(pictures))
         terms = {
             "discriminator/fake": self.targets.fake_loss(of_fake),
             "discriminator/real": self.targets.real_loss(of_real),
@@ -164,4 +176,18 @@ class SegmentationObjective:
         if of_mixed:
             wanted = torch.where(self.mask, of_real, of_fake)
             terms["discriminator/label_mix"] = self.weights.label_mix * F.mse_loss(of_mixed[0], wanted)
-        return terms, Scores([realness(of_fake)], [realness(of_real)])
+        scores = Scores([realness(of_fake)], [realness(of_real)])
+        if detail is not None:
+            detail_of_fake, detail_of_real, *_ = detail.chunk(len(pictures))  # a mixture is nothing that patches know
+            terms["discriminator/detail_fake"] = losses.score_loss([[detail_of_fake]], losses.FAKE[self.weights.gan])
+            terms["discriminator/detail_real"] = losses.score_loss([[detail_of_real]], losses.REAL[self.weights.gan])
+            scores.fake.append(detail_of_fake)
+            scores.real.append(detail_of_real)
+        return terms, scores
+
+    def _judge(self, discriminator: nn.Module, pictures: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Logits, and the patch scores of the detail where it is judged."""
+        if self.planes is None:
+            return losses.at_least_float32(discriminator(pictures)), None
+        logits, detail = discriminator(pictures, self.planes)
+        return losses.at_least_float32(logits), losses.at_least_float32(detail)

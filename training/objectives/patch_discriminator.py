@@ -68,10 +68,7 @@ class Discriminator(nn.Module):
         super().__init__()
         self.space = space
         self.scales = nn.ModuleList(PatchDiscriminator(settings, space.channels) for _ in range(settings.scales))
-        self.detail: PatchDiscriminator | None = None
-        if settings.detail:
-            layers = min(settings.layers, DETAIL_LAYERS)
-            self.detail = PatchDiscriminator(settings.model_copy(update={"layers": layers}), space.channels)
+        self.detail = detail_copy(settings, space) if settings.detail else None
         settle_spectral_norm(self)
 
     @property
@@ -98,6 +95,12 @@ class Discriminator(nn.Module):
                 pictures = F.avg_pool2d(pictures, 3, stride=2, padding=1, count_include_pad=False)
             features.append(discriminator(planes[scale], pictures, dense=dense))
         return [*features, finest] if finest else features
+
+
+def detail_copy(settings: DiscriminatorSettings, space: LabelSpace) -> PatchDiscriminator:
+    """The patch discriminator that is given the `finest_detail` of pictures, with fresh weights."""
+    layers = min(settings.layers, DETAIL_LAYERS)
+    return PatchDiscriminator(settings.model_copy(update={"layers": layers}), space.channels)
 
 
 def finest_detail(pictures: Tensor) -> Tensor:
