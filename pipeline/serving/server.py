@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 
 from pipeline.errors import InputError
 from pipeline.precision import Precision
+from pipeline.runtime.memory import keep_freed_memory
 from pipeline.serving.app import make_app
 from pipeline.serving.connections import impatient
 from pipeline.serving.guard import Access
@@ -42,6 +43,7 @@ class ServiceOrder:
 
 def build_service(order: ServiceOrder) -> Service:
     """Load the checkpoints; raises `InputError` for what cannot be loaded or does not fit together."""
+    keep_freed_memory()
     engines = _engines(order.engines)
     models: list[Model] = []
     for source, name in zip(order.checkpoints, checkpoint_names(order.checkpoints), strict=True):

@@ -1,11 +1,11 @@
-"""How long a painter waits: from the last movement of a stroke to its picture on screen, in a real browser.
+"""How long a painter waits: from the end of a stroke to its picture on screen, in a real browser.
 
     python -m tests.browser.measure_latency
     python -m tests.browser.measure_latency --checkpoint untrained:configs/coco_stuff.yaml --precision bf16 --threads 2
 
 Each stroke is a mouse's: pressed, moved in twelve steps across the label map, released at once. The clock starts at the
-time stamp of the last movement and stops after the frame in which the picture of the whole stroke is drawn: both the
-browser's and the service's part are in it.
+time stamp of the release and stops after the frame in which the picture of the whole stroke is drawn: the part of the
+browser and that of the service are both in it.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from tests.browser.service import running_service
 
 WATCH = """() => {
   const [labels, picture] = ["labels", "picture"].map((id) => document.getElementById(id));
-  window.moved = 0;
-  window.answered = { move: 0, wait: 0 };
-  labels.addEventListener("pointermove", (event) => {
-    if (event.buttons) window.moved = event.timeStamp;
+  window.released = 0;
+  window.answered = { release: 0, wait: 0 };
+  labels.addEventListener("pointerup", (event) => {
+    window.released = event.timeStamp;
   }, { capture: true });
   new MutationObserver(() => {
     if (picture.getAttribute("aria-busy") === "true") return;
-    const move = window.moved;
+    const release = window.released;
     // After the next frame: a message that is sent in it is handled when it has been drawn.
     requestAnimationFrame(() => {
       const { port1, port2 } = new MessageChannel();
       port1.onmessage = () => {
-        if (answered.move !== move) window.answered = { move, wait: performance.now() - move };
+        if (answered.release !== release) window.answered = { release, wait: performance.now() - release };
       };
       port2.postMessage(null);
     });
@@ -50,6 +50,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", default="weights/landscape.safetensors")
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--threads", default="1")
+    parser.add_argument("--engine", help="Of what compile made of the checkpoint; it has a precision of its own.")
     options = parser.parse_args()
     from playwright.sync_api import sync_playwright
 
@@ -57,7 +58,8 @@ def main() -> None:
         tempfile.TemporaryDirectory() as folder,
         running_service(
             Path(folder),
-            "--precision", options.precision, "--threads", options.threads,
+            "--threads", options.threads,
+            *(("--engine", options.engine) if options.engine else ("--precision", options.precision)),
             checkpoints=[options.checkpoint],
         ) as address,
         sync_playwright() as playwright,
@@ -85,7 +87,7 @@ def measure(painter: Painter, strokes: int) -> None:
         painter.settle()
         start, end = random.uniform(0.1, 0.9, (2, 2)) * (width, height)
         painter.drag(tuple(start), *(tuple(start + (end - start) * step / 3) for step in (1, 2, 3)))
-        painter.wait_for("answered.move === moved")
+        painter.wait_for("answered.release === released")
         waits.append(painter.page.evaluate("answered.wait"))
         for name, milliseconds in re.findall(
             r"(\w+) ([\d.]+) ms", painter.page.get_attribute("#timing", "title") or ""

@@ -5,7 +5,7 @@ import { Leisure, Preview } from "./preview.js";
 import { encodeRuns } from "./runs.js";
 
 const REST = 500; // ms without a change before thumbnails are drawn
-const SLOW = 60; // ms of computing from which on a picture out of date is given up: a new connection may cost as much
+const SLOW = 10; // ms of computing from which on a picture out of date is given up: a new connection costs a few
 export const ID = "painter"; // styles of seeds come from the id too: with one id a seed is one look
 
 /** What a style {base, partner, share} is to the service. */
