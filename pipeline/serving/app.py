@@ -63,11 +63,15 @@ def make_app(service: Service, access: Access) -> ASGIApp:
         refusal = Refusal(500, FAILED)  # the guard logs the error, which Starlette raises again
         return Response(refusal.body, refusal.status, headers=refusal.headers)
 
+    handlers: dict[str, dict[str, Handler]] = {}
+    for each in OPERATIONS:
+        handlers.setdefault(each.path, {})[each.method] = each.handler
     routes = [
         Route("/", page),
         Route("/page/{name:path}", page_file),
         Route(DOCUMENT, openapi),
-        *(Route(each.path, _answering(service, each.handler), methods=[each.method]) for each in OPERATIONS),
+        # One route an address, so that 405 names all of its methods.
+        *(Route(path, _answering(service, methods), methods=list(methods)) for path, methods in handlers.items()),
     ]
     app = Starlette(
         routes=routes,
@@ -78,12 +82,12 @@ def make_app(service: Service, access: Access) -> ASGIApp:
     return Guard(app, access=access, limits=service.limits, metrics=service.metrics, routes=paths)
 
 
-def _answering(service: Service, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
-    """A handler whose mistakes of the user become 400."""
+def _answering(service: Service, handlers: dict[str, Handler]) -> Callable[[Request], Awaitable[Response]]:
+    """The handlers of an address by method; mistakes of the user become 400."""
 
     async def answer(request: Request) -> Response:
         try:
-            return await handler(service, request)
+            return await handlers["GET" if request.method == "HEAD" else request.method](service, request)
         except InputError as error:
             raise Refusal(400, str(error)) from None
         except ClientDisconnect:

@@ -8,6 +8,7 @@ It is no dependency: it brings forty packages. What it checks is in `test_fuzz.p
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,14 @@ LEFT_OUT = (
     # And one that it allows may be refused: runs that do not fill their map, ids beyond the classes, no such style.
     "positive_data_acceptance",
 )
+HOOKS = """
+import schemathesis
+
+@schemathesis.serializer("application/vnd.apache.parquet")
+def any_bytes(context, value):
+    return value if isinstance(value, bytes) else repr(value).encode()
+"""
+"""Bodies of kinds that schemathesis does not know."""
 
 
 def main() -> None:
@@ -28,7 +37,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, running_service(Path(folder)) as address:
         command = ["schemathesis", "run", f"{address}api/v1/openapi.json", "--checks", "all"]
         command += ["--exclude-checks", ",".join(LEFT_OUT), *sys.argv[1:]]
-        sys.exit(subprocess.run(command).returncode)
+        Path(folder, "service_hooks.py").write_text(HOOKS)
+        environment = os.environ | {"SCHEMATHESIS_HOOKS": "service_hooks", "PYTHONPATH": folder}
+        sys.exit(subprocess.run(command, env=environment).returncode)
 
 
 if __name__ == "__main__":

@@ -146,6 +146,11 @@ def test_bad_addresses(client: TestClient, method: str, path: str, status: int) 
     assert (answer.status_code, list(answer.json())) == (status, ["error"]), answer.text
 
 
+def test_a_method_that_an_address_does_not_take_is_told_all_that_it_takes(client: TestClient) -> None:
+    for path, expected in (("marks", {"GET", "HEAD", "POST"}), ("synthesize", {"POST"})):
+        assert set(client.delete(f"/api/v1/{path}").headers["Allow"].split(", ")) == expected
+
+
 def limited(models: list[Model], folder: Path, **bounds: Any) -> tuple[Service, TestClient]:
     service = Service(models, folder=folder, limits=replace(Limits(), **bounds))
     return service, TestClient(make_app(service, Access()), base_url="http://localhost", raise_server_exceptions=False)
