@@ -17,14 +17,14 @@ import torch
 from pipeline.data.storage import first_line
 from pipeline.datasets.sample_maps import sample_codes
 from pipeline.engines.cache import build_lock, find_built, new_engine
-from pipeline.engines.engine import Engine, file_digest, make_engine
+from pipeline.engines.engine import Engine, file_digest, instance_styles, make_engine
 from pipeline.engines.environment import COMPILERS, Backend, describe_device, find_versions
 from pipeline.engines.graph import GeneratorGraph
 from pipeline.engines.manifest import EngineSpec, Manifest
 from pipeline.engines.parity import compare, rejection
 from pipeline.engines.plain import PlainGraph
 from pipeline.engines.signature import Form, Signature
-from pipeline.engines.subject import Subject, draws, prepare_subject
+from pipeline.engines.subject import Subject, draws, own_styles, prepare_subject
 from pipeline.errors import InputError
 from pipeline.networks.generator import Generator
 from pipeline.networks.generators import DrawsPictures
@@ -243,13 +243,14 @@ def _graph(subject: Subject, spec: EngineSpec) -> GeneratorGraph | PlainGraph:
 
 def _first_repeat(subject: Subject, spec: EngineSpec, file: Path) -> tuple[Engine, torch.Tensor, bool]:
     """The engine, its pictures, and whether it runs as CUDA graphs: where it can be recorded, it does."""
+    styles = instance_styles(subject.generator)
     if spec.backend == "inductor" and subject.device.type == "cuda":
         try:
-            engine = make_engine(spec, file, cuda_graphs=True)
+            engine = make_engine(spec, file, cuda_graphs=True, styles=styles)
             return engine, subject.repeat(engine), True
         except RuntimeError as error:
             log.warning("no CUDA graphs: %s", first_line(error))
-    engine = make_engine(spec, file, cuda_graphs=False)
+    engine = make_engine(spec, file, cuda_graphs=False, styles=styles)
     return engine, subject.repeat(engine), False
 
 
@@ -257,7 +258,9 @@ def _example(subject: Subject, spec: EngineSpec) -> list[torch.Tensor]:
     """Inputs of typical shapes."""
     signature = subject.signature
     label_input = signature.label_input(subject.codes[:1])
-    z = None if subject.styles is None else subject.styles[:1]
+    z = own_styles(subject.styles, 0, label_input)
+    if (styles := instance_styles(subject.generator)) is not None and z is not None:
+        z = styles(label_input, z)
     seeds = None if subject.seeds is None else subject.seeds[:1]
     places = [0] * signature.batch
     tensors = signature.tensors(signature.batch_input(label_input, z, places), z, places, seeds=seeds)

@@ -11,6 +11,8 @@ from torch import nn
 from pipeline.engines.signature import Signature
 from pipeline.labels import LabelSpace, one_hot
 from pipeline.networks.baselines.crn import CRN
+from pipeline.networks.baselines.local_enhancer import LocalEnhancer
+from pipeline.networks.baselines.pix2pixhd import GlobalGenerator
 from pipeline.networks.generators import AnyGenerator
 from pipeline.networks.label_input import LabelInput
 from pipeline.networks.spectral import fold_spectral_norm
@@ -19,13 +21,16 @@ from pipeline.networks.spectral import fold_spectral_norm
 class PlainGraph(nn.Module):
     """A generator in one precision, for a fixed batch and size, with spectral norm folded and nothing else done to it.
 
-    Equal to `FrozenGenerator` up to rounding; gamma and beta, if any, are computed at every pixel.
+    Equal to `FrozenGenerator` up to rounding; gamma and beta, if any, are computed at every pixel. Features of
+    pix2pixHD's regions are an input: they are drawn before (`InstanceStyles`), which is no arithmetic either.
     """
 
     def __init__(self, generator: AnyGenerator, signature: Signature, dtype: torch.dtype) -> None:
         super().__init__()
         self.signature, self.dtype = signature, dtype
         self.network = fold_spectral_norm(copy.deepcopy(generator).eval())
+        if isinstance(self.network, GlobalGenerator | LocalEnhancer):
+            self.network.styles = None
         self.planes = nn.Parameter(plane_table(signature.space))
         self.requires_grad_(False).eval().to(dtype=dtype).to(memory_format=torch.channels_last)
 
@@ -40,8 +45,11 @@ class PlainGraph(nn.Module):
             numbers = torch.arange(every.shape[1], dtype=torch.int32, device=every.device)
             chosen = (numbers == given["picture"].unsqueeze(1)).float()  # [N, pictures]
             return (every * chosen[:, :, None, None, None]).sum(1)
-        z = given["z"].to(self.dtype) if "z" in given else None
-        pictures: torch.Tensor = self.network(label_input, z)
+        pictures: torch.Tensor
+        if "features" in given:
+            pictures = self.network(label_input, features=given["features"])
+        else:
+            pictures = self.network(label_input, given["z"].to(self.dtype) if "z" in given else None)
         return pictures.float()
 
     def export(self, tensors: list[torch.Tensor]) -> torch.export.ExportedProgram:

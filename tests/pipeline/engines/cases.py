@@ -50,6 +50,13 @@ KINDS: dict[str, dict[str, Any]] = {
     },
     "pix2pixhd": {"kind": "pix2pixhd", "channels": 4, "downsamplings": 2, "blocks": 2},
     "enhanced": {"kind": "pix2pixhd", "channels": 4, "downsamplings": 1, "blocks": 1, "enhancers": 1},
+    "featured": {
+        "kind": "pix2pixhd", "channels": 4, "downsamplings": 2, "blocks": 2, "features": 3, "encoder_downsamplings": 2,
+    },
+    "featured_classes": {
+        "kind": "pix2pixhd", "channels": 4, "downsamplings": 1, "blocks": 1, "enhancers": 1, "features": 2,
+        "encoder_downsamplings": 2, "feature_regions": "class",
+    },
     "crn": {"kind": "crn", "widths": (8, 8, 8, 8)},
     "crn_three": {"kind": "crn", "widths": (8, 8, 8, 8), "pictures": 3},
 }  # fmt: skip
@@ -76,7 +83,10 @@ def lively(name: str) -> AnyGenerator:
         hook = last.register_forward_hook(lambda _, inputs, output: given.append(output))
         z = torch.randn(1, settings.style_dim) if settings.style_dim else None
         if settings.region_styles != "none":
-            z = torch.randn(1, SPACE.class_channels, settings.style_dim)
+            z = torch.randn(1, made.label_input(label_maps(1)).region_count, settings.style_dim)
+        if settings.kind == "pix2pixhd" and settings.features:
+            # Of class number n, n + 1 looks that are far apart.
+            made.styles.set([5 * torch.randn(n + 1, settings.features) for n in range(SPACE.class_channels)])
         made(label_maps(1), z, torch.tensor([0]))
         hook.remove()
         last.weight /= 2 * given[0].std()
@@ -86,3 +96,10 @@ def lively(name: str) -> AnyGenerator:
 def label_maps(count: int, size: tuple[int, int] = SIZE) -> torch.Tensor:
     """Codes int32 `[count, *size]` of a few flat areas and some single pixels."""
     return blobs(count, *size, space=SPACE).int()
+
+
+def with_regions(codes: torch.Tensor) -> torch.Tensor:
+    """Codes `[N, H, W]` in which the classes of the right half are other instances than those of the left one."""
+    right = torch.arange(codes.shape[2]) >= codes.shape[2] // 2
+    numbers = (codes - 1) // 2 + SPACE.class_channels * right.int()
+    return codes + (SPACE.codes - 1) * numbers
