@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.command_line import CHECKPOINT, LABEL_MAPS, OUT, PICTURE_SIZE, Existing, Verbs, batch_size_option
+from pipeline.command_line import (
+    CHECKPOINT,
+    LABEL_MAPS,
+    OUT,
+    PICTURE_SIZE,
+    Existing,
+    Location,
+    Verbs,
+    batch_size_option,
+)
 from pipeline.command_output import show_log, tell
 
 if TYPE_CHECKING:
@@ -48,6 +57,11 @@ _COMPILE = (
         "--calibrate",
         type=LABEL_MAPS,
         help="For int8: Parquet of label maps that say what numbers each layer takes in.",
+    ),
+    click.option(
+        "--bank",
+        type=Location("memory bank", "`spadework prepare bank` makes one"),
+        help="For SIMS: bank whose pieces are on the label maps to check with  [default: the recipe's]",
     ),
     click.option("--maps", type=click.IntRange(1), default=4, show_default=True, help="How many of either."),
     click.option(

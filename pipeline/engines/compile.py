@@ -55,13 +55,15 @@ def compile_generator(
     source: Path | None = None,
     maps: int = 4,
     calibrate: Path | None = None,
+    bank: str | Path | None = None,
 ) -> tuple[Path, Manifest]:
     """Compile the generator of a checkpoint into the cache `out`, or find it there; returns its folder.
 
     `size` is (height, width), the recipe's by default. `modulation` None: the recipe's, and patterns where that is
     `auto`. `source` is a Parquet file of label maps, `maps` how many of them the engine is tuned for and checked with;
     without one, landscapes. `calibrate`, for int8, is another such file, whose label maps say what range of numbers
-    each convolution takes in. Log lines say what `auto` takes and why.
+    each convolution takes in. `bank`, for SIMS, is the memory bank whose pieces are on the maps of `source` (None:
+    the recipe's); the engine takes canvases of any bank. Log lines say what `auto` takes and why.
 
     Raises `InputError` where a backend is not there, and where no engine comes within the tolerance of its precision.
     """
@@ -71,7 +73,7 @@ def compile_generator(
             if calibrate is None
             else "--calibrate is for --precision int8; leave it out"
         )
-    subject = prepare_subject(checkpoint, size, modulation, batch, source, maps)
+    subject = prepare_subject(checkpoint, size, modulation, batch, source, maps, bank=bank)
     spans = () if calibrate is None else calibrated_spans(subject, calibrate, maps)
     backends = _backends(backend, subject.device)
     precisions = _precisions(precision, subject.device)
@@ -172,12 +174,20 @@ def _spec(subject: Subject, backend: Backend, precision: Precision, spans: tuple
         precision=precision,
         batch=subject.signature.batch,
         lengths=tuple(typical_lengths(subject.signature, subject.codes, subject.styles)),
-        maps=hashlib.sha256(np.ascontiguousarray(subject.codes.cpu().numpy()).tobytes()).hexdigest()[:16],
+        maps=_digest(subject.codes, subject.canvases),
         arguments=arguments,
         device=describe_device(subject.device),
         versions=find_versions(backend),
         spans=spans,
     )
+
+
+def _digest(*tensors: torch.Tensor | None) -> str:
+    found = hashlib.sha256()
+    for tensor in tensors:
+        if tensor is not None:
+            found.update(np.ascontiguousarray(tensor.cpu().numpy()).tobytes())
+    return found.hexdigest()[:16]
 
 
 def typical_lengths(signature: Signature, codes: torch.Tensor, styles: torch.Tensor | None = None) -> list[int]:
@@ -257,7 +267,7 @@ def _first_repeat(subject: Subject, spec: EngineSpec, file: Path) -> tuple[Engin
 def _example(subject: Subject, spec: EngineSpec) -> list[torch.Tensor]:
     """Inputs of typical shapes."""
     signature = subject.signature
-    label_input = signature.label_input(subject.codes[:1])
+    label_input = subject.label_input(signature, 0)
     z = own_styles(subject.styles, 0, label_input)
     if (styles := instance_styles(subject.generator)) is not None and z is not None:
         z = styles(label_input, z)

@@ -73,16 +73,24 @@ class Engine:
         """
         label_input = codes if isinstance(codes, LabelInput) else self.label_input(codes)
         assert label_input.modulation == self.signature.form, "label input of another engine"
+        if self.signature.settings.kind == "sims" and label_input.canvas is None:
+            raise InputError("nothing was pasted on the label map, and the engine's generator mends what was")
         images = self._check_draws(z, seeds, label_input)
         if self._styles is not None and z is not None:
             z = self._styles(label_input, z)
         starts = range(0, images, self.batch)
         if len(label_input.codes) > self.batch:  # Windows are numbered within a batch: tables have room for its pixels.
-            parts = [self.signature.label_input(codes) for codes in label_input.codes.split(self.batch)]
+            parts = [self._part(label_input, start) for start in starts]
         else:
             parts = [label_input] * len(starts)
         draws = [[None] * len(starts) if given is None else given.split(self.batch) for given in (z, seeds)]
         return torch.cat([self._draw(*batch) for batch in zip(parts, *draws, strict=True)])
+
+    def _part(self, label_input: LabelInput, start: int) -> LabelInput:
+        """The label maps of a batch by themselves; what regions draw was found before."""
+        chosen = slice(start, start + self.batch)
+        part = self.signature.label_input(label_input.codes[chosen])
+        return part if label_input.canvas is None else part.with_canvas(label_input.canvas[chosen])
 
     def _draw(self, label_input: LabelInput, z: torch.Tensor | None, seeds: torch.Tensor | None) -> torch.Tensor:
         """At most a batch of images."""

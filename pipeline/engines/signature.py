@@ -106,6 +106,8 @@ class Signature:
             found.append(Input("features", (self.batch, self.planes_of_features, *self.size), torch.float32))
         elif self.settings.style_dim:
             found.append(Input("z", (self.batch, *self.style_shape), torch.float32))
+        if self.settings.kind == "sims":
+            found.append(Input("canvas", (self.batch, 4, *self.size), torch.float32))
         if self.settings.noise:
             pixels = sum(height * width for height, width in self.noise_sizes)
             found.append(Input("noise", (self.batch, pixels), torch.float32))
@@ -194,6 +196,9 @@ class Signature:
         if self.takes_codes:
             size = self.size if self.form == "dense" else self.resolutions[0]
             found.append(label_input.codes_at(*size).index_select(0, chosen))
+        if self.settings.kind == "sims":
+            assert label_input.canvas is not None
+            found.append(label_input.canvas.index_select(0, chosen))
         if z is not None:
             z = z.index_select(0, torch.tensor(images, device=z.device))
             if self.settings.style_channels and z.dim() == 2:

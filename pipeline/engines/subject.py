@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from pipeline.checkpoints.file import load_checkpoint, resolve_checkpoint
 from pipeline.config import Recipe
-from pipeline.datasets.sample_maps import sample_codes
+from pipeline.data.schema import Record
+from pipeline.datasets.sample_maps import sample_codes, sample_records
 from pipeline.engines.engine import adapted
 from pipeline.engines.manifest import make_signature
 from pipeline.engines.signature import Form, Signature
@@ -22,6 +25,8 @@ from pipeline.networks.noise import region_styles
 from pipeline.networks.normalise import InstanceNorm
 from pipeline.runtime.device import default_device
 from pipeline.runtime.seeding import record_seeds, style_noise
+from pipeline.segments.paste import SegmentPaster
+from pipeline.segments.pasting import open_paster, paste_record
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +42,8 @@ class Subject:
     device: torch.device
     codes: torch.Tensor
     """int32 `[maps, H, W]`, of regions where instances have styles."""
+    canvases: torch.Tensor | None
+    """Of SIMS, what was pasted on each: float32 `[maps, 4, H, W]`."""
     styles: torch.Tensor | None
     """float32 `[maps, style_dim]`, or `[maps, regions, style_dim]` for as many regions as any map has."""
     seeds: torch.Tensor | None
@@ -47,15 +54,21 @@ class Subject:
     def repeat(self, generator: DrawsPictures, copies: int = 1) -> torch.Tensor:
         """All pictures, one label map after the other, from codes on: `[maps * copies, 3, H, W]` on the CPU."""
         made = []
-        for index, codes in enumerate(self.codes.split(1)):
+        for index in range(len(self.codes)):
             seeds = None if self.seeds is None else self.seeds[index : index + 1].repeat(copies)
-            if self.styles is None and seeds is None:
-                codes = codes.repeat(copies, 1, 1)
-            label_input = generator.label_input(codes)
+            drawn = self.styles is not None or seeds is not None
+            label_input = self.label_input(generator, index, copies=1 if drawn else copies)
             z = own_styles(self.styles, index, label_input)
             z = None if z is None else z.repeat_interleave(copies, 0)
             made.append(generator(label_input, z, seeds).float().cpu())
         return torch.cat(made)
+
+    def label_input(self, generator: DrawsPictures | Signature, index: int, *, copies: int = 1) -> LabelInput:
+        """Label map `index` in the form that a generator or engine wants, with its canvas, so many times."""
+        label_input = generator.label_input(self.codes[index : index + 1].repeat(copies, 1, 1))
+        if self.canvases is None:
+            return label_input
+        return label_input.with_canvas(self.canvases[index : index + 1].repeat(copies, 1, 1, 1))
 
 
 def prepare_subject(
@@ -65,17 +78,16 @@ def prepare_subject(
     batch: int,
     source: Path | None,
     maps: int,
+    *,
+    bank: str | Path | None = None,
 ) -> Subject:
     """The generator of a checkpoint at a `size` (height, width), with `maps` label maps of `source` or landscapes.
 
-    Raises `InputError` for a generator that there are no engines for, and for a size or maps that do not fit it.
+    On those of SIMS pieces of `bank` are pasted (None: of its recipe's). Raises `InputError` for a generator that there
+    are no engines for, for a size, maps or a bank that do not fit it, and where there is no bank.
     """
     loaded = load_checkpoint(resolve_checkpoint(checkpoint))
     recipe = loaded.recipe
-    if recipe.generator.kind == "sims":
-        raise InputError(
-            "the generator mends what was pasted from a memory bank, which engines do not take; draw without --engine"
-        )
     if recipe.generator.region_styles == "instance" and recipe.generator.kind != "pix2pixhd":
         raise InputError(
             "the generator has a style for each instance, of which every label map has another number; there are no "
@@ -96,7 +108,14 @@ def prepare_subject(
     if recipe.generator.kind != "spade":  # which tells by itself
         recipe.generator.check_size(recipe.data.height, recipe.data.width, 1)
     generator = adapted(loaded.generator, recipe).to(device)
-    maps_to_check = sample_codes(recipe, source, count=maps, share_classes=True)
+    canvases = None
+    if (paster := open_paster(recipe, generator, bank, "exclude")) is not None:
+        maps_to_check, canvases = _pasted(
+            recipe, paster, sample_records(recipe, source, count=maps, share_classes=True)
+        )
+        canvases = canvases.to(device)
+    else:
+        maps_to_check = sample_codes(recipe, source, count=maps, share_classes=True)
     if any(isinstance(module, InstanceNorm) for module in generator.modules()):
         # Of a map of one class, instance norm leaves rounding noise, two hundred times as much after every layer.
         alone, _ = split_codes(maps_to_check, recipe.labels)
@@ -109,7 +128,7 @@ def prepare_subject(
     if recipe.generator.region_styles == "instance":
         regions = 1 + int(split_codes(maps_to_check, recipe.labels)[1].max())
     styles, seeds = draws(recipe, "parity", maps, device, regions=regions)
-    reference = _reference(generator, codes, styles, seeds)
+    reference = _reference(generator, codes, canvases, styles, seeds)
     if (contrast := float(reference.std())) < 0.02:
         log.warning("pictures of these weights are flat (deviation %.2g), so the comparison says little", contrast)
     return Subject(
@@ -119,6 +138,7 @@ def prepare_subject(
         signature=make_signature(recipe, batch),
         device=device,
         codes=codes,
+        canvases=canvases,
         styles=styles,
         seeds=seeds,
         reference=reference,
@@ -147,15 +167,29 @@ def own_styles(styles: torch.Tensor | None, index: int, label_input: LabelInput)
     return own if label_input.regions is None else own[:, : label_input.region_count]
 
 
+def _pasted(recipe: Recipe, paster: SegmentPaster, records: Sequence[Record]) -> tuple[np.ndarray, torch.Tensor]:
+    """Codes int32 `[maps, H, W]`, rewritten, and canvases float32 `[maps, 4, H, W]` of label maps."""
+    found = [paste_record(paster, each.label, each.instance, record=each.id, seed=0) for each in records]
+    codes = np.stack([recipe.encode(each.label, each.instance) for each in found])
+    canvases = torch.from_numpy(np.stack([each.canvas for each in found]))
+    return codes, canvases.permute(0, 3, 1, 2).contiguous().float() / 255
+
+
 @torch.inference_mode()
 def _reference(
-    generator: AnyGenerator, codes: torch.Tensor, styles: torch.Tensor | None, seeds: torch.Tensor | None
+    generator: AnyGenerator,
+    codes: torch.Tensor,
+    canvases: torch.Tensor | None,
+    styles: torch.Tensor | None,
+    seeds: torch.Tensor | None,
 ) -> torch.Tensor:
     """Pictures as published: dense, in float32, with nothing rounded to fewer bits on a GPU."""
     made = []
     with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
         for index, one in enumerate(codes.split(1)):
             label_input = _dense(one, generator.space, regions=generator.settings.region_styles == "instance")
+            if canvases is not None:
+                label_input = label_input.with_canvas(canvases[index : index + 1])
             seed = None if seeds is None else seeds[index : index + 1]
             made.append(generator(label_input, own_styles(styles, index, label_input), seed).cpu())
     return torch.cat(made)

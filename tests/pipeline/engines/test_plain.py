@@ -18,7 +18,7 @@ from pipeline.engines.plain import PlainGraph
 from pipeline.engines.signature import Signature
 from pipeline.errors import InputError
 from pipeline.synthesis.synthesize import synthesize
-from tests.pipeline.engines.cases import KINDS, SIZE, SPACE, label_maps, lively, with_regions
+from tests.pipeline.engines.cases import KINDS, SIZE, SPACE, canvases, label_maps, lively, with_regions
 from tests.pipeline.synthesis import cases
 
 CPU = torch.device("cpu")
@@ -43,7 +43,9 @@ def test_the_graph_is_the_generator(name: str) -> None:
     codes = label_maps(3)
     if generator.settings.region_styles == "instance":
         codes = with_regions(codes)
-    label_input = signature.label_input(codes)
+    label_input = engine.label_input(codes)
+    if generator.settings.kind == "sims":
+        label_input = label_input.with_canvas(canvases(3))
     random = torch.Generator().manual_seed(1)
     z = torch.randn(3, *signature.style_shape, generator=random) if generator.settings.style_dim else None
     if styles is not None:
@@ -52,7 +54,7 @@ def test_the_graph_is_the_generator(name: str) -> None:
     with torch.no_grad():
         expected = generator(label_input, z, seeds)
     assert 0.05 < expected.std() < 0.9
-    torch.testing.assert_close(engine(codes, z, seeds), expected, atol=2e-5, rtol=0)
+    torch.testing.assert_close(engine(label_input, z, seeds), expected, atol=2e-5, rtol=0)
     if z is not None or seeds is not None:  # several pictures of one label map
         one = signature.label_input(codes[:1])
         if styles is not None:
@@ -64,7 +66,30 @@ def test_the_graph_is_the_generator(name: str) -> None:
         assert (found[0] - found[1]).abs().max() > 0.01
     entries = [entry.name for entry in signature.inputs]
     drawn = ["z"] if styles is None else ["features"]
-    assert entries == ["codes"] + drawn * (z is not None) + ["picture"] * (seeds is not None)
+    pasted = ["canvas"] * (generator.settings.kind == "sims")
+    assert entries == ["codes"] + pasted + drawn * (z is not None) + ["picture"] * (seeds is not None)
+
+
+@pytest.mark.parametrize("name", ["sims", "featured"])
+def test_what_compilers_get_is_the_graph(name: str) -> None:
+    generator = lively(name)
+    signature = Signature(generator.settings, SPACE, SIZE, 1, "dense")
+    graph = PlainGraph(generator, signature, torch.float32)
+    beside = canvases(1) if name == "sims" else torch.randn(1, 3, *SIZE, generator=torch.Generator().manual_seed(3))
+    codes = label_maps(2)
+    exported = graph.export([codes[:1], beside]).module()
+    expected = graph(codes[1:], beside)  # of another label map than it was made with
+    torch.testing.assert_close(exported(codes[1:], beside), expected, atol=1e-5, rtol=0)
+    assert (graph(codes[1:], torch.zeros_like(beside)) - expected).abs().max() > 0.1
+
+
+def test_a_label_map_on_which_nothing_was_pasted_is_refused() -> None:
+    generator = lively("sims")
+    signature = Signature(generator.settings, SPACE, SIZE, 1, "dense")
+    graph = PlainGraph(generator, signature, torch.float32)
+    assert not any("transformation" in name for name, _ in graph.named_parameters())  # which is of no use in an engine
+    with pytest.raises(InputError, match="nothing was pasted on the label map"):
+        Engine(graph, signature, CPU)(label_maps(1))
 
 
 def test_regions_without_their_numbers_are_refused() -> None:
