@@ -136,8 +136,12 @@ def train(
     if result.stopped:
         raise KeyboardInterrupt  # which the training took for itself, to leave a checkpoint
     file = result.folder / "generator.safetensors"
-    resumes = "" if result.finished else "\nNot all steps are done; the same command resumes."
-    tell(f"{file}: {result.step} steps{resumes}", checkpoint=file, steps=result.step, finished=result.finished)
+    step = f"{result.step} step{'s' * (result.step != 1)}"
+    pictures = shlex.join(
+        ["spadework", "synthesize", "--input", settings.data.validation, "--checkpoint", str(result.folder)]
+    )
+    then = f"Pictures with it: {pictures}" if result.finished else "Not all steps are done; the same command resumes."
+    tell(f"{file}: {step}\n{then}", checkpoint=file, steps=result.step, finished=result.finished)
 
 
 @click.command()

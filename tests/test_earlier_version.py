@@ -57,7 +57,7 @@ def test_a_checkpoint_makes_the_pictures_that_it_made(files: Path) -> None:
 
 
 def test_a_finished_job_is_verified_and_has_nothing_to_do(files: Path) -> None:
-    assert "4 images in 1 parts: complete and intact" in call("verify", "images").output
+    assert "4 images in 1 part: complete and intact" in call("verify", "images").output
     before = (files / "images" / "part-00000.parquet").read_bytes()
     again = call(
         *("synthesize", "--input", "data/validation.parquet", "--checkpoint", "run", "--output", "images"),

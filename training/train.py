@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import logging
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +23,7 @@ from pipeline.errors import InputError
 from pipeline.pretrained.registry import find_or_fetched
 from pipeline.runtime.device import default_device
 from pipeline.runtime.progress import ProgressBar
+from pipeline.runtime.stop_signals import stop_signals
 from pipeline.segments.bank import MemoryBank
 from training.data.dataset import check_shares
 from training.job import TrainingJob
@@ -123,7 +121,7 @@ def train(
     new = folder.claim(recipe)
     folder.check_data(used)
     folder.read_stats()  # A damaged line is told before any work.
-    begin = time.monotonic()
+    begin, begun = time.monotonic(), folder.step()
 
     def should_stop() -> bool:
         return stopped.is_set() or (max_minutes is not None and time.monotonic() - begin > 60 * max_minutes)
@@ -133,10 +131,10 @@ def train(
             from training.distributed import ray_for_training, train_on_ray
 
             # The signals after Ray, which takes them for itself when it starts.
-            with ray_for_training(workers, decoders), stop_signals() as stopped, ProgressLine(recipe) as line:
+            with ray_for_training(workers, decoders), stop_signals() as stopped, ProgressLine(recipe, begun) as line:
                 step = train_on_ray(job, workers=workers, should_stop=should_stop, watch=line.show)
         else:
-            with stop_signals() as stopped, ProgressLine(recipe) as line:
+            with stop_signals() as stopped, ProgressLine(recipe, begun) as line:
                 step = _train_here(job, should_stop, line.show)
     except Exception as failure:
         if new:
@@ -192,17 +190,28 @@ def _train_here(job: TrainingJob, should_stop: Callable[[], bool], progress: Pro
 class ProgressLine:
     """Steps done, images per second and the time left, on the terminal's error stream."""
 
-    def __init__(self, recipe: Recipe) -> None:
-        self.total = recipe.training.steps
+    def __init__(self, recipe: Recipe, begun: int) -> None:
+        """Of a run that has done `begun` steps before."""
+        self.total, self.begun = recipe.training.steps, begun
         self.bar: ProgressBar | None = None
+        self.started = False
 
     def __enter__(self) -> ProgressLine:
+        # At once: until the first step is done, torch, Ray and the networks can take a minute.
+        self.bar = ProgressBar(desc="train", total=self.total, initial=self.begun, unit="step", dynamic_ncols=True)
         return self
 
     def show(self, step: int, entry: Mapping[str, Any] | None) -> None:
         """Move on to `step`; `entry` is the latest line of `stats.jsonl`."""
-        if self.bar is None:
-            self.bar = ProgressBar(desc="train", total=self.total, initial=step, unit="step", dynamic_ncols=True)
+        assert self.bar is not None
+        if not self.started and step == self.begun:
+            return
+        if not self.started:
+            # The clock runs from here, or the start would be in the rate and the time left.
+            self.bar.n = self.bar.initial = step
+            self.bar.unpause()
+            self.bar.refresh()
+            self.started = True
         if entry:
             self.bar.set_postfix_str(describe_speed(entry), refresh=False)
         self.bar.update(step - self.bar.n)
@@ -215,25 +224,3 @@ class ProgressLine:
 def describe_speed(entry: Mapping[str, Any]) -> str:
     """How fast the steps before a line of `stats.jsonl` were, and what part of the time they waited for data."""
     return f"{entry['images_per_second']:.1f} images/s, {entry['data_wait']:.1%} waiting for data"
-
-
-@contextmanager
-def stop_signals() -> Iterator[threading.Event]:
-    """An event that Ctrl-C (SIGINT) and SIGTERM set; a second one of them ends the program at once."""
-    stopped = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stopped
-        return
-
-    def stop(number: int, frame: object) -> None:
-        if stopped.is_set():
-            raise KeyboardInterrupt
-        stopped.set()
-        log.warning("stopping after this step; the checkpoint is being written")
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stopped
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,6 +24,9 @@ from pipeline.command_line import (
 )
 from pipeline.command_output import tell
 from pipeline.commands.export import KINDS
+
+if TYPE_CHECKING:
+    from pipeline.synthesis.job import Summary
 
 INPUT = Location("label maps")
 
@@ -214,14 +218,23 @@ def synthesize(
         tell(expected, estimate=expected)
         return
     summary = job.run()
-    tell(
-        f"{summary.images} images of {summary.label_maps} label maps in {summary.output} "
-        f"({summary.images_this_run} in this run, {summary.images_per_second:.3g} a second)",
-        synthesis=summary,
-    )
+    tell("\n".join(_what_was_made(summary, job.exports)), synthesis=summary)
     if summary.rejects:
         click.echo(f"{summary.rejects} label maps were rejected; see {summary.output}/_job/rejects.parquet", err=True)
         ctx.exit(3)
+
+
+def _what_was_made(summary: Summary, exports: Sequence[str]) -> list[str]:
+    """Lines on what a job made, and where to look at it."""
+    pace = f", {summary.images_per_second:.3g} a second" if summary.images_this_run else ""
+    lines = [
+        f"{summary.images} images of {summary.label_maps} label maps in {summary.output} "
+        f"({summary.images_this_run} in this run{pace})"
+    ]
+    if summary.images:
+        lines.append(f"The first of them: {summary.output}/contact_sheet.png")
+        lines += [f"As {kind}: {summary.output}/{kind}" for kind in exports]
+    return lines
 
 
 @click.command()

@@ -100,7 +100,10 @@ class TrainingSettings(Settings):
     @model_validator(mode="after")
     def _check(self) -> TrainingSettings:
         if self.decay_steps > self.steps:
-            raise ValueError(f"decay_steps is {self.decay_steps}, more than the {self.steps} steps in all")
+            raise ValueError(
+                f"decay_steps is {self.decay_steps}, more than the {self.steps} steps in all; set both, such as "
+                f"training.steps={self.steps} and training.decay_steps={self.steps // 2}"
+            )
         if self.batch_size % self.accumulate:
             raise ValueError(f"batch_size is {self.batch_size}, which accumulate {self.accumulate} does not divide")
         return self

@@ -11,7 +11,7 @@ from pipeline.runtime.shown import is_progress_shown
 
 LINE_SECONDS = 15.0
 """Between lines in a log."""
-_LINE = "{desc}: {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
+_LINE = "{desc}: {n_fmt}/{total_fmt}{timing}"
 
 
 class ProgressBar(tqdm):
@@ -24,6 +24,27 @@ class ProgressBar(tqdm):
             settings |= {"ascii": True, "bar_format": _LINE if settings.get("total") else None, "dynamic_ncols": False}
         super().__init__(*arguments, **settings)
 
+    @property
+    def format_dict(self) -> dict[str, Any]:
+        """What tqdm fills its line with, and `timing`: time gone, time left and pace, once anything is done."""
+        known: dict[str, Any] = super().format_dict
+        if "initial" not in known:  # Of a bar that shows nothing.
+            return known
+        done, passed = known["n"] - known["initial"], known["elapsed"]
+        rate = known["rate"] or (done / passed if passed else 0)
+        if not (done and rate and known["total"]):
+            return known | {"timing": ""}
+        unit = known["unit"].strip()
+        if known["unit_scale"]:
+            pace = f"{self.format_sizeof(rate)}{unit}/s"
+        elif rate < 1:
+            pace = f"{1 / rate:.3g} s/{unit.removesuffix('s')}"
+        else:
+            pace = f"{rate:.3g} {unit.removesuffix('s')}s/s"
+        left = self.format_interval((known["total"] - known["n"]) / rate)
+        said = f", {known['postfix']}" if known["postfix"] else ""
+        return known | {"timing": f" [{self.format_interval(passed)}<{left}, {pace}{said}]"}
+
 
 class _Lines:
     """What tqdm draws on a line, as lines; without what only moves the cursor, and what was there already."""
@@ -33,7 +54,10 @@ class _Lines:
 
     def write(self, text: str) -> None:
         line = text.replace("\x1b[A", "").strip()
-        if line and line != self._last:
+        count = line.partition(" [")[0]
+        done, _, total = count.rpartition(" ")[2].partition("/")
+        over = done == total and count == self._last.partition(" [")[0]  # Closing repeats it, with another pace.
+        if line and line != self._last and not over:
             self._last = line
             self._stream.write(f"{line}\n")
 

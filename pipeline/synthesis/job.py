@@ -158,6 +158,7 @@ class Job:
                 log.warning("%d shards were not finished; trying them again", len(todo))
             for actors, run in self._runs(token, todo, workers):
                 used = max(used, actors)
+                progress.restart_clock()
                 with closing(run) as reports:
                     for report in reports:
                         progress.update(report)

@@ -61,11 +61,15 @@ class JobProgress:
             # The clock runs from here, or the start of Ray and the loading would be in the rate and the time left.
             self._bar.n += step
             self._bar.initial = self._bar.n
-            self._bar.unpause()
+            self._bar.start_t = self._bar.last_print_t = time.time()
             self._started = time.monotonic(), self.images
             step = 0
         self._bar.set_postfix_str(self._state(), refresh=False)
         self._bar.update(step)
+
+    def restart_clock(self) -> None:
+        """The rate and the time left are from the next report on: what comes first is not work, such as Ray's start."""
+        self._started = None
 
     def _note(self, rejects: Sequence[Reject]) -> None:
         for reject in rejects:

@@ -34,8 +34,9 @@ class Verified:
     rejects: int
 
     def __str__(self) -> str:
-        rejects = f", {self.rejects} rejects" if self.rejects else ""
-        return f"{self.images} images in {self.parts} parts{rejects}: complete and intact"
+        rejects = f", {self.rejects} reject{'s' * (self.rejects != 1)}" if self.rejects else ""
+        parts = f"{self.parts} part{'s' * (self.parts != 1)}"
+        return f"{self.images} images in {parts}{rejects}: complete and intact"
 
 
 def verify(location: str, *, source: str | None = None, quiet: bool = False) -> Verified:

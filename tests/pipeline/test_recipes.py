@@ -82,7 +82,11 @@ training: {steps: 10}
         ("training.stps=3", "unknown field 'training.stps'; did you mean 'steps'?"),
         ("training.steps=many", "training.steps is 'many': input should be a valid integer"),
         ("training.steps=-1", "training.steps is -1: input should be greater than 0"),
-        ("training.decay_steps=11", "decay_steps is 11, more than the 10 steps in all"),
+        (
+            "training.decay_steps=11",
+            "decay_steps is 11, more than the 10 steps in all; set both, such as training.steps=10 and "
+            "training.decay_steps=5",
+        ),
         ("training.learning_rate=.inf", "training.learning_rate"),
         ("training.seed=99999999999999999999", "training.seed"),
         ("generator.statistics=layer", "'batch', 'sync_batch' or 'instance'"),

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from cli import main
 from pipeline.checkpoints.file import load_checkpoint
 from pipeline.config import Recipe
-from pipeline.recipe_file import dump_recipe
+from pipeline.recipe_file import dump_recipe, load_recipe
 from training.run_folder import RunFolder
 
 Make = Callable[..., Recipe]
@@ -29,11 +29,15 @@ def recipe_file(tiny_recipe: Make, tmp_path: Path) -> Path:
 
 def test_train_stops_at_its_time_and_goes_on(recipe_file: Path, tmp_path: Path) -> None:
     command = ["train", str(recipe_file), "--out", str(tmp_path / "run"), "--workers", "0", "--set", "training.steps=4"]
+    recipe = load_recipe(recipe_file)
     first = CliRunner().invoke(main, [*command, "--max-time", "0"])
-    assert (first.exit_code, "1 steps" in first.output, "resumes" in first.output) == (0, True, True)
+    assert (first.exit_code, "1 step\n" in first.output, "resumes" in first.output) == (0, True, True)
     second = CliRunner().invoke(main, command)
     assert (second.exit_code, "4 steps" in second.output, "resumes" in second.output) == (0, True, False)
     assert load_checkpoint(tmp_path / "run").step == 4
+    assert f"synthesize --input {recipe.data.validation} --checkpoint {tmp_path / 'run'}\n" in second.output
+    # There is a line before torch and the networks are ready; the second run begins where the first stopped.
+    assert [run.stderr.splitlines()[0] for run in (first, second)] == ["train: 0/4", "train: 1/4"]
 
 
 def test_ctrl_c_leaves_a_checkpoint_and_ends_in_one_line_with_the_command(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from pipeline.errors import InputError
 from pipeline.pretrained.state_dicts import sha256_of
 from pipeline.runtime.device import default_device
 from pipeline.runtime.progress import ProgressBar
+from pipeline.runtime.stop_signals import stop_signals
 
 log = logging.getLogger(__name__)
 
@@ -152,12 +154,13 @@ def _optimise(
     start: int,
     save: Callable[[int], None],
 ) -> None:
-    """AdamW with a cosine learning rate; `save` is called with the number of steps done."""
+    """AdamW with a cosine learning rate; `save` is called with the number of steps done, after Ctrl-C too."""
     settings = recipe.segmenter
     batches = photographs.batches(settings.batch_size, seed=settings.seed, start=start)
     weights = class_weights(photographs.class_pixels(len(segmenter.classes))).to(segmenter.device)
     segmenter.train()
-    with ProgressBar(total=settings.steps, initial=start, desc="segmenter", unit="step") as bar:
+    interrupted = stop_signals(signals=[signal.SIGINT], what="state")  # SIGTERM stays as it is: Ray ends workers by it.
+    with interrupted as stopped, ProgressBar(total=settings.steps, initial=start, desc="segmenter", unit="step") as bar:
         for step in range(start, settings.steps):
             for group in optimiser.param_groups:
                 group["lr"] = settings.learning_rate * _schedule(step, settings.steps)
@@ -168,6 +171,9 @@ def _optimise(
             bar.update()
             if step % 10 == 9:
                 bar.set_postfix(loss=f"{loss.item():.3f}")
+            if stopped.is_set():
+                save(step + 1)
+                raise KeyboardInterrupt
             if step % SAVE_EVERY == SAVE_EVERY - 1 and step + 1 < settings.steps:
                 save(step + 1)
 

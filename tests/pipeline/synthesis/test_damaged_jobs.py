@@ -66,7 +66,7 @@ class TestVerify:
     def test_an_intact_job(self, done):
         result = CliRunner().invoke(cli.main, ["verify", str(done)])
         assert result.exit_code == 0
-        assert "12 images in 2 parts, 1 rejects: complete and intact" in result.output
+        assert "12 images in 2 parts, 1 reject: complete and intact" in result.output
 
     def spoil_checksum(self, out):
         part = out / "part-00001.parquet"

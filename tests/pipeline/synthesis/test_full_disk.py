@@ -64,7 +64,10 @@ def test_a_full_disk_ends_in_one_line_and_room_gives_the_same_bytes(
     checkpoint, maps, tmp_path, monkeypatch, name, room
 ):
     out = tmp_path / "out"
-    assert cases.command(maps, checkpoint, tmp_path / "whole", "--export", "folder").exit_code == 0
+    whole = cases.command(maps, checkpoint, tmp_path / "whole", "--export", "folder")
+    assert whole.exit_code == 0
+    told = f"The first of them: {tmp_path}/whole/contact_sheet.png\nAs folder: {tmp_path}/whole/folder\n"
+    assert whole.stdout.endswith(told)
     with monkeypatch.context() as patch:
         FullDisk(patch, name, room)
         result = cases.command(maps, checkpoint, out, "--export", "folder")

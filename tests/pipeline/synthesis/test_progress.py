@@ -33,6 +33,25 @@ def test_it_shows_rows_rate_time_left_rejects_and_stages(capsys, monkeypatch):
     assert "decode 20% synthesize 60% encode 20% wait 0%" in line
 
 
+def test_a_start_of_ray_between_two_parts_of_a_job_is_in_no_rate(capsys, monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "time", lambda: clock[0])
+    with JobProgress(100, 0, [], quiet=False) as progress:
+        progress._bar._time = lambda: clock[0]
+        progress.update(Report(0, 8, 8, ()))
+        clock[0] += 4
+        progress.update(Report(1, 8, 8, ()))
+        progress.restart_clock()
+        clock[0] += 200  # Ray starts.
+        progress.update(Report(2, 24, 24, ()))
+        clock[0] += 20
+        progress.update(Report(3, 10, 10, ()))
+        assert progress.images == 50
+    line = shown(capsys)
+    assert line.startswith("synthesize: 50/100 [00:20<01:40, 2 s/map, 0.5 images/s, 0 rejected")
+
+
 def test_a_shard_that_starts_again_is_not_counted_twice(capsys):
     with JobProgress(8, 0, [], quiet=True) as progress:
         progress.update(Report(0, 6, 6, (Reject("x", "a", 3, "bad"),)))

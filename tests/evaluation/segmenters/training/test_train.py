@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,22 @@ def test_an_interrupted_training_continues_to_the_same_weights(
         train_segmenter(recipe, tmp_path / "parts")
     train_segmenter(recipe, tmp_path / "parts")
     assert (tmp_path / "parts" / FILE_NAME).read_bytes() == (tmp_path / "whole" / FILE_NAME).read_bytes()
+
+    loss, steps = training._loss, itertools.count(1)
+
+    def interrupted(*given: Any, **named: Any) -> torch.Tensor:
+        if next(steps) == 3:
+            signal.raise_signal(signal.SIGINT)
+        return loss(*given, **named)
+
+    monkeypatch.setattr(training, "SAVE_EVERY", 250)
+    monkeypatch.setattr(training, "_loss", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train_segmenter(recipe, tmp_path / "stopped")
+    assert next(steps) == 4  # Ctrl-C came in the third step, which was finished.
+    train_segmenter(recipe, tmp_path / "stopped")
+    assert next(steps) == 6  # The fourth was all that was left.
+    assert (tmp_path / "stopped" / FILE_NAME).read_bytes() == (tmp_path / "whole" / FILE_NAME).read_bytes()
     # And once more: nothing to do, and nothing changes.
     before = (tmp_path / "whole" / FILE_NAME).stat().st_mtime_ns
     assert train_segmenter(recipe, tmp_path / "whole").sha256 == whole.sha256
