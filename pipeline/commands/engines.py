@@ -38,7 +38,8 @@ _COMPILE = (
         type=click.Choice(["auto", "fp32", "bf16", "fp16", "int8"]),
         default="auto",
         show_default=True,
-        help="Arithmetic; auto: the smallest float whose pictures are within tolerance; int8: CPUs, with --calibrate.",
+        help="Arithmetic; auto: the smallest float whose pictures are within tolerance; int8: with --calibrate, on "
+        "CPUs and, through TensorRT, on GPUs.",
     ),
     batch_size_option("batch", 1, "Styles of a label map in a pass, fixed."),
     PICTURE_SIZE,

@@ -74,6 +74,8 @@ def compile_generator(
             else "--calibrate is for --precision int8; leave it out"
         )
     subject = prepare_subject(checkpoint, size, modulation, batch, source, maps, bank=bank)
+    if precision == "int8":
+        backend = int8_backend(backend, subject)
     spans = () if calibrate is None else calibrated_spans(subject, calibrate, maps)
     backends = _backends(backend, subject.device)
     precisions = _precisions(precision, subject.device)
@@ -144,18 +146,32 @@ def _precisions(wanted: Precision | Literal["auto"], device: torch.device) -> Se
     return ["bf16", "fp32"] if has_bfloat16() else ["fp32"]
 
 
+def int8_backend(wanted: Backend | Literal["auto"], subject: Subject) -> Backend | Literal["auto"]:
+    """The backend for int8: `wanted` on a CPU; on a GPU TensorRT, which alone has it there.
+
+    `InputError` for a generator, a machine or a backend that has no int8.
+    """
+    if subject.recipe.generator.kind != "spade":
+        raise InputError(f"--precision int8 is for SPADE, not for {subject.recipe.generator.kind}; take bf16 or fp32")
+    if subject.device.type == "cuda":
+        if wanted not in ("auto", "tensorrt"):
+            raise InputError(f"--precision int8 on a GPU needs --backend tensorrt, not {wanted}; or take bf16 or fp16")
+        return "tensorrt"
+    if subject.device.type != "cpu" or not has_int8():
+        raise InputError(
+            "--precision int8 needs an NVIDIA GPU, or a CPU with AVX-512 VNNI and bfloat16; take bf16 or fp16"
+        )
+    return wanted
+
+
 def calibrated_spans(subject: Subject, source: Path, maps: int) -> tuple[Span, ...]:
     """What range of numbers each convolution of the blocks takes in, over `maps` label maps of `source`, in float32.
 
-    `InputError` for a generator or a machine that has no int8, and for a file with too few label maps.
+    `InputError` for a file with too few label maps.
     """
-    generator = subject.generator
-    if not (isinstance(generator, Generator) and generator.settings.kind == "spade"):
-        raise InputError(f"--precision int8 is for SPADE, not for {subject.recipe.generator.kind}; take bf16 or fp32")
-    if subject.device.type != "cpu" or not has_int8():
-        raise InputError("--precision int8 needs a CPU with AVX-512 VNNI and bfloat16; take bf16 or fp16")
-    folded = FoldedGenerator(generator)
-    codes = torch.from_numpy(sample_codes(subject.recipe, source, count=maps, share_classes=True))
+    assert isinstance(subject.generator, Generator)
+    folded = FoldedGenerator(subject.generator)
+    codes = torch.from_numpy(sample_codes(subject.recipe, source, count=maps, share_classes=True)).to(subject.device)
     styles, seeds = draws(subject.recipe, "calibration", len(codes), subject.device)
     passes = [
         partial(folded, one, *(None if given is None else given[index : index + 1] for given in (styles, seeds)))
@@ -201,7 +217,8 @@ def typical_lengths(signature: Signature, codes: torch.Tensor, styles: torch.Ten
 def _build(subject: Subject, spec: EngineSpec, out: Path) -> Manifest:
     """Compile, compare, time; the folder appears with its manifest, and without a file where the engine is rejected."""
     started = time.monotonic()
-    eager = freeze(subject.generator, DTYPES[spec.precision], spec.spans)
+    # TensorRT's int8 has no eager form that is of any use; it is timed beside the type of its other layers, bfloat16.
+    eager = freeze(subject.generator, DTYPES[spec.precision], () if spec.backend == "tensorrt" else spec.spans)
     with new_engine(out, spec.key) as folder:
         engine, file, cuda_graphs = None, None, False
         if spec.backend == "eager":
