@@ -243,7 +243,15 @@ def compile_(
         from evaluation.engine_scores import check_engine
 
         assert reference is not None
-        return check_engine(folder, manifest, checkpoint, reference, segmenter=segmenter, weights=segmenter_weights)
+        return check_engine(
+            folder,
+            manifest,
+            checkpoint,
+            reference,
+            segmenter=segmenter,
+            weights=segmenter_weights,
+            bank=options["bank"],
+        )
 
     run_compile(checkpoint, out, check=None if reference is None else check, **options)
 

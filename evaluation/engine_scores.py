@@ -58,8 +58,10 @@ def check_engine(
     *,
     segmenter: str = "deeplab",
     weights: Path | None = None,
+    bank: str | Path | None = None,
 ) -> Manifest:
     """Draw the label maps of `reference`, a data set with photographs, with the engine and in float32, and score both.
+    `bank` is SIMS's, where it is not the recipe's.
 
     Returns the manifest with the scores, which is written too. Raises `InputError`, with the engine rejected for good,
     where the mean IoU or the Frechet distance on the segmenter's features leaves float32's interval; where there are
@@ -74,8 +76,8 @@ def check_engine(
     with tempfile.TemporaryDirectory() as temporary:
         engine, exact = Path(temporary, "engine"), Path(temporary, "exact")
         log.info("scoring the engine beside %s on %s", EXACT, reference)
-        synthesize(reference, checkpoint, engine, engine=folder, workers=0, quiet=True)
-        synthesize(reference, checkpoint, exact, precision="fp32", workers=0, quiet=True)
+        synthesize(reference, checkpoint, engine, engine=folder, bank=bank, workers=0, quiet=True)
+        synthesize(reference, checkpoint, exact, precision="fp32", bank=bank, workers=0, quiet=True)
         scores = evaluate(
             engine,
             reference,

@@ -53,8 +53,8 @@ OPTIONS = {
     "recipes schema": "",
     "train": "--out --workers --decoders --vgg-weights --trunk-weights --segmenter --segmenter-weights --max-time "
     "--dashboard --set",
-    "compile": "--checkpoint --backend --precision --batch-size --size --modulation --input --calibrate --maps --out "
-    "--reference --segmenter --segmenter-weights",
+    "compile": "--checkpoint --backend --precision --batch-size --size --modulation --input --calibrate --bank --maps "
+    "--out --reference --segmenter --segmenter-weights",
     "engines list": "",
     "engines clean": "--all",
     "plan-samples": "--out --target-pixels --scores --mean-samples --max-samples --label-column",

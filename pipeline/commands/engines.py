@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.command_line import CHECKPOINT, LABEL_MAPS, OUT, PICTURE_SIZE, Existing, Verbs, batch_size_option
+from pipeline.command_line import (
+    CHECKPOINT,
+    LABEL_MAPS,
+    OUT,
+    PICTURE_SIZE,
+    Existing,
+    Location,
+    Verbs,
+    batch_size_option,
+)
 from pipeline.command_output import show_log, tell
 
 if TYPE_CHECKING:
@@ -29,7 +38,8 @@ _COMPILE = (
         type=click.Choice(["auto", "fp32", "bf16", "fp16", "int8"]),
         default="auto",
         show_default=True,
-        help="Arithmetic; auto: the smallest float whose pictures are within tolerance; int8: CPUs, with --calibrate.",
+        help="Arithmetic; auto: the smallest float whose pictures are within tolerance; int8: with --calibrate, on "
+        "CPUs and, through TensorRT, on GPUs.",
     ),
     batch_size_option("batch", 1, "Styles of a label map in a pass, fixed."),
     PICTURE_SIZE,
@@ -48,6 +58,11 @@ _COMPILE = (
         "--calibrate",
         type=LABEL_MAPS,
         help="For int8: Parquet of label maps that say what numbers each layer takes in.",
+    ),
+    click.option(
+        "--bank",
+        type=Location("memory bank", "`spadework prepare bank` makes one"),
+        help="For SIMS: bank whose pieces are on the label maps to check with  [default: the recipe's]",
     ),
     click.option("--maps", type=click.IntRange(1), default=4, show_default=True, help="How many of either."),
     click.option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from pipeline.config import Recipe
 from pipeline.data.records import check_columns, decode_record, iter_rows, resize_record
+from pipeline.data.schema import Record
 from pipeline.errors import InputError
 
 
@@ -36,6 +38,21 @@ def sample_codes(
         classes = random.integers(space.class_channels, size=(count, height, width))
         edges = random.integers(2, size=classes.shape) if space.instance_edges else 0
         return (1 + 2 * classes + edges).astype(np.int32)
+    records = sample_records(recipe, source, count=count, size=(height, width), share_classes=share_classes)
+    return np.stack([recipe.encode(record.label, record.instance) for record in records])
+
+
+def sample_records(
+    recipe: Recipe,
+    source: Path | None = None,
+    *,
+    count: int,
+    size: tuple[int, int] | None = None,
+    share_classes: bool = False,
+) -> list[Record]:
+    """The records, without photographs, whose codes `sample_codes` gives; with `InputError` as there."""
+    height, width = size or (recipe.data.height, recipe.data.width)
+    space = recipe.labels
     if source is None:
         from pipeline.datasets.landscape.dataset import SPACE, draw_scene  # late: a renderer that few need
 
@@ -47,10 +64,10 @@ def sample_codes(
             )
         scenes = [draw_scene(0, index, height, width).record for index in range(count)]
         labels = [scene.label % len(space.classes) if few else scene.label for scene in scenes]
-        return np.stack([recipe.encode(label, scene.instance) for label, scene in zip(labels, scenes, strict=True)])
+        return [replace(scene, label=label, image=None) for label, scene in zip(labels, scenes, strict=True)]
     check_columns(source, ["label"])
     rows = islice(iter_rows(source), count)
     records = [resize_record(decode_record({**row, "image": None}), height, width) for row in rows]
     if len(records) < count:
         raise InputError(f"{source} has {len(records)} label maps, {count} are needed (see --maps)")
-    return np.stack([recipe.encode(record.label, record.instance) for record in records])
+    return records

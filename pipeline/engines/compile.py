@@ -17,14 +17,14 @@ import torch
 from pipeline.data.storage import first_line
 from pipeline.datasets.sample_maps import sample_codes
 from pipeline.engines.cache import build_lock, find_built, new_engine
-from pipeline.engines.engine import Engine, file_digest, make_engine
+from pipeline.engines.engine import Engine, file_digest, instance_styles, make_engine
 from pipeline.engines.environment import COMPILERS, Backend, describe_device, find_versions
 from pipeline.engines.graph import GeneratorGraph
 from pipeline.engines.manifest import EngineSpec, Manifest
 from pipeline.engines.parity import compare, rejection
 from pipeline.engines.plain import PlainGraph
 from pipeline.engines.signature import Form, Signature
-from pipeline.engines.subject import Subject, draws, prepare_subject
+from pipeline.engines.subject import Subject, draws, own_styles, prepare_subject
 from pipeline.errors import InputError
 from pipeline.networks.generator import Generator
 from pipeline.networks.generators import DrawsPictures
@@ -55,13 +55,15 @@ def compile_generator(
     source: Path | None = None,
     maps: int = 4,
     calibrate: Path | None = None,
+    bank: str | Path | None = None,
 ) -> tuple[Path, Manifest]:
     """Compile the generator of a checkpoint into the cache `out`, or find it there; returns its folder.
 
     `size` is (height, width), the recipe's by default. `modulation` None: the recipe's, and patterns where that is
     `auto`. `source` is a Parquet file of label maps, `maps` how many of them the engine is tuned for and checked with;
     without one, landscapes. `calibrate`, for int8, is another such file, whose label maps say what range of numbers
-    each convolution takes in. Log lines say what `auto` takes and why.
+    each convolution takes in. `bank`, for SIMS, is the memory bank whose pieces are on the maps of `source` (None:
+    the recipe's); the engine takes canvases of any bank. Log lines say what `auto` takes and why.
 
     Raises `InputError` where a backend is not there, and where no engine comes within the tolerance of its precision.
     """
@@ -71,7 +73,9 @@ def compile_generator(
             if calibrate is None
             else "--calibrate is for --precision int8; leave it out"
         )
-    subject = prepare_subject(checkpoint, size, modulation, batch, source, maps)
+    subject = prepare_subject(checkpoint, size, modulation, batch, source, maps, bank=bank)
+    if precision == "int8":
+        backend = int8_backend(backend, subject)
     spans = () if calibrate is None else calibrated_spans(subject, calibrate, maps)
     backends = _backends(backend, subject.device)
     precisions = _precisions(precision, subject.device)
@@ -142,18 +146,32 @@ def _precisions(wanted: Precision | Literal["auto"], device: torch.device) -> Se
     return ["bf16", "fp32"] if has_bfloat16() else ["fp32"]
 
 
+def int8_backend(wanted: Backend | Literal["auto"], subject: Subject) -> Backend | Literal["auto"]:
+    """The backend for int8: `wanted` on a CPU; on a GPU TensorRT, which alone has it there.
+
+    `InputError` for a generator, a machine or a backend that has no int8.
+    """
+    if subject.recipe.generator.kind != "spade":
+        raise InputError(f"--precision int8 is for SPADE, not for {subject.recipe.generator.kind}; take bf16 or fp32")
+    if subject.device.type == "cuda":
+        if wanted not in ("auto", "tensorrt"):
+            raise InputError(f"--precision int8 on a GPU needs --backend tensorrt, not {wanted}; or take bf16 or fp16")
+        return "tensorrt"
+    if subject.device.type != "cpu" or not has_int8():
+        raise InputError(
+            "--precision int8 needs an NVIDIA GPU, or a CPU with AVX-512 VNNI and bfloat16; take bf16 or fp16"
+        )
+    return wanted
+
+
 def calibrated_spans(subject: Subject, source: Path, maps: int) -> tuple[Span, ...]:
     """What range of numbers each convolution of the blocks takes in, over `maps` label maps of `source`, in float32.
 
-    `InputError` for a generator or a machine that has no int8, and for a file with too few label maps.
+    `InputError` for a file with too few label maps.
     """
-    generator = subject.generator
-    if not (isinstance(generator, Generator) and generator.settings.kind == "spade"):
-        raise InputError(f"--precision int8 is for SPADE, not for {subject.recipe.generator.kind}; take bf16 or fp32")
-    if subject.device.type != "cpu" or not has_int8():
-        raise InputError("--precision int8 needs a CPU with AVX-512 VNNI and bfloat16; take bf16 or fp16")
-    folded = FoldedGenerator(generator)
-    codes = torch.from_numpy(sample_codes(subject.recipe, source, count=maps, share_classes=True))
+    assert isinstance(subject.generator, Generator)
+    folded = FoldedGenerator(subject.generator)
+    codes = torch.from_numpy(sample_codes(subject.recipe, source, count=maps, share_classes=True)).to(subject.device)
     styles, seeds = draws(subject.recipe, "calibration", len(codes), subject.device)
     passes = [
         partial(folded, one, *(None if given is None else given[index : index + 1] for given in (styles, seeds)))
@@ -172,12 +190,20 @@ def _spec(subject: Subject, backend: Backend, precision: Precision, spans: tuple
         precision=precision,
         batch=subject.signature.batch,
         lengths=tuple(typical_lengths(subject.signature, subject.codes, subject.styles)),
-        maps=hashlib.sha256(np.ascontiguousarray(subject.codes.cpu().numpy()).tobytes()).hexdigest()[:16],
+        maps=_digest(subject.codes, subject.canvases),
         arguments=arguments,
         device=describe_device(subject.device),
         versions=find_versions(backend),
         spans=spans,
     )
+
+
+def _digest(*tensors: torch.Tensor | None) -> str:
+    found = hashlib.sha256()
+    for tensor in tensors:
+        if tensor is not None:
+            found.update(np.ascontiguousarray(tensor.cpu().numpy()).tobytes())
+    return found.hexdigest()[:16]
 
 
 def typical_lengths(signature: Signature, codes: torch.Tensor, styles: torch.Tensor | None = None) -> list[int]:
@@ -191,7 +217,8 @@ def typical_lengths(signature: Signature, codes: torch.Tensor, styles: torch.Ten
 def _build(subject: Subject, spec: EngineSpec, out: Path) -> Manifest:
     """Compile, compare, time; the folder appears with its manifest, and without a file where the engine is rejected."""
     started = time.monotonic()
-    eager = freeze(subject.generator, DTYPES[spec.precision], spec.spans)
+    # TensorRT's int8 has no eager form that is of any use; it is timed beside the type of its other layers, bfloat16.
+    eager = freeze(subject.generator, DTYPES[spec.precision], () if spec.backend == "tensorrt" else spec.spans)
     with new_engine(out, spec.key) as folder:
         engine, file, cuda_graphs = None, None, False
         if spec.backend == "eager":
@@ -243,21 +270,24 @@ def _graph(subject: Subject, spec: EngineSpec) -> GeneratorGraph | PlainGraph:
 
 def _first_repeat(subject: Subject, spec: EngineSpec, file: Path) -> tuple[Engine, torch.Tensor, bool]:
     """The engine, its pictures, and whether it runs as CUDA graphs: where it can be recorded, it does."""
+    styles = instance_styles(subject.generator)
     if spec.backend == "inductor" and subject.device.type == "cuda":
         try:
-            engine = make_engine(spec, file, cuda_graphs=True)
+            engine = make_engine(spec, file, cuda_graphs=True, styles=styles)
             return engine, subject.repeat(engine), True
         except RuntimeError as error:
             log.warning("no CUDA graphs: %s", first_line(error))
-    engine = make_engine(spec, file, cuda_graphs=False)
+    engine = make_engine(spec, file, cuda_graphs=False, styles=styles)
     return engine, subject.repeat(engine), False
 
 
 def _example(subject: Subject, spec: EngineSpec) -> list[torch.Tensor]:
     """Inputs of typical shapes."""
     signature = subject.signature
-    label_input = signature.label_input(subject.codes[:1])
-    z = None if subject.styles is None else subject.styles[:1]
+    label_input = subject.label_input(signature, 0)
+    z = own_styles(subject.styles, 0, label_input)
+    if (styles := instance_styles(subject.generator)) is not None and z is not None:
+        z = styles(label_input, z)
     seeds = None if subject.seeds is None else subject.seeds[:1]
     places = [0] * signature.batch
     tensors = signature.tensors(signature.batch_input(label_input, z, places), z, places, seeds=seeds)

@@ -16,6 +16,9 @@ from pipeline.engines.environment import COMPILERS
 from pipeline.engines.manifest import EngineSpec, Manifest, unusable
 from pipeline.engines.signature import Signature
 from pipeline.errors import InputError
+from pipeline.networks.baselines.instance_styles import InstanceStyles
+from pipeline.networks.baselines.local_enhancer import LocalEnhancer
+from pipeline.networks.baselines.pix2pixhd import GlobalGenerator
 from pipeline.networks.generators import AnyGenerator, DrawsPictures, make_generator
 from pipeline.networks.inference.frozen import freeze
 from pipeline.networks.initialise import filled_later
@@ -34,14 +37,22 @@ class Engine:
     """
 
     def __init__(
-        self, function: Function, signature: Signature, device: torch.device, *, lengths: Sequence[int] = ()
+        self,
+        function: Function,
+        signature: Signature,
+        device: torch.device,
+        *,
+        styles: InstanceStyles | None = None,
+        lengths: Sequence[int] = (),
     ) -> None:
-        """`lengths` of typical tables; on a GPU, tables are filled up to these or a power of two times these.
+        """`styles` of a generator whose regions draw features, on the device.
 
-        So there are a few combinations of shapes, and memory, kernels and CUDA graphs are ready for all of them. A CPU
-        takes tables as they are: there is nothing to be gained from a second shape like the first.
+        `lengths` of typical tables; on a GPU, tables are filled up to these or a power of two times these. So there
+        are a few combinations of shapes, and memory, kernels and CUDA graphs are ready for all of them. A CPU takes
+        tables as they are: there is nothing to be gained from a second shape like the first.
         """
-        self._function = function
+        assert (styles is not None) == bool(signature.planes_of_features)
+        self._function, self._styles = function, styles
         self.signature = signature
         self.size, self.batch, self.device = signature.size, signature.batch, device
         self._lengths = lengths if device.type == "cuda" else ()
@@ -62,14 +73,24 @@ class Engine:
         """
         label_input = codes if isinstance(codes, LabelInput) else self.label_input(codes)
         assert label_input.modulation == self.signature.form, "label input of another engine"
-        images = self._check_draws(z, seeds, len(label_input.codes))
+        if self.signature.settings.kind == "sims" and label_input.canvas is None:
+            raise InputError("nothing was pasted on the label map, and the engine's generator mends what was")
+        images = self._check_draws(z, seeds, label_input)
+        if self._styles is not None and z is not None:
+            z = self._styles(label_input, z)
         starts = range(0, images, self.batch)
         if len(label_input.codes) > self.batch:  # Windows are numbered within a batch: tables have room for its pixels.
-            parts = [self.signature.label_input(codes) for codes in label_input.codes.split(self.batch)]
+            parts = [self._part(label_input, start) for start in starts]
         else:
             parts = [label_input] * len(starts)
         draws = [[None] * len(starts) if given is None else given.split(self.batch) for given in (z, seeds)]
         return torch.cat([self._draw(*batch) for batch in zip(parts, *draws, strict=True)])
+
+    def _part(self, label_input: LabelInput, start: int) -> LabelInput:
+        """The label maps of a batch by themselves; what regions draw was found before."""
+        chosen = slice(start, start + self.batch)
+        part = self.signature.label_input(label_input.codes[chosen])
+        return part if label_input.canvas is None else part.with_canvas(label_input.canvas[chosen])
 
     def _draw(self, label_input: LabelInput, z: torch.Tensor | None, seeds: torch.Tensor | None) -> torch.Tensor:
         """At most a batch of images."""
@@ -85,11 +106,14 @@ class Engine:
         if tensor.device.type != self.device.type:
             raise InputError(f"{what} on {tensor.device}, and the engine is for {self.device.type}")
 
-    def _check_draws(self, z: torch.Tensor | None, seeds: torch.Tensor | None, maps: int) -> int:
+    def _check_draws(self, z: torch.Tensor | None, seeds: torch.Tensor | None, label_input: LabelInput) -> int:
         """How many images are asked for."""
-        settings = self.signature.settings
+        settings, maps = self.signature.settings, len(label_input.codes)
         one, each = [settings.style_dim], list(self.signature.style_shape)
         vector = f"a style vector of length {settings.style_dim}"
+        if self._styles is not None:
+            one = each = [label_input.region_count, 1]
+            vector = f"a number for each of {label_input.region_count} regions"
         wanted: tuple[tuple[str, torch.Tensor | None, bool, torch.dtype, list[list[int]]], ...] = (
             ("styles", z, bool(settings.style_dim), torch.float32, [one] if one == each else [one, each]),
             ("seeds", seeds, settings.takes_seeds, torch.int64, [[]]),
@@ -128,7 +152,8 @@ class Engine:
 
 
 def load_engine(folder: Path, checkpoint: Checkpoint) -> tuple[DrawsPictures, Manifest]:
-    """The engine in a folder; of the checkpoint, an eager engine needs the generator, and any other only the sha256.
+    """The engine in a folder; of the checkpoint, an eager engine needs the generator, and any other only the sha256 and
+    what its regions draw, if they do.
 
     Raises `InputError` where there is none, it was rejected, was made from other weights, of other library versions or
     for another device, or where its file is damaged.
@@ -141,14 +166,26 @@ def load_engine(folder: Path, checkpoint: Checkpoint) -> tuple[DrawsPictures, Ma
         generator = adapted(checkpoint.generator, spec.parsed_recipe)
         return freeze(generator.to(device), DTYPES[spec.precision], spec.spans), manifest
     assert manifest.file
-    return make_engine(spec, folder / manifest.file, cuda_graphs=manifest.cuda_graphs), manifest
+    file, styles = folder / manifest.file, instance_styles(checkpoint.generator)
+    return make_engine(spec, file, cuda_graphs=manifest.cuda_graphs, styles=styles), manifest
 
 
-def make_engine(spec: EngineSpec, file: Path, *, cuda_graphs: bool) -> Engine:
-    """A compiled file as an engine."""
+def make_engine(spec: EngineSpec, file: Path, *, cuda_graphs: bool, styles: InstanceStyles | None = None) -> Engine:
+    """A compiled file as an engine; `styles` as `instance_styles` has them."""
     device = torch.device(spec.device["type"])
     function = COMPILERS[spec.backend].load(file, device)
-    return Engine(GraphedFunction(function) if cuda_graphs else function, spec.signature, device, lengths=spec.lengths)
+    return Engine(
+        GraphedFunction(function) if cuda_graphs else function,
+        spec.signature,
+        device,
+        styles=None if styles is None else styles.to(device),
+        lengths=spec.lengths,
+    )
+
+
+def instance_styles(generator: AnyGenerator) -> InstanceStyles | None:
+    """What regions draw their features from, of pix2pixHD's generators with features; None for all others."""
+    return generator.styles if isinstance(generator, GlobalGenerator | LocalEnhancer) else None
 
 
 def adapted(generator: AnyGenerator, recipe: Recipe) -> AnyGenerator:

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from pipeline.config import Enlargement
+from pipeline.engines.fake_int8 import FakeInt8Convolution
 from pipeline.engines.plain import plane_table
 from pipeline.engines.signature import SHORTEST_TABLE, Form, Input, Signature
 from pipeline.networks.generator import Generator, doubled_before
@@ -58,7 +59,7 @@ class GeneratorGraph(nn.Module):
 
         Those are sums of looked-up rows by one operator of PyTorch's library (`embedding_bag`), several times faster
         there than a gather and a sum, and Winograd's form of wide convolutions. TensorRT does not know the former and
-        chooses the latter by itself.
+        chooses the latter by itself. int8 is oneDNN's there, TensorRT's (`FakeInt8Convolution`) otherwise.
         """
         super().__init__()
         assert generator.size == signature.size
@@ -77,8 +78,14 @@ class GeneratorGraph(nn.Module):
             for name, span in zip(("conv_0", "conv_1"), pair, strict=True):
                 if span is not None:
                     convolution = cast(nn.Conv2d, getattr(block, name))
-                    assert convolution.bias is not None
-                    setattr(made, name, Int8Convolution(convolution.weight, convolution.bias, span, (height, width)))
+                    weight, bias = convolution.weight, convolution.bias
+                    assert bias is not None
+                    int8 = (
+                        Int8Convolution(weight, bias, span, (height, width))
+                        if on_cpu
+                        else FakeInt8Convolution(weight, bias, span)
+                    )
+                    setattr(made, name, int8)
             blocks.append(made)
         self.blocks = nn.ModuleList(blocks)
         self.planes = nn.Parameter(plane_table(signature.space).to(frozen.to_rgb.weight.device))

@@ -90,7 +90,7 @@ class Manifest:
     milliseconds: float | None
     """A picture, median, from codes to picture, on the machine that compiled it."""
     eager_milliseconds: float | None
-    """The same of the eager generator in the same precision, in turn with it."""
+    """The same of the eager generator in the same precision (bf16 for TensorRT's int8), in turn with it."""
     scores: tuple[str, ...] = ()
     """Its scores beside float32's, a line each, where they were asked for."""
 

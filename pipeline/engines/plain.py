@@ -11,6 +11,9 @@ from torch import nn
 from pipeline.engines.signature import Signature
 from pipeline.labels import LabelSpace, one_hot
 from pipeline.networks.baselines.crn import CRN
+from pipeline.networks.baselines.local_enhancer import LocalEnhancer
+from pipeline.networks.baselines.pix2pixhd import GlobalGenerator
+from pipeline.networks.baselines.sims_synthesis import SIMSSynthesis
 from pipeline.networks.generators import AnyGenerator
 from pipeline.networks.label_input import LabelInput
 from pipeline.networks.spectral import fold_spectral_norm
@@ -19,20 +22,26 @@ from pipeline.networks.spectral import fold_spectral_norm
 class PlainGraph(nn.Module):
     """A generator in one precision, for a fixed batch and size, with spectral norm folded and nothing else done to it.
 
-    Equal to `FrozenGenerator` up to rounding; gamma and beta, if any, are computed at every pixel.
+    Equal to `FrozenGenerator` up to rounding; gamma and beta, if any, are computed at every pixel. Features of
+    pix2pixHD's regions are an input: they are drawn before (`InstanceStyles`), which is no arithmetic either; and so is
+    the canvas that SIMS mends.
     """
 
     def __init__(self, generator: AnyGenerator, signature: Signature, dtype: torch.dtype) -> None:
         super().__init__()
         self.signature, self.dtype = signature, dtype
         self.network = fold_spectral_norm(copy.deepcopy(generator).eval())
+        if isinstance(self.network, GlobalGenerator | LocalEnhancer):
+            self.network.styles = None
+        if isinstance(self.network, SIMSSynthesis):  # They have done their work before there is a canvas.
+            self.network.transformation = self.network.ordering = None
         self.planes = nn.Parameter(plane_table(signature.space))
         self.requires_grad_(False).eval().to(dtype=dtype).to(memory_format=torch.channels_last)
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
         """The tensors of `Signature.inputs` to pictures, float32 `[batch, 3, H, W]`."""
         given = {entry.name: tensor for entry, tensor in zip(self.signature.inputs, inputs, strict=True)}
-        label_input = LookedUp(given["codes"], self.signature.space, self.planes)
+        label_input: LabelInput = LookedUp(given["codes"], self.signature.space, self.planes)
         if isinstance(self.network, CRN):
             every = self.network.every(label_input).float()  # [N, pictures, 3, H, W]
             if "picture" not in given:
@@ -40,8 +49,13 @@ class PlainGraph(nn.Module):
             numbers = torch.arange(every.shape[1], dtype=torch.int32, device=every.device)
             chosen = (numbers == given["picture"].unsqueeze(1)).float()  # [N, pictures]
             return (every * chosen[:, :, None, None, None]).sum(1)
-        z = given["z"].to(self.dtype) if "z" in given else None
-        pictures: torch.Tensor = self.network(label_input, z)
+        if "canvas" in given:
+            label_input = label_input.with_canvas(given["canvas"])
+        pictures: torch.Tensor
+        if "features" in given:
+            pictures = self.network(label_input, features=given["features"])
+        else:
+            pictures = self.network(label_input, given["z"].to(self.dtype) if "z" in given else None)
         return pictures.float()
 
     def export(self, tensors: list[torch.Tensor]) -> torch.export.ExportedProgram:

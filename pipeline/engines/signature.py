@@ -17,7 +17,7 @@ import torch.nn.functional as F
 
 from pipeline.config import AnyGeneratorSettings
 from pipeline.errors import InputError
-from pipeline.labels import LabelSpace
+from pipeline.labels import LabelSpace, split_codes
 from pipeline.networks.generator import layer_sizes
 from pipeline.networks.label_input import LabelInput
 from pipeline.networks.noise import draw_noise
@@ -75,6 +75,12 @@ class Signature:
         dim = self.settings.style_dim
         return (self.space.class_channels, dim) if self.settings.style_channels else (dim,)
 
+    @property
+    def planes_of_features(self) -> int:
+        """Of pix2pixHD's generator, planes that are drawn for each region before the engine gets them, in the place of
+        z; 0: none."""
+        return self.settings.features if self.settings.kind == "pix2pixhd" else 0
+
     @cached_property
     def noise_sizes(self) -> list[tuple[int, int]]:
         """(height, width) of the noise for each SPADE layer, whose pixels follow one another in the input `noise`."""
@@ -96,8 +102,12 @@ class Signature:
         if self.takes_codes:
             size = self.size if self.form == "dense" else self.resolutions[0]
             found.append(Input("codes", (self.batch, *size), torch.int32))
-        if self.settings.style_dim:
+        if self.planes_of_features:
+            found.append(Input("features", (self.batch, self.planes_of_features, *self.size), torch.float32))
+        elif self.settings.style_dim:
             found.append(Input("z", (self.batch, *self.style_shape), torch.float32))
+        if self.settings.kind == "sims":
+            found.append(Input("canvas", (self.batch, 4, *self.size), torch.float32))
         if self.settings.noise:
             pixels = sum(height * width for height, width in self.noise_sizes)
             found.append(Input("noise", (self.batch, pixels), torch.float32))
@@ -106,7 +116,7 @@ class Signature:
         return found
 
     def label_input(self, codes: torch.Tensor) -> LabelInput:
-        """Label codes `[N, H, W]` in the form that `tensors` wants.
+        """Label codes `[N, H, W]`, of regions if they have styles, in the form that `tensors` wants.
 
         Raises `InputError` for codes of another type or size, and for those of classes that the generator has not.
         """
@@ -119,13 +129,16 @@ class Signature:
                 f"label map is {codes.shape[2]}x{codes.shape[1]}, and the engine is for {self.size[1]}x{self.size[0]}; "
                 "compile another with --size, or resize the label map"
             )
+        regions = None
+        if self.settings.region_styles == "instance":
+            codes, regions = split_codes(codes, self.space)
         low, high = (int(value) for value in torch.aminmax(codes))
         if low < 1 or high >= self.space.codes:
             raise InputError(
                 f"label map has the code {low if low < 1 else high}, but the engine's {self.space.class_channels} "
                 f"classes have the codes 1 to {self.space.codes - 1}"
             )
-        return LabelInput(codes, self.space, self.form, len(self.resolutions) - 1)
+        return LabelInput(codes, self.space, self.form, len(self.resolutions) - 1, regions=regions)
 
     def batch_input(self, label_input: LabelInput, z: torch.Tensor | None, images: Sequence[int]) -> LabelInput:
         """The label maps for a batch, as `table_lengths` and `tensors` want them.
@@ -159,7 +172,8 @@ class Signature:
     ) -> list[torch.Tensor]:
         """The inputs for a batch: image `i` of it is that of label map (unless there is only one), style and seed `i`.
 
-        `label_input` is what `batch_input` made for them. Tables are filled up to `lengths` with rows that no pixel
+        `label_input` is what `batch_input` made for them. `z` of a generator with features are these, float32
+        `[N, features, H, W]`. Tables are filled up to `lengths` with rows that no pixel
         shows. Types and shapes are as `inputs` has them.
         """
         assert len(images) == self.batch
@@ -182,6 +196,9 @@ class Signature:
         if self.takes_codes:
             size = self.size if self.form == "dense" else self.resolutions[0]
             found.append(label_input.codes_at(*size).index_select(0, chosen))
+        if self.settings.kind == "sims":
+            assert label_input.canvas is not None
+            found.append(label_input.canvas.index_select(0, chosen))
         if z is not None:
             z = z.index_select(0, torch.tensor(images, device=z.device))
             if self.settings.style_channels and z.dim() == 2:

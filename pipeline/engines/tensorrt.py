@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from pipeline.data.storage import first_line
+from pipeline.engines.fake_int8 import OPERATOR
 from pipeline.engines.signature import SHORTEST_TABLE, Signature
 
 FILE = "generator.ep"
@@ -87,6 +88,7 @@ def convert(
     """The exported graph as a module with one engine; with `dryrun` in the settings, all but the building of it."""
     import torch_tensorrt
 
+    _describe_int8()
     # Unknown arguments would be ignored in silence.
     known = inspect.signature(torch_tensorrt.dynamo.compile).parameters
     assert not (unknown := set(settings) - set(known)), f"torch_tensorrt.dynamo.compile does not take {unknown}"
@@ -95,6 +97,33 @@ def convert(
     if len(parts) != 1:
         raise RuntimeError(f"TensorRT does not take the whole generator; it was cut into {', '.join(parts)}")
     return compiled
+
+
+def _describe_int8() -> None:
+    """Tell Torch-TensorRT what `fake_quantise` is: a Q/DQ pair, of weights too, which it must not work out beforehand.
+
+    It has a converter to such pairs, but for an operator of NVIDIA's Model Optimizer, and only where that is installed.
+    """
+    global _described
+    if _described:
+        return
+    from torch_tensorrt.dynamo.conversion import dynamo_tensorrt_converter, impl
+    from torch_tensorrt.dynamo.conversion._ConversionContext import ConversionContext
+    from torch_tensorrt.dynamo.lowering.constant_fold_exclusions import register_constant_fold_exclusion_rule
+
+    @dynamo_tensorrt_converter(OPERATOR, supports_dynamic_shapes=True)
+    def convert_pair(ctx: ConversionContext, target: Any, args: Any, kwargs: Any, name: str) -> Any:
+        x, largest = args
+        return impl.quantize.quantize(ctx, target, None, name, x, largest, num_bits=8, exponent_bits=0)
+
+    @register_constant_fold_exclusion_rule("spadework_fake_quantise")
+    def keep_pair(node: torch.fx.Node) -> list[torch.fx.Node]:
+        return [node] if node.target is OPERATOR else []
+
+    _described = True
+
+
+_described = False
 
 
 def input_specs(signature: Signature, lengths: Sequence[int]) -> list[Any]:

@@ -185,7 +185,7 @@ class Synthesizer:
         with self._computing():
             canvas: np.ndarray | None = None
             if self._inner.paster is not None:
-                from pipeline.synthesis.pasting import paste_record
+                from pipeline.segments.pasting import paste_record
 
                 pasted = paste_record(self._inner.paster, label, instance, record=name, seed=seed)
                 label, instance, canvas = pasted.label, pasted.instance, pasted.canvas

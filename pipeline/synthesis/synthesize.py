@@ -26,11 +26,11 @@ from pipeline.exports.export import ExportKind
 from pipeline.labels import LabelSpace
 from pipeline.precision import Precision
 from pipeline.segments.paste import OwnPictures
+from pipeline.segments.pasting import NOTICE, bank_digest, find_bank
 from pipeline.synthesis.actor_pool import choose_device, codec_threads
 from pipeline.synthesis.checks import CALIBRATED, check_fits, check_options, parse_max_rejects, refuse_output_in_input
 from pipeline.synthesis.job import Job, Summary
 from pipeline.synthesis.job_folder import JobFolder
-from pipeline.synthesis.pasting import NOTICE, bank_digest, find_bank
 from pipeline.synthesis.styles import choose_style
 from pipeline.synthesis.synthesizer import Rounding
 from pipeline.synthesis.worker import WorkOrder

@@ -20,7 +20,7 @@ from pipeline.networks.inference.frozen import freeze
 from pipeline.networks.label_input import LabelInput
 from pipeline.precision import DTYPES, Precision
 from pipeline.segments.paste import OwnPictures
-from pipeline.synthesis.pasting import open_paster
+from pipeline.segments.pasting import open_paster
 from pipeline.synthesis.styles import Sample
 
 GPU_BATCH = 8

@@ -35,10 +35,10 @@ from pipeline.precision import Precision
 from pipeline.runtime.memory import keep_freed_memory
 from pipeline.runtime.stages import StageClock, in_order
 from pipeline.segments.paste import OwnPictures
+from pipeline.segments.pasting import paste_record
 from pipeline.synthesis.job_folder import JobFolder
 from pipeline.synthesis.job_lock import worker_lock
 from pipeline.synthesis.job_records import Reject, ShardRecord
-from pipeline.synthesis.pasting import paste_record
 from pipeline.synthesis.styles import Sample, StyleChoice, StyleSource
 from pipeline.synthesis.synthesizer import Rounding, Synthesizer
 

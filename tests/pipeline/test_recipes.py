@@ -9,6 +9,7 @@ import pytest
 from pipeline.config import GeneratorSettings
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
+from pipeline.networks.generators import count_weights
 from pipeline.recipe_file import dump_recipe, load_recipe
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -48,6 +49,23 @@ def test_a_label_set_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_every_recipe_loads_and_states_its_hardware(path: Path) -> None:
     assert load_recipe(path).name == path.stem
     assert "# Hardware:" in path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    [
+        ("ade20k_crn", 105.1),
+        ("ade20k_pix2pixhd", 182.9),
+        ("ade20k_pix2pixhd_plus", 182.9),
+        ("coco_stuff_crn", 106.9),
+        ("coco_stuff_pix2pixhd", 183.0),
+    ],
+)
+def test_generators_of_the_papers_comparison_have_its_sizes(name: str, millions: float) -> None:
+    """183M of pix2pixHD's generator (SPADE, Table 3); CRN's as derived from its layers."""
+    recipe = load_recipe(CONFIGS / f"{name}.yaml")
+    weights = count_weights(recipe.generator, recipe.labels, height=recipe.data.height, width=recipe.data.width)
+    assert round(weights / 1e6, 1) == millions
 
 
 FIELDS = """

@@ -50,6 +50,15 @@ KINDS: dict[str, dict[str, Any]] = {
     },
     "pix2pixhd": {"kind": "pix2pixhd", "channels": 4, "downsamplings": 2, "blocks": 2},
     "enhanced": {"kind": "pix2pixhd", "channels": 4, "downsamplings": 1, "blocks": 1, "enhancers": 1},
+    "featured": {
+        "kind": "pix2pixhd", "channels": 4, "downsamplings": 2, "blocks": 2, "features": 3, "encoder_downsamplings": 2,
+    },
+    "featured_classes": {
+        "kind": "pix2pixhd", "channels": 4, "downsamplings": 1, "blocks": 1, "enhancers": 1, "features": 2,
+        "encoder_downsamplings": 2, "feature_regions": "class",
+    },
+    "sims": {"kind": "sims", "widths": (4, 4, 4, 4), "transform": True, "segment_widths": (2, 2, 2, 2)},
+    "sims_outer": {"kind": "sims", "widths": (4, 4, 4, 4), "outer": True},
     "crn": {"kind": "crn", "widths": (8, 8, 8, 8)},
     "crn_three": {"kind": "crn", "widths": (8, 8, 8, 8), "pictures": 3},
 }  # fmt: skip
@@ -71,13 +80,19 @@ def lively(name: str) -> AnyGenerator:
             elif buffer_name.endswith("running_var"):
                 buffer.uniform_(0.5, 1.5)
         settle_spectral_norm(made.eval())
-        last = made.to_rgb if hasattr(made, "to_rgb") else made.last
+        last = next(getattr(made, name) for name in ("to_rgb", "to_picture", "last") if hasattr(made, name))
         given: list[torch.Tensor] = []
         hook = last.register_forward_hook(lambda _, inputs, output: given.append(output))
+        label_input = made.label_input(label_maps(1))
+        if settings.kind == "sims":
+            label_input = label_input.with_canvas(canvases(1))
         z = torch.randn(1, settings.style_dim) if settings.style_dim else None
         if settings.region_styles != "none":
-            z = torch.randn(1, SPACE.class_channels, settings.style_dim)
-        made(label_maps(1), z, torch.tensor([0]))
+            z = torch.randn(1, label_input.region_count, settings.style_dim)
+        if settings.kind == "pix2pixhd" and settings.features:
+            # Of class number n, n + 1 looks that are far apart.
+            made.styles.set([5 * torch.randn(n + 1, settings.features) for n in range(SPACE.class_channels)])
+        made(label_input, z, torch.tensor([0]))
         hook.remove()
         last.weight /= 2 * given[0].std()
     return made
@@ -86,3 +101,18 @@ def lively(name: str) -> AnyGenerator:
 def label_maps(count: int, size: tuple[int, int] = SIZE) -> torch.Tensor:
     """Codes int32 `[count, *size]` of a few flat areas and some single pixels."""
     return blobs(count, *size, space=SPACE).int()
+
+
+def canvases(count: int, size: tuple[int, int] = SIZE) -> torch.Tensor:
+    """What was pasted, float32 `[count, 4, *size]`: blocks of random pixels, black where there are none."""
+    random = torch.Generator().manual_seed(2)
+    known = torch.rand(count, 1, size[0] // 4, size[1] // 4, generator=random).round().repeat_interleave(4, 2)
+    known = known.repeat_interleave(4, 3)
+    return torch.cat([known * torch.rand(count, 3, *size, generator=random), known], dim=1)
+
+
+def with_regions(codes: torch.Tensor) -> torch.Tensor:
+    """Codes `[N, H, W]` in which the classes of the right half are other instances than those of the left one."""
+    right = torch.arange(codes.shape[2]) >= codes.shape[2] // 2
+    numbers = (codes - 1) // 2 + SPACE.class_channels * right.int()
+    return codes + (SPACE.codes - 1) * numbers

@@ -2,7 +2,8 @@
 
 In a process of its own, because a fake `tensorrt` would stay in every other test's process. Arguments: the folder of
 the stand-in, and the pairs to run, as `pattern-fp16`, with `-levers` behind for a generator with noise, bilinear
-enlargement and a style for each class, or with the name of another kind of generator behind.
+enlargement and a style for each class, or with the name of another kind of generator behind. In int8 the
+convolutions are, between layers in bfloat16.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import io
 import json
 import re
 import sys
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,6 +25,8 @@ from pipeline.engines.graph import GeneratorGraph
 from pipeline.engines.plain import PlainGraph
 from pipeline.engines.signature import Signature
 from pipeline.networks.generators import AnyGenerator
+from pipeline.networks.inference.folded import FoldedGenerator
+from pipeline.networks.inference.int8 import Span, observe_spans
 from pipeline.networks.label_input import LabelInput
 from pipeline.precision import DTYPES
 from tests.pipeline.engines.cases import KINDS, SIZE, label_maps, lively, lively_generator
@@ -40,10 +44,8 @@ def install(folder: str) -> None:
     standin.install("native")
 
 
-def emulate(
-    compiled: torch.fx.GraphModule, feeds: list[dict[str, torch.Tensor]]
-) -> tuple[list[torch.Tensor], dict, int]:
-    """The converters' network, evaluated: a picture for each feed, offences against strong typing, and its layers."""
+def emulate(compiled: torch.fx.GraphModule, feeds: list[dict[str, torch.Tensor]]) -> tuple[list[torch.Tensor], Any]:
+    """The converters' network, evaluated: a picture for each feed, and the network itself."""
     import emulator
     from torch_tensorrt.dynamo.conversion import _TRTInterpreter as interpreter
     from torch_tensorrt.dynamo.partitioning.common import construct_submodule_inputs
@@ -118,6 +120,33 @@ def emulate(
             layer.__dict__["_fn"] = cut
             return layer
 
+        def add_quantize(self, input: Any, scale: Any, output_type: Any) -> Any:
+            """To int8, by one scale or one for each place along the layer's axis."""
+            assert output_type == trt.DataType.INT8
+
+            def quantize(layer: Any, x: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
+                step = along(step, layer.axis, x)
+                return torch.clamp(torch.round(x.float() / step), -128, 127).to(torch.int8)
+
+            return emulator.Layer(self, "quantize", [input, scale], quantize, axis=None)
+
+        def add_dequantize(self, input: Any, scale: Any, output_type: Any) -> Any:
+            """And back to a float type."""
+
+            def dequantize(layer: Any, x: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
+                assert x.dtype == torch.int8
+                return (x.float() * along(step, layer.axis, x)).to(emulator.D2T[output_type])
+
+            return emulator.Layer(self, "dequantize", [input, scale], dequantize, axis=None)
+
+    def along(step: torch.Tensor, axis: int | None, x: torch.Tensor) -> torch.Tensor:
+        assert step.dtype == torch.float32
+        if axis is None:
+            assert step.dim() == 0
+            return step
+        assert step.shape == (x.shape[axis],)
+        return step.view([-1 if place == axis else 1 for place in range(x.dim())])
+
     class Builder(emulator.Builder):
         def create_network(self, flags: int = 0) -> emulator.Network:
             network = Network()
@@ -130,8 +159,25 @@ def emulate(
     ((_, part),) = compiled.named_children()
     run = interpreter.TRTInterpreter(part, construct_submodule_inputs(part))
     run._construct_trt_network_def()
-    network = run.ctx.net
-    return network.outputs[0].vals(), dict(network.bad), network.num_layers
+    return run.ctx.net.outputs[0].vals(), run.ctx.net
+
+
+def int8_convolutions(network: Any) -> int:
+    """How many have both inputs as TensorRT fuses them: right behind Q/DQ pairs, weights behind one of a constant."""
+    found = 0
+    for layer in network.layers:
+        if layer._kind == "convolution" and len(layer._in) > 1:
+            pairs = [tensor._l for tensor in layer._in[:2]]
+            assert [pair._kind for pair in pairs] == ["dequantize"] * 2
+            assert [pair._in[0]._l._kind for pair in pairs] == ["quantize"] * 2
+            assert all(pair.axis == pair._in[0]._l.axis for pair in pairs) and [pair.axis for pair in pairs] == [
+                None,
+                0,
+            ]
+            assert pairs[1]._in[0]._l._in[0]._l._kind == "constant"
+            found += 1
+    assert sum(layer._kind in ("quantize", "dequantize") for layer in network.layers) == 4 * found
+    return found
 
 
 LEVERS: dict[str, Any] = {
@@ -160,10 +206,14 @@ def main(folder: str, *pairs: str) -> None:
             label_input = signature.batch_input(signature.label_input(codes[index : index + 1]), z, [0, 1])
             given.append(signature.tensors(label_input, z, [0, 1], seeds=seeds))
         dtype = DTYPES[precision]
+        spans: tuple[Span, ...] = ()
+        if precision == "int8":
+            folded = FoldedGenerator(generator)
+            spans = observe_spans(folded.convolutions, [partial(folded, one, z, seeds) for one in codes.split(1)])
         graph = (
             PlainGraph(generator, signature, dtype)
             if kind in KINDS
-            else GeneratorGraph(generator, signature, dtype, on_cpu=False)
+            else GeneratorGraph(generator, signature, dtype, on_cpu=False, spans=spans)
         )
         exported = graph.export(given[0])
         said = io.StringIO()
@@ -174,18 +224,26 @@ def main(folder: str, *pairs: str) -> None:
             )
         total, supported = map(int, re.search(r"of (\d+) Total Operators, of which (\d+)", said.getvalue()).groups())
         feeds = [{f"inputs_{place}": tensor for place, tensor in enumerate(tensors)} for tensors in given]
-        pictures, bad, layers = emulate(compiled, feeds)
-        converted, eager = [], []
+        pictures, network = emulate(compiled, feeds)
+        converted, eager, apart = [], [], []
         with torch.no_grad():
             for index, picture in enumerate(pictures):
                 label_input = LabelInput(codes[index : index + 1], generator.space, "dense")
                 wanted = generator(label_input, z, seeds)
                 assert 0.02 < wanted.std() < 0.9
                 converted.append(root_mean_square(picture - wanted))
-                eager.append(root_mean_square(graph(*given[index]) - wanted))
-        engines = len(re.findall(r"TRT Engine #\d+", said.getvalue()))
-        record = {"operators": total, "supported": supported, "engines": engines, "layers": layers, "mixed": bad}
-        print(json.dumps({"pair": pair, "converted": converted, "eager": eager, **record}), flush=True)
+                oracle = graph(*given[index])
+                eager.append(root_mean_square(oracle - wanted))
+                apart.append(root_mean_square(oracle - picture))
+        record = {
+            "operators": total,
+            "supported": supported,
+            "engines": len(re.findall(r"TRT Engine #\d+", said.getvalue())),
+            "layers": network.num_layers,
+            "mixed": dict(network.bad),
+            "int8": int8_convolutions(network),
+        }
+        print(json.dumps({"pair": pair, "converted": converted, "eager": eager, "apart": apart, **record}), flush=True)
 
 
 def root_mean_square(error: torch.Tensor) -> float:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from pipeline.checkpoints.file import load_checkpoint
-from pipeline.engines.compile import compile_generator
+from pipeline.engines import compile
+from pipeline.engines.compile import compile_generator, int8_backend
 from pipeline.engines.engine import load_engine
+from pipeline.engines.environment import COMPILERS
+from pipeline.engines.fake_int8 import FakeInt8Convolution
+from pipeline.engines.graph import GeneratorGraph
 from pipeline.engines.manifest import FILE, Manifest
 from pipeline.errors import InputError
 from pipeline.networks.inference.folded import FoldedGenerator
@@ -55,6 +61,44 @@ def test_keys_of_other_engines_are_what_they_were_before_there_were_spans(traine
     assert fields["spec"].pop("spans") == [] and fields.pop("scores") == []
     (folder / FILE).write_text(json.dumps(fields))
     assert Manifest.read(folder).key == folder.name
+
+
+def test_through_tensorrt_pytorch_computes_what_calibration_found(trained, label_maps, tmp_path, monkeypatch) -> None:
+    """With the graph, run by PyTorch, in the place of the engine."""
+    kept = []
+
+    def build(graph, path, **_):
+        kept.append(graph)
+        path.write_bytes(b"graph")
+
+    load = lambda path, device: kept[-1]  # noqa: E731
+    nothing = {"missing": lambda device: None, "versions": dict, "arguments": lambda device, dtype: {}}
+    monkeypatch.setitem(COMPILERS, "tensorrt", SimpleNamespace(FILE="graph.pt2", build=build, load=load, **nothing))
+    monkeypatch.setattr(GeneratorGraph, "export", lambda graph, tensors: graph)  # takes seconds
+    monkeypatch.setattr(compile, "has_int8", lambda: True)
+    partners = []
+    monkeypatch.setattr(compile, "_benchmark", lambda subject, engine, eager: (partners.append(eager), (1.0, 2.0))[1])
+    _, manifest = compiled(trained, tmp_path, label_maps, source=label_maps, backend="tensorrt")
+    assert (manifest.spec.backend, manifest.spec.precision, manifest.refused) == ("tensorrt", "int8", None)
+    assert manifest.parity.psnr > 28
+    largest = [layer.largest.item() for layer in kept[0].modules() if isinstance(layer, FakeInt8Convolution)]
+    assert len(largest) == 14 and largest == pytest.approx([max(-low, high) for low, high in manifest.spec.spans])
+    assert not any(isinstance(layer, Int8Convolution) for layer in partners[0].convolutions)  # it is timed beside bf16
+
+
+def test_on_a_gpu_int8_is_tensorrts() -> None:
+    recipe = SimpleNamespace(generator=SimpleNamespace(kind="spade"))
+    subject = SimpleNamespace(recipe=recipe, device=torch.device("cuda"))
+    assert int8_backend("auto", subject) == int8_backend("tensorrt", subject) == "tensorrt"
+    with pytest.raises(InputError, match="int8 on a GPU needs --backend tensorrt, not inductor; or take bf16 or fp16"):
+        int8_backend("inductor", subject)
+
+
+def test_a_processor_without_8_bit_products_has_none(monkeypatch) -> None:
+    monkeypatch.setattr(compile, "has_int8", lambda: False)
+    recipe = SimpleNamespace(generator=SimpleNamespace(kind="spade"))
+    with pytest.raises(InputError, match="needs an NVIDIA GPU, or a CPU with AVX-512 VNNI and bfloat16; take bf16"):
+        int8_backend("auto", SimpleNamespace(recipe=recipe, device=torch.device("cpu")))
 
 
 @needs_int8

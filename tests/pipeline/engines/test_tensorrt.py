@@ -28,13 +28,14 @@ FACTOR = 2
 
 As root mean squares over a picture: these hardly depend on how a processor rounds, the largest errors do.
 """
-LIMITS = {"fp32": 2e-6, "fp16": 4e-3, "bf16": 3e-2}
+LIMITS = {"fp32": 2e-6, "fp16": 4e-3, "bf16": 3e-2, "int8": 3e-2}
 """Of PyTorch's own error in pictures in (-1, 1), so that nothing is compared with a pass that is wrong itself."""
 PAIRS = [
     "pattern-fp16",
     "dense-fp16",
     "pattern-fp32-levers",  # with noise, bilinear enlargement, a style for each class
     "dense-bf16-levers",
+    "pattern-int8",
     "dense-fp32-regions",  # and the other kinds
     "dense-bf16-plus",
     "dense-fp32-plus_spade",
@@ -81,6 +82,15 @@ def test_every_operator_in_one_engine_that_computes_the_same(conversions, pair) 
         assert converted <= FACTOR * max(eager, 1e-7)
         if precision != "fp32":
             assert converted > 1e-5  # half precision it is
+
+
+def test_int8_is_in_pairs_that_tensorrt_fuses_and_computes_what_pytorch_does(conversions) -> None:
+    found = conversions["pattern-int8"]
+    assert found["int8"] == 14  # both 3x3 convolutions of seven blocks
+    assert sum(other["int8"] for other in conversions.values()) == 14
+    for apart, eager in zip(found["apart"], found["eager"], strict=True):
+        assert apart <= eager / 10  # the oracle's pictures, while rounding to 8 bits moves them
+        assert eager > 2e-3
 
 
 def test_without_a_gpu_it_says_so() -> None:

@@ -79,10 +79,13 @@ def _fill_the_range(generator: AnyGenerator, settings: Recipe) -> None:
     style = torch.randn(1, settings.generator.style_dim) if settings.generator.style_dim else None
     if settings.generator.kind == "pix2pixhd" and style is not None:
         style = torch.randn(1, generator.label_input(codes).region_count, 1)
+    label_input = generator.label_input(codes)
+    if settings.generator.kind == "sims":
+        label_input = label_input.with_canvas(torch.rand(1, 4, size, size).round())
     before: list[torch.Tensor] = []
-    last = generator.to_rgb if hasattr(generator, "to_rgb") else generator.last
+    last = next(getattr(generator, name) for name in ("to_rgb", "to_picture", "last") if hasattr(generator, name))
     hook = last.register_forward_hook(lambda _, inputs, output: before.append(output))
-    generator(codes, style, torch.tensor([0]))
+    generator(label_input, style, torch.tensor([0]))
     hook.remove()
     last.weight /= 2 * before[0].std()
 

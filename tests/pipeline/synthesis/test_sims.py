@@ -18,7 +18,7 @@ from pipeline.errors import InputError
 from pipeline.segments.bank import MemoryBank
 from pipeline.segments.build import build_bank
 from pipeline.segments.paste import SegmentPaster
-from pipeline.synthesis.pasting import paste_record
+from pipeline.segments.pasting import paste_record
 from pipeline.synthesis.synthesize import synthesize
 from pipeline.synthesis.verify import verify
 from tests.pipeline.synthesis import cases
