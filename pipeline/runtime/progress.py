@@ -27,7 +27,7 @@ class ProgressBar(tqdm):
     @property
     def format_dict(self) -> dict[str, Any]:
         """What tqdm fills its line with, and `timing`: time gone, time left and pace, once anything is done."""
-        known: dict[str, Any] = super().format_dict
+        known = dict(super().format_dict)
         if "initial" not in known:  # Of a bar that shows nothing.
             return known
         done, passed = known["n"] - known["initial"], known["elapsed"]
