@@ -36,6 +36,7 @@ from pipeline.data.storage import base_name
 from pipeline.errors import InputError
 from pipeline.pretrained.state_dicts import sha256_of
 from pipeline.runtime.device import default_device
+from pipeline.runtime.progress import ProgressBar
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +137,11 @@ def evaluate(
         classes=given.segmenter.classes,
         palette=given.palette,
         protocols=given.protocols,
-        sets=tuple(_score(item, real, fid_results or real, given) for item in scored),
+        sets=tuple(
+            # Distances and intervals of thousands of pictures take their time too.
+            _score(item, real, fid_results or real, given)
+            for item in ProgressBar(scored, desc="scores", unit="set")
+        ),
         settings=_settings(order, given, reference, fid_reference),
         independence=independent,
         unpaired=given.unpaired,

@@ -76,8 +76,9 @@ class Summary:
     def __str__(self) -> str:
         lines = [*self.notes]
         for split in self.splits:
-            size = split.path.stat().st_size / 2**20
-            lines.append(f"{split.path}: {split.records:,} records, {size:,.1f} MiB")
+            size, records = split.path.stat().st_size, f"{split.records:,} record{'s' * (split.records != 1)}"
+            amount = f"{size / 2**20:,.1f} MiB" if size >= 2**20 else f"{size / 2**10:,.1f} KiB"
+            lines.append(f"{split.path}: {records}, {amount}")
         names = [*self.space.classes, *(["don't care"] if self.space.dont_care is not None else [])]
         width = max(map(len, names))
         heads = "".join(f"  {split.path.stem:>12} {'records':>8}" for split in self.splits)

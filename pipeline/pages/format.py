@@ -20,11 +20,13 @@ def percent(value: float | None, digits: int = 1) -> str:
 def number(value: float | None) -> str:
     """A distance to three significant digits or more.
 
-    >>> number(123.456), number(1.2345), number(0.012345)
-    ('123.5', '1.23', '0.0123')
+    >>> number(3221.34), number(123.456), number(1.2345), number(0.012345)
+    ('3221', '123.5', '1.23', '0.0123')
     """
     if value is None:
         return NONE
+    if abs(value) >= 1000:
+        return f"{value:.0f}"
     return f"{value:.1f}" if abs(value) >= 100 else f"{value:.2f}" if abs(value) >= 1 else f"{value:.3g}"
 
 

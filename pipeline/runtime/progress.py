@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sized
 from typing import Any, TextIO
 
 from tqdm import tqdm
@@ -19,6 +20,8 @@ class ProgressBar(tqdm):
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         settings["disable"] = settings.get("disable", False) or not is_progress_shown()
+        if settings.get("total") is None and arguments and isinstance(arguments[0], Sized):
+            settings["total"] = len(arguments[0])
         if not sys.stderr.isatty():
             settings |= {"file": _Lines(sys.stderr), "mininterval": LINE_SECONDS, "maxinterval": 4 * LINE_SECONDS}
             settings |= {"ascii": True, "bar_format": _LINE if settings.get("total") else None, "dynamic_ncols": False}

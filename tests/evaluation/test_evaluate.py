@@ -21,6 +21,7 @@ from evaluation.scoring.protocols import Protocol
 from evaluation.scoring.scores import Scores
 from pipeline.data.marks import MARK_FIELDS
 from pipeline.data.records import DatasetInfo, RecordWriter
+from pipeline.runtime.shown import show_progress
 from tests.evaluation.conftest import SPACE, draw, noise, photograph, write_pictures, write_records
 from tests.pages import check_page
 
@@ -140,8 +141,14 @@ def test_a_score_above_the_ceiling_is_a_warning(evaluated: tuple[Scores, Path]) 
 
 
 def test_image_results_are_kept_and_used(
-    good: Path, data: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    good: Path,
+    data: Path,
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    show_progress(True)
     options = {"segmenter_weights": trained, "cache": tmp_path / "cache", "examples": 0, "device": "cpu"}
     first = evaluate(good, data / "validation.parquet", tmp_path / "one", **options)  # type: ignore[arg-type]
     kept = sorted((tmp_path / "cache").rglob("*.npz"))
@@ -153,6 +160,8 @@ def test_image_results_are_kept_and_used(
     monkeypatch.setattr(distributed_scoring.ImageScorer, "score", fails)
     second = evaluate(good, data / "validation.parquet", tmp_path / "two", **options)  # type: ignore[arg-type]
     assert first.to_json() == second.to_json()
+    lines = [line.split(" [")[0] for line in capsys.readouterr().err.splitlines()]
+    assert lines[-2:] == ["scores: 0/2", "scores: 2/2"]  # Those of the second are shown, though nothing is drawn anew.
     assert sorted((tmp_path / "cache").rglob("*.npz")) == kept
     with pytest.raises(AssertionError, match="scored again"):
         evaluate(good, data / "validation.parquet", tmp_path / "three", **options, protocols=("oasis",))  # type: ignore[arg-type]

@@ -170,7 +170,7 @@ def _optimise(
             optimiser.step()
             bar.update()
             if step % 10 == 9:
-                bar.set_postfix(loss=f"{loss.item():.3f}")
+                bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
             if stopped.is_set():
                 save(step + 1)
                 raise KeyboardInterrupt

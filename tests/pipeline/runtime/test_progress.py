@@ -16,13 +16,16 @@ def _shown() -> None:
 def test_a_log_gets_lines_and_no_carriage_returns(capsys: pytest.CaptureFixture[str]) -> None:
     for _ in ProgressBar(range(200), desc="train", unit="step", total=200):
         pass
+    for _ in ProgressBar(["a", "b"], desc="scores", unit="set"):
+        pass
     with ProgressBar(total=50, desc="evaluate", unit="image") as bar:
         bar.update(50)
     printed = capsys.readouterr().err
     assert "\r" not in printed
     assert "\x1b" not in printed
     lines = printed.splitlines()
-    assert 2 <= len(lines) <= 5  # the beginning and the end of each
+    assert 3 <= len(lines) <= 8  # the beginning and the end of each
+    assert "scores: 0/2" in lines
     assert lines[-1].startswith("evaluate: 50/50 [")
     assert "" not in lines
 
