@@ -61,7 +61,7 @@ def check_engine(
     bank: str | Path | None = None,
 ) -> Manifest:
     """Draw the label maps of `reference`, a data set with photographs, with the engine and in float32, and score both.
-    `bank` is SIMS's, where it is not the recipe's.
+    `bank` is SIMS's, where it is not the recipe's; of each label map's own photograph nothing is pasted.
 
     Returns the manifest with the scores, which is written too. Raises `InputError`, with the engine rejected for good,
     where the mean IoU or the Frechet distance on the segmenter's features leaves float32's interval; where there are
@@ -76,8 +76,12 @@ def check_engine(
     with tempfile.TemporaryDirectory() as temporary:
         engine, exact = Path(temporary, "engine"), Path(temporary, "exact")
         log.info("scoring the engine beside %s on %s", EXACT, reference)
-        synthesize(reference, checkpoint, engine, engine=folder, bank=bank, workers=0, quiet=True)
-        synthesize(reference, checkpoint, exact, precision="fp32", bank=bank, workers=0, quiet=True)
+        synthesize(
+            reference, checkpoint, engine, engine=folder, bank=bank, own_pictures="exclude", workers=0, quiet=True
+        )
+        synthesize(
+            reference, checkpoint, exact, precision="fp32", bank=bank, own_pictures="exclude", workers=0, quiet=True
+        )
         scores = evaluate(
             engine,
             reference,

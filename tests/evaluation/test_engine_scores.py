@@ -47,6 +47,8 @@ def test_an_engine_is_rejected_for_its_scores_and_stays_so(tmp_path: Path, monke
     assert kept == Manifest.read(folder) and unusable(kept) is None
     assert kept.scores == ("mean IoU 0.45, float32 0.5 (0.4 to 0.6)", "Frechet distance 2.5, float32 2 (1 to 3)")
     assert [options.get("engine") for options in drawn] == [folder, None]
+    # As in the parity check: `compile` has no option that would let such label maps through.
+    assert {options["own_pictures"] for options in drawn} == {"exclude"}
 
     found.sets = (scores(0.45, 3.5), scores(0.5, 2.0), None)
     told = r"is rejected: its scores are not float32's: Frechet distance 3.5, float32 2.*; take another --backend"
