@@ -19,6 +19,7 @@ from pipeline.command_line import (
     batch_size_option,
 )
 from pipeline.command_output import show_log, tell
+from pipeline.runtime.digits import three_digits
 
 if TYPE_CHECKING:
     from pipeline.engines.manifest import Manifest
@@ -95,8 +96,9 @@ def run_compile(
     if check is not None:
         manifest = check(folder, manifest)
     lines = [f"{folder}: {manifest.spec}", str(manifest.parity), *manifest.scores]
-    if manifest.milliseconds:
-        lines.append(f"{manifest.milliseconds:.3g} ms a picture, {manifest.eager_milliseconds:.3g} ms eager")
+    if manifest.milliseconds and manifest.eager_milliseconds:
+        ours, theirs = three_digits(manifest.milliseconds), three_digits(manifest.eager_milliseconds)
+        lines.append(f"{ours} ms a picture, {theirs} ms eager")
     tell("\n".join(lines), engine=folder, manifest=manifest)
 
 

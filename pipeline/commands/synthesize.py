@@ -24,6 +24,7 @@ from pipeline.command_line import (
 )
 from pipeline.command_output import tell
 from pipeline.commands.export import KINDS
+from pipeline.runtime.digits import three_digits
 
 if TYPE_CHECKING:
     from pipeline.synthesis.job import Summary
@@ -226,7 +227,7 @@ def synthesize(
 
 def _what_was_made(summary: Summary, exports: Sequence[str]) -> list[str]:
     """Lines on what a job made, and where to look at it."""
-    pace = f", {summary.images_per_second:.3g} a second" if summary.images_this_run else ""
+    pace = f", {three_digits(summary.images_per_second)} a second" if summary.images_this_run else ""
     lines = [
         f"{summary.images} images of {summary.label_maps} label maps in {summary.output} "
         f"({summary.images_this_run} in this run{pace})"

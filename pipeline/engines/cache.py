@@ -15,6 +15,7 @@ from pathlib import Path
 from pipeline.engines.engine import file_digest
 from pipeline.engines.manifest import FILE, Manifest, unusable
 from pipeline.errors import InputError
+from pipeline.runtime.digits import three_digits
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +115,7 @@ def list_engines(cache: Path) -> str:
     lines = []
     for folder, manifest, reason in engines_in(cache):
         if isinstance(manifest, Manifest):
-            speed = "" if manifest.milliseconds is None else f", {manifest.milliseconds:.3g} ms a picture"
+            speed = "" if manifest.milliseconds is None else f", {three_digits(manifest.milliseconds)} ms a picture"
             lines.append(f"{folder.name}  {manifest.spec}, {manifest.bytes / 1e6:.1f} MB{speed}")
             lines.append(f"    {manifest.parity}")
         else:

@@ -33,6 +33,7 @@ from pipeline.networks.inference.frozen import freeze
 from pipeline.networks.inference.int8 import Span, has_int8, observe_spans
 from pipeline.networks.inference.onednn import has_bfloat16
 from pipeline.precision import DTYPES, Precision
+from pipeline.runtime.digits import three_digits
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +114,7 @@ def _slower(manifest: Manifest) -> str | None:
     ours, theirs = manifest.milliseconds, manifest.eager_milliseconds
     if ours is None or theirs is None or ours <= NOISE * theirs:
         return None
-    return f"{ours:.3g} ms a picture, where the eager generator takes {theirs:.3g}"
+    return f"{three_digits(ours)} ms a picture, where the eager generator takes {three_digits(theirs)}"
 
 
 def _backends(wanted: Backend | Literal["auto"], device: torch.device) -> Sequence[Backend]:

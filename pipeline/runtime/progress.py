@@ -8,6 +8,7 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
+from pipeline.runtime.digits import three_digits
 from pipeline.runtime.shown import is_progress_shown
 
 LINE_SECONDS = 15.0
@@ -24,7 +25,11 @@ class ProgressBar(tqdm):
             settings["total"] = len(arguments[0])
         if not sys.stderr.isatty():
             settings |= {"file": _Lines(sys.stderr), "mininterval": LINE_SECONDS, "maxinterval": 4 * LINE_SECONDS}
-            settings |= {"ascii": True, "bar_format": _LINE if settings.get("total") else None, "dynamic_ncols": False}
+            settings |= {
+                "ascii": True,
+                "bar_format": None if settings.get("total") is None else _LINE,
+                "dynamic_ncols": False,
+            }
         super().__init__(*arguments, **settings)
 
     @property
@@ -41,9 +46,9 @@ class ProgressBar(tqdm):
         if known["unit_scale"]:
             pace = f"{self.format_sizeof(rate)}{unit}/s"
         elif rate < 1:
-            pace = f"{1 / rate:.3g} s/{unit.removesuffix('s')}"
+            pace = f"{three_digits(1 / rate)} s/{unit.removesuffix('s')}"
         else:
-            pace = f"{rate:.3g} {unit.removesuffix('s')}s/s"
+            pace = f"{three_digits(rate)} {unit.removesuffix('s')}s/s"
         left = self.format_interval((known["total"] - known["n"]) / rate)
         said = f", {known['postfix']}" if known["postfix"] else ""
         return known | {"timing": f" [{self.format_interval(passed)}<{left}, {pace}{said}]"}

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 
+from pipeline.runtime.digits import three_digits
 from pipeline.runtime.progress import ProgressBar
 from pipeline.synthesis.job_records import Reject
 from pipeline.synthesis.worker import Report
@@ -81,5 +82,5 @@ class JobProgress:
         shares = " ".join(f"{stage} {100 * seconds.get(stage, 0.0) / total:.0f}%" for stage in SHOWN_STAGES)
         assert self._started is not None
         passed, images = time.monotonic() - self._started[0], self.images - self._started[1]
-        speed = f"{images / passed:.3g} images/s, " if images and passed else ""
+        speed = f"{three_digits(images / passed)} images/s, " if images and passed else ""
         return f"{speed}{len(self.rejects)} rejected, {shares}"

@@ -18,14 +18,16 @@ def test_a_log_gets_lines_and_no_carriage_returns(capsys: pytest.CaptureFixture[
         pass
     for _ in ProgressBar(["a", "b"], desc="scores", unit="set"):
         pass
+    for _ in ProgressBar([], desc="nothing", unit="set"):
+        pass
     with ProgressBar(total=50, desc="evaluate", unit="image") as bar:
         bar.update(50)
     printed = capsys.readouterr().err
     assert "\r" not in printed
     assert "\x1b" not in printed
     lines = printed.splitlines()
-    assert 3 <= len(lines) <= 8  # the beginning and the end of each
-    assert "scores: 0/2" in lines
+    assert 3 <= len(lines) <= 9  # the beginning and the end of each
+    assert "scores: 0/2" in lines and "nothing: 0/0" in lines
     assert lines[-1].startswith("evaluate: 50/50 [")
     assert "" not in lines
 
@@ -65,6 +67,10 @@ def test_lines_have_times_and_a_pace_once_anything_is_done(
         "train: 0/12",
         "train: 8/12 [00:32<00:16, 4 s/step, 2 rejected]",
     ]
+    fast = lines(" records", total=100_000, done=60_000, seconds=20)  # No powers of ten.
+    assert fast[1] == "train: 60000/100000 [00:20<00:13, 3,000 records/s, 2 rejected]"
+    slow = lines("step", total=3, done=1, seconds=5000)
+    assert slow[1] == "train: 1/3 [1:23:20<2:46:40, 5,000 s/step, 2 rejected]"
 
 
 def test_quiet_shows_none(capsys: pytest.CaptureFixture[str]) -> None:
