@@ -77,9 +77,9 @@ def compile_generator(
     subject = prepare_subject(checkpoint, size, modulation, batch, source, maps, bank=bank)
     if precision == "int8":
         backend = int8_backend(backend, subject)
-    spans = () if calibrate is None else calibrated_spans(subject, calibrate, maps)
     backends = _backends(backend, subject.device)
     precisions = _precisions(precision, subject.device)
+    spans = () if calibrate is None else calibrated_spans(subject, calibrate, maps)
     rejected = []
     with build_lock(out):
         for name in backends:

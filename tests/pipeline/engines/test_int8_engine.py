@@ -101,6 +101,17 @@ def test_a_processor_without_8_bit_products_has_none(monkeypatch) -> None:
         int8_backend("auto", SimpleNamespace(recipe=recipe, device=torch.device("cpu")))
 
 
+def test_a_backend_that_is_not_there_is_told_before_anything_is_drawn_to_calibrate(
+    trained, label_maps, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(compile, "has_int8", lambda: True)
+    monkeypatch.delattr(compile, "calibrated_spans")
+    nothing = SimpleNamespace(missing=lambda device: "TensorRT is not there; install it")
+    monkeypatch.setitem(COMPILERS, "tensorrt", nothing)
+    with pytest.raises(InputError, match="TensorRT is not there; install it"):
+        compiled(trained, tmp_path, label_maps, maps=1, backend="tensorrt")
+
+
 @needs_int8
 def test_what_cannot_be_in_int8(trained, label_maps, tmp_path) -> None:
     with pytest.raises(InputError, match="--precision int8 needs --calibrate, a Parquet file of typical label maps"):
