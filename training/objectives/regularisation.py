@@ -55,7 +55,8 @@ def r1_penalty(of_real: Sequence[Tensor], real: Tensor) -> Tensor:
     """Half the squared gradient of a photograph's score by its pixels, mean over the batch (Mescheder et al. 2018).
 
     `of_real` are maps of scores for each scale, `[N, 1, h, w]`, computed from `real` `[N, 3, H, W]`. A photograph's
-    score is their mean, as it is in the losses. Differentiable in the weights behind the scores.
+    score is their mean, as it is in the losses of a patch discriminator. (Where detail is judged beside classes the
+    losses of both are added, and the score is the mean of both still.) Differentiable in the weights behind the scores.
     """
     score = torch.stack([scores.mean(dim=(1, 2, 3)) for scores in of_real]).mean(dim=0)  # [N]
     (gradient,) = torch.autograd.grad(score.sum(), real, create_graph=True)
