@@ -40,7 +40,8 @@ def find_bank(recipe: Recipe, bank: str | None) -> str | None:
         hint = (
             "give --bank, a file that `spadework prepare bank` makes" if bank is None else "make it with prepare bank"
         )
-        raise InputError(f"the checkpoint pastes pieces of a memory bank, and {found} is not there; {hint}")
+        wrong = "is no file" if local_path(found).exists() else "is not there"
+        raise InputError(f"the checkpoint pastes pieces of a memory bank, and {found} {wrong}; {hint}")
     return found
 
 

@@ -53,5 +53,7 @@ def test_what_is_no_bank_for_it_is_refused(bank: Path, tmp_path: Path) -> None:
     lost = cases.write_checkpoint(tmp_path / "lost", kind="sims", bank=str(tmp_path / "gone"), widths=[2, 3, 4, 5])
     with pytest.raises(InputError, match=r"pastes pieces of a memory bank, and .*gone is not there; give --bank"):
         compile_generator(lost, tmp_path / "engines", **options)
+    with pytest.raises(InputError, match=f"{tmp_path} is no file; make it with prepare bank"):
+        compile_generator(lost, tmp_path / "engines", **options, bank=tmp_path)
     with pytest.raises(InputError, match="of kind spade, which pastes nothing; leave out --bank"):
         compile_generator(cases.write_checkpoint(tmp_path / "spade"), tmp_path / "engines", **options, bank=bank)
