@@ -39,6 +39,7 @@ from pipeline.commands.serve import serve
 from pipeline.commands.synthesize import plan_samples, synthesize, verify
 from pipeline.commands.weights import import_weights, weights
 from pipeline.errors import InputError
+from pipeline.runtime.digits import plural
 from pipeline.shipped_recipes import find_study
 from training import commands as training
 
@@ -136,12 +137,16 @@ def train(
     if result.stopped:
         raise KeyboardInterrupt  # which the training took for itself, to leave a checkpoint
     file = result.folder / "generator.safetensors"
-    step = f"{result.step} step{'s' * (result.step != 1)}"
     pictures = shlex.join(
         ["spadework", "synthesize", "--input", settings.data.validation, "--checkpoint", str(result.folder)]
     )
     then = f"Pictures with it: {pictures}" if result.finished else "Not all steps are done; the same command resumes."
-    tell(f"{file}: {step}\n{then}", checkpoint=file, steps=result.step, finished=result.finished)
+    tell(
+        f"{file}: {result.step} {plural('step', result.step)}\n{then}",
+        checkpoint=file,
+        steps=result.step,
+        finished=result.finished,
+    )
 
 
 @click.command()

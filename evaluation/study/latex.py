@@ -8,6 +8,7 @@ from evaluation.study.statistics import SCORES, RowScore
 from evaluation.study.study import StudyResult
 from pipeline.pages.format import number
 from pipeline.pages.tables import escape
+from pipeline.runtime.digits import plural
 
 
 def render_latex(found: StudyResult) -> str:
@@ -28,7 +29,7 @@ def render_latex(found: StudyResult) -> str:
         cells = [_cell(name, score) for name, score in row.scores.items()]
         cells += [f"{row.parameters / 1e6:.3g}", number(row.gmac), f"{fmean(row.seconds):.0f}"]
         mark = "$^\\dagger$" if row.independence == "not independent" else ""
-        fewer = f" ({len(row.seeds)} seed{'s' * (len(row.seeds) > 1)})" if len(row.seeds) != len(found.seeds) else ""
+        fewer = f" ({len(row.seeds)} {plural('seed', len(row.seeds))})" if len(row.seeds) != len(found.seeds) else ""
         lines.append(" & ".join([escape(row.name) + mark + fewer, *cells]) + r" \\")
     seeds = f"{len(found.seeds)} seeds" if len(found.seeds) > 1 else "One seed, an anecdote"
     what = escape(f"{found.name}: {seeds}, {found.budget} each, {found.label_maps} label maps")

@@ -26,6 +26,7 @@ from pipeline.pages.format import NONE, factor, interval, number, percent, plain
 from pipeline.pages.pictures import reduce_classes, reduce_image
 from pipeline.pages.render import write_page
 from pipeline.pages.tables import Cell, Row, Table, Tone
+from pipeline.runtime.digits import plural
 
 SCHEMA = 1
 LARGEST_SIDE = 160
@@ -127,7 +128,7 @@ def _score_table(found: StudyResult) -> Table:
     for row in found.rows:
         small = [" ".join(row.overrides)]
         if len(row.seeds) != len(found.seeds):
-            small.append(f"{len(row.seeds)} seed{'s' * (len(row.seeds) > 1)}")
+            small.append(f"{len(row.seeds)} {plural('seed', len(row.seeds))}")
         if row.independence == "not independent":
             small.append("judged by a network that it learned by")
         name = f"{row.name} (reference)" if row.name == found.reference else row.name

@@ -21,6 +21,7 @@ from pipeline.data.frames import to_table
 from pipeline.data.records import RECORD_FIELDS, DatasetInfo, RecordWriter, read_info
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace, class_channels
+from pipeline.runtime.digits import plural
 from pipeline.runtime.progress import ProgressBar
 
 Item = TypeVar("Item")
@@ -76,7 +77,7 @@ class Summary:
     def __str__(self) -> str:
         lines = [*self.notes]
         for split in self.splits:
-            size, records = split.path.stat().st_size, f"{split.records:,} record{'s' * (split.records != 1)}"
+            size, records = split.path.stat().st_size, f"{split.records:,} {plural('record', split.records)}"
             amount = f"{size / 2**20:,.1f} MiB" if size >= 2**20 else f"{size / 2**10:,.1f} KiB"
             lines.append(f"{split.path}: {records}, {amount}")
         names = [*self.space.classes, *(["don't care"] if self.space.dont_care is not None else [])]

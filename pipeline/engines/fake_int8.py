@@ -9,13 +9,10 @@ that a layer takes in, and of an output channel's weights. Run by PyTorch, the s
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
-from torch import nn
 
-from pipeline.networks.inference.int8 import LARGEST, Span
+from pipeline.networks.inference.int8 import LARGEST, ExactBuffers, Span
 
 
 def fake_quantise(x: torch.Tensor, largest: torch.Tensor) -> torch.Tensor:
@@ -41,9 +38,10 @@ OPERATOR = torch.ops.spadework.fake_quantise.default
 """What stands for it in a graph."""
 
 
-class FakeInt8Convolution(nn.Module):
+class FakeInt8Convolution(ExactBuffers):
     """A k x k convolution with stride 1 and "same" padding, whose weights and input are values of int8."""
 
+    exact = ("largest", "largest_weights")
     weight: torch.Tensor
     bias: torch.Tensor
     largest_weights: torch.Tensor
@@ -67,10 +65,3 @@ class FakeInt8Convolution(nn.Module):
         """`[N, inputs, H, W]` to `[N, outputs, H, W]`, both in the type that the module was cast to."""
         weight = fake_quantise(self.weight, self.largest_weights)
         return F.conv2d(fake_quantise(x, self.largest), weight, self.bias, padding=weight.shape[2] // 2)
-
-    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> FakeInt8Convolution:
-        exact = {name: getattr(self, name) for name in ("largest", "largest_weights")}
-        super()._apply(fn, recurse)
-        for name, tensor in exact.items():  # A cast of the whole generator must not round them.
-            self.register_buffer(name, tensor.to(self.weight.device))
-        return self

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 
 from pipeline.config import AnyGeneratorSettings
 from pipeline.errors import InputError
-from pipeline.labels import LabelSpace, split_codes
+from pipeline.labels import LabelSpace
 from pipeline.networks.generator import layer_sizes
 from pipeline.networks.label_input import LabelInput
 from pipeline.networks.noise import draw_noise
@@ -129,16 +129,16 @@ class Signature:
                 f"label map is {codes.shape[2]}x{codes.shape[1]}, and the engine is for {self.size[1]}x{self.size[0]}; "
                 "compile another with --size, or resize the label map"
             )
-        regions = None
-        if self.settings.region_styles == "instance":
-            codes, regions = split_codes(codes, self.space)
-        low, high = (int(value) for value in torch.aminmax(codes))
+        made = LabelInput.of_recipe(
+            codes, self.space, self.settings.region_styles, self.form, len(self.resolutions) - 1
+        )
+        low, high = (int(value) for value in torch.aminmax(made.codes))
         if low < 1 or high >= self.space.codes:
             raise InputError(
                 f"label map has the code {low if low < 1 else high}, but the engine's {self.space.class_channels} "
                 f"classes have the codes 1 to {self.space.codes - 1}"
             )
-        return LabelInput(codes, self.space, self.form, len(self.resolutions) - 1, regions=regions)
+        return made
 
     def batch_input(self, label_input: LabelInput, z: torch.Tensor | None, images: Sequence[int]) -> LabelInput:
         """The label maps for a batch, as `table_lengths` and `tensors` want them.

@@ -18,7 +18,7 @@ from pipeline.engines.engine import adapted
 from pipeline.engines.manifest import make_signature
 from pipeline.engines.signature import Form, Signature
 from pipeline.errors import InputError
-from pipeline.labels import LabelSpace, split_codes
+from pipeline.labels import split_codes
 from pipeline.networks.generators import AnyGenerator, DrawsPictures
 from pipeline.networks.label_input import LabelInput
 from pipeline.networks.noise import region_styles
@@ -187,16 +187,9 @@ def _reference(
     made = []
     with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
         for index, one in enumerate(codes.split(1)):
-            label_input = _dense(one, generator.space, regions=generator.settings.region_styles == "instance")
+            label_input = LabelInput.of_recipe(one, generator.space, generator.settings.region_styles, "dense")
             if canvases is not None:
                 label_input = label_input.with_canvas(canvases[index : index + 1])
             seed = None if seeds is None else seeds[index : index + 1]
             made.append(generator(label_input, own_styles(styles, index, label_input), seed).cpu())
     return torch.cat(made)
-
-
-def _dense(codes: torch.Tensor, space: LabelSpace, *, regions: bool) -> LabelInput:
-    if not regions:
-        return LabelInput(codes, space, "dense")
-    codes, numbers = split_codes(codes, space)
-    return LabelInput(codes, space, "dense", regions=numbers)

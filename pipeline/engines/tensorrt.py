@@ -6,6 +6,7 @@ TensorRT's builder makes of the network has not been seen yet. See docs/engines.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 from collections.abc import Callable, Sequence
@@ -99,14 +100,12 @@ def convert(
     return compiled
 
 
+@functools.cache  # a second converter would stand beside the first
 def _describe_int8() -> None:
     """Tell Torch-TensorRT what `fake_quantise` is: a Q/DQ pair, of weights too, which it must not work out beforehand.
 
     It has a converter to such pairs, but for an operator of NVIDIA's Model Optimizer, and only where that is installed.
     """
-    global _described
-    if _described:
-        return
     from torch_tensorrt.dynamo.conversion import dynamo_tensorrt_converter, impl
     from torch_tensorrt.dynamo.conversion._ConversionContext import ConversionContext
     from torch_tensorrt.dynamo.lowering.constant_fold_exclusions import register_constant_fold_exclusion_rule
@@ -119,11 +118,6 @@ def _describe_int8() -> None:
     @register_constant_fold_exclusion_rule("spadework_fake_quantise")
     def keep_pair(node: torch.fx.Node) -> list[torch.fx.Node]:
         return [node] if node.target is OPERATOR else []
-
-    _described = True
-
-
-_described = False
 
 
 def input_specs(signature: Signature, lengths: Sequence[int]) -> list[Any]:

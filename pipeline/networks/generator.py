@@ -11,7 +11,7 @@ from torch import nn
 
 from pipeline.config import ConcatSettings, DecoderSettings, GeneratorSettings
 from pipeline.errors import InputError
-from pipeline.labels import LabelSpace, split_codes
+from pipeline.labels import LabelSpace
 from pipeline.networks.initialise import glorot_normal
 from pipeline.networks.label_input import LabelInput
 from pipeline.networks.noise import draw_noise, split_noise
@@ -81,10 +81,7 @@ class Generator(nn.Module):
 
 def make_label_input(codes: torch.Tensor, space: LabelSpace, settings: AnyDecoder) -> LabelInput:
     """Codes int32 `[N, H, W]`, of `Recipe.encode`, as a generator of some settings takes them."""
-    regions = None
-    if settings.region_styles == "instance":
-        codes, regions = split_codes(codes, space)
-    return LabelInput(codes, space, settings.modulation, settings.doublings, regions=regions)
+    return LabelInput.of_recipe(codes, space, settings.region_styles, settings.modulation, settings.doublings)
 
 
 def with_draws(

@@ -11,7 +11,8 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import torch
 import torch.nn.functional as F
 
-from pipeline.labels import LabelSpace, one_hot
+from pipeline.config import RegionStyles
+from pipeline.labels import LabelSpace, one_hot, split_codes
 from pipeline.networks.patterns.patterns import Patterns, find_all_patterns
 
 log = logging.getLogger(__name__)
@@ -73,6 +74,21 @@ class LabelInput:
         self._patterns: dict[tuple[int, int, int, bool], Patterns] = {}
         self._remembered: dict[object, Any] = {}
         self._copies: dict[int, LabelInput] = {}
+
+    @classmethod
+    def of_recipe(
+        cls,
+        codes: torch.Tensor,
+        space: LabelSpace,
+        region_styles: RegionStyles,
+        modulation: Modulation = "auto",
+        doublings: int = 0,
+    ) -> LabelInput:
+        """Codes int32 `[N, H, W]` of `Recipe.encode`, which hold instances too where `region_styles` are theirs."""
+        regions = None
+        if region_styles == "instance":
+            codes, regions = split_codes(codes, space)
+        return cls(codes, space, modulation, doublings, regions=regions)
 
     def codes_at(self, height: int, width: int) -> torch.Tensor:
         """The codes at a resolution, int32 `[N, height, width]`: the pixels that `F.interpolate` takes ("nearest")."""

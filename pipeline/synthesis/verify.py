@@ -18,6 +18,7 @@ from pipeline.data.records import picture_bytes
 from pipeline.data.shards import plan_shards
 from pipeline.data.storage import Folder, first_line
 from pipeline.errors import InputError
+from pipeline.runtime.digits import plural
 from pipeline.runtime.progress import ProgressBar
 from pipeline.synthesis.filtered import read_filtered, verify_filtered
 from pipeline.synthesis.job_folder import JOB, MANIFEST, SUCCESS, JobFolder
@@ -34,9 +35,8 @@ class Verified:
     rejects: int
 
     def __str__(self) -> str:
-        rejects = f", {self.rejects} reject{'s' * (self.rejects != 1)}" if self.rejects else ""
-        parts = f"{self.parts} part{'s' * (self.parts != 1)}"
-        return f"{self.images} images in {parts}{rejects}: complete and intact"
+        rejects = f", {self.rejects} {plural('reject', self.rejects)}" if self.rejects else ""
+        return f"{self.images} images in {self.parts} {plural('part', self.parts)}{rejects}: complete and intact"
 
 
 def verify(location: str, *, source: str | None = None, quiet: bool = False) -> Verified:

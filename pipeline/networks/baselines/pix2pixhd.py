@@ -7,7 +7,7 @@ from torch import nn
 
 from pipeline.config import Pix2PixHDSettings
 from pipeline.errors import InputError
-from pipeline.labels import LabelSpace, split_codes
+from pipeline.labels import LabelSpace
 from pipeline.networks.baselines.instance_styles import InstanceStyles
 from pipeline.networks.baselines.units import Hourglass, UnitFactory, check_size, last_layer
 from pipeline.networks.initialise import pix2pixhd_normal
@@ -66,10 +66,7 @@ def global_body(settings: Pix2PixHDSettings, space: LabelSpace) -> Hourglass:
 def plain_input(codes: torch.Tensor, settings: Pix2PixHDSettings, space: LabelSpace) -> LabelInput:
     """The label maps of codes int32 `[N, H, W]`. Raises `InputError` for sizes that cannot be halved so often."""
     check_size(codes.shape[1], codes.shape[2], multiple=settings.multiple, least=settings.least)
-    regions = None
-    if settings.region_styles == "instance":
-        codes, regions = split_codes(codes, space)
-    return LabelInput(codes, space, "dense", regions=regions)
+    return LabelInput.of_recipe(codes, space, settings.region_styles, "dense")
 
 
 def instance_styles(settings: Pix2PixHDSettings, space: LabelSpace) -> InstanceStyles | None:

@@ -9,8 +9,9 @@ Sums are whole numbers, exact in int32, and steps never change: a picture does n
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeAlias
+from typing import Self, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -36,9 +37,24 @@ def has_int8() -> bool:
     return bool(supported and supported()) and has_bfloat16() and hasattr(torch.ops.onednn, "qconv_pointwise")
 
 
-class Int8Convolution(nn.Module):
+class ExactBuffers(nn.Module):
+    """A module some of whose buffers go from device to device, and stay of their type and value."""
+
+    exact: tuple[str, ...] = ()
+    """Their names."""
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Self:
+        kept = {name: getattr(self, name) for name in self.exact}
+        super()._apply(fn, recurse)
+        for name, tensor in kept.items():  # A cast of the whole generator must not round them.
+            self.register_buffer(name, tensor.to(getattr(self, name).device))
+        return self
+
+
+class Int8Convolution(ExactBuffers):
     """A k x k convolution with stride 1 and "same" padding, for inference: bfloat16 in and out, int8 inside."""
 
+    exact = ("steps", "bias")
     kernels: torch.Tensor
     steps: torch.Tensor
     bias: torch.Tensor
@@ -78,13 +94,6 @@ class Int8Convolution(nn.Module):
         pixels = (self.quantise(x).double() - self.zero) * self.step
         weight = self.kernels.double() * self.steps.double().view(-1, 1, 1, 1)
         return F.conv2d(pixels, weight, self.bias.double(), padding=weight.shape[2] // 2)
-
-    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Int8Convolution:
-        exact = {name: getattr(self, name) for name in ("steps", "bias")}
-        super()._apply(fn, recurse)
-        for name, tensor in exact.items():  # A cast of the whole generator must not round them.
-            self.register_buffer(name, tensor.to(self.kernels.device))
-        return self
 
     def quantise(self, x: torch.Tensor) -> torch.Tensor:
         """`x` `[N, inputs, H, W]` to uint8 of that shape, channels last; values beyond the span become its ends."""
@@ -133,12 +142,7 @@ def _packed_shape(weight: torch.Tensor, *_: object) -> torch.Tensor:
     return torch.empty_like(weight)
 
 
+@functools.cache  # it may be told once only
 def describe_packing() -> None:
-    """Tell PyTorch's exporter what packing returns, which it does not know by itself; once, before an export."""
-    global _described
-    if not _described:
-        torch.library.register_fake("onednn::qconv_prepack", _packed_shape)
-        _described = True
-
-
-_described = False
+    """Tell PyTorch's exporter what packing returns, which it does not know by itself; before an export."""
+    torch.library.register_fake("onednn::qconv_prepack", _packed_shape)
