@@ -208,8 +208,7 @@ class ProgressLine:
             return
         if not self.started:
             # The clock runs from here, or the start would be in the rate and the time left.
-            self.bar.n = self.bar.initial = step
-            self.bar.unpause()
+            self.bar.start_clock(step)
             self.bar.refresh()
             self.started = True
         if entry:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Sized
 from typing import Any, TextIO
 
@@ -31,6 +32,11 @@ class ProgressBar(tqdm):
                 "dynamic_ncols": False,
             }
         super().__init__(*arguments, **settings)
+
+    def start_clock(self, done: float) -> None:
+        """Count `done` as there already, and the rate and the time left from now on: what came before was no work."""
+        self.n = self.initial = done
+        self.start_t = self.last_print_t = time.time()
 
     @property
     def format_dict(self) -> dict[str, Any]:

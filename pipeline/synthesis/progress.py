@@ -60,9 +60,7 @@ class JobProgress:
         self._note(report.rejects)
         if self._started is None:
             # The clock runs from here, or the start of Ray and the loading would be in the rate and the time left.
-            self._bar.n += step
-            self._bar.initial = self._bar.n
-            self._bar.start_t = self._bar.last_print_t = time.time()
+            self._bar.start_clock(self._bar.n + step)
             self._started = time.monotonic(), self.images
             step = 0
         self._bar.set_postfix_str(self._state(), refresh=False)
