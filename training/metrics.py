@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pipeline.config import Recipe
 from pipeline.data.sources import as_sources
+from pipeline.runtime.collectives import seconds_waited
 from pipeline.segments.paste import SegmentPaster
 from training.run_folder import RunFolder
 from training.samples import SampleGrid
@@ -23,6 +24,9 @@ from training.worker import Worker
 
 Entry = dict[str, Any]
 """A line of `stats.jsonl`: the step, mean losses since the line before, and the like."""
+
+SPEEDS = ("images_per_second", "data_wait", "communication")
+"""Of an `Entry`, the last two as shares of the time; the last only of several workers on CPUs."""
 
 
 class NotFinite(ArithmeticError):
@@ -38,6 +42,7 @@ class MetricLogger:
 
     def _begin(self, step: int) -> None:
         self.start, self.first, self.waited, self.paused = time.perf_counter(), step, 0.0, 0.0
+        self.communicated = seconds_waited()
         self.names: list[str] = []
         self.values: list[Tensor] = []
 
@@ -89,6 +94,8 @@ class MetricLogger:
             "data_wait": self.waited / seconds,
             "failures": state.failures,
         }
+        if self.worker.count > 1 and self.worker.device.type == "cpu":
+            entry["communication"] = (seconds_waited() - self.communicated) / seconds
         self._begin(step)
         return entry
 
@@ -120,7 +127,7 @@ class Reporter:
         scalars = {f"loss/{name}": value for name, value in entry["losses"].items()}
         for group in ("scores", "gradient_norm", "learning_rate", "validation"):
             scalars |= {f"{group}/{name}": value for name, value in entry.get(group, {}).items()}
-        scalars |= {f"speed/{name}": entry[name] for name in ("images_per_second", "data_wait")}
+        scalars |= {f"speed/{name}": entry[name] for name in SPEEDS if name in entry}
         for name, value in scalars.items():
             self.writer.add_scalar(name, value, entry["step"])
 

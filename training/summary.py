@@ -48,11 +48,14 @@ def _facts(recipe: Recipe, entries: Sequence[Mapping[str, Any]]) -> list[tuple[s
         ("Steps", f"{last['step']} of {recipe.training.steps}, {size} pictures each"),
         ("Pictures", f"{recipe.data.width}x{recipe.data.height}"),
         ("Time in steps", f"{seconds / 60:.1f} minutes: {last['step'] * size / seconds:.1f} images/s"),
-        (
-            "Waiting for data",
-            f"{sum(entry['data_wait'] * entry['seconds'] for entry in entries) / seconds:.1%} of that",
-        ),
+        ("Waiting for data", f"{_share(entries, 'data_wait'):.1%} of that"),
     ]
+    together = [entry for entry in entries if "communication" in entry]
+    if together:
+        share = _share(together, "communication")
+        facts.append(
+            ("Waiting for other workers", f"{share:.1%} of the time: for their part of a sum, and for the sum")
+        )
     validated = [entry for entry in entries if "validation" in entry]
     if validated:
         by = recipe.training.best_by
@@ -62,6 +65,11 @@ def _facts(recipe: Recipe, entries: Sequence[Mapping[str, Any]]) -> list[tuple[s
             facts.append((name, f"{scores} (step {entry['step']})"))
     facts += [("Rolled back", failure) for failure in last["failures"]]
     return facts
+
+
+def _share(entries: Sequence[Mapping[str, Any]], name: str) -> float:
+    """The share of the time of all entries, of which each has its own."""
+    return sum(entry[name] * entry["seconds"] for entry in entries) / sum(entry["seconds"] for entry in entries)
 
 
 def _charts(entries: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Curve]]:
@@ -78,6 +86,8 @@ def _charts(entries: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Curve]]
             values |= {(title, name): value for name, value in entry.get(group, {}).items()}
         values |= {("Images per second", "images/s"): entry["images_per_second"]}
         values |= {("Waiting for data", "share of the time"): entry["data_wait"]}
+        if "communication" in entry:
+            values |= {("Waiting for other workers", "share of the time"): entry["communication"]}
         for (title, name), value in values.items():
             title = {"generator": "Generator's losses", "discriminator": "Discriminator's losses"}.get(title, title)
             # Distances and shares do not share an axis.

@@ -11,6 +11,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from pipeline.runtime.collectives import all_reduce, average_gradients
+
 
 @dataclass(frozen=True)
 class Worker:
@@ -34,12 +36,15 @@ class Worker:
         names = inspect.signature(DistributedDataParallel).parameters
         buffers = "forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers"
         options: dict[str, Any] = {"gradient_as_bucket_view": True, "find_unused_parameters": in_parts, buffers: False}
-        return DistributedDataParallel(network, **options)
+        wrapped = DistributedDataParallel(network, **options)
+        if self.device.type == "cpu":
+            wrapped.register_comm_hook(self.count, average_gradients)
+        return wrapped
 
     def mean(self, values: Tensor) -> Tensor:
         """The mean over the workers, of the shape of `values`, `[...]`; all of them must ask at the same step."""
         if self.count > 1:
-            dist.all_reduce(values)
+            all_reduce(values)
             values /= self.count
         return values
 
@@ -48,5 +53,5 @@ class Worker:
         if self.count == 1:
             return flag
         flags = torch.tensor(float(flag), device=self.device)
-        dist.all_reduce(flags, dist.ReduceOp.MAX)
+        all_reduce(flags, dist.ReduceOp.MAX)
         return bool(flags)

@@ -136,6 +136,13 @@ def filter_(
 @click.option("--seeds", default=3, show_default=True, type=click.IntRange(1), help="Trainings of each mixture.")
 @click.option("--synthetic-share", default=0.5, show_default=True, type=SHARE, help="Of what a mixed training sees.")
 @click.option(
+    "--real-last",
+    default=0.0,
+    show_default=True,
+    type=click.FloatRange(0, 1, max_open=True),
+    help="Share of a mixed training's steps, at the end, with real photographs alone.",
+)
+@click.option(
     "--segmenter",
     type=SEGMENTER,
     default="deeplab",

@@ -82,6 +82,7 @@ def measure_usefulness(
     mixed_at: Sequence[Fraction] = FRACTIONS,
     seeds: int = CLAIM_SEEDS,
     synthetic_share: float = 0.5,
+    real_last: float = 0.0,
     segmenter: str = "deeplab",
     pretrained: Path | None = None,
     workers: int = 0,
@@ -93,7 +94,8 @@ def measure_usefulness(
     `usefulness.html`, `usefulness.json` and `usefulness.csv` to the folder `out`.
 
     `recipe` gives the classes, the size, and the schedule: every training takes the same steps. `synthetic_share` of
-    the pictures that a mixed training sees are synthetic. Real subsets are drawn by the training's seed, the smaller
+    the pictures that a mixed training sees are synthetic, but for the last `real_last` of its steps, which see
+    photographs alone. Real subsets are drawn by the training's seed, the smaller
     ones from the larger. `workers` trainings run side by side on Ray (0 or 1: here, one after another). Results of
     trainings are kept in `out/cells` by content, so the same command resumes, and another one shares what it can.
 
@@ -104,6 +106,8 @@ def measure_usefulness(
         raise InputError(f"--seeds {seeds}: one training says nothing about chance; give {CLAIM_SEEDS} or more")
     if not 0 < synthetic_share < 1:
         raise InputError(f"synthetic share {synthetic_share:g} is not between 0 and 1")
+    if not 0 <= real_last < 1:
+        raise InputError(f"a share of {real_last:g} of the steps for photographs alone is not from 0 up to 1")
     if not synthetic:
         raise InputError("give one synthetic set or more (--synthetic images/)")
     check_names(synthetic)
@@ -140,6 +144,7 @@ def measure_usefulness(
             plain,
             recipe=recipe.model_copy(update={"data": data, "segmenter": settings}),
             contents=(*(contents[str(source.path)] for source in sources), contents[str(test)]),
+            real_last=real_last if arm.real and arm.synthetic else 0.0,
         )
 
     cells = {(arm, seed): cell(arm, seed) for arm in arms for seed in range(seeds)}
@@ -157,6 +162,7 @@ def measure_usefulness(
             "test": str(test),
             "sha256": contents,
             "synthetic_share": synthetic_share,
+            "real_last": real_last,
             "segmenter": segmenter,
             "pretrained_sha256": plain.pretrained_sha256,
             "size": [recipe.data.height, recipe.data.width],

@@ -9,15 +9,15 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
-from torch.nn.parallel import DistributedDataParallel
 
 from pipeline.config import Recipe
+from pipeline.runtime.collectives import average_gradients, seconds_waited
 from training.data.batch import Batch
 from training.data.dataset import BatchLoader, RecordDataset
 from training.loop import TrainingState, Worker
@@ -37,8 +37,15 @@ def steps(recipe: Recipe, worker: Worker) -> tuple[list[torch.Tensor], dict[str,
     torch.set_default_dtype(torch.float64)
     try:
         regression = PerceptualRegression(Trunk([]), [1.0]) if recipe.generator.kind == "crn" else None
-        state = TrainingState(recipe, worker, regression)
-        reductions = count_reductions(state)
+        buckets = []
+
+        def counted(workers, bucket):  # type: ignore[no-untyped-def] # DDP reads annotations, and not as strings
+            buckets.append(workers)
+            return average_gradients(workers, bucket)
+
+        with mock.patch("training.worker.average_gradients", counted):
+            state = TrainingState(recipe, worker, regression)
+        waited = seconds_waited()
         data = BatchLoader(RecordDataset(recipe.data.train, recipe), rank=worker.rank, workers=worker.count)
         batches = data.batches()
         for optimiser in state.step.optimisers.values():
@@ -53,7 +60,8 @@ def steps(recipe: Recipe, worker: Worker) -> tuple[list[torch.Tensor], dict[str,
     finally:
         torch.set_default_dtype(torch.float32)
     # One bucket of gradients a step for each network, however many parts the batch has.
-    assert reductions == [STEPS if worker.count > 1 else 0] * len(state.step.optimisers)
+    assert len(buckets) == (STEPS * len(state.step.optimisers) if worker.count > 1 else 0)
+    assert (seconds_waited() > waited) == (worker.count > 1)
     networks = {"synthesis": state.step.bare_synthesis, **state.step.networks}
     found = {f"{name}.{key}": value for name, net in networks.items() for key, value in net.state_dict().items()}
     for name, net in networks.items():
@@ -61,21 +69,6 @@ def steps(recipe: Recipe, worker: Worker) -> tuple[list[torch.Tensor], dict[str,
         parameters = {key: value for key, value in net.named_parameters() if "coarse_last" not in key}
         found |= {f"{name}.{key}.grad": value.grad for key, value in parameters.items()}
     return losses, found
-
-
-def count_reductions(state: TrainingState) -> list[int]:
-    """How many buckets of gradients are reduced over the workers, for the generator's and for the discriminator's."""
-    counts = [0] * len(state.step.optimisers)
-    networks = [state.step.synthesis, getattr(state.step, "discriminator", None)]
-    for index, network in enumerate(networks):
-        if isinstance(network, DistributedDataParallel):
-
-            def reduce(at, bucket):  # type: ignore[no-untyped-def] # DDP reads annotations, and not as strings
-                counts[at] += 1
-                return allreduce_hook(None, bucket)
-
-            network.register_comm_hook(index, reduce)
-    return counts
 
 
 def one_of_two(rank: int, recipes: list[Recipe], port: int, out: Path) -> None:

@@ -64,6 +64,8 @@ def test_a_run_ends_and_leaves_nothing_of_ray_behind(undisturbed: Path) -> None:
     scores = {entry["step"]: entry["validation"]["mean_iou"] for entry in entries if "validation" in entry}
     assert list(scores) == [15, 30]
     assert load_checkpoint(undisturbed / "best.safetensors").step == max(scores, key=scores.__getitem__)
+    assert all(0 < entry["communication"] < 1 for entry in entries)
+    assert "Waiting for other workers" in (undisturbed / "summary.html").read_text()
     assert not (undisturbed / ".ray").exists()
     assert not (undisturbed / ".stop").exists()
 

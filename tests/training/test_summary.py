@@ -76,3 +76,4 @@ def test_the_meter_tells_steps_waits_and_pauses_apart(tiny_recipe: Make, monkeyp
     metrics.add(terms)
     entry = metrics.read(3, state)
     assert (entry["seconds"], entry["images_per_second"], entry["data_wait"]) == (2, 4, 1)
+    assert "communication" not in entry  # one worker waits for nobody

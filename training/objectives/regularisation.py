@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
+from pipeline.runtime.collectives import all_reduce
 from training.objectives.losses import at_least_float32
 
 DECAY = 0.99
@@ -45,7 +45,7 @@ class LeCam(nn.Module):
         """Move the anchors towards the mean scores of a step, `[scales]` each, over all `workers` (together)."""
         means = torch.stack([fake, real])
         if workers > 1:
-            dist.all_reduce(means)
+            all_reduce(means)
             means /= workers
         for anchor, mean in zip((self.fake, self.real), means, strict=True):
             anchor.lerp_(mean.to(anchor.dtype), 1 - DECAY)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -20,6 +19,7 @@ from pipeline.config import DiscriminatorSettings, Enlargement
 from pipeline.labels import LabelSpace
 from pipeline.networks.resampling import blur, enlarge
 from pipeline.networks.spectral import settle_spectral_norm, spectral_norm
+from pipeline.runtime.collectives import all_reduce
 from pipeline.runtime.counter_based import uniforms
 
 MAX_CHANNELS = 512
@@ -151,7 +151,7 @@ def balanced_targets(parts: Sequence[Tensor], space: LabelSpace, *, workers: int
     pixels = torch.stack([torch.bincount(part.flatten() + 1, minlength=count + 1)[1:] for part in classes])
     pixels = pixels.sum(dim=0).double()  # [classes]
     if workers > 1:
-        dist.all_reduce(pixels)
+        all_reduce(pixels)
     present = (pixels > 0).double()
     real = present / (pixels.clamp(min=1) * present.sum().clamp(min=1))
     fake = 1 / pixels.sum(dim=0, keepdim=True).clamp(min=1)

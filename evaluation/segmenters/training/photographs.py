@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -40,10 +41,13 @@ class Photographs:
     def __len__(self) -> int:
         return len(self.images)
 
-    def batches(self, size: int, *, seed: int, start: int = 0) -> Iterator[np.ndarray]:
+    def batches(
+        self, size: int, *, seed: int, start: int = 0, first_alone_from: int | None = None
+    ) -> Iterator[np.ndarray]:
         """Indices, int64 `[size]`, batch after batch without end, from batch number `start` on.
 
-        Each source comes in an order of its own every epoch.
+        Each source comes in an order of its own every epoch. From batch number `first_alone_from` on nothing but the
+        first source does, which goes on where it was.
 
         Batch b is a function of the seed and b, however one got there.
         """
@@ -55,9 +59,12 @@ class Photographs:
             found = self.sources[source]
             return firsts[source] + np.random.default_rng((found.seed(seed), epoch)).permutation(found.rows)
 
+        alone = math.inf if first_alone_from is None else first_alone_from * size
+        drawn = 0 if first_alone_from is None else sum(mixture.find(draw)[0] == 0 for draw in range(int(alone)))
         for batch in count(start):
             indices = []
-            for source, place in map(mixture.find, range(batch * size, (batch + 1) * size)):
+            for draw in range(batch * size, (batch + 1) * size):
+                source, place = mixture.find(draw) if draw < alone else (0, drawn + draw - int(alone))
                 epoch, offset = divmod(place, self.sources[source].rows)
                 indices.append(order(source, epoch)[offset])
             yield np.array(indices)

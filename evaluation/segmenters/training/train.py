@@ -121,10 +121,12 @@ def fit(
     out: Path,
     plan: dict[str, Any],
     state: dict[str, Any] | None,
+    first_alone: float = 0.0,
 ) -> None:
     """Train a segmenter on photographs, on its own device; `state` (of `find_state`) continues an interrupted training.
 
-    States go to `out` every so often, with the `plan` by which they are known again.
+    States go to `out` every so often, with the `plan` by which they are known again. `first_alone` is the share of the
+    steps, at the end, that see the first source and no other.
     """
     for module in segmenter.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -142,7 +144,10 @@ def fit(
     def save(step: int) -> None:
         _save_state(out, plan=plan, step=step, network=segmenter.network, optimiser=optimiser)
 
-    _optimise(segmenter, optimiser, photographs, recipe, start=start, save=save)
+    settings = recipe.segmenter
+    alone_from = settings.steps - round(first_alone * settings.steps) if first_alone else None
+    batches = photographs.batches(settings.batch_size, seed=settings.seed, start=start, first_alone_from=alone_from)
+    _optimise(segmenter, optimiser, photographs, recipe, batches=batches, start=start, save=save)
 
 
 def _optimise(
@@ -151,12 +156,12 @@ def _optimise(
     photographs: Photographs,
     recipe: Recipe,
     *,
+    batches: Iterator[np.ndarray],
     start: int,
     save: Callable[[int], None],
 ) -> None:
     """AdamW with a cosine learning rate; `save` is called with the number of steps done, after Ctrl-C too."""
     settings = recipe.segmenter
-    batches = photographs.batches(settings.batch_size, seed=settings.seed, start=start)
     weights = class_weights(photographs.class_pixels(len(segmenter.classes))).to(segmenter.device)
     segmenter.train()
     interrupted = stop_signals(signals=[signal.SIGINT], what="state")  # SIGTERM stays as it is: Ray ends workers by it.

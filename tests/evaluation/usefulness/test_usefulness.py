@@ -84,6 +84,7 @@ def test_arms_are_the_curve_each_set_alone_and_the_mixtures() -> None:
         ({"seeds": 1}, "--seeds 1: one training says nothing about chance; give 3 or more"),
         ({"fractions": (Fraction(1, 100),)}, "1/100 of 16 real photographs is 0; take larger fractions"),
         ({"synthetic_share": 1.0}, "synthetic share 1 is not between 0 and 1"),
+        ({"real_last": 1.0}, "a share of 1 of the steps for photographs alone is not from 0 up to 1"),
         ({"synthetic": {"real": SyntheticSet("x")}}, "cannot be called 'real'"),
     ],
 )
@@ -143,6 +144,25 @@ def test_what_is_read_off_known_scores(folder: Path, tmp_path: Path, monkeypatch
     assert best.gain.value == pytest.approx(best.mean_iou.value - by_name["real"].mean_iou.value)
     assert best.class_gain["lamp"] == pytest.approx(best.gain.value)
     assert by_name["synthetic"].gain.value < 0  # against all real ones
+
+
+def test_photographs_at_the_end_are_for_mixed_trainings_only(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells: dict[float, dict[tuple[str, ...], Cell]] = {0.0: {}, 0.5: {}}
+    for share, found in cells.items():
+
+        def run(cell: Cell, found: dict[tuple[str, ...], Cell] = found) -> Confusions:
+            found[tuple(source.name for source in cell.recipe.data.train)] = cell
+            return scored(0.7)
+
+        monkeypatch.setattr(Cell, "run", run)
+        measure(folder, tmp_path, fractions=HALVES[1:], real_last=share)
+    for sources, cell in cells[0.5].items():
+        mixed = sources == ("real", "synthetic")
+        assert cell.real_last == (0.5 if mixed else 0)
+        assert (cell.path == cells[0.0][sources].path) != mixed  # the others are not trained again
+    assert len(cells[0.5]) == 3
 
 
 def test_the_command_writes_a_page_json_and_csv(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -159,6 +159,21 @@ def test_sources_are_mixed_by_their_weights(data: Path, sources: tuple[Source, .
     np.testing.assert_allclose(heavy.class_pixels(3), expected)
 
 
+def test_the_first_source_alone_goes_on_where_it_was(data: Path, sources: tuple[Source, ...], tmp_path: Path) -> None:
+    recipe = make_recipe(data)
+    photographs = load_photographs(sources, recipe, scratch=tmp_path, what="test")
+    mixture = [batch.tolist() for batch, _ in zip(photographs.batches(4, seed=0), range(20), strict=False)]
+    late = photographs.batches(4, seed=0, first_alone_from=6)
+    batches = [batch.tolist() for batch, _ in zip(late, range(20), strict=False)]
+    assert batches[:6] == mixture[:6]
+    drawn = [number for batch in batches for number in batch]
+    assert max(drawn[24:]) < 12
+    firsts = [number for number in drawn if number < 12]
+    for start in range(0, len(firsts) - 11, 12):  # each once before any comes again, over the border too
+        assert sorted(firsts[start : start + 12]) == list(range(12))
+    assert next(photographs.batches(4, seed=0, start=9, first_alone_from=6)).tolist() == batches[9]
+
+
 def test_a_training_on_sources_continues_and_knows_its_sources(
     data: Path, sources: tuple[Source, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
