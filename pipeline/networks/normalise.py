@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import nn
+from torch.autograd.function import once_differentiable
 
 from pipeline.runtime.collectives import all_reduce
 
@@ -53,19 +54,11 @@ class SynchronisedBatchNorm2d(nn.BatchNorm2d):
         """`x` `[N, C, H, W]` normalised; in training over the pixels of all workers, whose statistics stay equal."""
         if not (self.training and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
             return super().forward(x)
-        y = x if x.dtype == torch.float64 else x.float()
-        count = y.new_tensor([y.numel() / y.shape[1]])
-        # Two sums rather than one of squares: no cancellation where the mean is large.
-        total = AllReduceSum.apply(torch.cat([y.sum((0, 2, 3)), count]))
-        count = total[-1].detach()
-        mean = total[:-1] / count  # [C]
-        centred = y - mean[:, None, None]
-        variance = AllReduceSum.apply(centred.square().sum((0, 2, 3))) / count  # [C]
-        self._track(mean.detach(), variance.detach(), count)
-        normalised = centred * torch.rsqrt(variance + self.eps)[:, None, None]
-        if self.affine:
-            normalised = normalised * self.weight[:, None, None] + self.bias[:, None, None]
-        return normalised.to(x.dtype)
+        mean, variance, count = _joint_statistics(x)
+        self._track(mean, variance, count)
+        weight = mean.new_ones(len(mean)) if self.weight is None else self.weight
+        bias = mean.new_zeros(len(mean)) if self.bias is None else self.bias
+        return _Normalise.apply(x, weight, bias, mean, variance, count, self.eps)
 
     @torch.no_grad()
     def _track(self, mean: torch.Tensor, variance: torch.Tensor, count: torch.Tensor) -> None:
@@ -79,19 +72,68 @@ class SynchronisedBatchNorm2d(nn.BatchNorm2d):
         self.running_var.lerp_(unbiased.to(self.running_var.dtype), self.momentum)
 
 
-class AllReduceSum(torch.autograd.Function):
-    """The sum over all workers; its gradient is the sum of the workers' gradients."""
+@torch.no_grad()
+def _joint_statistics(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Mean and biased variance `[C]` of `x` `[N, C, H, W]` over all workers, and their pixels, a scalar.
+
+    Means and variances of the workers are joined (Chan et al. 1979) rather than sums of squares, which cancel where the
+    mean is large; one exchange does both.
+    """
+    exact = torch.float64 if x.dtype == torch.float64 else torch.float32
+    channels = x.shape[1]
+    # Running statistics of that type, which are not looked at, make those of the batch be of it too.
+    unused = x.new_zeros(2, channels, dtype=exact)
+    mean, variance = torch.batch_norm_update_stats(x, unused[0], unused[1], 0.0)
+    of_workers = x.new_zeros(dist.get_world_size(), 2 * channels + 1, dtype=exact)
+    of_workers[dist.get_rank()] = torch.cat([mean, variance, mean.new_tensor([x.numel() / channels])])
+    all_reduce(of_workers)
+    means, variances, counts = of_workers.split(
+        [channels, channels, 1], dim=1
+    )  # [workers, C], [workers, C], [workers, 1]
+    count = counts.sum()
+    mean = (counts * means).sum(0) / count
+    return mean, (counts * (variances + (means - mean).square())).sum(0) / count, count
+
+
+class _Normalise(torch.autograd.Function):
+    """`x` by given statistics, and the gradient through these, which depend on the pixels of all workers."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
-        """The sum of `x` `[...]` over the workers; `x` itself is left alone."""
-        total = x.clone()
-        all_reduce(total)
-        return total
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor,
+        mean: torch.Tensor,
+        variance: torch.Tensor,
+        count: torch.Tensor,
+        eps: float,
+    ) -> torch.Tensor:
+        """`x` `[N, C, H, W]`, the others `[C]`; the normalised `x`, of its shape and type."""
+        ctx.save_for_backward(x, weight, mean, variance, count)
+        ctx.eps = eps
+        return _by_statistics(x, weight, bias, mean, variance, eps)
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
-        """The gradient by `x`, of its shape `[...]`: the sum of all workers', as every worker's loss depends on it."""
-        total = gradient.clone()
-        all_reduce(total)
-        return total
+    @once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """The gradients by `x`, `weight` and `bias`; those of `weight` and `bias` are of this worker's pixels alone."""
+        x, weight, mean, variance, count = ctx.saved_tensors
+        inverse = torch.rsqrt(variance + ctx.eps)
+        # As if the statistics were constants; with the sums over pixels of the gradient, and of its product with what
+        # is normalised. What goes through the statistics is linear in x.
+        by_x, by_weight, by_bias = torch.ops.aten.native_batch_norm_backward(
+            gradient, x, weight, mean, variance, mean, inverse, False, ctx.eps, [True, True, True]
+        )
+        sums = torch.stack([by_weight, by_bias])
+        all_reduce(sums)
+        scale = -weight * inverse / count
+        by_x += _by_statistics(x, scale * sums[0], scale * sums[1], mean, variance, ctx.eps)
+        return by_x, by_weight, by_bias, None, None, None, None
+
+
+def _by_statistics(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, mean: torch.Tensor, variance: torch.Tensor, eps: float
+) -> torch.Tensor:
+    """`(x - mean) / sqrt(variance + eps) * weight + bias` in one pass over `x`."""
+    return F.batch_norm(x, mean, variance, weight, bias, training=False, eps=eps)

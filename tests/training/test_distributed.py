@@ -138,6 +138,6 @@ def test_two_workers_are_one_with_the_doubled_batch(recipes: list[Recipe], of_tw
     for name, value in expected.items():
         # The norms of concatenation, which learn, and the gain before a judge of detail let rounding errors grow a
         # little further in ten steps.
-        further = KINDS[index] in ("concat", "segmentation with noise in parts")
+        further = KINDS[index] in ("concat", "segmentation", "segmentation with noise in parts")
         close = {"rtol": 1e-6, "atol": 1e-7} if further else {"rtol": 1e-7, "atol": 1e-8}
         torch.testing.assert_close(found[name], value, **close, msg=lambda text, at=name: f"{at}: {text}")
