@@ -22,9 +22,9 @@ def all_reduce(values: Tensor, operation: Any = dist.ReduceOp.SUM) -> None:
 
 
 def average_gradients(workers: int, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
-    """A communication hook of `DistributedDataParallel`, with `workers` as its state.
+    """A communication hook of `DistributedDataParallel`, with `workers` as its state: the mean over workers, `[gradients]`.
 
-    To the last bit what it does without a hook; the time that is counted is that of the last bucket of a backward pass,
+    To the last bit what happens without a hook; the time that is counted is that of the last bucket of a backward pass,
     as the others travel while gradients are still being computed.
     """
     start, last = time.perf_counter(), bucket.is_last()
