@@ -22,7 +22,7 @@ def all_reduce(values: Tensor, operation: Any = dist.ReduceOp.SUM) -> None:
 
 
 def average_gradients(workers: int, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
-    """A communication hook of `DistributedDataParallel`, with `workers` as its state: the mean over workers, `[gradients]`.
+    """A communication hook of `DistributedDataParallel`, with `workers` as its state; gives their mean, `[gradients]`.
 
     To the last bit what happens without a hook; the time that is counted is that of the last bucket of a backward pass,
     as the others travel while gradients are still being computed.
