@@ -79,7 +79,7 @@ OPTIONS = {
     "compare": "--out",
     "study": "--out --workers --threads",
     "usefulness": "--real --synthetic --test --out --recipe --set --label-column --fractions --mixed-at --seeds "
-    "--synthetic-share --segmenter --weights --workers --threads --keep-segmenters",
+    "--synthetic-share --real-last --segmenter --weights --workers --threads --keep-segmenters",
     "prefer": "--out --pairs --seed --votes --ties --records",
     "washing-away": "--checkpoint --out",
     "weights list": "",
@@ -88,7 +88,7 @@ OPTIONS = {
     "demo": "--minutes",
     "bench synthesize": "--checkpoint --input --maps --batch-size --samples --size --noise --paths --repeats --public "
     "--busy-cores --threads --json",
-    "bench train": "--input --batch-size --size --noise --paths --repeats --threads --json --set",
+    "bench train": "--input --batch-size --size --noise --paths --repeats --public --threads --json --set",
 }
 """So that the surface grows on purpose; beside those that every verb takes."""
 
@@ -212,7 +212,14 @@ def test_all_fractions_are_checked() -> None:
     assert [option for _, option in FLOATS] == [
         *("--validation", "--least-area", "--max-time", "--mean-samples", "--truncation", "--gpus-per-worker"),
         "--minutes",
-        *("--min-accuracy", "--min-mean-iou", "--max-feature-distance", "--loss-factor", "--synthetic-share"),
+        *(
+            "--min-accuracy",
+            "--min-mean-iou",
+            "--max-feature-distance",
+            "--loss-factor",
+            "--synthetic-share",
+            "--real-last",
+        ),
     ]
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from pipeline.bench.runner import Entry, run_benchmark, table, write_json
-from pipeline.bench.synthesis import Load, describe
+from pipeline.bench.synthesis import PUBLIC, Load, describe
 from pipeline.config import Recipe
 from pipeline.config.generators import only_spade
 from pipeline.errors import InputError
@@ -17,6 +18,8 @@ from pipeline.runtime.device import default_device
 
 CANDIDATES = ("dense-fp32", "pattern-fp32", "dense-bf16", "pattern-bf16")
 """How gamma and beta are computed, and the precision; the first is the one all are compared with."""
+LOSSES = ("generator/gan", "generator/feature_matching", "discriminator/fake", "discriminator/real")
+"""By which candidates are compared."""
 
 
 def bench_train(
@@ -27,10 +30,13 @@ def bench_train(
     repeats: int = 5,
     threads: int,
     json_path: Path | None,
+    public: Path | None = None,
 ) -> str:
     """Time whole steps (generator and discriminator) of a recipe without its perceptual term; returns the table.
 
-    A repeat is a step on `load.maps` label maps. Raises `InputError` for unknown candidates.
+    A repeat is a step on `load.maps` label maps. `public` is a checkout of the public SPADE, which then takes part.
+
+    Raises `InputError` for unknown candidates.
     """
 
     only_spade(recipe.generator, "benchmarks are")
@@ -49,7 +55,10 @@ def bench_train(
         "device": default_device(),
         "threads": threads,
     }
-    results = run_benchmark([Entry(name, Steps, {"name": name, **common}) for name in names], repeats=repeats)
+    entries = [Entry(name, Steps, {"name": name, **common}) for name in names]
+    if public is not None:
+        entries.insert(1, Entry(PUBLIC, public_steps, {"public": public, **common}))
+    results = run_benchmark(entries, repeats=repeats)
     if json_path:
         write_json(json_path, results, describe(recipe.name, load, threads))
     return table(results, items=1, item="step")
@@ -60,8 +69,6 @@ class Steps:
 
     def __init__(self, name: str, recipe: dict[str, Any], codes: np.ndarray, device: str, threads: int) -> None:
         """A candidate, in its own process; `codes` are int32 `[maps, height, width]`."""
-        import torch
-
         from pipeline.checkpoints.file import build_encoder, build_generator
         from pipeline.runtime.memory import keep_freed_memory
         from training.data.batch import Batch
@@ -83,13 +90,24 @@ class Steps:
             settings=settings.training,
             augment=settings.discriminator.augment,
         )
-        count, height, width = codes.shape
-        pictures, noise = (
-            torch.rand(count, 3, height, width) * 2 - 1,
-            torch.randn(2, count, settings.generator.style_dim),
-        )
-        self.batch = Batch(torch.from_numpy(codes), pictures, noise, torch.arange(count)).to(torch.device(device))
+        noise = torch.randn(2, len(codes), settings.generator.style_dim)
+        seeds = torch.arange(len(codes))
+        self.batch = Batch(torch.from_numpy(codes), random_pictures(codes), noise, seeds).to(torch.device(device))
 
     def repeat(self) -> np.ndarray:
         """One step; what is compared are its losses, float64 `[terms]`."""
-        return np.asarray([float(value) for value in self.step(self.batch).values()])
+        terms = self.step(self.batch)
+        return np.asarray([float(terms[name]) for name in LOSSES if name in terms])
+
+
+def random_pictures(codes: np.ndarray) -> torch.Tensor:
+    """Pixels of noise for label maps `[maps, H, W]`: float32 `[maps, 3, H, W]` in [-1, 1), the same for all."""
+    count, height, width = codes.shape
+    return torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+def public_steps(public: Path, recipe: dict[str, Any], codes: np.ndarray, device: str, threads: int) -> Any:
+    """The public program's candidate, in its own process."""
+    from training.bench_public import PublicSteps
+
+    return PublicSteps(recipe, codes, random_pictures(codes), device, threads, public)

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from pipeline.command_line import OVERRIDES, PICTURE_SIZE, RECIPE, batch_size_option, read_recipe
-from pipeline.commands.bench import JSON, MAPS, NOISE, PATHS, REPEATS, STANDARD_OUTPUT, THREADS, bench
+from pipeline.commands.bench import JSON, MAPS, NOISE, PATHS, PUBLIC, REPEATS, STANDARD_OUTPUT, THREADS, bench
 
 
 @bench.command("train")
@@ -19,6 +19,7 @@ from pipeline.commands.bench import JSON, MAPS, NOISE, PATHS, REPEATS, STANDARD_
 @PICTURE_SIZE
 @NOISE
 @PATHS
+@PUBLIC
 @REPEATS
 @THREADS
 @JSON
@@ -26,6 +27,7 @@ from pipeline.commands.bench import JSON, MAPS, NOISE, PATHS, REPEATS, STANDARD_
 def bench_train(
     recipe: Path,
     paths: str | None,
+    public: Path | None,
     repeats: int,
     threads: int | None,
     json_path: Path | None,
@@ -45,6 +47,14 @@ def bench_train(
 
     names = tuple(paths.split(",")) if paths else ()
     threads = threads or os.cpu_count() or 1
-    table = run(settings, load=Load(**load), candidates=names, repeats=repeats, threads=threads, json_path=json_path)
+    table = run(
+        settings,
+        load=Load(**load),
+        candidates=names,
+        repeats=repeats,
+        threads=threads,
+        json_path=json_path,
+        public=public,
+    )
     if json_path != STANDARD_OUTPUT:
         click.echo(table)

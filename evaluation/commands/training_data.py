@@ -139,7 +139,7 @@ def filter_(
     "--real-last",
     default=0.0,
     show_default=True,
-    type=click.FloatRange(0, 1, max_open=True),
+    type=Amount(0, 1, max_open=True),
     help="Share of a mixed training's steps, at the end, with real photographs alone.",
 )
 @click.option(

@@ -16,6 +16,7 @@ from pipeline.bench.generators import Workload
 from pipeline.checkpoints.public_names import GENERATOR, from_public
 from pipeline.config import GeneratorSettings
 from pipeline.errors import InputError
+from pipeline.labels import LabelSpace
 
 
 class Public:
@@ -25,7 +26,9 @@ class Public:
         """Raises `InputError` where the folder is no checkout, or the generator is none of the public program's, and
         `ImportError` where the checkout lacks something that it imports (dill, torchvision, sync_batchnorm ...)."""
         self.workload = workload
-        options = public_options(workload)
+        settings = workload.generator.settings
+        assert isinstance(settings, GeneratorSettings)
+        options = public_generator_options(settings, workload.space, workload.generator.size, workload.device)
         if not (checkout / "models" / "networks" / "generator.py").is_file():
             raise InputError(f"{checkout} is no checkout of the public SPADE: it has no models/networks/generator.py")
         sys.path.insert(0, str(checkout.absolute()))
@@ -45,10 +48,13 @@ class Public:
         return self.workload.pictures(self.workload.one_hot, lambda planes, z: self.network(planes, z=z))
 
 
-def public_options(workload: Workload) -> Any:
-    """The public program's options for the workload's generator; `InputError` where it has no such generator."""
-    settings, (height, width) = workload.generator.settings, workload.generator.size
-    assert isinstance(settings, GeneratorSettings)
+def public_generator_options(
+    settings: GeneratorSettings, space: LabelSpace, size: tuple[int, int], device: torch.device
+) -> Any:
+    """The public program's options for a generator of pictures of `size` (height, width).
+
+    Raises `InputError` where it has no such generator.
+    """
     for field, value, theirs in (
         ("noise", settings.noise, False),
         ("enlargement", settings.enlargement, "nearest"),
@@ -57,16 +63,16 @@ def public_options(workload: Workload) -> Any:
     ):
         if value != theirs:
             raise InputError(f"generator.{field} is {value}; the public program knows {theirs} only")
-    statistics = "instance" if settings.statistics == "instance" else "syncbatch"  # as one with "batch" in evaluation
+    statistics = "instance" if settings.statistics == "instance" else "syncbatch"  # in one process those of a batch
     kernel = settings.kernel_size
     return SimpleNamespace(
         ngf=settings.channels,
         norm_G=f"spectralspade{statistics}{kernel}x{kernel}",
-        semantic_nc=workload.space.channels,
+        semantic_nc=space.channels,
         num_upsampling_layers=settings.upsampling,
-        crop_size=width,
-        aspect_ratio=width / height,
+        crop_size=size[1],
+        aspect_ratio=size[1] / size[0],
         use_vae=bool(settings.style_dim),
         z_dim=settings.style_dim or 256,
-        gpu_ids=[0] if workload.device.type == "cuda" else [],
+        gpu_ids=[0] if device.type == "cuda" else [],
     )

@@ -18,6 +18,8 @@ _BLOCKS = ["head_0", "G_middle_0", "G_middle_1", "up_0", "up_1", "up_2", "up_3",
 _GENERATOR = {"fc": "first", "conv_img": "to_rgb", **{name: f"blocks.{i}" for i, name in enumerate(_BLOCKS)}}
 _ENCODER = {"fc_mu": "mu", "fc_var": "logvar", **{f"layer{i + 1}.0": f"layers.{i}" for i in range(6)}}
 
+_DISCRIMINATOR = re.compile(r"discriminator_(?P<scale>\d+)\.model(?P<layer>\d+)\.(?:0\.)+(?P<name>\w+)")
+
 GENERATOR = {**_GENERATOR, **_BLOCK, **_SPADE, **SPECTRAL}
 """Parts of public generator keys (`latest_net_G.pth`), and ours."""
 ENCODER = {**_ENCODER, **SPECTRAL}
@@ -31,6 +33,24 @@ def from_public(state: Tensors, names: Mapping[str, str]) -> dict[str, torch.Ten
     a `module.` prefix, which is dropped.
     """
     return {_translate(key.removeprefix("module."), names): value for key, value in state.items()}
+
+
+def discriminator_from_public(state: Tensors) -> dict[str, torch.Tensor]:
+    """The state dict of a public SPADE discriminator (`latest_net_D.pth`) under our keys.
+
+    Raises `ValueError` for a key that such a discriminator does not have.
+    """
+    parsed = {key: _DISCRIMINATOR.fullmatch(key) for key in state}
+    if unknown := [key for key, match in parsed.items() if match is None]:
+        raise ValueError(f"'{unknown[0]}' is no parameter of a public discriminator")
+    last = max((match["layer"] for match in parsed.values() if match), key=int)
+    ours = {}
+    for key, match in parsed.items():
+        assert match is not None
+        layer, name = match["layer"], match["name"]
+        part = {"0": "first", last: "last"}.get(layer, f"middle.{int(layer) - 1}")
+        ours[f"scales.{match['scale']}.{part}.{SPECTRAL.get(name, name)}"] = state[key]
+    return ours
 
 
 def _translate(key: str, names: Mapping[str, str]) -> str:

@@ -61,6 +61,11 @@ JSON = click.option(
 )
 
 
+PUBLIC = click.option(
+    "--public", type=Existing("checkout of the public SPADE"), help="Folder of the public SPADE, to race too."
+)
+
+
 PATHS = click.option("--paths", help="Comma-separated; an unknown one lists them  [default: all that make sense]")
 
 
@@ -75,9 +80,7 @@ PATHS = click.option("--paths", help="Comma-separated; an unknown one lists them
 @PICTURE_SIZE
 @NOISE
 @PATHS
-@click.option(
-    "--public", type=Existing("checkout of the public SPADE"), help="Folder of the public SPADE, to race too."
-)
+@PUBLIC
 @click.option(
     "--busy-cores",
     type=PROCESSES_OR_NONE,

@@ -1,4 +1,4 @@
-"""From our parameters' names to those of public SPADE networks, and of its discriminator in both directions."""
+"""From our parameters' names to those of public SPADE networks."""
 
 from __future__ import annotations
 
@@ -15,19 +15,8 @@ def to_public(state: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str
     return from_public(state, {ours: public for public, ours in names.items()})
 
 
-def public_to_ours(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state dict of a public SPADE discriminator under our names."""
-    last = max(int(key.split("model")[1].split(".")[0]) for key in state)
-    ours = {}
-    for key, value in state.items():
-        scale, layer, rest = _parts(r"discriminator_(\d+)\.model(\d+)\.(?:0\.)+(\w+)", key)
-        name = {0: "first", last: "last"}.get(int(layer), f"middle.{int(layer) - 1}")
-        ours[f"scales.{scale}.{name}.{SPECTRAL.get(rest, rest)}"] = value
-    return ours
-
-
 def ours_to_public(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse of `public_to_ours`."""
+    """The inverse of `discriminator_from_public`."""
     middles = 1 + max(int(key.split("middle.")[1].split(".")[0]) for key in state if "middle." in key)
     public_names = {ours: public for public, ours in SPECTRAL.items()}
     public = {}

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from pipeline.checkpoints.public_names import GENERATOR, from_public
+from pipeline.checkpoints.public_names import GENERATOR, discriminator_from_public, from_public
 from pipeline.config import DiscriminatorSettings, GeneratorSettings, LossSettings, TrainingSettings
 from pipeline.labels import LabelSpace, encode
 from pipeline.networks.generator import Generator
 from tests.golden.files import HERE, REFERENCE, fill_public, fingerprint, read
-from tests.golden.names import ours_to_public, public_to_ours, to_public
+from tests.golden.names import ours_to_public, to_public
 from training.data.batch import Batch
 from training.objectives.patch_discriminator import Discriminator
 from training.step import GanStep, Synthesis
@@ -70,7 +70,7 @@ def step(golden: Mapping[str, torch.Tensor], config: Mapping[str, Any], modulati
     discriminator = Discriminator(DiscriminatorSettings(channels=config["ndf"]), space)
     for module, public, load in (
         (network, to_public(network.state_dict(), GENERATOR), lambda state: from_public(state, GENERATOR)),
-        (discriminator, ours_to_public(discriminator.state_dict()), public_to_ours),
+        (discriminator, ours_to_public(discriminator.state_dict()), discriminator_from_public),
     ):
         fill_public(public)
         module.load_state_dict(load(public))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.checkpoints.public_names import GENERATOR, from_public
+from pipeline.checkpoints.public_names import GENERATOR, discriminator_from_public, from_public
 from pipeline.config import DiscriminatorSettings, GeneratorSettings, LossSettings, Recipe, TrainingSettings
 from pipeline.labels import LabelSpace, encode
 from pipeline.networks.generator import Generator, layer_sizes
@@ -16,7 +16,7 @@ from pipeline.networks.noise import draw_noise, region_styles, split_noise
 from pipeline.runtime.counter_based import derived_seeds
 from tests.golden import own
 from tests.golden.files import HERE, REFERENCE, needs_reference, read
-from tests.golden.names import ours_to_public, public_to_ours, to_public
+from tests.golden.names import ours_to_public, to_public
 from training.data.batch import Batch
 from training.data.dataset import BatchLoader, RecordDataset
 from training.loop import TrainingState, Worker
@@ -61,7 +61,7 @@ def test_the_step_is_the_public_one(modulation: str) -> None:
     generator = Generator(settings, space, height=size, width=size)
     generator.load_state_dict(from_public(prefixed(golden, "before_G/"), GENERATOR))
     discriminator = Discriminator(DiscriminatorSettings(channels=config["ndf"]), space)
-    discriminator.load_state_dict(public_to_ours(prefixed(golden, "before_D/")))
+    discriminator.load_state_dict(discriminator_from_public(prefixed(golden, "before_D/")))
     step = GanStep(
         Synthesis(generator, None),
         discriminator,

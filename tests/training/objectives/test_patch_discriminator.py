@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.checkpoints.public_names import discriminator_from_public
 from pipeline.config import DiscriminatorSettings
 from pipeline.labels import LabelSpace, encode
 from tests.golden.files import HERE, REFERENCE, needs_reference, read
-from tests.golden.names import ours_to_public, public_to_ours
+from tests.golden.names import ours_to_public
 from training.objectives import losses, patch_discriminator
 from training.objectives.label_planes import label_pyramid, strided_windows
 from training.objectives.patch_discriminator import Discriminator
@@ -37,8 +38,8 @@ def loaded(golden: dict) -> Discriminator:
     settings = DiscriminatorSettings(channels=golden["config"]["ndf"])
     discriminator = Discriminator(settings, golden["space"])
     state = {key.removeprefix("state/"): value for key, value in golden.items() if key.startswith("state/")}
-    discriminator.load_state_dict(public_to_ours(state))
-    assert {key: id(value) for key, value in ours_to_public(public_to_ours(state)).items()} == {
+    discriminator.load_state_dict(discriminator_from_public(state))
+    assert {key: id(value) for key, value in ours_to_public(discriminator_from_public(state)).items()} == {
         key: id(value) for key, value in state.items()
     }
     return discriminator.eval()
