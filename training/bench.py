@@ -34,7 +34,8 @@ def bench_train(
 ) -> str:
     """Time whole steps (generator and discriminator) of a recipe without its perceptual term; returns the table.
 
-    A repeat is a step on `load.maps` label maps. `public` is a checkout of the public SPADE, which then takes part.
+    A repeat is a step on `load.maps` label maps. `public` is a checkout of the public SPADE, which then takes part; one
+    that cannot is in the table with the reason.
 
     Raises `InputError` for unknown candidates.
     """

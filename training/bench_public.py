@@ -28,7 +28,10 @@ LOSSES = ("GAN", "GAN_Feat", "D_Fake", "D_real")
 
 
 class PublicSteps:
-    """Training steps of a checkout, as it is, in float32, from our weights; without the perceptual term."""
+    """Training steps of a checkout, as it is, in float32, from our weights; without the perceptual term.
+
+    Where the recipe has styles it draws other noise for them than ours, so that losses differ by chance too.
+    """
 
     def __init__(
         self, recipe: dict[str, Any], codes: np.ndarray, pictures: Tensor, device: str, threads: int, checkout: Path
@@ -84,6 +87,7 @@ def public_training_options(recipe: Recipe, device: torch.device) -> Any:
         ("losses.lecam", losses.lecam, 0),
         ("losses.r1", losses.r1, 0),
         ("training.accumulate", training.accumulate, 1),
+        ("training.reuse_fake", training.reuse_fake, False),
     ):
         if value != theirs:
             raise InputError(f"{field} is {value}; the public program knows {theirs} only")
@@ -109,7 +113,7 @@ def public_training_options(recipe: Recipe, device: torch.device) -> Any:
         contain_dontcare_label=space.dont_care is not None,
         no_instance=not space.instance_edges,
         output_nc=3,
-        gan_mode={"hinge": "hinge", "least_squares": "ls"}[losses.gan],
+        gan_mode={"hinge": "hinge", "least_squares": "ls", "original": "original", "wasserstein": "w"}[losses.gan],
         no_ganFeat_loss=not losses.feature_matching,
         lambda_feat=losses.feature_matching,
         no_vgg_loss=True,

@@ -26,7 +26,7 @@ Entry = dict[str, Any]
 """A line of `stats.jsonl`: the step, mean losses since the line before, and the like."""
 
 SPEEDS = ("images_per_second", "data_wait", "communication")
-"""Of an `Entry`, the last two as shares of the time; the last only of several workers on CPUs."""
+"""What an `Entry` says of the pace; the last two are shares of the time, the last for several workers on CPUs only."""
 
 
 class NotFinite(ArithmeticError):

@@ -134,7 +134,9 @@ def filter_(
 @click.option("--fractions", default="1/8,1/4,1/2,1", show_default=True, help="Of the real photographs: the curve.")
 @click.option("--mixed-at", help="Fractions that are mixed with synthetic pictures too  [default: all of them]")
 @click.option("--seeds", default=3, show_default=True, type=click.IntRange(1), help="Trainings of each mixture.")
-@click.option("--synthetic-share", default=0.5, show_default=True, type=SHARE, help="Of what a mixed training sees.")
+@click.option(
+    "--synthetic-share", default=0.5, show_default=True, type=SHARE, help="Of what a mixed training sees of both."
+)
 @click.option(
     "--real-last",
     default=0.0,

@@ -107,7 +107,12 @@ def measure_usefulness(
     if not 0 < synthetic_share < 1:
         raise InputError(f"synthetic share {synthetic_share:g} is not between 0 and 1")
     if not 0 <= real_last < 1:
-        raise InputError(f"a share of {real_last:g} of the steps for photographs alone is not from 0 up to 1")
+        raise InputError(f"--real-last {real_last:g}: give a share of 0 or more, and below 1")
+    alone = round(real_last * recipe.segmenter.steps)
+    if real_last and not 0 < alone < recipe.segmenter.steps:
+        raise InputError(
+            f"--real-last {real_last:g} of {recipe.segmenter.steps} steps is {alone}; a mixed training needs both kinds"
+        )
     if not synthetic:
         raise InputError("give one synthetic set or more (--synthetic images/)")
     check_names(synthetic)

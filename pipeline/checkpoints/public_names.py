@@ -40,7 +40,7 @@ def discriminator_from_public(state: Tensors) -> dict[str, torch.Tensor]:
 
     Raises `ValueError` for a key that such a discriminator does not have.
     """
-    parsed = {key: _DISCRIMINATOR.fullmatch(key) for key in state}
+    parsed = {key: _DISCRIMINATOR.fullmatch(key.removeprefix("module.")) for key in state}
     if unknown := [key for key, match in parsed.items() if match is None]:
         raise ValueError(f"'{unknown[0]}' is no parameter of a public discriminator")
     last = max((match["layer"] for match in parsed.values() if match), key=int)

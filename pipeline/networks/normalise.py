@@ -45,9 +45,10 @@ class InstanceNorm(nn.Module):
 
 
 class SynchronisedBatchNorm2d(nn.BatchNorm2d):
-    """Batch normalisation over the batches of all workers, exactly that of the concatenated batch, on any device.
+    """Batch normalisation over the batches of all workers: `nn.BatchNorm2d` of the concatenated batch, on any device.
 
-    PyTorch's SyncBatchNorm refuses CPU tensors. In one process this is `nn.BatchNorm2d`.
+    PyTorch's SyncBatchNorm refuses CPU tensors. In one process this is `nn.BatchNorm2d`. Batches of workers may differ
+    in size, but each has a picture.
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:  # [N, C, H, W]
@@ -119,6 +120,9 @@ class _Normalise(torch.autograd.Function):
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """The gradients by `x`, `weight` and `bias`; those of `weight` and `bias` are of this worker's pixels alone."""
         x, weight, mean, variance, count = ctx.saved_tensors
+        kind = x.dtype
+        # What follows is a small difference of two sums, which halves of a float's digits do not hold.
+        x, gradient = x.to(mean.dtype), gradient.to(mean.dtype)
         inverse = torch.rsqrt(variance + ctx.eps)
         # As if the statistics were constants; with the sums over pixels of the gradient, and of its product with what
         # is normalised. What goes through the statistics is linear in x.
@@ -129,7 +133,7 @@ class _Normalise(torch.autograd.Function):
         all_reduce(sums)
         scale = -weight * inverse / count
         by_x += _by_statistics(x, scale * sums[0], scale * sums[1], mean, variance, ctx.eps)
-        return by_x, by_weight, by_bias, None, None, None, None
+        return by_x.to(kind), by_weight, by_bias, None, None, None, None
 
 
 def _by_statistics(

@@ -24,8 +24,8 @@ def all_reduce(values: Tensor, operation: Any = dist.ReduceOp.SUM) -> None:
 def average_gradients(workers: int, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
     """A communication hook of `DistributedDataParallel`, with `workers` as its state; gives their mean, `[gradients]`.
 
-    To the last bit what happens without a hook; the time that is counted is that of the last bucket of a backward pass,
-    as the others travel while gradients are still being computed.
+    To the last bit what happens without a hook where gradients are cleared to None, as in this training. The time that
+    counts is that of the last bucket of a backward pass, as the others travel while gradients are being computed.
     """
     start, last = time.perf_counter(), bucket.is_last()
     values = bucket.buffer().mul_(1 / workers)

@@ -15,8 +15,11 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from pipeline.config import Recipe
+from pipeline.networks.normalise import SynchronisedBatchNorm2d
 from pipeline.runtime.collectives import average_gradients, seconds_waited
 from training.data.batch import Batch
 from training.data.dataset import BatchLoader, RecordDataset
@@ -29,6 +32,8 @@ pytestmark = pytest.mark.slow
 Make = Callable[..., Recipe]
 
 STEPS = 10
+NORM_ERRORS = {torch.float64: 1e-13, torch.float32: 1e-5, torch.bfloat16: 6e-3, torch.float16: 1e-3}
+"""Of the largest value: a rounding of the type."""
 
 
 def steps(recipe: Recipe, worker: Worker) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
@@ -37,10 +42,11 @@ def steps(recipe: Recipe, worker: Worker) -> tuple[list[torch.Tensor], dict[str,
     torch.set_default_dtype(torch.float64)
     try:
         regression = PerceptualRegression(Trunk([]), [1.0]) if recipe.generator.kind == "crn" else None
-        buckets = []
+        buckets: dict[int, int] = {}
 
         def counted(workers, bucket):  # type: ignore[no-untyped-def] # DDP reads annotations, and not as strings
-            buckets.append(workers)
+            network = min(map(id, bucket.parameters()))  # their order changes
+            buckets[network] = buckets.get(network, 0) + 1
             return average_gradients(workers, bucket)
 
         with mock.patch("training.worker.average_gradients", counted):
@@ -60,7 +66,7 @@ def steps(recipe: Recipe, worker: Worker) -> tuple[list[torch.Tensor], dict[str,
     finally:
         torch.set_default_dtype(torch.float32)
     # One bucket of gradients a step for each network, however many parts the batch has.
-    assert len(buckets) == (STEPS * len(state.step.optimisers) if worker.count > 1 else 0)
+    assert list(buckets.values()) == ([STEPS] * len(state.step.optimisers) if worker.count > 1 else [])
     assert (seconds_waited() > waited) == (worker.count > 1)
     networks = {"synthesis": state.step.bare_synthesis, **state.step.networks}
     found = {f"{name}.{key}": value for name, net in networks.items() for key, value in net.state_dict().items()}
@@ -78,7 +84,53 @@ def one_of_two(rank: int, recipes: list[Recipe], port: int, out: Path) -> None:
     found = [steps(recipe, Worker(rank, 2)) for recipe in recipes]
     if rank == 0:
         torch.save(found, out)
+    torch.save(normalised(rank), out.with_suffix(f".norms{rank}"))
+    torch.save(gradients_with_and_without_the_hook(rank), out.with_suffix(f".hook{rank}"))
     dist.destroy_process_group()
+
+
+def batches_to_normalise(dtype: torch.dtype) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Pictures of two workers, one of the first and three of the second, and gradients with a mean of their own."""
+    random = torch.Generator().manual_seed(0)
+    x, gradient = torch.randn(2, 4, 3, 6, 5, generator=random, dtype=torch.float64)
+    scale = torch.tensor([1.0, 0.5, 30.0], dtype=torch.float64).view(3, 1, 1)
+    x, gradient = (x * scale + 3 * scale).to(dtype), (gradient + 4).to(dtype)
+    return [x[:1], x[1:]], [gradient[:1], gradient[1:]]
+
+
+def normalised(rank: int) -> list[tuple[torch.Tensor, ...]]:
+    """Output, gradients and running statistics of a norm over two workers, for each type and layout."""
+    found = []
+    for dtype in NORM_ERRORS:
+        for layout in (torch.contiguous_format, torch.channels_last):
+            xs, gradients = batches_to_normalise(dtype)
+            norm = SynchronisedBatchNorm2d(3).to(torch.float64 if dtype == torch.float64 else torch.float32)
+            x = xs[rank].to(memory_format=layout).requires_grad_()
+            output = norm(x)
+            output.backward(gradients[rank])  # its layout is another one
+            assert (output.dtype, x.grad.dtype) == (dtype, dtype)
+            found.append(
+                (output.detach(), x.grad, norm.weight.grad, norm.bias.grad, norm.running_mean, norm.running_var)
+            )
+    return found
+
+
+def gradients_with_and_without_the_hook(rank: int) -> list[torch.Tensor]:
+    """Those of a small network in several buckets, after a step that reduces and one that only adds up."""
+    found = []
+    for hook in (False, True):
+        torch.manual_seed(0)
+        network = DistributedDataParallel(
+            nn.Sequential(*(nn.Conv2d(8, 8, 3) for _ in range(6))), bucket_cap_mb=0.002, gradient_as_bucket_view=True
+        )
+        if hook:
+            network.register_comm_hook(2, average_gradients)
+        random = torch.Generator().manual_seed(rank)
+        with network.no_sync():
+            network(torch.randn(2, 8, 16, 16, generator=random)).square().mean().backward()
+        network(torch.randn(2, 8, 16, 16, generator=random)).square().mean().backward()
+        found.append(torch.cat([value.grad.flatten() for value in network.parameters()]))
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -116,14 +168,50 @@ KINDS += ["concat", "pix2pixhd_plus", "crn in parts", "pix2pixhd in stages"]
 
 
 @pytest.fixture(scope="module")
-def of_two(recipes: list[Recipe], tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
-    """What two workers find."""
+def two(recipes: list[Recipe], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where two workers put what they find."""
     out = tmp_path_factory.mktemp("two") / "found.pt"
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     mp.spawn(one_of_two, (recipes, port, out), nprocs=2)
-    return torch.load(out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def of_two(two: Path) -> list[Any]:
+    """What two workers find."""
+    return torch.load(two)
+
+
+@pytest.mark.parametrize("index", range(8))
+def test_a_norm_over_workers_is_that_of_the_joined_batch(two: Path, index: int) -> None:
+    dtype = list(NORM_ERRORS)[index // 2]
+    first, second = (torch.load(two.with_suffix(f".norms{rank}"))[index] for rank in (0, 1))
+    xs, gradients = batches_to_normalise(dtype)
+    norm = nn.BatchNorm2d(3).double()
+    x = torch.cat(xs).double().requires_grad_()
+    output = norm(x)
+    output.backward(torch.cat(gradients).double())
+    assert norm.weight.grad is not None and norm.bias.grad is not None and x.grad is not None
+
+    def close(found: torch.Tensor, expected: torch.Tensor) -> None:
+        assert (found.double() - expected).abs().max() <= NORM_ERRORS[dtype] * expected.abs().max()
+
+    close(torch.cat([first[0], second[0]]), output.detach())
+    close(torch.cat([first[1], second[1]]), x.grad)
+    close(first[2] + second[2], norm.weight.grad)
+    close(first[3] + second[3], norm.bias.grad)
+    for found in (first, second):
+        close(found[4], norm.running_mean)
+        close(found[5], norm.running_var)
+
+
+def test_the_hook_changes_no_bit(two: Path) -> None:
+    for rank in (0, 1):
+        without, found = torch.load(two.with_suffix(f".hook{rank}"))
+        assert torch.equal(without, found)
+        assert without.abs().sum() > 0
 
 
 @pytest.mark.parametrize("index", range(len(KINDS)), ids=KINDS)
@@ -136,8 +224,8 @@ def test_two_workers_are_one_with_the_doubled_batch(recipes: list[Recipe], of_tw
         torch.testing.assert_close(two, one, rtol=1e-8, atol=1e-8)  # rounding errors grow from step to step
     assert set(found) == set(expected)
     for name, value in expected.items():
-        # The norms of concatenation, which learn, and the gain before a judge of detail let rounding errors grow a
-        # little further in ten steps.
+        # The norms of concatenation, which learn, and the gain before a judge of detail (of segmentation here) let
+        # rounding errors grow a little further in ten steps.
         further = KINDS[index] in ("concat", "segmentation", "segmentation with noise in parts")
         close = {"rtol": 1e-6, "atol": 1e-7} if further else {"rtol": 1e-7, "atol": 1e-8}
         torch.testing.assert_close(found[name], value, **close, msg=lambda text, at=name: f"{at}: {text}")

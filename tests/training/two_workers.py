@@ -29,7 +29,7 @@ WARM_UP = 5
 
 
 def measure(rank: int, count: int, port: int, recipe: Recipe, steps: int, results: Any) -> None:
-    """The steps of one worker; the median seconds of one, and those waited of it, go to `results`."""
+    """Run one worker's steps; the median seconds of a step, and of waiting in a step, go to `results`."""
     torch.set_num_threads(1)
     keep_freed_memory()
     if count > 1:

@@ -222,7 +222,7 @@ def main() -> int:
             continue
         added = next((more for start, more in SHORTER.items() if f"{command.text} ".startswith(start)), "")
         added = "" if added.split(" ")[0] in command.text and "--set" not in added else added
-        if command.text.startswith("spadework synthesize --input data/landscape"):
+        if command.text.startswith("spadework synthesize ") and command.text.endswith(" --out images/"):
             # The README and the help of two verbs show one folder for pictures of what are two data sets here.
             shutil.rmtree(given.folder / "images", ignore_errors=True)
         start = time.monotonic()

@@ -60,7 +60,7 @@ class Photographs:
             return firsts[source] + np.random.default_rng((found.seed(seed), epoch)).permutation(found.rows)
 
         alone = math.inf if first_alone_from is None else first_alone_from * size
-        drawn = 0 if first_alone_from is None else sum(mixture.find(draw)[0] == 0 for draw in range(int(alone)))
+        drawn = 0 if first_alone_from is None else mixture.before(int(alone))[0]
         for batch in count(start):
             indices = []
             for draw in range(batch * size, (batch + 1) * size):

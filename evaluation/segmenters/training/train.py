@@ -126,7 +126,7 @@ def fit(
     """Train a segmenter on photographs, on its own device; `state` (of `find_state`) continues an interrupted training.
 
     States go to `out` every so often, with the `plan` by which they are known again. `first_alone` is the share of the
-    steps, at the end, that see the first source and no other.
+    steps, at the end, that see the first source and no other; classes weigh as in the mixture all the same.
     """
     for module in segmenter.modules():
         if isinstance(module, nn.BatchNorm2d):

@@ -24,6 +24,7 @@ from evaluation.usefulness.cells import RESULT, Cell
 from evaluation.usefulness.usefulness import list_sources, measure_usefulness
 from pipeline.data.records import DatasetInfo, RecordWriter
 from pipeline.errors import InputError
+from pipeline.recipe_file import parse_recipe
 from tests.evaluation.conftest import SPACE, draw, make_recipe, stopped_at_step, write_records
 from tests.pages import check_page
 
@@ -84,7 +85,8 @@ def test_arms_are_the_curve_each_set_alone_and_the_mixtures() -> None:
         ({"seeds": 1}, "--seeds 1: one training says nothing about chance; give 3 or more"),
         ({"fractions": (Fraction(1, 100),)}, "1/100 of 16 real photographs is 0; take larger fractions"),
         ({"synthetic_share": 1.0}, "synthetic share 1 is not between 0 and 1"),
-        ({"real_last": 1.0}, "a share of 1 of the steps for photographs alone is not from 0 up to 1"),
+        ({"real_last": 1.0}, "--real-last 1: give a share of 0 or more, and below 1"),
+        ({"real_last": 0.2}, "--real-last 0.2 of 2 steps is 0; a mixed training needs both kinds"),
         ({"synthetic": {"real": SyntheticSet("x")}}, "cannot be called 'real'"),
     ],
 )
@@ -163,6 +165,42 @@ def test_photographs_at_the_end_are_for_mixed_trainings_only(
         assert cell.real_last == (0.5 if mixed else 0)
         assert (cell.path == cells[0.0][sources].path) != mixed  # the others are not trained again
     assert len(cells[0.5]) == 3
+
+
+def test_the_last_steps_of_a_mixed_training_see_photographs_alone_also_when_it_was_stopped(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loss, drawn = training._loss, []
+
+    def watched(segmenter: Any, photographs: Any, batch: np.ndarray, *given: Any, **options: Any) -> Any:
+        drawn.append((len(photographs), batch.max() < 16))
+        return loss(segmenter, photographs, batch, *given, **options)
+
+    monkeypatch.setattr(training, "SAVE_EVERY", 1)
+    monkeypatch.setattr(training, "_loss", watched)
+    options = {"recipe": make_recipe(folder, steps=6), "fractions": HALVES[1:], "real_last": 0.5}
+    whole = measure(folder, tmp_path / "whole", **options)
+    mixed = [real for pictures, real in drawn if pictures == 16 + 8]
+    assert len(mixed) == 2 * 6
+    for seed in (mixed[:6], mixed[6:]):
+        assert not all(seed[:3])
+        assert all(seed[3:])
+    with stopped_at_step(2 * 6 + 2 * 6 + 5):  # in the first mixed training, beyond the border
+        measure(folder, tmp_path / "parts", **options)
+    resumed = measure(folder, tmp_path / "parts", **options)
+    assert [arm.seeds for arm in resumed.arms] == [arm.seeds for arm in whole.arms]
+
+
+def test_cells_of_earlier_versions_are_found() -> None:
+    fields = {
+        "name": "pinned",
+        "labels": {"classes": ["a", "b"]},
+        "data": {"train": [{"path": "x", "name": "real", "count": 3}], "validation": "y", "height": 32, "width": 32},
+        "training": {"steps": 1},
+    }
+    recipe = parse_recipe(fields, source="test")
+    cell = Cell(recipe, ("1", "2"), "deeplab", pretrained=None, pretrained_sha256=None, folder=Path("cells"))
+    assert cell.path.name == "c428e598dfd2496721bef815116a3ae4"
 
 
 def test_the_command_writes_a_page_json_and_csv(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
