@@ -171,7 +171,7 @@ def usefulness(
 
     \b
     Example:
-      spadework usefulness --real data/train.parquet --synthetic images/ --test data/validation.parquet
+      spadework usefulness --real data/train.parquet --synthetic planned-images/ --test data/validation.parquet
     """
     from evaluation.usefulness.arms import parse_fractions, parse_sets
 

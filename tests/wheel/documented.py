@@ -52,6 +52,7 @@ NOT_RUN = {
     "spadework weights fetch": "needs a network",
     "spadework import-weights": "needs a public checkpoint",
     "spadework prefer --votes": "needs somebody's votes",
+    "spadework prefer images/ my-images/ --votes": "needs somebody's votes",
     "spadework bench": "minutes of a quiet machine",
 }
 """Commands that begin so, and why they are left out."""
