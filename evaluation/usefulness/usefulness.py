@@ -143,12 +143,15 @@ def measure_usefulness(
 
     def cell(arm: Arm, seed: int) -> Cell:
         sources = list_sources(arm, str(real), synthetic, synthetic_share)
+        # By what was given: a source has its path in its shortest form, without the slash behind a folder.
+        given = [str(real)] if arm.real else []
+        given += [synthetic[arm.synthetic].path] if arm.synthetic else []
         data = recipe.data.model_copy(update={"train": sources, "validation": str(test)})
         settings = recipe.segmenter.model_copy(update={"seed": recipe.segmenter.seed + seed})
         return replace(
             plain,
             recipe=recipe.model_copy(update={"data": data, "segmenter": settings}),
-            contents=(*(contents[str(source.path)] for source in sources), contents[str(test)]),
+            contents=(*(contents[path] for path in given), contents[str(test)]),
             real_last=real_last if arm.real and arm.synthetic else 0.0,
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -93,6 +94,16 @@ def test_arms_are_the_curve_each_set_alone_and_the_mixtures() -> None:
 def test_settings_that_cannot_work(folder: Path, tmp_path: Path, options: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=re.escape(said)):
         measure(folder, tmp_path, **options)
+
+
+def test_a_folder_may_end_in_a_slash(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Cell, "run", lambda cell: scored(0.7))
+    shutil.copytree(folder, tmp_path / "images", ignore=shutil.ignore_patterns("train*", "validation*"))
+    names = {
+        path: [arm.name for arm in measure(folder, tmp_path / "out", synthetic={"a": SyntheticSet(path)}).arms]
+        for path in (f"{tmp_path}/images/", f"{tmp_path}/images", f"{tmp_path}//images/./")
+    }
+    assert set(map(tuple, names.values())) == {("real 1/2", "real", "a", "real + a")}
 
 
 def test_names_and_columns_of_sets() -> None:
