@@ -7,7 +7,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist lo
 # Where it is set, as in many images, each of hundreds of processes would compile torch's sources again: seconds a start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo test test-fast test-browser check lock clean
+.PHONY: setup demo test test-fast test-browser test-cluster check lock clean
 
 setup: .venv/.done
 
@@ -34,6 +34,10 @@ test-browser: setup
 	    apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; \
 	else echo "the browser tests need Chromium: apt-get install chromium" >&2; exit 1; fi
 	$(BIN)/python -m pytest tests/browser --durations 5
+
+# Two hosts in network namespaces, of which one is lost; says why where there can be none. Some minutes, as root.
+test-cluster: setup
+	$(BIN)/python -m tests.cluster.two_hosts
 
 check: setup
 	$(BIN)/ruff format --check .

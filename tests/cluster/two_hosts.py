@@ -1,6 +1,6 @@
 """A cluster of two hosts on one machine, in network namespaces: train, synthesize, lose a host in the middle, go on.
 
-    sudo env PATH="$PATH" python -m tests.cluster.two_hosts          # some minutes; needs `ip` and the right to use it
+    sudo make test-cluster          # some minutes; needs `ip` and the right to use it
 
 Each namespace is a host: an address of its own, and a Ray node started in it. Checked is: training with two workers
 ends; synthesis with four workers, of which a host's are killed with it half-way, ends with the bytes of one process
