@@ -37,7 +37,7 @@ test-browser: setup
 
 # Two hosts in network namespaces, of which one is lost; says why where there can be none. Some minutes, as root.
 test-cluster: setup
-	$(BIN)/python -m tests.cluster.two_hosts
+	timeout 1200 $(BIN)/python -m tests.cluster.two_hosts
 
 check: setup
 	$(BIN)/ruff format --check .
