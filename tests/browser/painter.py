@@ -47,6 +47,8 @@ class Painter:
         self.wait_until_ready()
 
     def reload(self) -> None:
+        """As a person does, who takes half a second: what was changed in the last 300 ms may not be kept yet."""
+        self.page.wait_for_timeout(500)
         self.page.reload()
         self.wait_until_ready()
 

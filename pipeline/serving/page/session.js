@@ -22,8 +22,8 @@ function ask(store, mode, what) {
 }
 
 /**
- * Values by name that survive a reload. `keep(name, make)` stores what `make()` gives a little later, and at the
- * latest when the page is left. Without IndexedDB (private windows) nothing is kept, and `working` is false.
+ * Values by name that survive a reload. `keep(name, make)` stores what `make()` gives a little later, and when the page
+ * is left, as far as the browser still lets it. Without IndexedDB (private windows) nothing is kept, and `working` is false.
  */
 export class Session {
   #store = null;
