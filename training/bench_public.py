@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import io
-import sys
-import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from pipeline.bench.public import public_generator_options
+from pipeline.bench.public import copy_weights, importable, public_generator_options, refuse_other_settings
 from pipeline.checkpoints.file import build_encoder, build_generator
 from pipeline.checkpoints.public_names import ENCODER, GENERATOR, discriminator_from_public, from_public
 from pipeline.config import Recipe
 from pipeline.config.generators import only_spade
-from pipeline.errors import InputError
 from pipeline.recipe_file import parse_recipe
 from training.objectives.objectives import build_discriminator
 
@@ -43,12 +40,8 @@ class PublicSteps:
         """
         settings = parse_recipe(recipe, source="bench")
         options = public_training_options(settings, torch.device(device))
-        if not (checkout / "trainers" / "pix2pix_trainer.py").is_file():
-            raise InputError(f"{checkout} is no checkout of the public SPADE: it has no trainers/pix2pix_trainer.py")
         torch.set_num_threads(threads)
-        sys.path.insert(0, str(checkout.absolute()))
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")  # of a program of 2019
+        with importable(checkout, "trainers/pix2pix_trainer.py"), contextlib.redirect_stdout(io.StringIO()):
             from trainers.pix2pix_trainer import Pix2PixTrainer
 
             self.trainer = Pix2PixTrainer(options)
@@ -56,10 +49,10 @@ class PublicSteps:
         torch.manual_seed(0)  # as `Steps` does, in the same order
         generator, encoder = build_generator(settings), build_encoder(settings)
         discriminator = build_discriminator(settings)
-        _copy(generator, model.netG, lambda state: from_public(state, GENERATOR))
+        copy_weights(generator, model.netG, lambda state: from_public(state, GENERATOR))
         if encoder is not None:
-            _copy(encoder, model.netE, lambda state: from_public(state, ENCODER))
-        _copy(discriminator, model.netD, discriminator_from_public)
+            copy_weights(encoder, model.netE, lambda state: from_public(state, ENCODER))
+        copy_weights(discriminator, model.netD, discriminator_from_public)
         found = torch.from_numpy(codes).long().unsqueeze(1)
         self.classes, self.edges, self.pictures = (found - 1) // 2, 1 - found % 2, pictures
         # Our label maps have edges and no instances any more; the public program would find the same edges.
@@ -77,7 +70,7 @@ class PublicSteps:
 def public_training_options(recipe: Recipe, device: torch.device) -> Any:
     """The public program's options for the recipe; `InputError` where it cannot train so."""
     judge, losses, training = recipe.discriminator, recipe.losses, recipe.training
-    for field, value, theirs in (
+    settings: tuple[tuple[str, Any, Any], ...] = (
         ("discriminator.kind", judge.kind, "patchgan"),
         ("discriminator.spectral", judge.spectral, True),
         ("discriminator.downsampling", judge.downsampling, "stride"),
@@ -88,9 +81,8 @@ def public_training_options(recipe: Recipe, device: torch.device) -> Any:
         ("losses.r1", losses.r1, 0),
         ("training.accumulate", training.accumulate, 1),
         ("training.reuse_fake", training.reuse_fake, False),
-    ):
-        if value != theirs:
-            raise InputError(f"{field} is {value}; the public program knows {theirs} only")
+    )
+    refuse_other_settings(settings)
     space, data = recipe.labels, recipe.data
     options = public_generator_options(
         only_spade(recipe.generator, "benchmarks are"), space, (data.height, data.width), device
@@ -123,9 +115,3 @@ def public_training_options(recipe: Recipe, device: torch.device) -> Any:
         beta1=0.0 if training.two_time_scale else 0.5,
         beta2=0.9 if training.two_time_scale else 0.999,
     )
-
-
-def _copy(ours: nn.Module, theirs: nn.Module, translate: Any) -> None:
-    """Our weights into a network of the public program; `translate` gives its state dict our names."""
-    public, own = theirs.state_dict(), ours.state_dict()
-    theirs.load_state_dict({name: own[at] for name, at in zip(public, translate(public), strict=True)})

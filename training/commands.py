@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import functools
 from pathlib import Path
 from typing import Any
 
 import click
 
 from pipeline.command_line import OVERRIDES, PICTURE_SIZE, RECIPE, batch_size_option, read_recipe
-from pipeline.commands.bench import JSON, MAPS, NOISE, PATHS, PUBLIC, REPEATS, STANDARD_OUTPUT, THREADS, bench
+from pipeline.commands.bench import JSON, MAPS, NOISE, PATHS, PUBLIC, REPEATS, THREADS, bench, show_race
 
 
 @bench.command("train")
@@ -45,16 +45,5 @@ def bench_train(
     from pipeline.bench.synthesis import Load
     from training.bench import bench_train as run
 
-    names = tuple(paths.split(",")) if paths else ()
-    threads = threads or os.cpu_count() or 1
-    table = run(
-        settings,
-        load=Load(**load),
-        candidates=names,
-        repeats=repeats,
-        threads=threads,
-        json_path=json_path,
-        public=public,
-    )
-    if json_path != STANDARD_OUTPUT:
-        click.echo(table)
+    race = functools.partial(run, settings, load=Load(**load), repeats=repeats, public=public)
+    show_race(race, paths, threads, json_path)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +15,7 @@ import torch
 from torch import nn
 
 from pipeline.bench.generators import Workload
-from pipeline.checkpoints.public_names import GENERATOR, from_public
+from pipeline.checkpoints.public_names import GENERATOR, Tensors, from_public
 from pipeline.config import GeneratorSettings
 from pipeline.errors import InputError
 from pipeline.labels import LabelSpace
@@ -29,23 +31,44 @@ class Public:
         settings = workload.generator.settings
         assert isinstance(settings, GeneratorSettings)
         options = public_generator_options(settings, workload.space, workload.generator.size, workload.device)
-        if not (checkout / "models" / "networks" / "generator.py").is_file():
-            raise InputError(f"{checkout} is no checkout of the public SPADE: it has no models/networks/generator.py")
-        sys.path.insert(0, str(checkout.absolute()))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a program of 2019
+        with importable(checkout, "models/networks/generator.py"):
             from models.networks.generator import SPADEGenerator
 
             network: nn.Module = SPADEGenerator(options)
-        ours, theirs = workload.generator.state_dict(), network.state_dict()
-        names = zip(theirs, from_public(theirs, GENERATOR), strict=True)
-        network.load_state_dict({public: ours[name] for public, name in names})
+        copy_weights(workload.generator, network, lambda state: from_public(state, GENERATOR))
         self.network = network.to(workload.device).eval()
 
     @torch.inference_mode()
     def repeat(self) -> np.ndarray:
         """Codes to pictures, float32 `[pictures, 3, H, W]`."""
         return self.workload.pictures(self.workload.one_hot, lambda planes, z: self.network(planes, z=z))
+
+
+@contextmanager
+def importable(checkout: Path, file: str) -> Iterator[None]:
+    """A block that imports from a checkout, without the warnings of a program of 2019; its modules stay importable.
+
+    Raises `InputError` where the folder has no such file, and so is no checkout.
+    """
+    if not (checkout / file).is_file():
+        raise InputError(f"{checkout} is no checkout of the public SPADE: it has no {file}")
+    sys.path.insert(0, str(checkout.absolute()))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def copy_weights(ours: nn.Module, theirs: nn.Module, translate: Callable[[Tensors], Tensors]) -> None:
+    """Our weights into a network of the public program; `translate` gives its state dict our names."""
+    public, own = theirs.state_dict(), ours.state_dict()
+    theirs.load_state_dict({name: own[at] for name, at in zip(public, translate(public), strict=True)})
+
+
+def refuse_other_settings(settings: Iterable[tuple[str, Any, Any]]) -> None:
+    """Raise `InputError` for the first (field, value, what the public program knows) whose value is another one."""
+    for field, value, theirs in settings:
+        if value != theirs:
+            raise InputError(f"{field} is {value}; the public program knows {theirs} only")
 
 
 def public_generator_options(
@@ -55,14 +78,14 @@ def public_generator_options(
 
     Raises `InputError` where it has no such generator.
     """
-    for field, value, theirs in (
-        ("noise", settings.noise, False),
-        ("enlargement", settings.enlargement, "nearest"),
-        ("style_input", settings.style_input, "first"),
-        ("hidden", settings.hidden, 128),
-    ):
-        if value != theirs:
-            raise InputError(f"generator.{field} is {value}; the public program knows {theirs} only")
+    refuse_other_settings(
+        (
+            ("generator.noise", settings.noise, False),
+            ("generator.enlargement", settings.enlargement, "nearest"),
+            ("generator.style_input", settings.style_input, "first"),
+            ("generator.hidden", settings.hidden, 128),
+        )
+    )
     statistics = "instance" if settings.statistics == "instance" else "syncbatch"  # in one process those of a batch
     kernel = settings.kernel_size
     return SimpleNamespace(

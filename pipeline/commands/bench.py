@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -110,17 +112,17 @@ def bench_synthesize(
     from pipeline.bench.synthesis import Load
     from pipeline.bench.synthesis import bench_synthesize as run
 
-    names = tuple(paths.split(",")) if paths else ()
-    threads = threads or os.cpu_count() or 1
-    table = run(
-        checkpoint,
-        load=Load(**load),
-        candidates=names,
-        repeats=repeats,
-        threads=threads,
-        json_path=json_path,
-        public=public,
-        busy_cores=busy_cores,
+    show_race(
+        functools.partial(run, checkpoint, load=Load(**load), repeats=repeats, public=public, busy_cores=busy_cores),
+        paths,
+        threads,
+        json_path,
     )
+
+
+def show_race(run: Callable[..., str], paths: str | None, threads: int | None, json_path: Path | None) -> None:
+    """Run a benchmark with what its options say, and show its table unless its figures go to standard output."""
+    names = tuple(paths.split(",")) if paths else ()
+    table = run(candidates=names, threads=threads or os.cpu_count() or 1, json_path=json_path)
     if json_path != STANDARD_OUTPUT:
         click.echo(table)

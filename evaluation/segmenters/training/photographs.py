@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -59,12 +58,15 @@ class Photographs:
             found = self.sources[source]
             return firsts[source] + np.random.default_rng((found.seed(seed), epoch)).permutation(found.rows)
 
-        alone = math.inf if first_alone_from is None else first_alone_from * size
-        drawn = 0 if first_alone_from is None else mixture.before(int(alone))[0]
+        border = None if first_alone_from is None else first_alone_from * size
+        of_first = 0 if border is None else mixture.before(border)[0]
         for batch in count(start):
             indices = []
             for draw in range(batch * size, (batch + 1) * size):
-                source, place = mixture.find(draw) if draw < alone else (0, drawn + draw - int(alone))
+                if border is None or draw < border:
+                    source, place = mixture.find(draw)
+                else:
+                    source, place = 0, of_first + draw - border
                 epoch, offset = divmod(place, self.sources[source].rows)
                 indices.append(order(source, epoch)[offset])
             yield np.array(indices)
