@@ -78,8 +78,8 @@ OPTIONS = {
     "--workers --batch-size --pairs --cache",
     "compare": "--out",
     "study": "--out --workers --threads",
-    "usefulness": "--real --synthetic --test --out --recipe --set --label-column --fractions --mixed-at --seeds "
-    "--synthetic-share --real-last --segmenter --weights --workers --threads --keep-segmenters",
+    "usefulness": "--real --synthetic --test --out --recipe --set --label-column --fractions --mixed-at --mixed-only "
+    "--seeds --synthetic-share --real-last --segmenter --weights --workers --threads --keep-segmenters",
     "prefer": "--out --pairs --seed --votes --ties --records",
     "washing-away": "--checkpoint --out",
     "weights list": "",

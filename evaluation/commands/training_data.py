@@ -133,6 +133,7 @@ def filter_(
 @click.option("--label-column", "label_columns", multiple=True, metavar="NAME=COLUMN", help="Of a set's label maps.")
 @click.option("--fractions", default="1/8,1/4,1/2,1", show_default=True, help="Of the real photographs: the curve.")
 @click.option("--mixed-at", help="Fractions that are mixed with synthetic pictures too  [default: all of them]")
+@click.option("--mixed-only", is_flag=True, help="No trainings on synthetic pictures alone.")
 @click.option("--seeds", default=3, show_default=True, type=click.IntRange(1), help="Trainings of each mixture.")
 @click.option(
     "--synthetic-share", default=0.5, show_default=True, type=SHARE, help="Of what a mixed training sees of both."

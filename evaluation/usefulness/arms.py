@@ -38,9 +38,15 @@ class Arm:
 
 
 def list_arms(
-    photographs: int, synthetic: Sequence[str], *, fractions: Sequence[Fraction], mixed_at: Sequence[Fraction]
+    photographs: int,
+    synthetic: Sequence[str],
+    *,
+    fractions: Sequence[Fraction],
+    mixed_at: Sequence[Fraction],
+    mixed_only: bool = False,
 ) -> list[Arm]:
-    """Real subsets (the curve), each synthetic set alone, and beside the real subsets of `mixed_at`.
+    """Real subsets (the curve), each synthetic set alone (unless `mixed_only`), and beside the real subsets of
+    `mixed_at`.
 
     Raises `InputError` where a fraction is not one, or leaves no photograph.
     """
@@ -53,7 +59,8 @@ def list_arms(
             raise InputError(f"{fraction} of {photographs} real photographs is {count}; take larger fractions")
     order = sorted(counts)
     arms = [Arm(counts[fraction], fraction) for fraction in order]
-    arms += [Arm(0, Fraction(0), name) for name in synthetic]
+    if not mixed_only:
+        arms += [Arm(0, Fraction(0), name) for name in synthetic]
     return [*arms, *(Arm(counts[part], part, name) for name in synthetic for part in order if part in mixed_at)]
 
 

@@ -48,8 +48,8 @@ class Cell:
     threads: int = 1
     """Of torch: sums on a CPU depend on it, and so the weights, in their last bits."""
     keep_segmenter: bool = False
-    real_last: float = 0.0
-    """The share of the steps, at the end, that see the first source, the photographs, and no other."""
+    last_steps: int = 0
+    """The steps, at the end, that see the first source, the photographs, and no other."""
 
     @property
     def path(self) -> Path:
@@ -67,8 +67,8 @@ class Cell:
             "device": self.device.split(":")[0],
             "threads": self.threads,
         }
-        if self.real_last:
-            parts["real_last"] = self.real_last
+        if self.last_steps:
+            parts["last_steps"] = self.last_steps
         return self.folder / content_name(parts)
 
     def run(self) -> Confusions:
@@ -106,8 +106,8 @@ class Cell:
         data = self.recipe.data
         pictures = load_photographs(data.train, self.recipe, scratch=folder, what="training data")
         segmenter = self._new_segmenter().to(torch.device(self.device))
-        state, alone = find_state(folder, plan), self.real_last
-        fit(segmenter, pictures, self.recipe, out=folder, plan=plan, state=state, first_alone=alone)
+        state = find_state(folder, plan)
+        fit(segmenter, pictures, self.recipe, out=folder, plan=plan, state=state, last_steps=self.last_steps)
         if self.keep_segmenter:
             self._keep(segmenter.eval())
         tested = load_photographs(data.validation, self.recipe, scratch=folder, what="test photographs")

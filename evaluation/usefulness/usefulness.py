@@ -80,6 +80,7 @@ def measure_usefulness(
     test: str | Path,
     fractions: Sequence[Fraction] = FRACTIONS,
     mixed_at: Sequence[Fraction] = FRACTIONS,
+    mixed_only: bool = False,
     seeds: int = CLAIM_SEEDS,
     synthetic_share: float = 0.5,
     real_last: float = 0.0,
@@ -95,9 +96,10 @@ def measure_usefulness(
 
     `recipe` gives the classes, the size, and the schedule: every training takes the same steps. `synthetic_share` of
     the pictures that a mixed training sees are synthetic, but for the last `real_last` of its steps, which see
-    photographs alone. Real subsets are drawn by the training's seed, the smaller
-    ones from the larger. `workers` trainings run side by side on Ray (0 or 1: here, one after another). Results of
-    trainings are kept in `out/cells` by content, so the same command resumes, and another one shares what it can.
+    photographs alone. Real subsets are drawn by the training's seed, the smaller ones from the larger. With
+    `mixed_only` no segmenter is trained on synthetic pictures alone. `workers` trainings run side by side on Ray (0
+    or 1: here, one after another). Results of trainings are kept in `out/cells` by content, so the same command
+    resumes, and another one shares what it can.
 
     Raises `InputError` before any training where files are missing, classes differ, the test set shares a record or
     a label map with training, or there are fewer than two seeds.
@@ -108,10 +110,11 @@ def measure_usefulness(
         raise InputError(f"synthetic share {synthetic_share:g} is not between 0 and 1")
     if not 0 <= real_last < 1:
         raise InputError(f"--real-last {real_last:g}: give a share of 0 or more, and below 1")
-    alone = round(real_last * recipe.segmenter.steps)
-    if real_last and not 0 < alone < recipe.segmenter.steps:
+    last_steps = round(real_last * recipe.segmenter.steps)
+    if real_last and not 0 < last_steps < recipe.segmenter.steps:
         raise InputError(
-            f"--real-last {real_last:g} of {recipe.segmenter.steps} steps is {alone}; a mixed training needs both kinds"
+            f"--real-last {real_last:g} of {recipe.segmenter.steps} steps is {last_steps}; a mixed training needs both "
+            "kinds"
         )
     if not synthetic:
         raise InputError("give one synthetic set or more (--synthetic images/)")
@@ -127,7 +130,7 @@ def measure_usefulness(
             )
     refuse_overlap(tested, sets)
     photographs = len(sets["the real data"].keys)
-    arms = list_arms(photographs, list(synthetic), fractions=fractions, mixed_at=mixed_at)
+    arms = list_arms(photographs, list(synthetic), fractions=fractions, mixed_at=mixed_at, mixed_only=mixed_only)
     contents = {str(path): data_checksum(path) for path in (real, test, *(each.path for each in synthetic.values()))}
     plain = Cell(
         recipe=recipe,
@@ -152,7 +155,7 @@ def measure_usefulness(
             plain,
             recipe=recipe.model_copy(update={"data": data, "segmenter": settings}),
             contents=(*(contents[path] for path in given), contents[str(test)]),
-            real_last=real_last if arm.real and arm.synthetic else 0.0,
+            last_steps=last_steps if arm.real and arm.synthetic else 0,
         )
 
     cells = {(arm, seed): cell(arm, seed) for arm in arms for seed in range(seeds)}

@@ -121,12 +121,12 @@ def fit(
     out: Path,
     plan: dict[str, Any],
     state: dict[str, Any] | None,
-    first_alone: float = 0.0,
+    last_steps: int = 0,
 ) -> None:
     """Train a segmenter on photographs, on its own device; `state` (of `find_state`) continues an interrupted training.
 
-    States go to `out` every so often, with the `plan` by which they are known again. `first_alone` is the share of the
-    steps, at the end, that see the first source and no other; classes weigh as in the mixture all the same.
+    States go to `out` every so often, with the `plan` by which they are known again. The `last_steps` see the
+    first source and no other; classes weigh as in the mixture all the same.
     """
     for module in segmenter.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -145,7 +145,7 @@ def fit(
         _save_state(out, plan=plan, step=step, network=segmenter.network, optimiser=optimiser)
 
     settings = recipe.segmenter
-    alone_from = settings.steps - round(first_alone * settings.steps) if first_alone else None
+    alone_from = settings.steps - last_steps if last_steps else None
     batches = photographs.batches(settings.batch_size, seed=settings.seed, start=start, first_alone_from=alone_from)
     _optimise(segmenter, optimiser, photographs, recipe, batches=batches, start=start, save=save)
 

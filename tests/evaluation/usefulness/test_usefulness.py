@@ -73,6 +73,8 @@ def test_arms_are_the_curve_each_set_alone_and_the_mixtures() -> None:
         ("real 1/8 + a", 10),
         ("real 1/8 + b", 10),
     ]
+    mixed = list_arms(80, ["a"], fractions=parse_fractions("1/8"), mixed_at=parse_fractions("1"), mixed_only=True)
+    assert [arm.name for arm in mixed] == ["real 1/8", "real", "real + a"]
     mixture = list_sources(arms[-1], "r.parquet", {"b": SyntheticSet("b/", "label_trusted")}, 0.25)
     assert [(part.path, part.count, part.weight, part.label_column) for part in mixture] == [
         ("r.parquet", 10, 0.75, "label"),
@@ -173,7 +175,7 @@ def test_photographs_at_the_end_are_for_mixed_trainings_only(
         measure(folder, tmp_path, fractions=HALVES[1:], real_last=share)
     for sources, cell in cells[0.5].items():
         mixed = sources == ("real", "synthetic")
-        assert cell.real_last == (0.5 if mixed else 0)
+        assert cell.last_steps == (1 if mixed else 0)
         assert (cell.path == cells[0.0][sources].path) != mixed  # the others are not trained again
     assert len(cells[0.5]) == 3
 
