@@ -21,6 +21,8 @@ from pipeline.labels import LabelSpace, encode
 from pipeline.networks.generators import AnyGenerator
 from pipeline.networks.spectral import settle_spectral_norm
 from pipeline.recipe_file import parse_recipe
+from pipeline.synthesis.job import Summary
+from pipeline.synthesis.synthesize import synthesize as run
 
 CLASSES = ("sky", "sea", "sand", "tree")
 SPACE = LabelSpace(classes=CLASSES, dont_care=255)
@@ -140,6 +142,11 @@ def output_bytes(folder: Path) -> dict[str, bytes]:
     volatile = ("summary.json", "driver.lock", "workers.lock", "token")
     files = (path for path in folder.rglob("*") if path.is_file() and path.name not in volatile)
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def synthesize(maps: Path | str, checkpoint: Path | str, output: Path | str, **options: Any) -> Summary:
+    """A job in this process."""
+    return run(maps, checkpoint, output, **{"workers": 0, "quiet": True} | options)
 
 
 def command(maps: Path | str, checkpoint: Path | str, output: Path | str, *options: object) -> Result:

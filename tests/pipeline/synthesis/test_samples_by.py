@@ -13,16 +13,12 @@ import pytest
 from pipeline.data import shards as shard_plan
 from pipeline.data.shards import plan_shards
 from pipeline.errors import InputError
-from pipeline.synthesis.synthesize import synthesize as run
 from pipeline.synthesis.verify import verify
 from tests.pipeline.synthesis import cases
+from tests.pipeline.synthesis.cases import synthesize
 
 COUNTS = [3, 0, 1, 2, 0, 0, 1, 3, 1, 1]
 PAIRS = [(f"map/{row}", sample) for row, count in enumerate(COUNTS) for sample in range(count)]
-
-
-def synthesize(maps, checkpoint, output, **options):
-    return run(maps, checkpoint, output, **{"workers": 0, "quiet": True} | options)
 
 
 def write(path, counts, kind=None):
