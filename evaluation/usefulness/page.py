@@ -63,7 +63,7 @@ def exchange_text(found: Exchange) -> str:
     """The exchange rate in words.
 
     >>> exchange_text(Exchange(100, 150.0, 120.0, float("inf"), True))
-    "50 further real photographs (20 to more than the curve can tell; read beyond the curve's end)"
+    'at least 50 further real photographs (20 to more than the curve can tell; beyond the curve, and curves flatten)'
     >>> exchange_text(Exchange(100, 100.0, 80.0, 90.0, False))
     'no more than none of the real photographs (20 fewer to 10 fewer)'
     """
@@ -72,10 +72,11 @@ def exchange_text(found: Exchange) -> str:
     if further < 0.5:
         harm = "" if further > -0.5 else f", as {_photographs(further)} would do"
         return f"no more than none of the real photographs ({ends}){harm}"
-    beyond = "; read beyond the curve's end" if found.extrapolated and math.isfinite(further) else ""
     if math.isinf(further):
         return f"more than {LARGEST_FACTOR:g} times the real photographs of the curve, which cannot tell ({ends})"
-    return f"{further:.0f} further real photographs ({ends}{beyond})"
+    if found.extrapolated:
+        return f"at least {further:.0f} further real photographs ({ends}; beyond the curve, and curves flatten)"
+    return f"{further:.0f} further real photographs ({ends})"
 
 
 def _photographs(number: float) -> str:

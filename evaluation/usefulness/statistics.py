@@ -41,9 +41,9 @@ class Exchange:
     """Photographs with which real data alone are expected to score as much; `inf`: more than the curve can tell."""
     low: float
     high: float
-    """The ends of the 95% interval of `worth`."""
+    """The ends of the 95% interval of `worth`; `high` is `inf` where it is beyond the largest real set of the curve."""
     extrapolated: bool
-    """Whether `worth` is beyond the largest real set of the curve."""
+    """Whether `worth` is beyond the largest real set of the curve, and therefore a lower bound."""
 
     @property
     def further(self) -> float:
@@ -55,8 +55,10 @@ def exchange(arm: ArmScores, real: int, curve: Sequence[tuple[int, ArmScores]], 
     """What `arm`, with `real` photographs of its own, is worth on the `curve` of (photographs, scores).
 
     The curve is made monotone (isotonic regression) and is straight between its points over the logarithm of their
-    numbers; beyond the last it continues with the least-squares slope over all of them. The interval is that of the
-    inverse over resampled test maps, and over Student's chance between seeds, whose variance the points share.
+    numbers; beyond the last it continues with the least-squares slope over all of them. Learning curves flatten, and so
+    take more photographs than that to climb as high: what is read there is a lower bound, without an upper one. The
+    interval is that of the inverse over resampled test maps, and over Student's chance between seeds, whose variance
+    the points share.
     """
     numbers = np.array([count for count, _ in curve], np.float64)
     scores = [each for _, each in curve]
@@ -74,7 +76,8 @@ def exchange(arm: ArmScores, real: int, curve: Sequence[tuple[int, ArmScores]], 
     own = drawn(arm, arm.seed_variance, arm.seeds - 1)
     found = [_invert(numbers, row, value) for row, value in zip(points, own, strict=True)]
     low, high = (float(np.quantile(found, share, method="nearest")) for share in (0.025, 0.975))
-    return Exchange(real, worth, low, high, bool(worth > numbers[-1]))
+    beyond = numbers[-1]
+    return Exchange(real, worth, low, high if high <= beyond else float("inf"), bool(worth > beyond))
 
 
 def _invert(numbers: np.ndarray, scores: np.ndarray, value: float) -> float:

@@ -97,7 +97,16 @@ def test_exchange_beyond_the_curve_goes_on_with_its_slope_and_ends_somewhere() -
     beyond = exchange(arm(0.66, 0.661, 0.659), 400, points)
     assert beyond.worth == pytest.approx(800, rel=0.05)
     assert beyond.extrapolated
+    assert 400 < beyond.low < beyond.worth
     assert exchange(arm(0.95, 0.951, 0.949), 400, points).worth == float("inf")
+
+
+def test_beyond_a_curve_that_flattens_the_truth_is_never_above_the_interval() -> None:
+    """As seen with 50 landscapes and 50 further ones, which a straight continuation takes for 3."""
+    points = curve((25, 0.60), (50, 0.65))
+    found = exchange(arm(0.655, 0.656, 0.654), 50, points)
+    assert found.worth == pytest.approx(53.5, abs=1)
+    assert (found.extrapolated, found.high) == (True, float("inf"))
 
 
 def test_harm_is_fewer_photographs_and_no_gain_is_none() -> None:
@@ -105,7 +114,7 @@ def test_harm_is_fewer_photographs_and_no_gain_is_none() -> None:
     assert exchange(arm(0.62, 0.621, 0.619), 400, points).further < -200
     none = exchange(points[-1][1], 400, points)
     assert none.further == pytest.approx(0)
-    assert none.low < 400 < none.high
+    assert none.low < 400 < none.high == float("inf")
 
 
 def test_a_dent_in_the_curve_is_smoothed() -> None:
