@@ -63,7 +63,7 @@ def exchange_text(found: Exchange) -> str:
     """The exchange rate in words.
 
     >>> exchange_text(Exchange(100, 150.0, 120.0, float("inf"), True))
-    'at least 50 further real photographs (20 to more than the curve can tell; beyond the curve, and curves flatten)'
+    '50 further real photographs (20 to more than the curve can tell; read beyond the curve, and curves flatten)'
     >>> exchange_text(Exchange(100, 100.0, 80.0, 90.0, False))
     'no more than none of the real photographs (20 fewer to 10 fewer)'
     """
@@ -74,9 +74,8 @@ def exchange_text(found: Exchange) -> str:
         return f"no more than none of the real photographs ({ends}){harm}"
     if math.isinf(further):
         return f"more than {LARGEST_FACTOR:g} times the real photographs of the curve, which cannot tell ({ends})"
-    if found.extrapolated:
-        return f"at least {further:.0f} further real photographs ({ends}; beyond the curve, and curves flatten)"
-    return f"{further:.0f} further real photographs ({ends})"
+    beyond = "; read beyond the curve, and curves flatten" if found.extrapolated else ""
+    return f"{further:.0f} further real photographs ({ends}{beyond})"
 
 
 def _photographs(number: float) -> str:
