@@ -45,11 +45,12 @@ def list_arms(
     mixed_at: Sequence[Fraction],
     mixed_only: bool = False,
 ) -> list[Arm]:
-    """Real subsets (the curve), each synthetic set alone (unless `mixed_only`), and beside the real subsets of
-    `mixed_at`.
+    """Real subsets (the curve), each synthetic set alone (unless `mixed_only`) and beside the `mixed_at` subsets.
 
-    Raises `InputError` where a fraction is not one, or leaves no photograph.
+    Raises `InputError` where a fraction is not one or leaves no photograph, and where no arm has synthetic pictures.
     """
+    if mixed_only and not mixed_at:
+        raise InputError("no segmenter would see synthetic pictures; give fractions to mix at, or leave out mixed_only")
     for fraction in (*fractions, *mixed_at):
         if not 0 < fraction <= 1:
             raise InputError(f"{fraction} is no fraction of the real photographs; give numbers above 0, up to 1")

@@ -50,7 +50,7 @@ def summary(found: Usefulness) -> str:
     change = best.gain
     verb = "gains" if change.value >= 0 else "loses"
     lines = [
-        f"{best.name} {verb} {100 * abs(change.value):.1f} points of mean IoU over the {found.photographs} real "
+        f"{best.name} {verb} {100 * abs(change.value):.1f} points of mean IoU over the {best.real} real "
         f"photographs alone ({_points(change.low)} to {_points(change.high)}, p = {change.p:.2g}): "
         f"{'a significant difference' if change.significant else 'no significant difference'}."
     ]
@@ -73,7 +73,8 @@ def exchange_text(found: Exchange) -> str:
         harm = "" if further > -0.5 else f", as {_photographs(further)} would do"
         return f"no more than none of the real photographs ({ends}){harm}"
     if math.isinf(further):
-        return f"more than {LARGEST_FACTOR:g} times the real photographs of the curve, which cannot tell ({ends})"
+        least = "" if math.isinf(found.low) else f" ({ends})"
+        return f"more than {LARGEST_FACTOR:g} times the real photographs of the curve, which cannot tell{least}"
     beyond = "; read beyond the curve, and curves flatten" if found.extrapolated else ""
     return f"{further:.0f} further real photographs ({ends}{beyond})"
 
@@ -133,8 +134,9 @@ def _points(share: float) -> str:
 
 
 def _class_arms(found: Usefulness) -> list[ArmResult]:
-    """All real photographs, each synthetic set, and both."""
-    return [arm for arm in found.arms if arm.real in (0, found.photographs)]
+    """The most real photographs that were mixed, the synthetic sets where they were trained on alone, and mixtures."""
+    most = found.photographs if found.headline is None else found.headline.real
+    return [arm for arm in found.arms if arm.real in (0, most)]
 
 
 def _class_table(found: Usefulness) -> Table:
@@ -154,7 +156,8 @@ def _gained(arm: ArmResult, name: str) -> str:
 
 
 def _chart(found: Usefulness) -> LineChart:
-    """Mean IoU over the number of real photographs, on a logarithmic scale; dashed: synthetic pictures alone."""
+    """Mean IoU over the number of real photographs, on a logarithmic scale; dashed: synthetic pictures alone,
+    where there are such arms."""
     mixed = [arm for arm in found.arms if arm.synthetic and arm.real]
     alone = [arm for arm in found.arms if arm.synthetic and not arm.real]
     ends = [value for arm in found.arms for value in (arm.mean_iou.low, arm.mean_iou.high)]

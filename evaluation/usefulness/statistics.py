@@ -43,7 +43,7 @@ class Exchange:
     high: float
     """The ends of the 95% interval of `worth`; `high` is `inf` where it is beyond the largest real set of the curve."""
     extrapolated: bool
-    """Whether `worth` is beyond the largest real set of the curve, and therefore rather too low."""
+    """Whether `worth` is beyond the largest real set of the curve, where it is an extrapolation."""
 
     @property
     def further(self) -> float:
@@ -55,10 +55,10 @@ def exchange(arm: ArmScores, real: int, curve: Sequence[tuple[int, ArmScores]], 
     """What `arm`, with `real` photographs of its own, is worth on the `curve` of (photographs, scores).
 
     The curve is made monotone (isotonic regression) and is straight between its points over the logarithm of their
-    numbers; beyond the last it continues with the least-squares slope over all of them. Learning curves flatten, and so
-    take more photographs than that to climb as high: what is read there is rather too low, and its interval has no
-    upper end. The interval is that of the inverse over resampled test maps, and over Student's chance between seeds,
-    whose variance the points share.
+    numbers; beyond the last it continues with the least-squares slope over all of them. What is read there is usually
+    too low, as learning curves flatten, and far too high where the measured curve is flat by chance; an interval that
+    reaches beyond has no upper end. It is that of the inverse over resampled test maps, and over Student's chance
+    between seeds, whose variance the points share.
     """
     numbers = np.array([count for count, _ in curve], np.float64)
     scores = [each for _, each in curve]

@@ -65,10 +65,15 @@ class Usefulness:
         return [arm for arm in self.arms if arm.synthetic is None]
 
     @property
+    def alone(self) -> list[ArmResult]:
+        """The arms of synthetic pictures alone."""
+        return [arm for arm in self.arms if not arm.real]
+
+    @property
     def headline(self) -> ArmResult | None:
-        """The best arm with all real photographs and a synthetic set."""
-        mixed = [arm for arm in self.arms if arm.synthetic and arm.real == self.photographs]
-        return max(mixed, key=lambda arm: arm.mean_iou.value, default=None)
+        """The best mixture with the most real photographs that were mixed."""
+        mixed = [arm for arm in self.arms if arm.synthetic and arm.real]
+        return max(mixed, key=lambda arm: (arm.real, arm.mean_iou.value), default=None)
 
 
 def measure_usefulness(

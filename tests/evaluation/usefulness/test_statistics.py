@@ -101,12 +101,15 @@ def test_exchange_beyond_the_curve_goes_on_with_its_slope_and_ends_somewhere() -
     assert exchange(arm(0.95, 0.951, 0.949), 400, points).worth == float("inf")
 
 
-def test_beyond_a_curve_that_flattens_the_truth_is_never_above_the_interval() -> None:
-    """As seen with 50 landscapes and 50 further ones, which a straight continuation takes for 3."""
+def test_an_interval_that_reaches_beyond_the_curve_has_no_upper_end() -> None:
+    """Curves flatten: 50 landscapes with 50 further ones were read as 3 further, 9 fewer to 23."""
     points = curve((25, 0.60), (50, 0.65))
     found = exchange(arm(0.655, 0.656, 0.654), 50, points)
     assert found.worth == pytest.approx(53.5, abs=1)
     assert (found.extrapolated, found.high) == (True, float("inf"))
+    inside = exchange(arm(0.63, 0.64, 0.65), 25, points)
+    assert (inside.worth < 50, inside.extrapolated, inside.high) == (True, False, float("inf"))
+    assert exchange(arm(0.62, 0.621, 0.619), 25, points).high < 50
 
 
 def test_harm_is_fewer_photographs_and_no_gain_is_none() -> None:

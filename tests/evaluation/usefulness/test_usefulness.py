@@ -22,6 +22,7 @@ from evaluation.segmenters.training import train as training
 from evaluation.usefulness import cells as cells_module
 from evaluation.usefulness.arms import SyntheticSet, list_arms, parse_fractions, parse_sets
 from evaluation.usefulness.cells import RESULT, Cell
+from evaluation.usefulness.page import summary, write_usefulness
 from evaluation.usefulness.usefulness import list_sources, measure_usefulness
 from pipeline.data.records import DatasetInfo, RecordWriter
 from pipeline.errors import InputError
@@ -159,6 +160,15 @@ def test_what_is_read_off_known_scores(folder: Path, tmp_path: Path, monkeypatch
     assert best.gain.value == pytest.approx(best.mean_iou.value - by_name["real"].mean_iou.value)
     assert best.class_gain["lamp"] == pytest.approx(best.gain.value)
     assert by_name["synthetic"].gain.value < 0  # against all real ones
+
+    part = measure(folder, tmp_path, mixed_at=HALVES[:1], mixed_only=True, seeds=4)
+    assert [arm.name for arm in part.arms] == ["real 1/2", "real", "real 1/2 + synthetic"]
+    assert summary(part).startswith("real 1/2 + synthetic gains")
+    assert "over the 8 real photographs alone" in summary(part)
+    write_usefulness(tmp_path, part)
+    assert "pictures alone" not in (tmp_path / "usefulness.html").read_text()
+    with pytest.raises(InputError, match="no segmenter would see synthetic pictures"):
+        measure(folder, tmp_path, mixed_at=(), mixed_only=True)
 
 
 def test_photographs_at_the_end_are_for_mixed_trainings_only(

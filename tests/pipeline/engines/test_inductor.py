@@ -19,7 +19,6 @@ from pipeline.engines.manifest import Manifest
 from pipeline.errors import InputError
 from pipeline.labels import encode
 from pipeline.networks.label_input import LabelInput
-from pipeline.synthesis.synthesize import synthesize
 from tests.pipeline.synthesis import cases
 
 pytestmark = pytest.mark.slow
@@ -88,14 +87,10 @@ def test_manifest_says_what_it_is_and_how_far_from_float32(compiled, trained) ->
     assert manifest.milliseconds is not None and manifest.milliseconds > 0
 
 
-def make(maps: Path, checkpoint: Path, output: Path, **options):
-    return synthesize(maps, checkpoint, output, **{"workers": 0, "quiet": True} | options)
-
-
 def test_synthesize_draws_with_it_and_no_bit_depends_on_the_batch(compiled, trained, label_maps, tmp_path) -> None:
-    make(label_maps, trained, tmp_path / "eager", samples=3)
-    make(label_maps, trained, tmp_path / "three", samples=3, engine=compiled)
-    make(label_maps, trained, tmp_path / "one", samples=1, engine=compiled.parent)  # the only engine there
+    cases.synthesize(label_maps, trained, tmp_path / "eager", samples=3)
+    cases.synthesize(label_maps, trained, tmp_path / "three", samples=3, engine=compiled)
+    cases.synthesize(label_maps, trained, tmp_path / "one", samples=1, engine=compiled.parent)  # the only engine there
     eager, three, one = (cases.output_rows(tmp_path / name) for name in ("eager", "three", "one"))
     assert [(row["id"], row["sample"]) for row in three] == [(row["id"], row["sample"]) for row in eager]
     for ours, theirs in zip(three, eager, strict=True):
@@ -109,8 +104,8 @@ def test_synthesize_draws_with_it_and_no_bit_depends_on_the_batch(compiled, trai
 
 @pytest.mark.ray
 def test_workers_with_it_make_the_same_bytes(ray_session, compiled, trained, label_maps, tmp_path) -> None:
-    make(label_maps, trained, tmp_path / "here", engine=compiled)
-    make(label_maps, trained, tmp_path / "pool", engine=compiled, workers=2)
+    cases.synthesize(label_maps, trained, tmp_path / "here", engine=compiled)
+    cases.synthesize(label_maps, trained, tmp_path / "pool", engine=compiled, workers=2)
     assert cases.output_bytes(tmp_path / "here") == cases.output_bytes(tmp_path / "pool")
 
 
@@ -124,21 +119,21 @@ def test_workers_with_it_make_the_same_bytes(ray_session, compiled, trained, lab
 )
 def test_options_that_an_engine_excludes(compiled, trained, label_maps, tmp_path, options, message) -> None:
     with pytest.raises(InputError, match=message):
-        make(label_maps, trained, tmp_path / "out", **{"engine": compiled} | options)
+        cases.synthesize(label_maps, trained, tmp_path / "out", **{"engine": compiled} | options)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_job_with_it_is_another_job(compiled, trained, label_maps, tmp_path) -> None:
-    make(label_maps, trained, tmp_path / "out", engine=compiled)
+    cases.synthesize(label_maps, trained, tmp_path / "out", engine=compiled)
     with pytest.raises(InputError, match=r"settings\.engine is .* there and null here"):
-        make(label_maps, trained, tmp_path / "out")
+        cases.synthesize(label_maps, trained, tmp_path / "out")
 
 
 def test_other_weights_are_refused(compiled, label_maps, tmp_path) -> None:
     levers = {"noise": True, "enlargement": "bilinear"}
     other = cases.write_checkpoint(tmp_path / "other", seed=1, style_dim=4, encoder=True, **levers)
     with pytest.raises(InputError, match=r"was made from other weights .* than the checkpoint's .*; compile it again"):
-        make(label_maps, other, tmp_path / "out", engine=compiled)
+        cases.synthesize(label_maps, other, tmp_path / "out", engine=compiled)
 
 
 def copied(compiled: Path, tmp_path: Path, **changes) -> Path:
