@@ -158,8 +158,6 @@ def _gained(arm: ArmResult, name: str) -> str:
 def _chart(found: Usefulness) -> LineChart:
     """Mean IoU over the number of real photographs, on a logarithmic scale; dashed: synthetic pictures alone,
     where there are such arms."""
-    mixed = [arm for arm in found.arms if arm.synthetic and arm.real]
-    alone = [arm for arm in found.arms if arm.synthetic and not arm.real]
     ends = [value for arm in found.arms for value in (arm.mean_iou.low, arm.mean_iou.high)]
     low, high = max(0.0, min(ends)), min(1.0, max(ends))
     step = _tick(high - low)
@@ -173,12 +171,12 @@ def _chart(found: Usefulness) -> LineChart:
         return Point(math.log2(arm.real) + shift, own.value, ends, f"{arm.name}: {percent(own.value)}")
 
     series = [Series("real alone", [point(arm, 0) for arm in found.curve])]
-    for index, name in enumerate(dict.fromkeys(arm.synthetic for arm in (*mixed, *alone)), 1):
+    for index, name in enumerate(dict.fromkeys(arm.synthetic for arm in (*found.mixed, *found.alone)), 1):
         # A little beside each other, so that intervals do not hide each other.
-        points = [point(arm, 0.01 * index * (last - first)) for arm in mixed if arm.synthetic == name]
+        points = [point(arm, 0.01 * index * (last - first)) for arm in found.mixed if arm.synthetic == name]
         if points:
             series.append(Series(f"real + {name}", points, index))
-        for arm in alone:
+        for arm in found.alone:
             if arm.synthetic == name:
                 ends_of_line = [Point(x, arm.mean_iou.value) for x in (first, last)]
                 series.append(Series(f"{name} alone", ends_of_line, index, dashed=True))

@@ -70,10 +70,14 @@ class Usefulness:
         return [arm for arm in self.arms if not arm.real]
 
     @property
+    def mixed(self) -> list[ArmResult]:
+        """The arms of real photographs and synthetic pictures."""
+        return [arm for arm in self.arms if arm.synthetic and arm.real]
+
+    @property
     def headline(self) -> ArmResult | None:
         """The best mixture with the most real photographs that were mixed."""
-        mixed = [arm for arm in self.arms if arm.synthetic and arm.real]
-        return max(mixed, key=lambda arm: (arm.real, arm.mean_iou.value), default=None)
+        return max(self.mixed, key=lambda arm: (arm.real, arm.mean_iou.value), default=None)
 
 
 def measure_usefulness(
